@@ -35,7 +35,7 @@ def measure(num_steps: int, arguments: argparse.Namespace) -> dict[str, dict[str
         model(images).mean().backward()
 
     seconds = interleaved_medians({mode: partial(run, mode) for mode in MODES}, repeats=3, warm=1)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for mode in MODES:
         model.zero_grad()
         found[mode] = {"bytes": peak_memory(partial(run, mode)) - parameter_bytes, "seconds": seconds[mode]}

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, first_examples, load_split, train_loader
-from lightning_modules.runs.processor import flushed_denormals
 
 if TYPE_CHECKING:
     from peers import GlowModel
@@ -87,7 +86,6 @@ def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
     return training, torch.from_numpy(validation.images[:])
 
 
-@flushed_denormals()
 def race(
     model: "GlowModel",
     recipe: Recipe,
@@ -105,6 +103,7 @@ def race(
         looks: Further times at which held-out bits/dim are measured.
     """
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as `glow fit` does
     torch.manual_seed(0)
     training, held_out = data
     loader = train_loader(training, recipe.batch_size, seed=0)

@@ -107,7 +107,7 @@ def test_the_configuration_has_every_argument(prior: Callable[..., HeadPrior]) -
     assert set(head.config) == set(inspect.signature(type(head)).parameters) - {"latent_shape", "context_features"}
     given = prior.keywords  # type: ignore[attr-defined]
     assert {name: head.config[name] for name in given} == given
-    again = type(head)(SHAPE, 3, **json.loads(json.dumps(head.config)))  # type: ignore[arg-type]
+    again = type(head)(SHAPE, 3, **json.loads(json.dumps(head.config)))
     assert describe_part(again) == describe_part(head)
     assert describe_part(head)["class_path"] == f"glow_app.priors.{type(head).__name__}"
 
@@ -230,7 +230,8 @@ def test_a_prior_that_cannot_be_saved_says_what_it_lacks() -> None:
         def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
             return x, x.new_zeros(len(x))
 
-        inverse = forward
+        def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            return z, z.new_zeros(len(z))
 
     with pytest.raises(TypeError, match="Plain needs a property config to be saved"):
         _ = tiny_model(prior=Plain).config

@@ -141,8 +141,9 @@ class _Scaled(Function):
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    tensors = tuple(tensors)
     if tensors[0].dtype == dtype:
-        return tuple(tensors)
+        return tensors
     copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
     torch._foreach_copy_(copies, tensors)
     return copies

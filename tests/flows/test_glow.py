@@ -53,8 +53,14 @@ configurations = pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), i
 
 
 def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, Tensor, Context]:
-    options = {"image_shape": (2, 4, 4), "hidden_channels": 6, "perturbation": 0.05, "dtype": torch.float64}
-    flow = tiny_glow(**options | arguments)  # type: ignore[arg-type]
+    options = {
+        "image_shape": (2, 4, 4),
+        "hidden_channels": 6,
+        "perturbation": 0.05,
+        "dtype": torch.float64,
+        **arguments,
+    }
+    flow = tiny_glow(**options)  # type: ignore[arg-type]
     x = torch.rand(batch_size, *flow.image_shape, dtype=torch.float64) - 0.5
     with torch.no_grad():
         return flow, x, tiny_context(flow, batch_size)

@@ -330,7 +330,8 @@ def test_bad_requests_are_refused(trained: ImageModel, num: Any, arguments: dict
 
 def test_latents_that_do_not_fit_are_refused(trained: ImageModel) -> None:
     latents = trained.encode(random_images(2))
-    for bad in (latents[:1], latents[0], [latents[0][0], latents[1]]):
+    bad_latents: list[Any] = [latents[:1], latents[0], [latents[0][0], latents[1]]]
+    for bad in bad_latents:
         with pytest.raises(ValueError, match=r"latents of shapes .* \(without the batch\), got "):
             trained.decode(bad)
     assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
