@@ -41,7 +41,7 @@ def test_a_sample_depends_on_its_own_seed(model: ImageModel, batch_size: int) ->
     assert torch.equal(one, many[9])
 
 
-@pytest.mark.parametrize(("batch_size", "sizes"), [(100_000, [5]), (20, [5]), (16, [16]), (3, [3, 3])])
+@pytest.mark.parametrize(("batch_size", "sizes"), [(20, [5]), (16, [16]), (3, [3, 3])])
 def test_a_large_batch_draws_no_more_than_is_asked_for(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch, batch_size: int, sizes: list[int]
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_large_batch_draws_no_more_than_is_asked_for(
 
 @pytest.mark.parametrize(
     ("size", "at_a_time", "drawn"),
-    [((64, 64), 1, [4, 1]), ((64, 64), 3, [4, 3]), ((64, 64), 64, [4, 4]), (SHAPE[1:], 1, [4, 4]), (None, 1, [4, 4])],
+    [((64, 64), 3, [4, 3]), ((64, 64), 64, [4, 4]), (SHAPE[1:], 1, [4, 4])],
 )
 def test_larger_images_are_not_drawn_to_fill_a_batch(
     model: ImageModel,
