@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -36,12 +37,27 @@ from glow_app.tasks.colourise import luma
 pytestmark = pytest.mark.slow
 
 
+def begin(page: Page, site: Site, link: str = "") -> list[dict[str, Any]]:
+    """Open the tab, wait for the first draws, and return a list that gets the requests from now on."""
+    page.goto(f"{site.address}/#restore?{link}")
+    expect(page.locator(".choices")).to_be_visible()
+    return sent_to(page, "restore")
+
+
 def choose(page: Page, words: str) -> None:
     page.get_by_role("combobox", name="Task").select_option(label=words)
 
 
-def after(page: Page) -> Locator:
-    return page.locator(".compare img").nth(1)
+def set_draws(page: Page, number: str) -> None:
+    page.locator("#restore-draws").fill(number)
+    page.locator("#restore-draws").press("Enter")
+
+
+def take(page: Page, *shape: int) -> torch.Tensor:
+    """Choose a file of random pixels, and return them."""
+    picture = random_images(1, shape)[0]
+    page.locator("#restore-file").set_input_files(png_file(picture, "mine.png"))
+    return picture
 
 
 def expect_draws(page: Page, result: restoration.Restoration) -> None:
@@ -83,15 +99,14 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     expect_image(page, page.locator(".choices img").last, sample)
     page.get_by_role("button", name="seed 2").click()
     expect(page.get_by_role("button", name="seed 2")).to_have_attribute("aria-pressed", "true")
-    expect_image(page, after(page), result.draws[2])
+    expect_image(page, page.locator(".compare img").nth(1), result.draws[2])
     name, content = saved(page, page.get_by_role("button", name="Download"))
     assert name == "seed000000_t0.70_seed2.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), result.draws[2])
     page.locator("#restore-temperature input").fill("0.2")
     expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
-    expect_image(page, after(page), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
-    page.locator("#restore-draws").fill("1")
-    page.locator("#restore-draws").press("Enter")
+    expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
+    set_draws(page, "1")
     expect(page.locator(".choices button")).to_have_text(["seed 0", "original"])
     page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=1&seed=0&temperature=0.2")
     reopen(page, page.url)
@@ -135,8 +150,15 @@ def test_samples_are_damaged_as_in_training(page: Page, restoring_site: Site) ->
     assert damaged(random_images(1)[0], task="Upscale", factor=2)[1] == [4, 4]
 
 
-def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore")
+def test_a_file_is_sent_whole_and_compared_with_what_it_could_have_been(page: Page, restoring_site: Site) -> None:
+    bodies = begin(page, restoring_site)
+    picture = take(page, 3, 5, 11)
+    expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
+    assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
+    expect(page.locator("#restore-note")).to_be_empty()
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine_seed0.png"
+    page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
+
     divider = page.get_by_label("Before and after")
     expect(divider).to_have_attribute("aria-valuetext", "50 % before")
     divider.press("ArrowRight")
@@ -146,81 +168,66 @@ def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_s
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 9)
     page.mouse.up()
-    expect(divider).to_have_value("25")
     expect(divider).to_be_focused()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
     page.mouse.down(button="right")
     page.mouse.up(button="right")
-    expect(divider).to_have_value("25")
-    assert (
-        page.evaluate("getComputedStyle(document.querySelector('.compare img + img')).clipPath")
-        == "inset(0px 0px 0px 25%)"
-    )
-    page.get_by_label("Seed", exact=True).last.fill("9")
-    page.get_by_label("Seed", exact=True).last.press("Enter")
+    clip = "getComputedStyle(document.querySelector('.compare img + img')).clipPath"
+    assert page.evaluate(clip) == "inset(0px 0px 0px 25%)"
+    page.locator("#restore-seed").fill("9")
+    page.locator("#restore-seed").press("Enter")
     expect(page.get_by_role("button", name="seed 9")).to_be_visible()
     expect(divider).to_have_value("25")
-
-
-def test_a_file_is_sent_whole_in_its_own_proportions(page: Page, restoring_site: Site) -> None:
-    picture = random_images(1, (3, 5, 11))[0]
-    page.goto(f"{restoring_site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    bodies = sent_to(page, "restore")
-    page.locator("#restore-file").set_input_files(png_file(picture, "mine.png"))
-    expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
-    assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
-    expect(page.locator("#restore-note")).to_be_empty()
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine_seed0.png"
-    page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
 
 @pytest.fixture(scope="module")
 def small_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
     """A server that restores few pixels at a time."""
-    with served(
-        tiny_model(), Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]}
-    ) as site:
+    few = {name: restorers[name] for name in ("enlarge", "fill")}
+    with served(tiny_model(), Limits(restored_pixels=4 * 4 * 30 * 20), restorers=few) as site:
         yield site
 
 
 def test_a_large_file_is_reduced_to_what_the_server_takes(page: Page, small_site: Site) -> None:
-    page.goto(f"{small_site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    expect(page.get_by_role("combobox", name="Task")).to_be_hidden()
-    bodies = sent_to(page, "restore")
-    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
-    note = page.locator("#restore-note")
+    bodies, note = begin(page, small_site), page.locator("#restore-note")
+    take(page, 3, 40, 60)
     expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws keep more of it")
     expect(page.locator(".choices button")).to_have_count(6)
-    page.locator("#restore-draws").fill("1")
-    page.locator("#restore-draws").press("Enter")
+    set_draws(page, "1")
     expect(page.locator(".choices button")).to_have_count(1)
     expect(note).to_be_empty()
     assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), (3, 40, 60)]
 
-
-def test_a_reduced_file_keeps_the_look_of_its_colour_profile(page: Page, small_site: Site) -> None:
-    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # red is shown as green
+    # It keeps the look of its colour profile, here one by which red is shown as green.
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for old, new in ((b"rXYZ", b"...."), (b"gXYZ", b"rXYZ"), (b"....", b"gXYZ")):
         swapped = swapped.replace(old, new)
-    red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 40, 60)
+    red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 80, 120)
     file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
-    page.goto(f"{small_site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    bodies = sent_to(page, "restore")
     page.locator("#restore-file").set_input_files(file)
-    expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
+    expect(note).to_contain_text("120x80 reduced to 60x40")
     (sent,) = from_base64(bodies[-1]["image"])[:3].flatten(1).unique(dim=1).T
     assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
 
 
+def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(page: Page, small_site: Site) -> None:
+    bodies = begin(page, small_site, "restorer=fill")
+    take(page, 3, 80, 120)
+    expect(page.locator("#restore-note")).to_contain_text("120x80 reduced to 60x40")
+    cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
+    expect(page.locator(".choices button")).to_have_count(6)
+    set_draws(page, "1")
+    expect(page.locator(".choices button")).to_have_count(1)
+    for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
+        expected = torch.zeros(40 * scale, 60 * scale, dtype=torch.uint8)
+        expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
+        assert torch.equal(from_base64(body["mask"])[0], expected)
+
+
 def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
-    model, picture = restoring_site.restorers["fill"], random_images(1, (3, 20, 30))[0]
-    page.goto(f"{restoring_site.address}/#restore?restorer=fill")
-    expect(page.locator(".choices")).to_be_visible()  # of the sample, with a hole in its middle
-    bodies = sent_to(page, "restore")
-    page.locator("#restore-file").set_input_files(png_file(picture))
+    model = restoring_site.restorers["fill"]
+    bodies = begin(page, restoring_site, "restorer=fill")  # the sample has a hole in its middle
+    picture = take(page, 3, 20, 30)
     expect(page.locator(".choices")).to_have_count(0)
     page.get_by_role("button", name="Restore", exact=True).click()
     expect(page.locator("#brush-error")).to_have_text("Cover some of the picture, and not all of it.")
@@ -251,21 +258,16 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".choices")).to_have_count(0)
 
-    page.get_by_text("A rectangle by numbers").click()
-    page.get_by_role("button", name="Cover it").click()
+    cover(page, {})
     wrong = "Whole numbers within the picture of 30x20 pixels, please; width and height from 1."
     expect(page.locator("#brush-error")).to_have_text(wrong)
     sides = {"Left": 3, "Top": 5, "Width": 4, "Height": 2}
-    for name, number in sides.items():
-        page.get_by_label(name, exact=True).fill(str(number))
-    expect(page.locator("#brush-error")).to_be_empty()
-    expect(page.locator("[aria-invalid=true]")).to_have_count(0)
     for outside in ({"Width": 0}, {"Height": 0}, {"Left": 30}, {"Top": 20}):
         cover(page, sides | outside)
         expect(page.locator("[aria-invalid=true]")).to_have_id(f"brush-{next(iter(outside))}")
         expect(page.locator("#brush-error")).to_have_text(wrong)
     expect(page.get_by_role("button", name="Undo")).to_be_disabled()
-    cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
+    cover(page, sides)
     expect(page.locator(".choices button")).to_have_count(6)
     expect(page.locator("#brush-error")).to_be_empty()
     expected = torch.zeros(20, 30, dtype=torch.uint8)
@@ -284,7 +286,7 @@ def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Si
         ]
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-    page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
+    bodies = begin(page, restoring_site, "restorer=enlarge")
     divider = page.get_by_label("Before and after")
     expect(divider).to_have_value("50")
     box = box_of(page.locator(".compare"))
@@ -295,9 +297,8 @@ def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Si
     touch(box, "touchEnd")
     expect(divider).to_have_value("30")
 
-    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    take(page, 3, 20, 30)
     choose(page, "Fill in")
-    bodies = sent_to(page, "restore")
     expect(page.locator(".choices")).to_have_count(0)
     canvas = page.locator(".brush canvas")
     canvas.scroll_into_view_if_needed()
@@ -314,45 +315,8 @@ def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Si
     assert not missing[12:].any()
 
 
-def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(
-    page: Page, restorers: dict[str, ImageModel]
-) -> None:
-    limits = Limits(restored_pixels=4 * 30 * 20)
-    with served(tiny_model(image_shape=(1, 8, 8)), limits, restorers={"fill": restorers["fill"]}) as site:
-        page.goto(f"{site.address}/#restore")
-        expect(page.locator(".choices")).to_be_visible()
-        page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
-        expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
-        bodies = sent_to(page, "restore")
-        cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
-        expect(page.locator(".choices button")).to_have_count(6)
-        page.locator("#restore-draws").fill("1")
-        page.locator("#restore-draws").press("Enter")
-        expect(page.locator(".choices button")).to_have_count(1)
-    for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
-        expected = torch.zeros(20 * scale, 30 * scale, dtype=torch.uint8)
-        expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
-        assert torch.equal(from_base64(body["mask"])[0], expected)
-
-
-def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore?restorer=denoise")
-    notes = page.locator("#restore-result .notes")
-    expect(notes).to_contain_text("estimated")
-    bodies = sent_to(page, "restore")
-    page.get_by_role("switch", name="Estimate the noise").uncheck()
-    page.get_by_label("Noise level").fill("40")
-    expect(notes).to_contain_text("noise level 40")
-    expect(notes).not_to_contain_text("estimated")
-    model = restoring_site.restorers["denoise"]
-    expected = restoration.restore(model, Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40), 4, seeds=0)
-    expect_draws(page, expected)
-
-
 def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    bodies = sent_to(page, "restore")
+    bodies = begin(page, restoring_site)
     temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
     with restoring_site.busy():
         temperature.fill("0.2")
@@ -362,7 +326,7 @@ def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restori
     expect(page.locator("#restore-draws-error")).to_contain_text("A whole number from ")
     expect(page.locator("#restore-task")).to_be_empty()
     assert [(body["count"], body["temperature"]) for body in bodies] == [(4, 0.2)]
-    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    take(page, 3, 20, 30)
     expect(page.locator(".choices")).to_have_count(0)
     number.fill("2")
     number.press("Tab")
@@ -371,16 +335,35 @@ def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restori
     assert [(body["count"], body["temperature"]) for body in bodies[1:]] == [(2, 0.3)]
 
 
-def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) -> None:
-    picture = random_images(1, (3, 8, 8))[0]
-    page.goto(f"{restoring_site.address}/#restore?restorer=colour")
+def test_each_task_in_its_own_way(page: Page, restoring_site: Site, watch: Watch) -> None:
+    watch.expected_statuses.update({413, 415, 422})
+    models, notes = restoring_site.restorers, page.locator("#restore-result .notes")
+    bodies = begin(page, restoring_site, "restorer=denoise")
+    expect(notes).to_contain_text("estimated")
+    page.get_by_role("switch", name="Estimate the noise").uncheck()
+    page.get_by_label("Noise level").fill("40")
+    expect(notes).to_contain_text("noise level 40")
+    expect(notes).not_to_contain_text("estimated")
+    noisy = Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40)
+    expect_draws(page, restoration.restore(models["denoise"], noisy, 4, seeds=0))
+
+    choose(page, "Colour")
     expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
-    page.locator("#restore-file").set_input_files(png_file(picture))
-    expect_draws(page, restoration.restore(restoring_site.restorers["colour"], luma(picture[None])[0], 4, seeds=0))
+    picture = take(page, 3, 8, 8)
+    expect_draws(page, restoration.restore(models["colour"], luma(picture[None])[0], 4, seeds=0))
     thumbnail = "getComputedStyle(document.querySelector('#restore-picture img')).filter"
     assert page.evaluate(thumbnail) == "grayscale(1)"
     choose(page, "Enlarge 2 times")
     assert page.evaluate(thumbnail) == "none"
+
+    page.locator("#restore-file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"picture"})
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
+    expect(page.locator(".choices")).to_have_count(0)
+    choose(page, "Fill in")
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show it")
+    expect(page.locator(".brush")).to_be_hidden()
+    set_draws(page, "1000")
+    expect(page.locator("#restore-draws-error")).to_have_text("A whole number from 1 to 64, please.")
 
 
 def test_restorers_of_other_kinds(page: Page) -> None:
@@ -399,8 +382,7 @@ def test_restorers_of_other_kinds(page: Page) -> None:
         expect(notes).to_have_text("temperature 0.40, 0.90")
         assert [group.get_attribute("label") for group in groups.all()] == ["photos", "faces"]
         assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-kinds)", "Colour"]
-        picture = random_images(1, (3, 6, 4))[0]
-        page.locator("#restore-file").set_input_files(png_file(picture))
+        picture = take(page, 3, 6, 4)
         expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0))
         page.locator("#restore-label").select_option(label="cat")
         expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0, labels=1))
@@ -417,18 +399,3 @@ def test_samples_are_restored_from_the_viewer_and_the_shelf(page: Page, restorin
     expect_image(page, page.locator(".choices img").last, samples[3])
     page.locator("#restore-samples .picture").nth(5).click()
     expect_image(page, page.locator(".choices img").last, samples[5])
-
-
-def test_what_is_no_picture_is_named_beside_its_field(page: Page, restoring_site: Site, watch: Watch) -> None:
-    watch.expected_statuses.update({413, 415, 422})
-    page.goto(f"{restoring_site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    page.locator("#restore-file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"picture"})
-    expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
-    expect(page.locator(".choices")).to_have_count(0)
-    choose(page, "Fill in")
-    expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show it")
-    expect(page.locator(".brush")).to_be_hidden()
-    page.locator("#restore-draws").fill("1000")
-    page.locator("#restore-draws").press("Enter")
-    expect(page.locator("#restore-draws-error")).to_have_text("A whole number from 1 to 64, please.")
