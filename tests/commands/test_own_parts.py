@@ -11,9 +11,12 @@ from tiny_training import TINY_FIT
 
 from glow_app import ALLOWED_VARIABLE, ImageModel, allow_class, load_model, save_pretrained
 from glow_app.priors import GaussianPrior
+from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_config import ALLOWED_CLASSES
 
 MODULE = """
+from torch.optim import Adam
+
 from glow_app.priors import GaussianPrior
 from glow_app.tasks import RestorationTask
 
@@ -26,6 +29,10 @@ class Doubled(GaussianPrior):
     @property
     def config(self):
         return {"factor": self.factor}
+
+
+class OwnAdam(Adam):
+    pass
 
 
 class Negative(RestorationTask):
@@ -67,25 +74,28 @@ def test_an_allowed_class_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(again.sample(2, seeds=0), model.sample(2, seeds=0))
 
 
-def test_a_prior_of_ones_own_from_fit_to_sample(
+def test_a_prior_and_an_optimiser_of_ones_own_from_fit_to_sample(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    prior = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
-    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *prior).code == 0
+    own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
+    own += ["--model.optimizer=my_parts.OwnAdam", "--model.optimizer.lr=0.001"]
+    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *own).code == 0
     assert Path("run/model/model.safetensors").is_file()
     new_process()
     assert "pass --allow-class my_parts.Doubled" in refused("sample", "--checkpoint", "run", "--count", "1")
-    assert "pass --allow-class my_parts.Doubled" in refused("fit", "--resume", "run")
-    allowed = ["--allow-class", "my_parts.Doubled"]
-    assert glow("sample", "--checkpoint", "run", "--count", "2", *allowed).code == 0
+    prior, optimizer = (["--allow-class", f"my_parts.{name}"] for name in ("Doubled", "OwnAdam"))
+    assert glow("sample", "--checkpoint", "run", "--count", "2", *prior).code == 0
     new_process()
-    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *allowed).code == 0
+    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *prior)
+    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *prior, *optimizer).code == 0
+    assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
     for name in ("my_parts.Nothing", "nowhere.Nothing", "Nothing"):
         new_process()
         assert f"--allow-class {name}: " in refused("info", "run", "--allow-class", name, code=1)
     assert refused("sample", "--allow-class", code=2).endswith("argument --allow-class: expected one argument")
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
     options = ["--model.task=my_parts.Negative", "--model.flow.condition_channels=1"]
     sizes = ["--model.flow.condition_features=4", "--model.flow.condition_blocks=2"]
