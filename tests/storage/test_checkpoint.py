@@ -142,7 +142,8 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
     assert "nowhere.ckpt" in message_of(FileNotFoundError, tmp_path / "nowhere.ckpt")
     assert "not a model or a run" in message_of(FileNotFoundError, tmp_path / "pictures")
     message_of(FileNotFoundError, tmp_path)
-    message_of(FileNotFoundError, "")
+    with pytest.raises(FileNotFoundError, match="is empty"):
+        load_model("")
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.5, 0.9, 0.9999])
