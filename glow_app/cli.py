@@ -33,7 +33,7 @@ COMMANDS = {
     "serve": "serve a model: HTTP API and web page",
     "data": "render faces",
     "export": "export the weights, or a sampler as a torch.export program",
-    "models": "list the bundled models and those in the hub's cache",
+    "models": "list the bundled models",
     "info": "show what a model, a checkpoint or a sample records",
 }
 _HELP = """usage: glow COMMAND [OPTIONS]
