@@ -2,26 +2,26 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import fastapi_offline
 from fastapi import FastAPI, Request, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
-from glow_app.server.admission import Admission, Load
 from glow_app.server.decoder import Decoder
-from glow_app.server.errors import handle_errors
+from glow_app.server.errors import ApiError, error_answer
 from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
-from glow_app.server.metrics import Metrics
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
 from glow_app.server.worker import ModelWorker
@@ -56,27 +56,31 @@ def create_app(
         ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the reference among the
             facts is damaged.
     """
-    limits, load = limits or Limits(), Load()
+    limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    metrics = app.state.metrics = Metrics(limits.queue, lambda: load.depth, lambda: load.held)
-    worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-    decoder, app.state.load = Decoder(limits, metrics.decode.observe), load
-    service = app.state.service = Service(
-        model, worker, decoder, limits, directions or {}, training or {}, restorers or {}
-    )
+    endpoints: dict[str, Collection[str]] = {}
+    gate = Gate(limits, [checked_key(key) for key in keys], hosts, endpoints, lambda: worker.backlog)
+    metrics = gate.metrics
+    worker = ModelWorker(model, batch_size, metrics.batches.observe)
+    decoder = Decoder(limits, metrics.decode.observe)
+    service = Service(model, worker, decoder, limits, directions or {}, training or {}, restorers or {})
+    app.state.service, app.state.gate, app.state.metrics = service, gate, metrics
     metrics.model.info({"sha256": service.info.model})
-    handle_errors(app)
+    for kind in (ApiError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)
     app.add_route("/docs", _show_docs, include_in_schema=False)
     for file in [*PAGE.iterdir(), SWAGGER / "swagger-ui-bundle.js", SWAGGER / "swagger-ui.css"]:
         app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
-    paths = app.openapi()["paths"]
-    posts = [path for path, methods in paths.items() if "post" in methods]
-    app.add_middleware(Admission, limits, posts, load, lambda: worker.backlog)
-    app.add_middleware(Gate, [checked_key(key) for key in keys], hosts, list(paths), metrics)  # the outer one
+    endpoints |= app.openapi()["paths"]
+    app.add_middleware(gate.around)
     return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return error_answer(error, request.scope)
 
 
 async def _show_docs(_: Request) -> HTMLResponse:

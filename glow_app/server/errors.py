@@ -1,15 +1,19 @@
 """API errors: a status, a code for programs and a message for people, but never the text of a foreign exception."""
 
+import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+_LOG = logging.getLogger("glow_app.server")
 
 
 class ErrorDetails(BaseModel):
@@ -26,31 +30,18 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetails
 
 
-_WORDS = {
-    401: "The key is missing or wrong.",
-    404: "There is no such direction or restorer.",
-    405: "The path accepts another method.",
-    408: "The body arrived too slowly.",
-    413: "The body is too large, or a picture has too many pixels or takes too long to decode.",
-    415: "The Content-Type is not application/json, or a picture has an unknown format.",
-    421: "The Host header names another server.",
-    422: "The body is not JSON, holds too many values, a value is out of range, or a picture is damaged.",
-    500: "The server failed.",
-    503: "The queue is full or the server is stopping; retry after Retry-After seconds.",
-    504: "The deadline has passed.",
-}
 # Responses in the OpenAPI document.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": words} for status, words in _WORDS.items()
+    status: {"model": ErrorAnswer} for status in (401, 404, 405, 408, 413, 415, 421, 422, 500, 503, 504)
 }
 
 
 class ApiError(Exception):
-    """An error for the client: HTTP status, a short code for programs, a message, and headers."""
+    """An error for the client: HTTP status, a short code for programs, a message, and seconds until a retry."""
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
 
 class ClientLeftError(Exception):
@@ -62,6 +53,11 @@ def invalid(message: str) -> ApiError:
     return ApiError(422, "invalid_request", message)
 
 
+def model_ended() -> ApiError:
+    """Return the error of a server whose model thread has ended, which should never happen."""
+    return ApiError(503, "model_ended", "the model's thread has ended; start the server again", 5)
+
+
 @contextmanager
 def refused(place: str = "") -> Iterator[None]:
     """Raise ValueErrors of our own functions, whose messages are for users, as errors of a place in the request."""
@@ -71,43 +67,34 @@ def refused(place: str = "") -> Iterator[None]:
         raise invalid(f"{place}: {error}".removeprefix(": ")) from error
 
 
-def stopping() -> ApiError:
-    """Return the error of a stopping server."""
-    return ApiError(503, "stopping", "the server is stopping; try again in 5 s", {"Retry-After": "5"})
-
-
-def model_ended() -> ApiError:
-    """Return the error of a server whose model thread has ended, which should never happen."""
-    return ApiError(503, "model_ended", "the model's thread has ended; start the server again", {"Retry-After": "5"})
-
-
-def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response for an error, with additional headers."""
+def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the response for whatever was raised, with additional headers; log what should never be."""
+    request_id = scope["glow.request_id"]
+    error = _error_of(raised)
+    if error.code == "internal_error":
+        _LOG.error("request %s failed", request_id, exc_info=raised)
     details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
-    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, {**error.headers, **(headers or {})})
+    more = {**(getattr(raised, "headers", None) or {}), **(headers or {})}  # such as Allow of 405
+    if error.status == 401:
+        more["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        more["Retry-After"] = str(error.retry_after)
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, more)
 
 
-def handle_errors(app: FastAPI) -> None:
-    """Answer expected errors in the common form; :class:`~glow_app.server.gate.Gate` handles all others."""
-
-    def answer(request: Request, error: ApiError) -> JSONResponse:
-        return error_answer(error, request.scope["glow.request_id"])
-
-    @app.exception_handler(ApiError)
-    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
-        return answer(request, error)
-
-    @app.exception_handler(RequestValidationError)
-    async def handle_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, invalid(_first_mistake(error.errors())))
-
-    @app.exception_handler(HTTPException)
-    async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:  # FastAPI's for JSON that is nested too deeply, or not UTF-8
-            return answer(request, invalid("the body is not JSON"))
-        phrase = HTTPStatus(error.status_code).phrase
-        code = phrase.lower().replace(" ", "_")
-        return answer(request, ApiError(error.status_code, code, phrase, error.headers))
+def _error_of(raised: BaseException) -> ApiError:
+    if isinstance(raised, ApiError):
+        return raised
+    if isinstance(raised, RequestValidationError):
+        return invalid(_first_mistake(raised.errors()))
+    if isinstance(raised, HTTPException) and raised.status_code == 400:  # JSON that is nested too deeply, or not UTF-8
+        return invalid("the body is not JSON")
+    if isinstance(raised, HTTPException):
+        phrase = HTTPStatus(raised.status_code).phrase
+        return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase)
+    if isinstance(raised, asyncio.CancelledError):  # uvicorn cancels what a stopping server has not finished
+        return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
+    return ApiError(500, "internal_error", "the server failed; its log says more")
 
 
 def _first_mistake(mistakes: Sequence[Any]) -> str:

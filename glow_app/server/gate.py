@@ -1,66 +1,80 @@
-"""The outer ASGI middleware: host, key, headers, log and metrics of each request, and the answers to all errors."""
+"""ASGI middleware in front of the application: host, key, bounded body, queue slot and deadline of each request."""
 
 import asyncio
+import gc
 import hmac
 import ipaddress
-import logging
 import re
 import time
 import uuid
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.errors import ApiError, ClientLeftError, error_answer, stopping
+from glow_app.messages import pluralise
+from glow_app.server.errors import ApiError, ClientLeftError, error_answer
+from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
 from glow_app.server.metrics import Metrics
-
-_LOG = logging.getLogger("glow_app.server")
 
 # The page may use only its own scripts and styles, connect only to this server, and not be framed.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {  # sent with every answer
+_HEADERS = {  # sent with every answer
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_LARGE = 2**20  # bytes of a body after which garbage is collected
+_SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 # Maximum bytes of a refused body to discard before the answer, and seconds to do so. Most clients write the whole body
 # before they read: closing the connection earlier would reset it, and hide the answer from them.
 _DISCARDED, _DISCARD_SECONDS = 2**26, 1.0
 
 
 class Gate:
-    """Middleware around an application.
+    """ASGI middleware around an application.
 
     Args:
-        app: The application; may raise :class:`ApiError`.
+        limits: See :class:`Limits`.
         keys: Accepted keys for requests below ``/v1/``, sent as ``Authorization: Bearer KEY``; none if empty.
         hosts: Accepted names in the ``Host`` header, besides addresses and ``localhost``; ``*`` matches anything.
-        endpoints: Paths counted separately; all other paths share a counter.
-        metrics: Counts every answer.
+        endpoints: Paths counted separately, with their methods in lower case; all other paths share a counter.
+        backlog: Returns the estimated seconds of queued work.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: Sequence[str], hosts: Sequence[str], endpoints: Collection[str], metrics: Metrics
+        self,
+        limits: Limits,
+        keys: Sequence[str],
+        hosts: Sequence[str],
+        endpoints: Mapping[str, Collection[str]],
+        backlog: Callable[[], float],
     ) -> None:
-        self._app, self._keys, self._endpoints, self._metrics = app, keys, endpoints, metrics
+        self._limits, self._keys, self._endpoints, self._backlog = limits, keys, endpoints, backlog
         self._hosts = [host.lower() for host in hosts]
+        self.held = 0  # bytes of bodies in memory
+        self.depth = 0  # requests being decoded, queued or computed
+        self.metrics = Metrics(limits.queue, lambda: self.depth, lambda: self.held)
+
+    def around(self, app: ASGIApp) -> "Gate":
+        """Wrap an application, which may raise :class:`ApiError`."""
+        self._app = app
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and log and count the answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         headers, begun, status = Headers(scope=scope), time.perf_counter(), 0
-        request_id = scope["glow.request_id"] = _request_id(headers)
+        sent_id = headers.get("x-request-id", "")  # of a proxy, kept if it is safe to log
+        request_id = sent_id if re.fullmatch(r"[\w.:=+/-]{1,128}", sent_id, re.ASCII) else uuid.uuid4().hex
+        scope["glow.request_id"] = request_id
         is_unread = "content-length" in headers or "transfer-encoding" in headers
 
         async def receive_body() -> Message:
@@ -75,65 +89,129 @@ class Gate:
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
-                for name, value in HEADERS.items():
+                for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"
             await send(message)
 
         try:
-            self._check(scope["path"], headers)
-            await self._app(scope, receive_body, send_with_headers)
+            await self._handle(scope, headers, receive_body, send_with_headers)
+        except ClientLeftError:
+            pass
         except (Exception, asyncio.CancelledError) as raised:
-            raised.__traceback__ = None  # would hold the body until the client has read its answer
-            if not status and not isinstance(raised, ClientLeftError):
-                error = _error_of(raised, request_id)
+            if not status:
+                answer = error_answer(raised, scope, {"Connection": "close"})
+                raised.__traceback__ = None  # would hold the body until the client has read its answer
                 if is_unread and not isinstance(raised, asyncio.CancelledError):
                     await _discard(receive)
-                await error_answer(error, request_id, {"Connection": "close"})(scope, receive, send_with_headers)
+                await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - begun
+            endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
-                self._metrics.answered(scope["path"] if scope["path"] in self._endpoints else "other", status, seconds)
+                self.metrics.answered(endpoint, status, seconds)
             log_request(scope, status, seconds)
 
-    def _check(self, path: str, headers: Headers) -> None:
+    async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._check_host(headers)
+        if scope["path"].startswith("/v1/"):
+            self._check_key(headers)
+        if scope["method"] != "POST" or "post" not in self._endpoints.get(scope["path"], ()):
+            await self._app(scope, receive, send)
+            return
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
+        self._check_size(int(headers.get("content-length", "0")))
+        body, size, seconds = bytearray(), 0, self._limits.body_seconds
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._read(body, receive)
+            except TimeoutError as error:
+                raise ApiError(408, "body_too_slow", f"the body timed out after {seconds:g} s") from error
+            finally:
+                size = len(body)
+            # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
+            if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
+                message = f"the body holds too many values; at most {self._limits.values:,} commas, colons and brackets"
+                raise ApiError(422, "too_many_values", message)
+            await self._compute(scope, body, receive, send)
+        finally:
+            self.held -= size
+            if size > _LARGE:  # a JSON error holds the body, in a reference cycle with its traceback
+                gc.collect()
+
+    def _check_host(self, headers: Headers) -> None:
         # Against DNS rebinding: pages of other sites whose name resolves to this server's address. Starlette's
-        # TrustedHostMiddleware cannot accept any address, as probes and the containers' own need.
+        # TrustedHostMiddleware cannot accept any address, by which probes and containers are reached.
         host = ",".join(headers.getlist("host")).lower()
         name = re.sub(r":\d*$", "", host)
         if not (_is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, h) for h in self._hosts)):
             message = "the Host header names another server; add the name with --allowed-hosts"
             raise ApiError(421, "unknown_host", message)
-        if self._keys and path.startswith("/v1/"):
-            scheme, _, credentials = headers.get("authorization", "").partition(" ")
-            sent = credentials.strip().encode()
-            if scheme.lower() != "bearer" or not any(hmac.compare_digest(sent, key.encode()) for key in self._keys):
-                message = "the key is missing or wrong; expected the header Authorization: Bearer KEY"
-                raise ApiError(401, "no_key", message, {"WWW-Authenticate": "Bearer"})
+
+    def _check_key(self, headers: Headers) -> None:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        sent = credentials.strip().encode()
+        is_known = scheme.lower() == "bearer" and any(hmac.compare_digest(sent, key.encode()) for key in self._keys)
+        if self._keys and not is_known:
+            raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
+
+    async def _read(self, body: bytearray, receive: Receive) -> None:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            body += chunk
+            self.held += len(chunk)
+            self._check_size(len(body))
+            if self.held > self._limits.all_bodies_bytes and len(body) > _SMALL:
+                raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
+
+    async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
+        if self.depth >= self._limits.queue:
+            waiting, after = pluralise(self.depth, "request"), max(1, round(self._backlog()))
+            message = f"{waiting} {'is' if self.depth == 1 else 'are'} waiting; try again in {after} s"
+            raise ApiError(503, "queue_full", message, after)
+
+        async def replay() -> Message:
+            whole = bytes(body)
+            body.clear()  # keeps a single copy
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        async def send_without_slot(message: Message) -> None:
+            slot.close()  # an answer that waits for its reader keeps no slot from others
+            await send(message)
+
+        def leave() -> None:
+            self.depth -= 1
+
+        with ExitStack() as slot:
+            self.depth += 1
+            slot.callback(leave)
+            await _while_wanted(self._app(scope, replay, send_without_slot), receive, self._limits.seconds)
 
 
-def _request_id(headers: Headers) -> str:
-    """Return the request ID set by a proxy if it is safe to log, or else a new one."""
-    request_id = headers.get("x-request-id", "")
-    return request_id if re.fullmatch(r"[\w.:=+/-]{1,128}", request_id, re.ASCII) else uuid.uuid4().hex
-
-
-def _is_address(name: str) -> bool:
+async def _while_wanted(work: Awaitable[None], receive: Receive, seconds: float) -> None:
+    """Run work until it ends; raise ApiError after some seconds, and ClientLeftError when the client leaves."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())  # no message follows the body
     try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return "%" not in name  # a scope ID may be any text
-
-
-def _error_of(raised: BaseException, request_id: str) -> ApiError:
-    if isinstance(raised, ApiError):
-        return raised
-    if isinstance(raised, asyncio.CancelledError):  # uvicorn cancels what a stopping server has not finished
-        return stopping()
-    _LOG.error("request %s failed", request_id, exc_info=raised)
-    return ApiError(500, "internal_error", "the server failed; its log says more")
+        await asyncio.wait([working, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            late = ApiError(504, "too_slow", f"there was no result within {seconds:g} s")
+            raise ClientLeftError if leaving.done() else late
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait([working, leaving])
+    working.result()
 
 
 async def _discard(receive: Receive) -> None:
@@ -142,3 +220,10 @@ async def _discard(receive: Receive) -> None:
         async with asyncio.timeout(_DISCARD_SECONDS):
             while remaining > 0 and (message := await receive()).get("more_body", False):
                 remaining -= len(message["body"])
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) is not None and "%" not in name  # a scope ID may be any text
+    except ValueError:
+        return False

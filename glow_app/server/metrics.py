@@ -1,6 +1,5 @@
 """Prometheus metrics of a server."""
 
-import os
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +11,6 @@ from glow_app import __version__
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-REVISION = "GLOW_REVISION"  # environment variable with the commit of a container image, set when it is built
-_BUILD = {
-    "version": __version__,
-    "revision": os.environ.get(REVISION, ""),
-    "torch": torch.__version__,
-    "python": platform.python_version(),
-}
 
 
 class Metrics:
@@ -35,13 +27,13 @@ class Metrics:
         Gauge("glow_body_bytes", "Bytes of request bodies in memory.", registry=registry).set_function(held)
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
         self.seconds = seconds("glow_request_seconds", "From request to answer.", ["endpoint"])
-        self.wait = seconds("glow_queue_wait_seconds", "From a call of the model to its first batch.")
         self.decode = seconds("glow_decode_seconds", "Decoding of one picture.")
         self.requests = Counter("glow_requests", "Answers.", ["endpoint", "status"], registry=registry)
         self.images = Counter("glow_images", "Images in answers.", ["endpoint"], registry=registry)
         self.batches = Histogram("glow_batch_images", "Images drawn per batch.", buckets=_IMAGES, registry=registry)
         self.model = Info("glow_model", "The model that is served.", registry=registry)
-        Info("glow_build", "Versions of the server.", registry=registry).info(_BUILD)
+        versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        Info("glow_build", "Versions of the server.", registry=registry).info(versions)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count an answer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,16 @@ from glow_app.server.schemas import RestoreRequest, RestorerInfo
 from glow_app.storage.pretrained import model_hash
 
 _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+
+
+def described(model: ImageModel) -> dict[str, Any]:
+    """Return what ``/v1/info`` says of the main model and of each restorer."""
+    return {
+        "model": model_hash(model),
+        "image_shape": model.flow.image_shape,
+        "num_classes": model.flow.num_classes,
+        "classes": list(model.class_names) or None,
+    }
 
 
 class Restorer:
@@ -42,11 +53,8 @@ class Restorer:
             factor=self.task.factor,
             channels=self.channels,
             takes=list(self.task.takes),
-            image_shape=list(model.flow.image_shape),
-            model=model_hash(model),
-            num_classes=model.flow.num_classes,
-            classes=list(model.class_names) or None,
             temperature=model.generation.to_plain()["temperature"],
+            **described(model),
         )
 
     def bounds(self, body: RestoreRequest, restored_pixels: int) -> tuple[int, str]:

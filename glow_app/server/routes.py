@@ -15,24 +15,9 @@ from glow_app.models.class_labels import class_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip, to_pil, with_profile
+from glow_app.server import schemas
 from glow_app.server.answers import ANIMATIONS, PNG, encode_png, respond, sampled
 from glow_app.server.errors import ERRORS, model_ended
-from glow_app.server.schemas import (
-    EditAnswer,
-    EditRequest,
-    Info,
-    InterpolateAnswer,
-    InterpolateRequest,
-    ReconstructAnswer,
-    ReconstructRequest,
-    RestoreAnswer,
-    RestoreRequest,
-    SampleAnswer,
-    SampleRequest,
-    ScoreAnswer,
-    ScoreRequest,
-    Scores,
-)
 from glow_app.server.service import Service
 
 
@@ -55,13 +40,13 @@ _FRAMES = "a strip of the frames, with `image/gif` or `image/webp` an animation 
 
 
 @API.get("/info")
-async def show_info(service: Served) -> Info:
+async def show_info(service: Served) -> schemas.Info:
     """Describe the model and the limits of this server."""
     return service.info
 
 
-@API.post("/sample", response_model=SampleAnswer, responses=_picture("the image, or a grid of several"))
-async def sample(body: SampleRequest, request: Request, service: Served) -> Response:
+@API.post("/sample", response_model=schemas.SampleAnswer, responses=_picture("the image, or a grid of several"))
+async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds = service.seeds(body.count, body.seed)
     settings, labels = service.settings(body.temperature, body.guidance), service.classes(seeds, body.label)
@@ -70,9 +55,9 @@ async def sample(body: SampleRequest, request: Request, service: Served) -> Resp
         drawn = model.sample(len(seeds), settings.temperature, seeds, labels, settings.guidance)
         images = Images(drawn, [facts | _origin(service) for facts in drawn.facts])
 
-        def answer() -> SampleAnswer:
+        def answer() -> schemas.SampleAnswer:
             temperature = settings.temperatures(len(model.flow.latent_shapes))
-            return SampleAnswer(
+            return schemas.SampleAnswer(
                 images=sampled(images), temperature=temperature, guidance=settings.guidance, model=service.info.model
             )
 
@@ -81,8 +66,8 @@ async def sample(body: SampleRequest, request: Request, service: Served) -> Resp
     return await service.run(work, is_padded=True)
 
 
-@API.post("/interpolate", response_model=InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))
-async def interpolate(body: InterpolateRequest, request: Request, service: Served) -> Response:
+@API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))
+async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
     places = None if body.at is None else service.places(body.at, len(body.images))
     if places is None:
@@ -103,15 +88,17 @@ async def interpolate(body: InterpolateRequest, request: Request, service: Serve
             frames,
             facts,
             lambda: to_pil(frames[0]) if len(frames) == 1 else strip(frames, columns),
-            lambda: InterpolateAnswer(frames=list(map(encode_png, frames)), labels=_numbers(labels), notes=notes),
+            lambda: schemas.InterpolateAnswer(
+                frames=list(map(encode_png, frames)), labels=_numbers(labels), notes=notes
+            ),
             animated=True,
         )
 
     return await service.run(work)
 
 
-@API.post("/edit", response_model=EditAnswer, responses=_picture("the changed image"))
-async def edit(body: EditRequest, request: Request, service: Served) -> Response:
+@API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
+async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
     strengths = [(service.direction(change.direction), change.strength) for change in body.edits]
     given = service.labels(body.label, 1, "label")
@@ -124,16 +111,16 @@ async def edit(body: EditRequest, request: Request, service: Served) -> Response
         changed = generation.edit(model, images, strengths, labels)
         facts, label = made | _origin(service, labels), None if labels is None else int(labels[0])
 
-        def answer() -> EditAnswer:
-            return EditAnswer(image=encode_png(changed[0], facts), label=label, note=notes[0])
+        def answer() -> schemas.EditAnswer:
+            return schemas.EditAnswer(image=encode_png(changed[0], facts), label=label, note=notes[0])
 
         return respond(request, changed, facts, partial(to_pil, changed[0]), answer)
 
     return await service.run(work)
 
 
-@API.post("/reconstruct", response_model=ReconstructAnswer, responses=_picture("the images"))
-async def reconstruct(body: ReconstructRequest, request: Request, service: Served) -> Response:
+@API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_picture("the images"))
+async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     given = service.labels(body.labels, len(body.images))
     images, notes = await service.read(body.images)
@@ -143,9 +130,9 @@ async def reconstruct(body: ReconstructRequest, request: Request, service: Serve
         result = generation.reconstruct(model, images, labels)
         errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
 
-        def answer() -> ReconstructAnswer:
+        def answer() -> schemas.ReconstructAnswer:
             pngs = list(map(encode_png, result.images))
-            return ReconstructAnswer(images=pngs, labels=_numbers(labels), notes=notes, **errors)
+            return schemas.ReconstructAnswer(images=pngs, labels=_numbers(labels), notes=notes, **errors)
 
         return respond(request, result.images, errors | _origin(service), partial(_all_of, result.images), answer)
 
@@ -153,7 +140,7 @@ async def reconstruct(body: ReconstructRequest, request: Request, service: Serve
 
 
 @API.post("/score")
-async def score(body: ScoreRequest, request: Request, service: Served) -> ScoreAnswer:
+async def score(body: schemas.ScoreRequest, request: Request, service: Served) -> schemas.ScoreAnswer:
     """Score images: bits/dim, and scores of oddity with a verdict if the model knows ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -164,16 +151,16 @@ async def score(body: ScoreRequest, request: Request, service: Served) -> ScoreA
     measures = await service.run(work)
     reference, labels = service.reference, _numbers(measures.labels)
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
-    rows = zip(plain_scores(measures, reference), labels or [None] * len(images), notes, strict=True)
-    return ScoreAnswer(
-        scores=[Scores(**plain, label=label, note=note) for plain, label, note in rows],
+    rows = enumerate(plain_scores(measures, reference))
+    return schemas.ScoreAnswer(
+        scores=[schemas.Scores(**plain, label=labels[n] if labels else None, note=notes[n]) for n, plain in rows],
         draws=body.draws,
         usual=None if reference is None else f"{reference.num_images:,} ordinary images",
     )
 
 
-@API.post("/restore", response_model=RestoreAnswer, responses=_picture("the draw, or a grid of several"))
-async def restore(body: RestoreRequest, request: Request, service: Served) -> Response:
+@API.post("/restore", response_model=schemas.RestoreAnswer, responses=_picture("the draw, or a grid of several"))
+async def restore(body: schemas.RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: draws of possible originals, their mean and their spread."""
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
     settings = service.settings(body.temperature, None, restorer.model)
@@ -187,8 +174,8 @@ async def restore(body: RestoreRequest, request: Request, service: Served) -> Re
         draws, profile = restored.draws, picture.icc_profile
         common = {name: value for name, value in draws.facts[0].items() if name in ("restorer", "sigma")}
 
-        def answer() -> RestoreAnswer:
-            return RestoreAnswer(
+        def answer() -> schemas.RestoreAnswer:
+            return schemas.RestoreAnswer(
                 images=sampled(draws, profile),
                 mean=encode_png(restored.mean, common, profile),
                 given=encode_png(restored.given, common, profile),

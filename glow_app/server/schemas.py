@@ -8,15 +8,29 @@ from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPER
 from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Temperature = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
-Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Place = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
-Label = int | Annotated[str, Field(max_length=200)]
-ImageFile = Annotated[
-    str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra={"format": "byte"})
+Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
+Temperature = Annotated[
+    Factor | list[Factor] | None,
+    Field(description="Factor on the base noise: one, or one per level, the finest first. By default the model's own."),
 ]
-Png = Annotated[str, Field(description="A PNG file in base64.", json_schema_extra={"format": "byte"})]
+Guidance = Annotated[
+    Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)] | None,
+    Field(description="Above 1 images show their class more clearly and vary less. By default the model's own."),
+]
+Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Seed = Annotated[Number | None, Field(description="Of the first image; image i uses seed + i. Random if omitted.")]
+Name = Annotated[str, Field(max_length=200)]
+Label = int | Name
+SampledLabel = Annotated[Label | None, Field(description="Class by number or name; all in turn if omitted.")]
+Labels = Annotated[list[Label] | None, Field(description="One per image; the most probable if omitted.")]
+Place = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
+_BYTES = {"format": "byte"}
+ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
+Png = Annotated[str, Field(description="A PNG file in base64.", json_schema_extra=_BYTES)]
+Note = Annotated[str | None, Field(description="How the picture was changed for the model; null if it was not.")]
+Notes = Annotated[list[str | None], Field(description="How each picture was changed for the model.")]
+Levels = Annotated[list[float], Field(description="Of each level, the finest first.")]
+Sha256 = Annotated[str, Field(description="SHA-256 of architecture and weights.")]
 
 
 class _Request(BaseModel):
@@ -26,23 +40,11 @@ class _Request(BaseModel):
 class SampleRequest(_Request):
     """A request to draw images."""
 
-    count: int = Field(1, ge=1, description="Number of images.", examples=[4])
-    temperature: Temperature | list[Temperature] | None = Field(
-        None,
-        description="Factor on the base noise: one for all levels, or one per level, the finest first. "
-        "The model's recommendation if omitted.",
-    )
-    guidance: Guidance | None = Field(
-        None,
-        description="Factor on the class's part of the context: above 1 images show their class more clearly and vary "
-        "less, and are no longer samples of the model's distribution. The model's recommendation if omitted.",
-    )
-    seed: Seed | None = Field(
-        None, description="Seed of the first image; image i uses seed + i. Random if omitted.", examples=[0]
-    )
-    label: Label | None = Field(
-        None, description="Class of all images, by number or name; all classes in turn if omitted."
-    )
+    count: int = Field(1, ge=1, description="Number of images.")
+    temperature: Temperature = None
+    guidance: Guidance = None
+    seed: Seed = None
+    label: SampledLabel = None
 
 
 class Sampled(BaseModel):
@@ -57,9 +59,9 @@ class SampleAnswer(BaseModel):
     """The drawn images and their settings."""
 
     images: list[Sampled]
-    temperature: list[float] = Field(description="Of each level, the finest first.")
+    temperature: Levels
     guidance: float
-    model: str = Field(description="SHA-256 of the model.")
+    model: Sha256
 
 
 class InterpolateRequest(_Request):
@@ -70,12 +72,11 @@ class InterpolateRequest(_Request):
     at: list[Place] | None = Field(
         None,
         min_length=1,
-        description="Places of the frames, instead of evenly spaced ones. Between two images: `[t]`, 0 being the first "
-        "and 1 the second. In the square whose corners four images are (top left, top right, bottom left, bottom "
-        "right): `[across, down]`.",
+        description="Places of the frames, instead of evenly spaced ones: `[t]` between two images, 0 to 1; `[across, "
+        "down]` in the square whose corners four images are (top left, top right, bottom left, bottom right).",
     )
     spherical: bool = Field(True, description="Along arcs, which keep the norm of the latents; false for lines.")
-    labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
+    labels: Labels = None
 
 
 class InterpolateAnswer(BaseModel):
@@ -83,16 +84,14 @@ class InterpolateAnswer(BaseModel):
 
     frames: list[Png]
     labels: list[int] | None
-    notes: list[str | None] = Field(description="Changes of each image's size and colour for the model.")
+    notes: Notes
 
 
 class Edit(_Request):
     """A step along a direction."""
 
-    direction: str = Field(max_length=200, description="Name of a direction, as listed by /v1/info.")
-    strength: float = Field(
-        1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, allow_inf_nan=False, description="0 changes no pixel."
-    )
+    direction: Name = Field(description="Name of a direction, as listed by /v1/info.")
+    strength: Finite = Field(1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, description="0 changes no pixel.")
 
 
 class EditRequest(_Request):
@@ -108,14 +107,14 @@ class EditAnswer(BaseModel):
 
     image: Png
     label: int | None
-    note: str | None = Field(description="Changes of the image's size and colour for the model.")
+    note: Note
 
 
 class ReconstructRequest(_Request):
     """A request to encode and decode images."""
 
     images: list[ImageFile] = Field(min_length=1)
-    labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
+    labels: Labels = None
 
 
 class ReconstructAnswer(BaseModel):
@@ -125,7 +124,7 @@ class ReconstructAnswer(BaseModel):
     max_pixel_error: int = Field(description="Largest difference in the model's own number of bits, of 255.")
     max_quantisation: int = Field(description="Largest difference that this number of bits made before.")
     labels: list[int] | None
-    notes: list[str | None]
+    notes: Notes
 
 
 class ScoreRequest(_Request):
@@ -133,27 +132,27 @@ class ScoreRequest(_Request):
 
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
-    seed: Seed = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
+    seed: Number = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
     labels: list[Label] | None = Field(None, description="One per image; the marginal over all classes if omitted.")
 
 
-_NULL = "Null if the model knows no ordinary images."
-
-
 class Scores(BaseModel):
-    """Scores of an image; higher means odder, but bits/dim alone may be lower for odd images."""
+    """Scores of an image; higher means odder, but bits/dim alone may be lower for odd images.
+
+    What compares with ordinary images is null if the model knows none.
+    """
 
     bits_per_dim: float
-    typicality: float | None = Field(description=_NULL)
-    latent_norm: float | None = Field(description=_NULL)
+    typicality: float | None
+    latent_norm: float | None
     png_ratio: float
-    spectrum: float | None = Field(description=_NULL)
-    verdict: Literal["usual", "unusual"] | None = Field(description=f"95 % of ordinary images are usual. {_NULL}")
-    reason: str | None = Field(description=f"Why, in a few words. {_NULL}")
-    oddness: float | None = Field(ge=0, le=100, description=f"Percentage of ordinary images less odd. {_NULL}")
-    percentiles: dict[str, float] | None = Field(description=f"Percentage of ordinary images below, per score. {_NULL}")
+    spectrum: float | None
+    verdict: Literal["usual", "unusual"] | None = Field(description="95 % of ordinary images are usual.")
+    reason: str | None = Field(description="Why, in a few words.")
+    oddness: float | None = Field(ge=0, le=100, description="Percentage of ordinary images less odd.")
+    percentiles: dict[str, float] | None = Field(description="Percentage of ordinary images below, per score.")
     label: int | None = Field(description="The class that was given, or is the most probable.")
-    note: str | None
+    note: Note
 
 
 class ScoreAnswer(BaseModel):
@@ -161,59 +160,51 @@ class ScoreAnswer(BaseModel):
 
     scores: list[Scores]
     draws: int
-    usual: str | None = Field(description=f"Which images are the ordinary ones. {_NULL}")
+    usual: str | None = Field(description="Which images are the ordinary ones.")
 
 
 class RestoreRequest(_Request):
-    """A request to restore a damaged picture."""
+    """A request to restore a damaged picture, of any size."""
 
-    image: ImageFile = Field(description="The damaged picture, of any size: a PNG, JPEG, WebP, GIF or BMP in base64.")
-    restorer: Annotated[str, Field(max_length=200)] | None = Field(
+    image: ImageFile
+    restorer: Name | None = Field(
         None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
     )
-    mask: ImageFile | None = Field(
-        None, description="For restorers that take one: a picture of the same size, white where pixels are missing."
-    )
+    mask: ImageFile | None = Field(None, description="For Fill: a picture of the same size, white where it is missing.")
     sigma: Annotated[Finite, Field(ge=1, le=255)] | None = Field(
-        None,
-        description="For restorers that take one: standard deviation of the noise, grey levels; estimated if omitted.",
+        None, description="For Denoise: standard deviation of the noise, grey levels; estimated if omitted."
     )
     count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their pixels together.")
-    temperature: Temperature | list[Temperature] | None = Field(
-        None,
-        description="Factor on the base noise: one for all levels of the restorer, or one per level, the finest first. "
-        "The restorer's recommendation if omitted.",
-    )
-    seed: Seed | None = Field(
-        None, description="Seed of the first draw; draw i uses seed + i. Random if omitted.", examples=[0]
-    )
-    label: Label | None = Field(
-        None,
-        description="Class of all draws, by number or name; all classes of the restorer in turn if omitted.",
-    )
+    temperature: Temperature = None
+    seed: Seed = None
+    label: SampledLabel = None
 
 
 class RestoreAnswer(BaseModel):
     """Possible originals of the picture, with their mean and spread."""
 
     images: list[Sampled]
-    mean: Png = Field(description="Mean of the draws.")
-    spread: Png = Field(description="Grey: black where all draws agree, white from 32 grey levels of deviation on.")
+    mean: Png
+    spread: Png = Field(description="Black where all draws agree, white from 32 grey levels of deviation on.")
     given: Png = Field(description="What the flow saw, such as the bicubic enlargement.")
     overshoot: list[float] = Field(
-        description="How far the values of each draw reached beyond black and white before they were clipped, in grey "
-        "levels; tens are usual, and parts with more than 64 were drawn again with less noise."
+        description="How far each draw reached beyond black and white before it was clipped, grey levels: usually tens."
     )
-    sigma: int | None = Field(description="Standard deviation of the noise that was used, given or estimated.")
-    temperature: list[float] = Field(description="Of each level, the finest first.")
-    note: str | None = Field(
-        description="What of the picture was lost, and how it differs from training; null if nothing."
-    )
+    sigma: int | None = Field(description="Standard deviation of the noise, given or estimated.")
+    temperature: Levels
+    note: str | None = Field(description="What was lost, and how the picture differs from training; null if nothing.")
     restorer: str
-    model: str = Field(description="SHA-256 of the restorer.")
+    model: Sha256
 
 
-class RestorerInfo(BaseModel):
+class _Model(BaseModel):
+    model: Sha256
+    image_shape: list[int] = Field(description="C, H, W; of restorers, of the crops in their training.")
+    num_classes: int | None
+    classes: list[str] | None = Field(description="Their names, where the model knows them.")
+
+
+class RestorerInfo(_Model):
     """A restoration model."""
 
     name: str
@@ -221,10 +212,6 @@ class RestorerInfo(BaseModel):
     factor: int = Field(description="Sides of the restored picture, relative to those of the picture that is sent.")
     channels: int = Field(description="Of the picture that is sent: 1, to which colours are made grey, or 3.")
     takes: list[str] = Field(description="What is sent beside the picture: mask, sigma.")
-    image_shape: list[int] = Field(description="C, H, W of the crops in its training.")
-    model: str = Field(description="SHA-256 of architecture and weights.")
-    num_classes: int | None
-    classes: list[str] | None
     temperature: float | list[float] = Field(description="The recommended one, used where a request gives none.")
 
 
@@ -235,17 +222,13 @@ class Generation(BaseModel):
     guidance: float
 
 
-class Info(BaseModel):
+class Info(_Model):
     """The models that are served, and the limits of requests."""
 
     version: str
-    model: str = Field(description="SHA-256 of architecture and weights.")
-    image_shape: list[int] = Field(description="C, H, W.")
     num_bits: int
     num_levels: int
     parameters: int
-    num_classes: int | None
-    classes: list[str] | None = Field(description="Their names, where the model knows them.")
     directions: list[str]
     restorers: list[RestorerInfo]
     generation: Generation

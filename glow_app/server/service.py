@@ -17,13 +17,12 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
 from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended, refused
-from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
-from glow_app.server.restoring import Restorer
+from glow_app.server.restoring import Restorer, described
 from glow_app.server.schemas import Generation, Info
-from glow_app.server.shared import SharedModel
+from glow_app.server.shared import KEPT_SECONDS, LatentsCache, SharedModel
 from glow_app.server.worker import ModelEndedError, ModelWorker, Turn
-from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
+from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
@@ -65,13 +64,10 @@ class Service:
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
         self.info = Info(
             version=__version__,
-            model=model_hash(model),
-            image_shape=list(model.flow.image_shape),
+            **described(model),
             num_bits=model.num_bits,
             num_levels=len(model.flow.latent_shapes),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            num_classes=model.flow.num_classes,
-            classes=list(model.class_names) or None,
             directions=list(directions),
             restorers=[restorer.info for restorer in self.restorers.values()],
             generation=Generation(**model.generation.to_plain()),

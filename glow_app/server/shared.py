@@ -1,6 +1,8 @@
 """A stand-in for a model: forwards calls to the worker, which batches them with those of other requests."""
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,8 +16,32 @@ from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import ImageGenerators
-from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import Call, ModelWorker, Run, Turn
+
+KEPT_SECONDS = 60.0  # that latents are kept after their last use
+_BYTES = 2**24  # limit of all kept latents together
+
+
+class LatentsCache:
+    """Keeps the latents of recent requests, because every move of a slider edits the same pictures."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
+
+    def get(self, key: bytes, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return the latents of a key, encoded if they are not kept; drop the least recently used."""
+        kept = self._kept.pop(key, None)
+        latents = encode() if kept is None else kept[1]
+        self._kept[key] = time.monotonic(), latents
+        while sum(level.nbytes for _, levels in list(self._kept.values()) for level in levels) > _BYTES:
+            self._kept.pop(next(iter(self._kept)), None)
+        return latents
+
+    def expire(self) -> None:
+        """Drop latents that were not used for a minute."""
+        for key, (used, _) in list(self._kept.items()):
+            if used < time.monotonic() - KEPT_SECONDS:
+                self._kept.pop(key, None)
 
 
 class SharedModel:
@@ -54,14 +80,10 @@ class SharedModel:
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> list[Tensor]:
         """See :meth:`ImageModel.encode <glow_app.models.image_model.ImageModel.encode>`."""
-        rows = list(zip(images.split(1), _each(as_labels(self._model, labels, len(images)), len(images)), strict=True))
-        encoded = [self._cache.get(row) for row in rows]
-        new = [number for number, levels in enumerate(encoded) if levels is None]
-        if new:
-            for number, levels in zip(new, self._results(_encode, [rows[number] for number in new]), strict=True):
-                encoded[number] = levels
-                self._cache.put(rows[number], levels)
-        return _columns([levels for levels in encoded if levels is not None])
+        each = _each(as_labels(self._model, labels, len(images)), len(images))
+        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(each).encode()).digest()  # keeps no pictures
+        rows = list(zip(images.split(1), each, strict=True))
+        return self._cache.get(key, lambda: _columns(self._results(_encode, rows)))
 
     def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Context = None) -> Images:
         """See :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`."""

@@ -61,7 +61,6 @@ class Call:
     future: "Future[list[Any]]" = field(default_factory=Future)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     results: list[Any] = field(default_factory=list)
-    submitted: float = 0.0
     due: float = 0.0
 
     @property
@@ -89,20 +88,15 @@ class ModelWorker:
         model: The model that most calls use.
         batch_size: Rows of a padded batch.
         on_batch: Called with the number of rows of each padded batch, without the padding.
-        on_wait: Called with the seconds that each call waited for its first batch.
     """
 
     def __init__(
-        self,
-        model: ImageModel,
-        batch_size: int = 16,
-        on_batch: Callable[[int], None] = lambda _: None,
-        on_wait: Callable[[float], None] = lambda _: None,
+        self, model: ImageModel, batch_size: int = 16, on_batch: Callable[[int], None] = lambda _: None
     ) -> None:
         flows = [module for module in model.modules() if isinstance(module, ContinuousFlow)]
         self._is_shared = not any("dopri5" in flow.solvers for flow in flows)
         self._batch_size = batch_size if self._is_shared else 1
-        self._on_batch, self._on_wait = on_batch, on_wait
+        self._on_batch = on_batch
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         model.sample(1, seeds=0)  # the first takes longer
@@ -139,7 +133,6 @@ class ModelWorker:
             if self._is_closing or call.turn.is_abandoned or not self.is_alive:
                 raise ModelEndedError
             call.turn.seconds += len(call.rows) * self._rate(call)
-            call.submitted = time.monotonic()
             call.due = call.turn.arrived + _PATIENCE * call.turn.seconds
             self._calls.append(call)
             self._changed.notify()
@@ -189,8 +182,6 @@ class ModelWorker:
             if rows:
                 batch.append((call, rows))
                 room -= len(rows)
-                if not call.results:
-                    self._on_wait(time.monotonic() - call.submitted)
         return batch
 
     def _room(self, first: Call) -> int:

@@ -64,13 +64,13 @@ def test_bodies_of_all_requests_together_are_bounded_and_small_ones_are_admitted
     with running(app) as client:
         large = HEAD + b"Content-Length: 10000\r\n\r\n" + b" " * 9_999
         waiting = [connected(client, large) for _ in range(8)]
-        wait_until(lambda: app.state.load.held == 79_992)
+        wait_until(lambda: app.state.gate.held == 79_992)
         response = client.post("/v1/sample", content=b" " * 9_000, headers=JSON)
         assert (response.status_code, error_of(response)["code"]) == (503, "too_many_bodies")
         assert client.post("/v1/sample", content=b" " * 100 + b"{}", headers=JSON).status_code == 200
         for connection in waiting:
             connection.close()
-        wait_until(lambda: app.state.load.held == 0)
+        wait_until(lambda: app.state.gate.held == 0)
         assert client.post("/v1/sample", content=b" " * 9_000 + b"{}", headers=JSON).status_code == 200
 
 
@@ -238,7 +238,7 @@ def test_the_deadline_and_a_full_queue() -> None:
         held = Held(app.state.service.worker, model)
         body = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
         waiting = connected(client, body)
-        wait_until(lambda: app.state.load.depth == 1)
+        wait_until(lambda: app.state.gate.depth == 1)
         response = client.post("/v1/sample", json={})
         assert (response.status_code, error_of(response)["code"]) == (503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
@@ -250,12 +250,12 @@ def test_the_deadline_and_a_full_queue() -> None:
 def test_a_client_that_leaves_is_not_worked_for() -> None:
     model = tiny_model()
     app = create_app(model, hosts=["x"])
-    load, worker = app.state.load, app.state.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker, model)
         with connected(client, HEAD + b"Content-Length: 2\r\n\r\n{}"):
-            wait_until(lambda: load.depth == 1 and len(worker._calls) == 2)
-        wait_until(lambda: load.depth == 0 and len(worker._calls) == 1)
+            wait_until(lambda: gate.depth == 1 and len(worker._calls) == 2)
+        wait_until(lambda: gate.depth == 0 and len(worker._calls) == 1)
         held.let_go()
         assert client.get("/healthz").status_code == 200
 

@@ -1,6 +1,5 @@
 """The worker: batches across requests, the order in which calls are served, and work that nobody waits for."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,7 @@ from glow_app.bijections import record_solves
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
-from glow_app.server.latents_cache import _OBJECT, KEPT_SECONDS, LatentsCache
-from glow_app.server.shared import SharedModel
+from glow_app.server.shared import LatentsCache, SharedModel
 from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Turn
 
 ASKED: list[tuple[range, list[float], int, float]] = [
@@ -238,41 +236,34 @@ def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel,
 def test_pictures_that_were_encoded_are_not_encoded_again(
     model: ImageModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, sizes, encode = [0.0], list[int](), model.encode
+    sizes, encode = list[int](), model.encode
 
     def counted(images: torch.Tensor, labels: torch.Tensor | None) -> list[torch.Tensor]:
         sizes.append(len(images))
         return encode(images, labels)
 
     monkeypatch.setattr(model, "encode", counted)
-    cache = LatentsCache(lambda: now[0])
+    cache, images, labels = LatentsCache(), random_images(3), torch.tensor([0, 1, 2])
     shared = SharedModel(model, worker, Turn(), cache)
-    images, labels = random_images(3), torch.tensor([0, 1, 2])
-    expected = encode(images, labels)
-    for chosen in ([0], [0, 1], [1, 2, 0]):
-        for level, whole in zip(shared.encode(images[chosen], labels[chosen]), expected, strict=True):
-            torch.testing.assert_close(level, whole[chosen])
-        now[0] += 1
+    for _ in range(2):
+        for ours, level in zip(shared.encode(images, labels), encode(images, labels), strict=True):
+            torch.testing.assert_close(ours, level)
     assert sum(sizes) == 3
-    shared.encode(images[:1], labels[1:2])  # of another class
-    assert sum(sizes) == 4
-    now[0] = KEPT_SECONDS + 2.5
+    shared.encode(images, labels.flip(0))  # of other classes
+    assert sum(sizes) == 6
+    monkeypatch.setattr("glow_app.server.shared.KEPT_SECONDS", -1)
     cache.expire()
-    # Used at 3 s, the others at 2 s; and no picture is kept.
-    assert cache._kept.keys() == {(hashlib.sha256(images[0].numpy().tobytes()).digest(), 1)}
+    assert not cache._kept
 
 
 def test_few_bytes_of_latents_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * (16 + _OBJECT))
-    cache = LatentsCache()
-    rows = [(torch.full((1, 1, 2, 2), number, dtype=torch.uint8), None) for number in range(5)]
-    latents = torch.arange(20.0).reshape(5, 1, 2, 2).split(1)
-    for number in range(5):
-        cache.put(rows[number], (latents[number],))
-        if number == 2:
-            cache.get(rows[0])
-    found = [cache.get(row) for row in rows]
-    assert [one is None for one in found] == [False, True, True, False, False]
-    assert found[4] is not None
-    assert torch.equal(found[4][0], latents[4])
-    assert found[4][0].untyped_storage().nbytes() == 16  # and not the whole batch
+    monkeypatch.setattr("glow_app.server.shared._BYTES", 3 * 16)
+    cache, encoded = LatentsCache(), list[int]()
+
+    def ask(number: int) -> None:
+        (level,) = cache.get(bytes([number]), lambda: encoded.append(number) or [torch.full((4,), float(number))])  # type: ignore[func-returns-value]
+        assert level[0] == number
+
+    for number in (0, 1, 2, 0, 3, 4, 0, 3, 4, 1):
+        ask(number)
+    assert encoded == [0, 1, 2, 3, 4, 1]

@@ -51,10 +51,10 @@ class Site:
         def work(_: ImageModel, rows: list[Any]) -> list[Any]:
             begun.set()
             done.wait(60)
-            self.app.state.load.depth -= jobs
+            self.app.state.gate.depth -= jobs
             return rows
 
-        self.app.state.load.depth += jobs
+        self.app.state.gate.depth += jobs
         self.app.state.service.worker.submit(Call(work, self.model, [None], Turn()))
         assert begun.wait(20)
         try:
@@ -65,10 +65,10 @@ class Site:
     def expect_depth(self, page: Page, depth: int) -> None:
         """Wait until so many jobs wait or run."""
         for _ in range(200):
-            if self.app.state.load.depth == depth:
+            if self.app.state.gate.depth == depth:
                 return
             page.wait_for_timeout(50)
-        assert self.app.state.load.depth == depth
+        assert self.app.state.gate.depth == depth
 
 
 @contextmanager
