@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import os
 import re
+import socket
 import warnings
 from dataclasses import fields
 from itertools import count
@@ -53,7 +54,8 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:
-        from glow_app.server import bind, create_app, run_server
+        from glow_app.server import app as application
+        from glow_app.server import run as process
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 
@@ -66,10 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
         )
-    bound = bind(arguments.host, arguments.port)
-    app = create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **_served(arguments))
+    _require_free(arguments.host, arguments.port)
+    served = _served(arguments)
+    app = application.create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **served)
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
-    run_server(app, bound, limits.body_seconds, arguments.log_format, arguments.log_level)
+    log = arguments.log_format, arguments.log_level
+    process.run_server(app, process.configured(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -130,6 +134,16 @@ def _keys(arguments: argparse.Namespace) -> list[str]:
         return [checked_key(key) for key in keys or [""]]
     except ValueError as error:
         raise UsageError(f"glow serve: {error}; give another by --api-key-file or {KEY}, or neither") from error
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise ValueError if the server could not listen, before the model is loaded."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot listen on port {port} of {host}: {reason}; use --port or --host") from error
 
 
 def _is_local(host: str) -> bool:

@@ -139,8 +139,9 @@ class ModelWorker:
 
     def abandon(self, turn: Turn) -> None:
         """Drop the queued calls of a request."""
-        turn.is_abandoned = True
-        self._finish([call for call in self._calls if call.turn is turn], ModelEndedError())
+        with self._changed:
+            turn.is_abandoned = True
+            self._finish([call for call in self._calls if call.turn is turn], ModelEndedError())
 
     def stop(self, seconds: float) -> None:
         """Drop all calls, and wait at most ``seconds`` for the thread to finish its current batch."""
@@ -148,8 +149,9 @@ class ModelWorker:
         self._thread.join(seconds)
 
     def _close(self) -> None:
-        self._is_closing = True
-        self._finish(self._calls, ModelEndedError())
+        with self._changed:
+            self._is_closing = True
+            self._finish(self._calls, ModelEndedError())
 
     def _finish(self, calls: Sequence[Call], error: Exception | None = None) -> None:
         with self._changed:

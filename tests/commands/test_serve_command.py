@@ -108,8 +108,8 @@ def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is served, one item per server; none is started."""
     served: list[dict[str, Any]] = []
-    monkeypatch.setattr("glow_app.server.create_app", lambda **options: served.append(options))
-    monkeypatch.setattr("glow_app.server.run_server", lambda *_, **__: None)
+    monkeypatch.setattr("glow_app.server.app.create_app", lambda **options: served.append(options))
+    monkeypatch.setattr("glow_app.server.run.run_server", lambda *_, **__: None)
     return served
 
 

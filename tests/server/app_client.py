@@ -21,21 +21,20 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.server.run import bind, configured
+from glow_app.server.run import configured
 
 
 @contextmanager
 def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
     """Yield a client of a server that runs until the end."""
-    bound = bind("127.0.0.1", 0)
-    server = uvicorn.Server(configured(app, head_seconds, log_level="warning"))
+    server = uvicorn.Server(configured(app, "127.0.0.1", 0, head_seconds, log_level="warning"))
 
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    port = bound.getsockname()[1]
+    port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     server.should_exit = True

@@ -21,7 +21,8 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip
-from glow_app.server import Limits, create_app
+from glow_app.server.app import create_app
+from glow_app.server.limits import Limits
 from glow_app.storage.pretrained import model_hash
 
 LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200)

@@ -16,7 +16,7 @@ from PIL import Image
 from registry import tiny_model
 from serving_process import served
 
-from glow_app.server import Limits
+from glow_app.server.limits import Limits
 from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

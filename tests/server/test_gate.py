@@ -14,7 +14,9 @@ from app_client import connected, error_of, running, wait_until
 from held import Held
 from registry import tiny_model
 
-from glow_app.server import Limits, create_app, protocol
+from glow_app.server import protocol
+from glow_app.server.app import create_app
+from glow_app.server.limits import Limits
 from glow_app.server.log import log_config
 
 KEY = "correct-horse"

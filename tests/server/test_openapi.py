@@ -15,7 +15,8 @@ from schemathesis import GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from glow_app.server import Limits, create_app
+from glow_app.server.app import create_app
+from glow_app.server.limits import Limits
 from glow_app.tasks import Denoise, Fill, Upscale
 
 LIMITS = Limits(count=8, draws=2, seconds=60)

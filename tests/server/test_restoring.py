@@ -20,7 +20,8 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
-from glow_app.server import Limits, create_app
+from glow_app.server.app import create_app
+from glow_app.server.limits import Limits
 from glow_app.storage.pretrained import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 

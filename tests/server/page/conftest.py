@@ -21,7 +21,8 @@ from glow_app.generation import Direction, Reference, measure
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.server import Limits, create_app
+from glow_app.server.app import create_app
+from glow_app.server.limits import Limits
 from glow_app.server.worker import Call, Turn
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale

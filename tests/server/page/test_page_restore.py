@@ -29,8 +29,8 @@ from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.server import Limits
 from glow_app.server.answers import encode_png
+from glow_app.server.limits import Limits
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
