@@ -24,8 +24,8 @@ demo: $(BIN)/.installed
 	rm -rf $(DEMO)
 	$(BIN)/glow fit --config faces24 --run_dir $(DEMO)
 	$(BIN)/glow test --checkpoint $(DEMO)/best.ckpt
-	$(BIN)/glow reconstruct --source faces --count 16 --checkpoint $(DEMO) --output $(DEMO)/pictures
-	$(BIN)/glow data render faces --count 1000 --size 24 --output $(DEMO)/faces
+	$(BIN)/glow data render faces --count 1000 --size 24 --seed 1 --output $(DEMO)/faces
+	$(BIN)/glow reconstruct $(DEMO)/faces/00000*.png --checkpoint $(DEMO) --output $(DEMO)/pictures
 	$(BIN)/glow edit learn --attributes $(DEMO)/faces/attributes.csv --checkpoint $(DEMO)
 	$(call pictures,mine,--checkpoint $(DEMO))
 	$(call pictures,bundled,)

@@ -117,11 +117,9 @@ def test_bad_pictures(exported: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     Image.new("F", (8, 8)).save(tmp_path / "float.tif")
     reconstruct = ["reconstruct", "--checkpoint", exported]
-    assert "needs" in refused(*reconstruct, code=2)
     assert "no image files" in refused(*reconstruct, tmp_path / "empty")
     for name in ("broken.png", "float.tif", "none.png"):
         assert name in refused(*reconstruct, tmp_path / name)
-    assert "did you mean" in refused(*reconstruct, "--source", "digit")
     assert not Path("reconstructions").exists()
 
 

@@ -346,7 +346,9 @@ def test_other_precisions_train_and_reconstruct(
     assert all(math.isfinite(value) for value in logged(folder, "val/bpd"))
     model = load_model(folder)
     assert model.dtype == (torch.float64 if precision == "64-true" else torch.float32)
-    result = glow("reconstruct", "--source", "digits", "--checkpoint", folder)
+    drawn = ["sample", "--count", 2, "--checkpoint", folder, "--output", tmp_path / "drawn"]
+    assert glow(*drawn).code == 0
+    result = glow("reconstruct", *(tmp_path / "drawn").glob("seed*"), "--checkpoint", folder)
     assert "largest pixel error 0 of 255" in result.output
 
 

@@ -76,5 +76,5 @@ def test_a_standard_data_set_names_the_package_that_is_missing(
     for name in ("torchvision_sets",):  # another test may have imported them
         monkeypatch.delitem(sys.modules, f"glow_app.data.{name}", raising=False)
         monkeypatch.delattr(data, name, raising=False)
-    message = refused("reconstruct", "--checkpoint", "fashion-mnist", "--source", "mnist", code=1)
+    message = refused("evaluate", "--checkpoint", "fashion-mnist", "--source", "mnist", code=1)
     assert "the package torchvision is not installed" in message
