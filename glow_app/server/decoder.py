@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import NamedTuple
 
 import torch
@@ -81,4 +81,6 @@ class Decoder:
     def close(self) -> None:
         """Kill the process."""
         self._pool.stop()
+        for process in active_children():  # one that is still starting would complain of the pool's missing semaphores
+            process.kill()
         self._pool.join()
