@@ -80,7 +80,7 @@ def _integral(flow: Bijection) -> float:
     samples = flow.inverse(latents)[0].flatten(1)
     centre, axes = samples.mean(0), torch.linalg.eigh(samples.T.cov()).eigenvectors
     half_sides = 1.5 * ((samples - centre) @ axes).abs().max(0).values
-    num = 300
+    num = 200
     ticks = 2 * (torch.arange(num, dtype=torch.float64) + 0.5) / num - 1
     points = centre + (torch.cartesian_prod(ticks, ticks) * half_sides) @ axes.T
     total = torch.zeros((), dtype=torch.float64)

@@ -140,22 +140,23 @@ def test_a_wrong_shape_is_a_value_error_that_names_both(case: Case, side: str) -
 
 def test_gradients_are_right_and_reach_everything(case: Case) -> None:
     bijection, x, context = case.build(batch_size=2)
-    names = [name for name, _ in bijection.named_parameters()]
-    parameters = [parameter.detach().clone().requires_grad_() for parameter in bijection.parameters()]
-    inputs = [x.requires_grad_()] + ([] if context is None else [context.requires_grad_()])
+    tensors = {"x": x} | ({} if context is None else {"context": context}) | dict(bijection.named_parameters())
+    sizes = [tensor.numel() for tensor in tensors.values()]
 
-    def outputs(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        given = None if context is None else rest[0]
-        tensors = rest if context is None else rest[1:]
-        return functional_call(bijection, dict(zip(names, tensors, strict=True)), (x, given))
+    def outputs(values: Tensor) -> tuple[Tensor, Tensor]:
+        parts = zip(tensors.items(), values.split(sizes), strict=True)
+        given = {name: part.view_as(tensor) for (name, tensor), part in parts}
+        return functional_call(bijection, given, (given.pop("x"), given.pop("context", None)))
 
-    assert torch.autograd.gradcheck(outputs, (*inputs, *parameters), fast_mode=True)
-    z, log_det = outputs(*inputs, *parameters)
+    # All in one vector, which needs the fewest evaluations.
+    values = torch.cat([tensor.detach().flatten() for tensor in tensors.values()]).requires_grad_()
+    assert torch.autograd.gradcheck(outputs, (values,), fast_mode=True)
+    z, log_det = outputs(values)
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(1), dtype=z.dtype)
-    gradients = torch.autograd.grad((weights * z).sum() + log_det.sum(), [*inputs, *parameters])
-    for name, gradient in zip(["x", "context"][: len(inputs)] + names, gradients, strict=True):
-        assert gradient.isfinite().all(), name
-        assert gradient.abs().max() > 1e-8, f"{name} is not reached"
+    (gradient,) = torch.autograd.grad((weights * z).sum() + log_det.sum(), values)
+    for name, part in zip(tensors, gradient.split(sizes), strict=True):
+        assert part.isfinite().all(), name
+        assert part.abs().max() > 1e-8, f"{name} is not reached"
 
 
 def test_the_inverse_is_differentiable_too(case: Case) -> None:

@@ -200,7 +200,7 @@ def test_a_wrong_condition_is_refused(arguments: dict[str, object], condition: T
         flow.log_prob(torch.zeros(2, 3, 8, 8), flow.context(None, condition))
 
 
-@pytest.mark.parametrize("channels", [0, 1, 3])
+@pytest.mark.parametrize("channels", [0, 3])
 def test_images_of_other_sizes_are_coded_exactly(channels: int) -> None:
     flow = tiny_glow((3, 8, 8), dtype=torch.float64, perturbation=0.05, condition_channels=channels)
     x = torch.rand(2, 3, 12, 20, dtype=torch.float64) - 0.5
@@ -283,11 +283,6 @@ def test_uninitialised_use_is_an_error() -> None:
         flow.log_prob(torch.zeros(1, 3, 8, 8))
     with pytest.raises(RuntimeError, match="not initialised"):
         flow.decode([torch.zeros(1, *shape) for shape in flow.latent_shapes])
-
-
-def test_latent_shapes() -> None:
-    assert tiny_glow((3, 8, 16), 3, 1).latent_shapes == [(6, 4, 8), (12, 2, 4), (48, 1, 2)]
-    assert tiny_glow((1, 4, 4), 1, 1).latent_shapes == [(4, 2, 2)]
 
 
 def test_the_configuration_is_plain_and_complete() -> None:

@@ -3,7 +3,7 @@ import torch
 from registry import perturb
 from torch import Tensor
 
-from glow_app.nn import MADE, Degrees, MaskedLinear
+from glow_app.nn import MADE, MaskedLinear
 
 sizes = pytest.mark.parametrize(("features", "hidden"), [(1, 3), (2, 5), (5, 3), (4, 11)])
 networks = pytest.mark.parametrize(("residual", "context_features"), [(True, 0), (True, 3), (False, 3)])
@@ -73,14 +73,6 @@ def test_step_by_step_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_starts_at_zero() -> None:
     assert not MADE(4, 8, 3)(torch.randn(2, 4)).any()
-
-
-def test_degrees_are_spread_evenly() -> None:
-    assert Degrees(4, 1, 4).of_units().tolist() == [1, 2, 3, 4]
-    assert Degrees(6, 0, 3).counts() == [2, 2, 2]
-    assert Degrees(2, 1, 6).of_units().tolist() == [1, 4]
-    assert Degrees(5, 1, 2).counts() == [0, 3, 2]
-    assert Degrees(6, 1, 9, max_distinct=3).of_units().tolist() == [1, 1, 4, 4, 7, 7]
 
 
 @pytest.mark.parametrize("context_features", [0, 2])
