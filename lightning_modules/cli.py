@@ -1,5 +1,6 @@
 """`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
 
+import logging
 import os
 import shlex
 import sys
@@ -15,52 +16,58 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from glow_app.messages import UsageError, closest
+from glow_app.messages import UsageError, closest, format_warning
 from glow_app.models.image_model import ImageModel
-from lightning_modules.callbacks import (
-    BestCheckpoint,
-    ExportBest,
-    InitializeActNorm,
-    Progress,
-    Throughput,
-)
-from lightning_modules.command_line.arguments import (
-    configs_first,
-    refuse_trainer_options,
-    require_total_steps,
-)
+from lightning_modules.callbacks import BestCheckpoint, ExportBest, InitializeActNorm, Progress, Throughput
+from lightning_modules.command_line.arguments import configs_first, require_total_steps
 from lightning_modules.command_line.kinds import KindName, kind_of
-from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.data import ImageDataModule
-from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.checkpoints import LAST, AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
-from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_config import SaveRunConfig
-from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
-from lightning_modules.runs.stopping import ends_as_asked
+from lightning_modules.runs.run_folder import choose_run_dir, prepare_run_dir, release_run_dir
+from lightning_modules.runs.stopping import exit_code_of_signals
 
 # Defaults of all experiments; in the package, so that they are also installed.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
 
+# Warnings of Lightning for developers.
+_UNWANTED = (
+    "does not have many workers",
+    "args parameter is intended",
+    "exists and is not empty",
+    "LeafSpec",
+    "callbacks used to create the checkpoint need to be provided",
+    "smaller than the logging interval",
+    "could not find the monitored key",
+    "broadcast_buffers",
+    "sync_dist=True",
+)
+
 
 class GlowCLI(LightningCLI):
-    """LightningCLI with a folder for each run and this project's callbacks."""
+    """LightningCLI with a folder for each run and this project's callbacks.
 
-    def __init__(self, asked: str, start: Start, runs: bool = True) -> None:
-        self.asked, args = asked, [asked, *configs_first(start.arguments)]
-        self.runs = runs
+    Args:
+        command: "fit", "validate" or "test".
+        start: Where it starts, and with which options.
+        runs: Whether to run the command, or only build its parts.
+    """
+
+    def __init__(self, command: str, start: Start, runs: bool = True) -> None:
+        self.command, self.start, self.runs = command, start, runs
+        args = [command, *configs_first(start.arguments)]
         self.kind = kind_of(args)
-        self.start = start
         # Errors are raised, and reported in one line. No abbreviations, which new options could make ambiguous.
         strict = {"exit_on_error": False, "allow_abbrev": False}
-        defaults = {"default_config_files": [str(BASE_CONFIG)]} if self.asked == "fit" else {}
+        defaults = {"default_config_files": [str(BASE_CONFIG)]} if command == "fit" else {}
         super().__init__(
             self.kind.module,
             self.kind.data,
@@ -70,20 +77,20 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={**strict, "prog": "glow", self.asked: {**strict, **defaults}},
+            parser_kwargs={**strict, "prog": "glow", command: {**strict, **defaults}},
             args=args,
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method in the base class
         """Return the requested command, with those arguments of the trainer's method that are not options."""
-        data = {"train_dataloaders", "val_dataloaders"} if self.asked == "fit" else {"dataloaders"}
-        return {self.asked: {"model", "datamodule", "weights_only", *data}}
+        data = {"train_dataloaders", "val_dataloaders"} if self.command == "fit" else {"dataloaders"}
+        return {self.command: {"model", "datamodule", "weights_only", *data}}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Set up the parser; disable Lightning's table of results, which the report replaces."""
         super().setup_parser(*args, **kwargs)
-        if self.asked != "fit":
-            self._subcommand_parsers[self.asked].set_defaults(verbose=False)
+        if self.command != "fit":
+            self._subcommand_parsers[self.command].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's options, and links that copy values shared by data and model."""
@@ -107,20 +114,15 @@ class GlowCLI(LightningCLI):
         except ArgumentError as error:
             message = " ".join(str(error).split())
             _, unknown, words = message.partition("unrecognized arguments: ")
-            options = self._subcommand_parsers[self.asked]._option_string_actions
+            options = self._subcommand_parsers[self.command]._option_string_actions
             hint = closest(words.split("=")[0], options) if unknown else ""
-            raise UsageError(f"glow {self.asked}: {message[:600]}{hint}") from error
-        if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
-            raise UsageError(f"glow {self.asked}: give the kind as --kind {asked}, or in a configuration file")
+            raise UsageError(f"glow {self.command}: {message[:600]}{hint}") from error
 
     def before_instantiate_classes(self) -> None:
         """Check and complete the configuration, and prepare the run's folder."""
-        config = self.config[self.subcommand]
-        if self.subcommand == "fit":
-            if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
-                raise UsageError(f"glow {self.asked}: --name is {config.name!r}; expected a plain name, without /")
+        config = self.config[self.command]
+        if self.command == "fit":
             require_total_steps(config.model.lr_scheduler.class_path)
-            refuse_trainer_options(config.trainer, self.start.arguments)
             self._warn_of_ignored_options(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             if (root := config.data.get("root")) is not None:  # absolute, since other commands may run in other folders
@@ -141,68 +143,50 @@ class GlowCLI(LightningCLI):
 
     def _warn_of_ignored_options(self, config: Any) -> None:
         """Warn of options of the optimiser and schedule that the checkpoint's state overrides."""
-        stored = self.start.config.get("model")
-        if not stored:
-            return
-        asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
-        for name in ("optimizer", "lr_scheduler"):
-            if asked[name] != stored.get(name):
-                warnings.warn(f"model.{name} is restored as it was saved; begin a new run to change it", stacklevel=2)
+        if stored := self.start.config.get("model"):
+            given = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
+            for name in ("optimizer", "lr_scheduler"):
+                if given[name] != stored.get(name):
+                    warnings.warn(
+                        f"model.{name} is restored as it was saved; begin a new run to change it", stacklevel=2
+                    )
 
     def instantiate_classes(self) -> None:
         """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
-            raise UsageError(f"glow {self.asked}: {error}") from error
+            raise UsageError(f"glow {self.command}: {error}") from error
         except ValueError as error:
-            raise _first_cause(error) from error
+            cause: BaseException = error
+            while cause.__cause__ is not None:  # jsonargparse wraps it in errors of all accepted types
+                cause = cause.__cause__
+            raise cause from error
         if self.start.weights is not None:
-            try:
-                self.model.model.load_state_dict(self.start.weights)
-            except RuntimeError as error:
-                raise self.start.mismatch(error) from error
-        if not isinstance(self.datamodule, ImageDataModule):
-            return
-        if self.subcommand != "fit":
-            limit = self.datamodule.hparams["limit"] if "data.limit" in self.start.given else None
-            self.datamodule.compare(self.start.data, limit)
-        elif self.start.data:
-            self.datamodule.continue_from(self.start.data)
+            self.model.model.load_state_dict(self.start.weights)
+        if isinstance(self.datamodule, ImageDataModule):
+            if self.command != "fit":
+                self.datamodule.compare(
+                    self.start.data, self.datamodule.hparams["limit"] if self.start.is_limited else None
+                )
+            elif self.start.data:
+                self.datamodule.continue_from(self.start.data)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer; for "fit", with a CSV log and the configured loggers."""
-        config = self.config_init[self.subcommand]
-        live = sys.stdout.isatty() if (asked := config.trainer.enable_progress_bar) is None else asked
-        kwargs.setdefault("enable_model_summary", bool(config.trainer.enable_model_summary))
-        callbacks = list(config.trainer.callbacks or [])
-        if self.subcommand != "fit":
+        """Build the trainer; for "fit", with this project's callbacks, a CSV log and the configured loggers."""
+        config = self.config_init[self.command]
+        options = {**config.trainer, **kwargs, "enable_model_summary": bool(config.trainer.enable_model_summary)}
+        live = sys.stdout.isatty() if options["enable_progress_bar"] is None else options["enable_progress_bar"]
+        callbacks, plugins = list(options["callbacks"] or []), options["plugins"] or []
+        plugins = [AtomicCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
+        if self.command != "fit":
             callbacks += [RichProgressBar()] if live else []
-            kwargs |= {"callbacks": callbacks, "enable_progress_bar": live}
-            kwargs |= {"logger": False, "enable_checkpointing": False}
-            kwargs |= {"plugins": [AtomicCheckpointIO()], **WHOLE}
-            return pl.Trainer(**{**config.trainer, **kwargs})
-        os.makedirs(config.run_dir, exist_ok=True)
-        loggers = config.trainer.logger
-        loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
-        plugins = config.trainer.plugins or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
+            options |= {"callbacks": callbacks, "plugins": plugins, "enable_progress_bar": live, **WHOLE}
+            return pl.Trainer(**{**options, "logger": False, "enable_checkpointing": False})
         if SLURMEnvironment.detect():
             # Lightning's own handler would save without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
-        kwargs |= {
-            "callbacks": [*callbacks, *self._fit_callbacks(config, live)],
-            "plugins": [AtomicCheckpointIO(), *plugins],
-            "logger": [csv_logger(Path(config.run_dir), self.start.first_step), *loggers],
-            "enable_progress_bar": False,  # instead of Lightning's, there is Progress
-        }
-        trainer = self._instantiate_trainer({**config.trainer, **kwargs}, [])
-        # With max_steps, Lightning would count an epoch again that a resumed run has already finished.
-        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
-        return trainer
-
-    def _fit_callbacks(self, config: Any, live: bool) -> list[Callback]:
-        return [
+        callbacks += [
             Progress(live),
             InitializeActNorm(),
             LearningRateMonitor("step"),
@@ -212,6 +196,14 @@ class GlowCLI(LightningCLI):
             *(callback() for callback in self.kind.more_callbacks),
             *(config[name] for name in self.kind.callbacks),
         ]
+        loggers = options["logger"]
+        loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
+        loggers = [csv_logger(Path(config.run_dir), self.start.first_step), *loggers]
+        options |= {"callbacks": callbacks, "plugins": plugins, "logger": loggers, "enable_progress_bar": False}
+        trainer = self._instantiate_trainer(options, [])
+        # With max_steps, Lightning would count an epoch again that a resumed run has already finished.
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+        return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.runs:
@@ -221,7 +213,7 @@ class GlowCLI(LightningCLI):
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.checkpoint is not None:
                 print(self.start.description)
-        with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), _flushed_denormals():
+        with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)), _flushed_denormals():
             super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
@@ -240,39 +232,39 @@ def main(command: str, arguments: list[str]) -> None:
     Raises:
         UsageError: If an option is unknown or invalid.
     """
-    quiet()
-    with tempfile.TemporaryDirectory() as scratch:
-        start, failed = start_of(command, arguments, Path(scratch)), True
-        try:
-            cli = GlowCLI(command, start)
-            failed = False
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            raise start.mismatch(error) from error
-        finally:
-            # Otherwise a later run in this process would use the same folder.
-            if run_dir := os.environ.pop(SHARED, None):
-                release_run_dir(Path(run_dir), failed)
+    cli = build(command, arguments, runs=True)
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
-        _print_end(cli, start.first_step)
+        _print_end(cli)
     else:
         stage = "val" if command == "validate" else "test"
         figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
 
 
-def built(arguments: list[str]) -> GlowCLI:
-    """Return the module, data and trainer of ``glow fit`` with these options, without running it."""
-    quiet()
+def build(command: str, arguments: list[str], runs: bool = False) -> GlowCLI:
+    """Build the module, data and trainer of a command, and run it if ``runs``; arguments are those of :func:`main`."""
+    warnings.formatwarning = format_warning  # Lightning has replaced it
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for phrase in _UNWANTED:
+        warnings.filterwarnings("ignore", f".*{phrase}.*")
     with tempfile.TemporaryDirectory() as scratch:
-        start, run_dir = start_of("fit", arguments, Path(scratch)), Path(scratch) / "run"
-        cli = GlowCLI("fit", start._replace(arguments=[*start.arguments, f"--run_dir={run_dir}"]), runs=False)
-        release_run_dir(run_dir)
-        del os.environ[SHARED]
-    return cli
+        start = start_of(command, arguments, Path(scratch))
+        if not runs:
+            start = start._replace(arguments=[*start.arguments, f"--run_dir={scratch}/run"])
+        try:
+            return GlowCLI(command, start, runs)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise ValueError(
+                f"{start.checkpoint} does not match the configuration, for example because another prior or width was "
+                f"given: {str(error).splitlines()[1].strip()[:200]}"
+            ) from error
+        finally:
+            release_run_dir()
 
 
 @contextmanager
@@ -289,35 +281,26 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(flushed_before)
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    """Return the original error, which jsonargparse wraps in errors of all accepted types."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _print_end(cli: GlowCLI, first_step: int) -> None:
-    trainer, run_dir = cli.trainer, Path(cli.config.fit.run_dir)
+def _print_end(cli: GlowCLI) -> None:
+    trainer, run_dir, step = cli.trainer, Path(cli.config.fit.run_dir), cli.start.first_step
     if cli.kind.finish is not None:
         cli.kind.finish(run_dir, cli.datamodule)
-    if trainer.global_step == first_step:
-        print(f"nothing was left to train at step {first_step:,}; raise --trainer.max_epochs, max_steps or max_time")
+    if trainer.global_step == step:
+        print(f"nothing was left to train at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        print(f"next: glow {_next_command(cli, shlex.quote(str(run_dir)))}")
+        print(f"next: glow {_next_command(cli.model.model, shlex.quote(str(run_dir)))}")
 
 
-def _next_command(cli: GlowCLI, run: str) -> str:
+def _next_command(model: Any, run: str) -> str:
     """Return the command to suggest after a run, which may end in a note."""
-    model = cli.model.model
     if not isinstance(model, ImageModel):
         return f"test --checkpoint {run}"
     if model.task is None:
         return f"sample --checkpoint {run}"
     if not model.trains_flow:
         return f"fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"
-    command = f"restore PICTURE --checkpoint {run}"
     if model.flow.any_size:
-        return command
+        return f"restore PICTURE --checkpoint {run}"
     height, width = (side // model.task.factor for side in model.flow.image_shape[1:])
-    return f"{command} (pictures of {width}x{height}; models with a Gaussian prior take any size)"
+    return f"restore PICTURE --checkpoint {run} (pictures of {width}x{height})"

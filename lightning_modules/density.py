@@ -7,7 +7,6 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from glow_app.data import ImageSet
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory, check_compiler
@@ -16,8 +15,8 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask
 from lightning_modules.data import ImageDataModule
 from lightning_modules.encoder_first import EncoderFirst
+from lightning_modules.likelihood_module import OptimizerFactory, ScheduleFactory
 from lightning_modules.schedules import LinearWarmupCosine
-from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
 Batch = tuple[Tensor, Tensor]
 
@@ -43,8 +42,6 @@ class DensityModule(EncoderFirst):
             None, two thirds of the run, or 1,000 if only time limits it.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
-    Raises:
-        ValueError: If ``estimate_steps`` is negative.
     """
 
     metric = "bpd"
@@ -64,18 +61,14 @@ class DensityModule(EncoderFirst):
         estimate_steps: int | None = None,
     ) -> None:
         super().__init__(ImageModel(flow, num_bits, task), optimizer, lr_scheduler, seed)
-        if estimate_steps is not None and estimate_steps < 0:
-            raise ValueError(f"estimate_steps is {estimate_steps}; expected 0 or more")
-        self.save_hyperparameters(logger=False)
         self.num_draws, self.estimate_steps = num_draws, estimate_steps
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
-        """Check the precision, the compiler and the number of classes; copy the class names to the model.
+        """Check the compiler and the number of classes; copy the class names to the model.
 
         Raises:
-            ValueError: If the numbers of classes differ, the precision is not 32-true, bf16-mixed or 64-true, or
-                compilation is requested without a compiler.
+            ValueError: If the numbers of classes differ, or compilation is requested without a compiler.
         """
         super().setup(stage)
         if self.model.compiled:
@@ -89,15 +82,13 @@ class DensityModule(EncoderFirst):
                 f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({names})"
             )
         self.model.class_names = data.class_names
-        examples = data.examples("train")
-        if isinstance(examples, ImageSet):
-            counts = torch.bincount(examples.labels, minlength=expected).tolist()
-            if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
-                names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-                rank_zero_warn(
-                    f"classes without a picture to train on, whose samples will be noise: {names}; add pictures or "
-                    "leave these out"
-                )
+        counts = torch.bincount(data.examples("train").labels, minlength=expected).tolist()
+        if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
+            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            rank_zero_warn(
+                f"classes without a picture to train on, whose samples will be noise: {names}; add pictures or leave "
+                "these out"
+            )
 
     def forward(
         self,

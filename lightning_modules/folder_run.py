@@ -87,29 +87,25 @@ def _planned(arguments: list[str]) -> list[str]:
         if word.startswith("--") and "." not in word and (hint := closest(word, parser._option_string_actions)):
             raise UsageError(f"glow fit: unknown argument {word}{hint}")
     resumed, rest = take_option("--resume", rest)
-    auto = []
     if resumed is not None:
-        from lightning_modules.runs.recovery import good_checkpoint
+        from lightning_modules.runs.checkpoints import good_checkpoint
 
         run_dir, _ = take_option("--run_dir", rest)
         if resumed != "auto" or run_dir is None:
             raise UsageError("glow fit: a folder begins a run; to go on with one: glow fit --resume RUN")
+        rest = ["--resume=auto", *rest]
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"goes on with {run_dir}, as it was planned", flush=True)
-            return ["--resume=auto", *rest]
-        auto = ["--resume=auto"]
+            return rest
     _require_usable(options)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    config, lines = _choose_config(options, rest, listing, parts)
+    config = _choose_config(options, rest, listing, parts)
     length, description = _choose_length(options, [*config, *rest], parts)
-    lines += [f"time        {description} (options: --minutes, --epochs)"]
+    print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
-        lines += [
-            f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
-        ]
-    print(*lines, sep="\n", flush=True)
-    return [*config, *length, *rest, *auto]
+        print(f"warning     {count} pictures are few: the model will remember them, and samples will look like them")
+    return [*config, *length, *rest]
 
 
 def _require_usable(options: argparse.Namespace) -> None:
@@ -129,29 +125,27 @@ def _require_usable(options: argparse.Namespace) -> None:
 
 def _choose_config(
     options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
-) -> tuple[list[str], list[str]]:
-    """Return options of ``glow fit --config`` for a folder, and lines that describe the choices."""
+) -> list[str]:
+    """Return options of ``glow fit --config`` for a folder, and print the choices."""
     device = options.device or _default_device()
-    model = _initial_model(options, rest)
     side, channels = _inspect(listing)
-    size = options.size or _nearest_size(side, device)
+    sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
+    size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
-    notes = []
+    model, notes = _initial_model(options, rest), []
     if model is not None:
         if channels > model.flow.image_shape[0]:
-            notes += ["warning     colours are made grey, as the model of --init-from has none"]
+            notes.append("warning     colours are made grey, as the model of --init-from has none")
         if classes and not model.flow.num_classes:
-            notes += [f"warning     {len(classes)} classes are ignored, as the model of --init-from has none"]
+            notes.append(f"warning     {len(classes)} classes are ignored, as the model of --init-from has none")
             classes = ()
         elif (expected := model.flow.num_classes or 0) != len(classes):
-            actual = f"{len(classes)} classes" if classes else "no classes"
             raise UsageError(
-                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {actual}; give a "
-                "folder with a subfolder for each"
+                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {len(classes)}; "
+                "give a folder with a subfolder for each"
             )
-        channels, side, _ = model.flow.image_shape
-        size = options.size or side
+        channels, size = model.flow.image_shape[0], options.size or model.flow.image_shape[1]
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     default = "folder_cpu" if device == "cpu" else next(name for largest, name in _PRESETS.items() if size <= largest)
     preset = presets[-1] if presets else default
@@ -159,14 +153,20 @@ def _choose_config(
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
     if (model is None and not presets) or options.size is not None:
-        config += [f"--model.flow.init_args.image_shape=[{channels},{size},{size}]"]
+        config.append(f"--model.flow.init_args.image_shape=[{channels},{size},{size}]")
     if classes and model is None:
-        config += [f"--model.flow.init_args.num_classes={len(classes)}"]
-    if (count := len(parts["train"].files)) < _FEW:
-        config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
-    pictures = _described(options.folder, parts["train"], classes)
-    chosen = f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"
-    return config, [pictures, chosen, *notes]
+        config.append(f"--model.flow.init_args.num_classes={len(classes)}")
+    files = parts["train"].files
+    if len(files) < _FEW:
+        config.append(f"--data.batch_size={max(1, min(32, len(files) // 2))}")
+    counts = Counter(file.class_name for file in files)
+    listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    print(
+        f"pictures    {len(files):,} in {options.folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
+    )
+    print(f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)")
+    print(*notes, sep="\n", end="\n" if notes else "", flush=True)
+    return config
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
@@ -186,7 +186,7 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
 
 
 def _choose_length(
-    options: argparse.Namespace, arguments: list[str], parts: dict[Split, FolderListing]
+    options: argparse.Namespace, arguments: list[str], parts: Mapping[Split, FolderListing]
 ) -> tuple[list[str], str]:
     """Return options for the length of the training, and a description; measure a step unless ``--epochs`` is given."""
     if options.epochs is not None:
@@ -211,9 +211,9 @@ def _choose_length(
 
 def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
-    from lightning_modules.cli import built
+    from lightning_modules.cli import build
 
-    cli = built(arguments)
+    cli = build("fit", arguments)
     options, trainer = cli.datamodule.hparams, cli.trainer
     size = max(1, options["batch_size"])
     cut = Cut(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
@@ -260,10 +260,12 @@ def options_parser() -> argparse.ArgumentParser:
     size = "height and width to resize to, a multiple of 16 (default: by pictures and device)"
     parser.add_argument("--size", type=positive_int, help=size, metavar="N")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_minutes, default=_MINUTES, help="training time", metavar="N")
+    minutes = number_type(float, "is not a number of minutes above 0", lambda minutes: 0 < minutes < 1e6)
+    length.add_argument("--minutes", type=minutes, default=_MINUTES, help="training time", metavar="N")
     passes = "passes over the pictures, instead of --minutes"
     length.add_argument("--epochs", type=positive_int, help=passes, metavar="N")
-    parser.add_argument("--device", type=_device, help="cpu, gpu or mps (default: gpu if there is one)", metavar="NAME")
+    devices = "cpu, gpu or mps (default: gpu if there is one)"
+    parser.add_argument("--device", choices=("cpu", "gpu", "cuda", "mps"), help=devices)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the whole run", metavar="N")
     parser.add_argument("--no-classes", action="store_true", help="ignore subfolders")
     preset = "another preset (see glow presets)"
@@ -272,34 +274,20 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_minutes = number_type(float, "is not a number of minutes above 0", lambda minutes: 0 < minutes < 1e6)
-
-
-def _device(text: str) -> str:
-    if text not in ("cpu", "gpu", "cuda", "mps"):
-        raise argparse.ArgumentTypeError(f"{text} is not a device; expected cpu, gpu or mps")
-    return text.replace("cuda", "gpu")
-
-
 def _inspect(listing: FolderListing) -> tuple[float, int]:
     """Return the median shorter side of evenly spaced pictures, and the channels: 1 if all are grey, otherwise 3."""
     sides, modes, failure = [], set(), ""
     for file in listing.files[:: max(1, len(listing.files) // _NUM_INSPECTED)]:
-        path = listing.root / file.name
         try:
-            with open_image(path) as image:
+            with open_image(listing.root / file.name) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
         except Exception as error:  # damaged files are reported when they are decoded
-            failure = failure or f"{path}: {error}"
+            failure = failure or f"{listing.root / file.name}: {error}"
     if not sides:
         raise ValueError(f"no picture of {listing.root} can be read; {failure}")
     is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
     return statistics.median(sides), 1 if is_grey else 3
-
-
-def _nearest_size(side: float, device: str) -> int:
-    return min(_SIZES["cpu" if device == "cpu" else "gpu"], key=lambda size: abs(math.log(size / side)))
 
 
 def _default_device() -> str:
@@ -311,10 +299,3 @@ def _default_device() -> str:
 def _slug(folder: str) -> str:
     name = "".join(char if char.isalnum() or char in "._-" else "-" for char in Path(folder).resolve().name)
     return name.strip(".-") or "run"
-
-
-def _described(folder: str, part: FolderListing, classes: tuple[str, ...]) -> str:
-    counts = Counter(file.class_name for file in part.files)
-    listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-    suffix = f" in {len(classes)} classes: {listed}" if classes else ""
-    return f"pictures    {len(part.files):,} in {folder}{suffix}"

@@ -2,58 +2,64 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
-from torch.nn import ModuleDict
+from torch.nn import ModuleDict, Parameter
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from glow_app import __version__
-from glow_app.bijections import SolveRecord, SolverError, record_solves
+from glow_app.bijections import SolverError, record_solves
 from glow_app.models.base import Density
 from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
 from lightning_modules.base_data import ends_in_repetition
-from lightning_modules.runs.recovery import require_same_model
-from lightning_modules.training_module import OptimizerFactory, ScheduleFactory, TrainingModule
+from lightning_modules.runs.checkpoints import require_same_model
+
+OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
+
+_PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
-class LikelihoodModule(TrainingModule, ABC):
+class LikelihoodModule(pl.LightningModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
     Every random number depends only on the seed, the epoch, the batch index and the row. A resumed run therefore equals
     an uninterrupted one, and a run on several ranks equals a run on a single rank with the same batches.
+
+    A failed ODE solve does not end the run: it yields non-finite gradients, and ``NonFiniteGuard`` skips that step.
 
     Args:
         model: The density.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Seed of all random numbers.
+    Attributes:
+        failure: Message of a failed solve in the current step, or None.
     """
 
     metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
+    failure: str | None = None
 
     def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
-        super().__init__(optimizer, lr_scheduler)
-        self.model = model
+        super().__init__()
+        self.model, self.optimizer, self.lr_scheduler, self.seed = model, optimizer, lr_scheduler, seed
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         allow_parts(model)
-        self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
         stages = ("val", "test")
         self.means = ModuleDict({f"{s}_{f}": MeanMetric(nan_strategy="disable") for s in stages for f in self.figures})
-
-    def setup(self, stage: str) -> None:
-        """Check the trainer; accumulate means in the widest dtype of the device."""
-        super().setup(stage)
-        for mean in self.means.values():
-            assert isinstance(mean, MeanMetric)
-            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
-            mean.reset()  # sums from a validation in inference mode cannot be changed
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -77,6 +83,37 @@ class LikelihoodModule(TrainingModule, ABC):
     def evaluate(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the figures that validation and test report, by name; each has a value per example, (B,)."""
 
+    def setup(self, stage: str) -> None:
+        """Check precision and strategy; accumulate means in the widest dtype of the device.
+
+        Raises:
+            ValueError: If flows are not invertible at the precision, or the strategy shards parameters.
+        """
+        if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+            raise ValueError(
+                f"trainer.strategy is {type(strategy).__name__}, which gathers weights around a module's forward "
+                "alone, and not around its inverse or its initialisation; use --config trainer/ddp"
+            )
+        if (precision := str(self.trainer.precision)) not in _PRECISIONS:
+            raise ValueError(
+                f"trainer.precision is {precision}; expected one of {', '.join(_PRECISIONS)}: a flow whose states are "
+                "rounded to 16 bits does not invert"
+            )
+        for mean in self.means.values():
+            assert isinstance(mean, MeanMetric)
+            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
+            mean.reset()  # sums from a validation in inference mode cannot be changed
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, which is stepped every step."""
+        optimizer = self.optimizer(self.parameters())
+        schedule = self.schedule(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """Return the schedule of the learning rate."""
+        return self.lr_scheduler(optimizer, total_steps)
+
     def generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
         """Return a step's generator, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""
         share = Share(self.global_rank, self.trainer.world_size, num_rows)
@@ -89,10 +126,11 @@ class LikelihoodModule(TrainingModule, ABC):
             with record_solves(self.generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
                 losses = self.loss(batch, generator)
         except SolverError as error:
-            return self.failed_loss(error)
+            self.failure = str(error)
+            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
         loss = losses.mean()
-        self.log(f"train/{self.metric}", loss, prog_bar=True)
-        self._log_evaluations(solves, "train", len(losses))
+        self.log(f"train/{self.metric}", loss)
+        self._log_evaluations(solves.num_evaluations, "train", len(losses))
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def repeat(self, batch: Any, batch_idx: int) -> None:
@@ -108,6 +146,28 @@ class LikelihoodModule(TrainingModule, ABC):
         """Log the figures of the batch."""
         self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients; all are NaN if the adjoint's solve fails."""
+        try:
+            super().backward(loss, *args, **kwargs)
+        except SolverError as error:
+            if self.trainer.world_size > 1:
+                raise  # the other ranks would wait for this rank's gradients
+            self.failure = str(error)
+            for parameter in self.parameters():
+                parameter.grad = torch.full_like(parameter, math.nan)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by value or by the norm of all gradients.
+
+        Lightning's clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
+        """
+        if gradient_clip_val:
+            clip = clip_grad_value_ if gradient_clip_algorithm == "value" else clip_grad_norm_
+            clip(self.parameters(), gradient_clip_val)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to continue a run with another model, even if the weights fit it."""
         require_same_model(checkpoint[CHECKPOINT_KEY]["model"], self.model.config)
@@ -119,10 +179,14 @@ class LikelihoodModule(TrainingModule, ABC):
         metrics = {name: float(value) for name, value in logged if "/" in name and not name.startswith("lr/")}
         training = {"version": __version__, **metrics, **self.model.facts}
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
-        hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        if any(callable(value) for value in hyper_parameters.values()):
-            # The module was built in Python; only the plain hyperparameters of the command line can be stored safely.
-            del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # The command line's factories refer to the parser, and thus to the trainer and its processes, which cannot be
+        # copied. The averaged copy shares them.
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copy = memo[id(self)] = type(self).__new__(type(self))
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
 
     def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
         num_rows = getattr(loader, "batch_size", None)
@@ -143,10 +207,9 @@ class LikelihoodModule(TrainingModule, ABC):
             mean = self.means[key := f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
             mean.update(values)
-            self.log(f"{stage}/{name}", mean, prog_bar=name == self.metric, metric_attribute=f"means.{key}")
-        self._log_evaluations(solves, stage, len(figures[self.metric]))
+            self.log(f"{stage}/{name}", mean, metric_attribute=f"means.{key}")
+        self._log_evaluations(solves.num_evaluations, stage, len(figures[self.metric]))
 
-    def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
-        if solves.num_evaluations:
-            mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
-            self.log(f"{stage}/nfe", mean, batch_size=batch_size)
+    def _log_evaluations(self, counts: list[int], stage: str, batch_size: int) -> None:
+        if counts:
+            self.log(f"{stage}/nfe", sum(counts) / len(counts), batch_size=batch_size)

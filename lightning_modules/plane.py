@@ -16,9 +16,8 @@ from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_density
 from lightning_modules.base_data import ResumableDataModule
-from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule, OptimizerFactory, ScheduleFactory
 from lightning_modules.schedules import LinearWarmupCosine
-from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
 
 class PlaneDataModule(ResumableDataModule[PointSet]):
@@ -76,7 +75,6 @@ class PlaneModule(LikelihoodModule):
         seed: int = 0,
     ) -> None:
         super().__init__(PlaneModel(prior), optimizer, lr_scheduler, seed)
-        self.save_hyperparameters(logger=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of each point in nats, (B,)."""

@@ -12,13 +12,6 @@ CONFIGS = Path(__file__).with_name("configs")
 if not CONFIGS.is_dir():  # a symbolic link in the repository, which not every system can check out
     CONFIGS = Path(__file__).parents[1] / "configs"
 
-_GROUPS = {
-    "restore": "restoration models",
-    "prior": "overlays for the prior",
-    "trainer": "overlays for the device and processes",
-    "logger": "overlays for logging",
-    "toy": "priors on points in the plane",
-}
 _ROW = "{:<18} {:<9} {:<4} {:<6} {}"
 
 _HELP = """usage: glow presets [show NAME]
@@ -36,11 +29,8 @@ def preset_names() -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """Return the path of a configuration: a preset or a file.
+    """Return the path of a configuration: a preset, or a file if there is no such preset.
 
-    Args:
-        name: A preset's name, even if a file has the same name, since a file in a downloaded folder could run code. Or
-            a path; without such a file, ``configs/NAME.yaml`` is also the preset.
     Raises:
         UsageError: If there is neither a preset nor a file.
     """
@@ -89,24 +79,15 @@ def _print_list() -> None:
     print(_ROW.format("preset", "image", "bits", "params", "expected bits/dim, source"))
     overlays: dict[str, list[str]] = {}
     for name in preset_names():
-        path = CONFIGS / f"{name}.yaml"
-        group, _, _ = name.rpartition("/")
-        if group:
-            overlays.setdefault(group, []).append(name)
+        if "/" in name:
+            overlays.setdefault(name.partition("/")[0], []).append(name)
             continue
-        print(_ROW.format(name, *_facts(path)))
-    for group, names in overlays.items():
-        print(f"\n{_GROUPS[group]}:\n{fill('  '.join(names), 80, initial_indent='  ', subsequent_indent='  ')}")
+        path = CONFIGS / f"{name}.yaml"
+        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+        channels, height, width = model["flow"]["init_args"]["image_shape"]
+        parameters = header(path).partition(" parameters.")[0].rpartition(" ")[2]
+        figures = ", ".join(expected(path)).removesuffix(", not measured").replace("published by ", "")
+        print(_ROW.format(name, f"{height}x{width}x{channels}", model["num_bits"], parameters, figures))
+    for names in overlays.values():
+        print("\n" + fill("  ".join(names), 80))
     print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")
-
-
-def _facts(path: Path) -> tuple[str, ...]:
-    """Return a preset's image size, bits, parameters, and expected bits/dim with their source."""
-    model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
-    channels, height, width = model["flow"]["init_args"]["image_shape"]
-    parameters = re.search(r"([\d.]+M) parameters", header(path))
-    assert parameters is not None, path
-    figure, source = expected(path)
-    bits_per_dim = figure if source == "not measured" else f"{figure}, {source.removeprefix('published by ')}"
-    bits_per_dim = re.sub(r" for ([\w ]+)", r" (\1)", bits_per_dim)
-    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], bits_per_dim

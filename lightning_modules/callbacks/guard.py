@@ -16,10 +16,9 @@ from torch.utils._pytree import tree_leaves
 from glow_app.messages import pluralise
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.runs.recovery import good_checkpoint, read_whole
+from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 
-# Keys of learning rates in an optimiser's groups; the last two are OneCycleLR's.
-_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
+_RATES = ("lr", "initial_lr")  # keys of learning rates in an optimiser's groups
 
 
 class NonFiniteGuard(Callback):
@@ -50,14 +49,6 @@ class NonFiniteGuard(Callback):
     def in_trouble(self) -> bool:
         """Whether there was no good step since the last bad one, so that the weights may be bad."""
         return self._bad_steps > 0 or bool(self._restored)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of rollbacks."""
-        return {"rollbacks": self._rollbacks}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the number of rollbacks."""
-        self._rollbacks = state_dict["rollbacks"]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -128,17 +119,9 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         for group, values in zip(optimizer.param_groups, halved, strict=True):
             group.update(values)
     for config in trainer.lr_scheduler_configs:
-        _halve(config.scheduler)
-
-
-def _halve(scheduler: Any) -> None:
-    for name in ("base_lrs", "max_lrs"):
-        if hasattr(scheduler, name):
-            setattr(scheduler, name, [rate / 2 for rate in getattr(scheduler, name)])
-    if hasattr(scheduler, "eta_min"):
-        scheduler.eta_min /= 2
-    for inner in getattr(scheduler, "_schedulers", []):  # of SequentialLR and ChainedScheduler
-        _halve(inner)
+        for schedule in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # those of SequentialLR
+            if hasattr(schedule, "base_lrs"):
+                schedule.base_lrs = [rate / 2 for rate in schedule.base_lrs]
 
 
 def _first_bad_module(module: nn.Module, run: Callable[[], object]) -> str | None:

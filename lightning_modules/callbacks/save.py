@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from lightning_modules.callbacks.guard import NonFiniteGuard
-from lightning_modules.runs.recovery import LAST, NEXT, take_place
+from lightning_modules.runs.checkpoints import LAST, NEXT, replace_last
 from lightning_modules.runs.stopping import RunStopped, StopSignals
 
 _SECONDS = 30.0  # minimum interval between saves at ends of epochs
@@ -67,32 +67,29 @@ class SaveProgress(Checkpoint):
         every_n_steps: Interval in optimiser steps; none if None.
         every_minutes: Interval in minutes; none if None.
     Raises:
-        ValueError: If a number is not above 0.
         RunStopped: After a signal, when the checkpoint is saved.
         RuntimeError: If processes resume from different steps, for example on machines that do not share the folder.
     """
 
     def __init__(self, every_n_steps: int | None = None, every_minutes: float | None = 10.0) -> None:
-        for name, value in {"every_n_steps": every_n_steps, "every_minutes": every_minutes}.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; expected a number above 0, or null")
-        self.every_n_steps = every_n_steps
-        self.every_minutes = every_minutes
+        self.every_n_steps = every_n_steps or math.inf
+        self.every_seconds = 60 * every_minutes if every_minutes else math.inf
         self._signals = StopSignals()
         self._stopped_by = 0
-        self._step_before = 0
-        self._saved_step = 0
-        self._saved_time = 0.0
-        self._saved_epoch = False
         self._is_pending = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the intervals, and install signal handlers, after Lightning has installed its own."""
-        self._require_same_step(trainer)
+        last, negative_first = _largest(trainer, trainer.global_step, -trainer.global_step)
+        if last != -negative_first:
+            raise RuntimeError(
+                f"the processes would resume from different steps, {-negative_first} and {last}: "
+                f"{trainer.default_root_dir} must be one folder that all machines see"
+            )
         self._signals.install()
         self._stopped_by = 0
-        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
-        self._saved_epoch = False
+        self._step_before = self._saved_step = trainer.global_step
+        self._saved_time, self._saved_epoch = time.monotonic(), False
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Finish a pending save, and stop if a signal arrived during the previous step."""
@@ -109,22 +106,15 @@ class SaveProgress(Checkpoint):
         Not while gradients are accumulated, since a checkpoint does not store them, nor just before a validation, which
         a resumed run would skip.
         """
-        if trainer.global_step == self._step_before or self._validates_now(trainer, batch_idx):
+        if trainer.global_step == self._step_before or _validates_now(trainer, batch_idx):
             return
-        # All ranks act if any rank must: clocks differ, and a signal may reach a single rank.
-        number, due = _largest(trainer, self._signals.received, self._is_due(trainer))
-        if number or due:
-            self._save(trainer)
-        self._stopped_by = number
+        self._stopped_by = self._save_if(trainer, False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save if a save is due, and stop if a signal arrived."""
         is_late = not self._saved_epoch or time.monotonic() - self._saved_time >= _SECONDS
-        is_due = is_late or _is_last_step(trainer) or self._is_due(trainer)
-        number, due = _largest(trainer, self._signals.received, is_due)
-        if number or due:
-            self._save(trainer)
-            self._saved_epoch = True
+        number = self._save_if(trainer, is_late or _is_last_step(trainer))
+        self._saved_epoch = True
         self._finish(trainer)
         if number:
             raise RunStopped(number, _folder(trainer) / LAST)
@@ -138,40 +128,29 @@ class SaveProgress(Checkpoint):
         self._finish(trainer)
         self._signals.restore()
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        steps, minutes = trainer.global_step - self._saved_step, (time.monotonic() - self._saved_time) / 60
-        return any(
-            limit is not None and value >= limit
-            for value, limit in ((steps, self.every_n_steps), (minutes, self.every_minutes))
-        )
-
-    @staticmethod
-    def _require_same_step(trainer: pl.Trainer) -> None:
-        last, negative_first = _largest(trainer, trainer.global_step, -trainer.global_step)
-        if last != -negative_first:
-            raise RuntimeError(
-                f"the processes would resume from different steps, {-negative_first} and {last}: "
-                f"{trainer.default_root_dir} must be one folder that all machines see"
-            )
-
-    @staticmethod
-    def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
-        every = trainer.val_check_batch
-        number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        is_due = every not in (None, float("inf")) and (number + 1) % every == 0
-        return trainer.is_last_batch or trainer.should_stop or is_due
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        if not any(isinstance(callback, NonFiniteGuard) and callback.in_trouble for callback in callbacks):
+    def _save_if(self, trainer: pl.Trainer, is_due: bool) -> int:
+        """Save if it is due or a signal arrived on any rank, since clocks differ; return the signal's number or 0."""
+        is_due |= trainer.global_step - self._saved_step >= self.every_n_steps
+        is_due |= time.monotonic() - self._saved_time >= self.every_seconds
+        number, due = _largest(trainer, self._signals.received, is_due)
+        guards = (callback for callback in trainer.callbacks if isinstance(callback, NonFiniteGuard))  # type: ignore[attr-defined]
+        if (number or due) and not any(guard.in_trouble for guard in guards):
             trainer.save_checkpoint(_folder(trainer) / NEXT)
             self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
             self._is_pending = trainer.is_global_zero
+        return number
 
     def _finish(self, trainer: pl.Trainer) -> None:
         if self._is_pending:
-            take_place(_folder(trainer))
+            replace_last(_folder(trainer))
             self._is_pending = False
+
+
+def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
+    every = trainer.val_check_batch
+    number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    is_due = every not in (None, math.inf) and (number + 1) % every == 0
+    return trainer.is_last_batch or trainer.should_stop or is_due
 
 
 def _is_last_step(trainer: pl.Trainer) -> bool:

@@ -1,6 +1,6 @@
 """The checkpoint or model from which a command starts; the run's configuration is put before the command's options."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,9 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.stored_model import DATA_PLACES, RUN_CONFIG, StoredModel, facts_of
-from lightning_modules.command_line.arguments import INIT_FROM, given_options, read_config, take_option, take_options
+from lightning_modules.command_line.arguments import INIT_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
-from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
 
 # Trainer settings with which an evaluation uses a whole split, whatever the training's settings are.
@@ -32,7 +32,7 @@ class Start(NamedTuple):
         first_step: Number of optimiser steps already done by the checkpoint.
         config: Configuration of the checkpoint's run; empty if there is none.
         data: Training data of the run, as arguments of the data module.
-        given: Options from the user, see :func:`~lightning_modules.command_line.arguments.given_options`.
+        is_limited: Whether the command line limits the number of images to evaluate.
         weights: Initial weights of a new run by name; None for a fresh initialisation or a resumed run.
     """
 
@@ -42,7 +42,7 @@ class Start(NamedTuple):
     first_step: int = 0
     config: Mapping[str, Any] = {}
     data: Mapping[str, Any] = {}
-    given: Collection[str] = ()
+    is_limited: bool = False
     weights: Mapping[str, Tensor] | None = None
 
     @property
@@ -51,13 +51,6 @@ class Start(NamedTuple):
         if self.weights is not None:
             return f"begins with the weights of {self.checkpoint}"
         return f"resumes     {self.checkpoint} at step {self.first_step:,}"
-
-    def mismatch(self, error: RuntimeError) -> ValueError:
-        """Return a one-line error in place of that of ``load_state_dict``."""
-        return ValueError(
-            f"{self.checkpoint} does not match the configuration, for example because another prior or width was "
-            f"given: {str(error).splitlines()[1].strip()[:200]}"
-        )
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
@@ -114,16 +107,17 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
             raise UsageError(f"glow {command}: {path} has no {RUN_CONFIG} beside it; give that of its run as --config")
         stored = read_config(config_path(configs[0])) or {}
         arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
-    given = given_options(arguments)
-    if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
-        raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
+    options = [] if fits else [f"--trainer.{name}" for name in WHOLE]
+    if part := next((option for option in options if take_option(option, arguments)[0] is not None), None):
+        raise UsageError(f"glow {command}: {part} would measure a part; limit the images with --data.limit")
     stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked))
     places = {name: stored["data"][name] for name in DATA_PLACES if name in stored["data"]}
     data = facts_of(checkpoint).get("data", {}) | places
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, given)
+    is_limited = take_option("--data.limit", arguments)[0] is not None
+    return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, is_limited)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import time
 import warnings
 from contextlib import suppress
@@ -12,14 +11,14 @@ from typing import IO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from glow_app.files import require_folder
+from glow_app.storage.stored_model import RUN_CONFIG
+from lightning_modules.runs.checkpoints import LAST
 from lightning_modules.runs.loggers import METRICS
-from lightning_modules.runs.recovery import LAST
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
 LOCK = ".lock"
 
 _LOCKS: dict[Path, IO[str]] = {}
-_CREATED: dict[Path, list[Path]] = {}  # folders of runs, each with the folders that this process created for it
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
@@ -64,26 +63,25 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         )
 
 
-def release_run_dir(run_dir: Path, failed: bool = False) -> None:
-    """Unlock a folder; remove it if this process created it for a run that failed without a log or a checkpoint."""
-    if (file := _LOCKS.pop(run_dir.resolve(), None)) is not None:
+def release_run_dir() -> None:
+    """Unlock the folder of the run in this process; remove it if the run did not begin and nothing else is in it."""
+    os.environ.pop(SHARED, None)  # otherwise a later run in this process would use the same folder
+    for run_dir, file in _LOCKS.items():
         (run_dir / LOCK).unlink(missing_ok=True)
         file.close()
-    created = _CREATED.pop(run_dir.resolve(), [])
-    if failed and created and not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
-        shutil.rmtree(run_dir, ignore_errors=True)
-        for parent in created[1:]:
-            with suppress(OSError):  # not empty: another run uses it
-                parent.rmdir()
+        if not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
+            (run_dir / RUN_CONFIG).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            run_dir.rmdir()
+    _LOCKS.clear()
 
 
 def _lock(run_dir: Path) -> None:
     # The system releases the lock when the process ends, even if it is killed.
     if run_dir.resolve() in _LOCKS:
         return
-    _CREATED[run_dir.resolve()] = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     run_dir.mkdir(parents=True, exist_ok=True)
-    file = os.fdopen(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+    file = (run_dir / LOCK).open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

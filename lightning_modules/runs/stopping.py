@@ -14,11 +14,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
-from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_modules.runs.recovery import LAST
-
-_RETRY_SECONDS = 0.1
+from lightning_modules.runs.checkpoints import LAST
 
 
 class RunStopped(Exception):
@@ -71,8 +68,8 @@ class StopSignals:
 
 
 @contextmanager
-def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
-    """End all processes of a command together, print how to resume, and exit with the code of the signal received.
+def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
+    """End all processes of a failed command, print how to resume, and exit with the code of the signal received.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C.
@@ -80,8 +77,7 @@ def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
     """
     resume = f"go on with: glow fit --resume {run_dir}"
     try:
-        with ends_together(trainer):
-            yield
+        yield
     except RunStopped as stopped:
         if stopped.number == signal.SIGINT:
             raise KeyboardInterrupt(resume) from stopped
@@ -94,7 +90,8 @@ def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
         if not (trainer.received_sigterm or trainer.interrupted):
             raise
     except Exception:
-        _end_others(trainer)
+        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)  # they may be waiting in a collective, where they do not handle SIGTERM
         raise
     saved = run_dir is not None and (run_dir / LAST).exists()
     resume = resume if saved else "nothing was saved yet"
@@ -103,49 +100,6 @@ def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
         raise SystemExit(143)
     if trainer.interrupted:
         raise KeyboardInterrupt(resume)
-
-
-@contextmanager
-def ends_together(trainer: pl.Trainer) -> Iterator[None]:
-    """Make SIGTERM also end the run's other processes, until the trainer installs its own handler."""
-    num_others = _num_others(trainer)
-
-    def end(number: int, frame: object) -> None:
-        if trainer.received_sigterm:
-            return  # the trainer's own handler, which calls this one, has handled the signal
-        if len(getattr(trainer.strategy.launcher, "procs", ())) < num_others:
-            # A process that is just being started is not in the list yet and would survive: try again later.
-            threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number)).start()
-            return
-        _end_others(trainer)
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print("terminated before the training began", file=sys.stderr, flush=True)
-        # Not an exception: Lightning would wait for the other processes at a barrier.
-        os._exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    earlier = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _num_others(trainer: pl.Trainer) -> int:
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher) or launcher.cluster_environment.creates_processes_externally:
-        return 0
-    return launcher.num_processes - 1
-
-
-def _end_others(trainer: pl.Trainer) -> None:
-    """Kill the processes that this process has started for a trainer."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        # They may be waiting in a collective, where they do not handle SIGTERM.
-        launcher.kill(signal.SIGKILL)
 
 
 def _requeue() -> str:

@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {words.format(trained=trained)}")
     assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_restorer_does_not_begin_a_folder_of_whole_pictures(

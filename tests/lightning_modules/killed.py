@@ -24,6 +24,7 @@ import lightning_modules.cli as cli
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import InitializeActNorm
 from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.checkpoints import good_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [
@@ -75,7 +76,6 @@ def live(folder: Path, fatal: int | None) -> None:
         (LikelihoodModule, "on_save_checkpoint"),
         (os, "replace"),
         (os, "fsync"),
-        (Path, "hardlink_to"),
         (Path, "replace"),
     ):
         events.around(owner, name)
@@ -100,8 +100,8 @@ def live(folder: Path, fatal: int | None) -> None:
 
 
 def saved_step(folder: Path) -> int:
-    path = folder / "last.ckpt"
-    return read_checkpoint(path)["global_step"] if path.exists() else 0
+    path = good_checkpoint(folder)
+    return 0 if path is None else read_checkpoint(path)["global_step"]
 
 
 def main() -> None:

@@ -37,14 +37,16 @@ def test_the_processes_of_a_launcher_share_a_folder(
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_on_a_resume_only(tmp_path: Path) -> None:
-    torn = tmp_path / ".last.ckpt-123"
+    torn = tmp_path / "run" / ".last.ckpt-123"
+    torn.parent.mkdir()
     torn.write_bytes(b"half")
-    prepare_run_dir(tmp_path, None, begin_anew=False)
-    release_run_dir(tmp_path)
+    prepare_run_dir(torn.parent, None, begin_anew=False)
+    release_run_dir()
     assert torn.exists()
-    prepare_run_dir(tmp_path, tmp_path / "last.ckpt", begin_anew=False)
-    release_run_dir(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    prepare_run_dir(torn.parent, torn.parent / "last.ckpt", begin_anew=False)
+    assert not torn.exists()
+    release_run_dir()
+    assert not torn.parent.exists(), "an empty folder is removed"
 
 
 def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
     for resumed in (None, tmp_path.parent / "another" / "last.ckpt"):
         with pytest.raises(FileExistsError, match=r"holds an earlier run; go on with --resume"):
             prepare_run_dir(tmp_path, resumed, begin_anew=False)
-        release_run_dir(tmp_path)
+        release_run_dir()
 
 
 def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
@@ -65,5 +67,5 @@ def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert "another process is training in" in refused.stderr
-    release_run_dir(tmp_path)
+    release_run_dir()
     assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0

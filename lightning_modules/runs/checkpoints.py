@@ -1,0 +1,129 @@
+"""Checkpoints of a run: written atomically, and resumed from only if complete and finite."""
+
+import warnings
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from glow_app.files import atomic_file
+from glow_app.storage.checkpoint import read_checkpoint
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+NEXT = ".next.ckpt"
+BEST = "best.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Replaces checkpoints atomically: a full disk or a crash leaves the earlier file intact.
+
+    Lightning writes to the system's temporary folder first, and moving the file from there to another disk copies it,
+    which is not atomic. Checkpoints with non-finite numbers are not written.
+    """
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read ``path`` without running code from it; Lightning's own method would unpickle anything."""
+        return read_checkpoint(Path(path))
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``; if it has non-finite numbers, warn and keep the earlier file.
+
+        Raises:
+            OSError: If it cannot be written. An earlier file at ``path`` stays intact.
+        """
+        path = Path(path)
+        if (part := non_finite(checkpoint)) is not None:
+            warnings.warn(f"{path} is not written: a number in {part} is not finite", stacklevel=2)
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            # torch turns the OSError of a full disk into a less specific RuntimeError.
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+            raise OSError(
+                f"no checkpoint could be written to {path.parent} ({reason}); earlier ones are intact"
+            ) from error
+
+
+def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
+    """Return a run's last checkpoint or, if it is not good, the newest other one; None if there is none.
+
+    A good checkpoint is complete, and its numbers are finite. A warning names each one that was passed over.
+
+    Args:
+        run_dir: Folder of the run.
+        without: Checkpoints to leave out.
+    Raises:
+        ValueError: If there are checkpoints, but no good one.
+    """
+    good: list[tuple[int, Path]] = []
+    reasons = []
+    for path in (run_dir / name for name in (LAST, PREVIOUS, BEST)):
+        if not path.exists() or path in without:
+            continue
+        try:
+            good.append((read_whole(path)["global_step"], path))
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        if path.name == LAST:
+            break  # the best one may be newer, but training from the last one repeats its steps exactly
+    if not good and reasons:
+        raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
+    for reason in reasons:
+        warnings.warn(f"passed over: {reason}", stacklevel=2)
+    return max(good)[1] if good else None
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ``glow fit`` from which training can resume.
+
+    Raises:
+        ValueError: If the file is damaged or not such a checkpoint, or has a non-finite number.
+    """
+    checkpoint = read_checkpoint(path)
+    if (part := non_finite(checkpoint)) is not None:
+        raise ValueError(f"{path} holds a number in {part} that is not finite")
+    return checkpoint
+
+
+def non_finite(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return which of the weights and the optimiser's state have a non-finite number, or None."""
+    for key in ("state_dict", "current_model_state", "optimizer_states"):
+        tensors = (leaf for leaf in tree_leaves(checkpoint.get(key)) if isinstance(leaf, Tensor))
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            return key
+    return None
+
+
+def replace_last(run_dir: Path) -> None:
+    """Rename the pending checkpoint, if there is one, to ``last.ckpt``; the old one becomes ``previous.ckpt``."""
+    pending, last = run_dir / NEXT, run_dir / LAST
+    if not pending.exists():  # it had non-finite numbers and was not written
+        return
+    if last.exists():
+        last.replace(run_dir / PREVIOUS)
+    pending.replace(last)
+
+
+def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Compare two configurations of models, but not their parts and tasks.
+
+    Raises:
+        ValueError: If the number of bits, the image size or another setting differs.
+    """
+    earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
+    for name in earlier.keys() & settings.keys():
+        if not isinstance(earlier[name], dict) and earlier[name] != settings[name]:
+            raise ValueError(
+                f"{name} is {settings[name]}, but {earlier[name]} in the checkpoint; leave the option out, or begin a "
+                "new run with --init-from"
+            )
