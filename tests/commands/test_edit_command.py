@@ -1,6 +1,5 @@
 """`glow edit learn` and `glow edit apply`."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,22 +78,6 @@ def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refuse
         torch.testing.assert_close(from_table[name], level)
     Path("dark/2.png").write_text("no picture")
     assert "dark/2.png cannot be read as a picture" in refused(*learn, "--overwrite")
-
-
-def test_classes_are_inferred(
-    conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
-) -> None:
-    model = ["--checkpoint", conditional, "--directions", "found"]
-    result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", *model)
-    first, *_ = result.output.splitlines()
-    assert first.startswith("classes of 24 pictures, inferred: ")
-    counts = re.findall(r"(\d+) of class \d \(Kind [A-J]\)", first)
-    assert sum(map(int, counts)) == 24
-    assert "inferred with probability" not in result.output
-    result = glow("edit", "apply", *pictures, "--direction", "bright", "--strength", 0, *model)
-    for number, path in enumerate(pictures):
-        assert f"{path}: class " in result.output
-        assert np.array_equal(pixels(Path(f"edits/{number:03d}_{path.stem}_bright.png")), pixels(path))
 
 
 def test_what_is_refused(

@@ -42,17 +42,6 @@ def odd(tmp_path: Path) -> Path:
     return tmp_path / "odd"
 
 
-def test_an_own_sheet_is_neither_scored_nor_replaced(
-    trained: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
-) -> None:
-    folder = pictures[0].parent
-    options = ["--checkpoint", trained, "--output", folder]
-    assert glow("score", folder, *options).code == 0
-    message = f"would replace {folder / 'oddest.png'}, which is given; choose another --output"
-    assert message in refused("score", folder, *options, code=2)
-    assert message in refused("score", folder, *options, "--overwrite", code=2)
-
-
 def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("score", *pictures, "--checkpoint", trained, "--draws", 3, "--seed", 5, "--batch-size", 2)
     assert result.code == 0, result

@@ -81,20 +81,3 @@ def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) ->
     assert held_out.class_names == model.class_names
     assert held_out.labels.tolist() == held_out.images[:, 0, 0, 0].tolist()
     assert sorted(held_out.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
-
-
-def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
-    model = tiny_model(image_shape=(1, 8, 8))
-    for name in ("mine", "others/test", "others/train"):
-        (tmp_path / name).mkdir(parents=True)
-        for number in range(12):
-            Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
-    recorded = {"source": "photos", "seed": 4, "root": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
-    own = evaluation_data(model, recorded, train_limit=0)
-    assert (own.train, own.facts["as_in_training"], own.facts["split"]) == (None, True, "test")
-    other = evaluation_data(model, recorded, root=str(tmp_path / "others"))
-    assert other.train is not None
-    assert (other.facts["as_in_training"], other.facts["split"]) == (False, "whole")
-    assert len(other.held_out) == 24 * len(own.held_out)
-    with pytest.raises(ValueError, match="source photos needs --root"):
-        evaluation_data(model, {}, source="photos")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from damage import full_disk
 from docs_pages import DOCS
 from registry import tiny_model
 
@@ -27,7 +28,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", ["classes", *(pytest.param(name, marks=pytest.mark.slow) for name in [*CASES][1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None:
     model = tiny_model(**CASES[case])
     assert save_sampler(model, tmp_path / "sampler", {"epoch": 3}) == 0
@@ -47,7 +49,7 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sampler", "sampler.json", "sampler.pt2"]
 
 
-@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("num_classes", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_the_program_of_the_page_draws_the_images_of_glow_sample(
     num_classes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,9 +67,16 @@ def test_the_program_of_the_page_draws_the_images_of_glow_sample(
 
 @pytest.fixture
 def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write an empty program, quickly."""
+    """Write a program of zeros, quickly."""
     monkeypatch.setattr(program, "trace", lambda sampler: sampler)
-    monkeypatch.setattr(torch.export, "save", lambda traced, file: None)
+    monkeypatch.setattr(torch.export, "save", lambda traced, file: file.write(bytes(2000)))
+
+
+@pytest.mark.usefixtures("untraced")
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        save_sampler(tiny_model(**SMALL), tmp_path / "sampler")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("untraced")

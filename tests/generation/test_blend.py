@@ -76,12 +76,6 @@ def test_inside_the_square_lines_are_bilinear_and_arcs_keep_the_norm() -> None:
     torch.testing.assert_close(norms, torch.full((2,), 6.0, dtype=torch.float64))
 
 
-def test_between_an_image_and_itself_nothing_moves(model: ImageModel) -> None:
-    image = random_images(1)
-    frames = interpolate(model, image.expand(2, -1, -1, -1), 4)
-    assert all(torch.equal(frame, image[0]) for frame in frames)
-
-
 def test_levels_are_exchanged_one_by_one(model: ImageModel) -> None:
     images = random_images(2)
     frames = mix_levels(model, images)

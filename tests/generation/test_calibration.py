@@ -1,7 +1,5 @@
 """How long a direction must be for its attribute to be seen."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from registry import tiny_model
@@ -54,26 +52,6 @@ def test_a_direction_half_as_long_is_doubled(model: ImageModel) -> None:
     factors = torch.tensor([calibrated().factors(model, whole), calibrated().factors(model, half)])
     assert factors[0] == pytest.approx([1.0, 1.0, 1.0], abs=0.2)
     assert (factors[1] / factors[0]).tolist() == pytest.approx([2.0, 2.0, 1.0], rel=0.1)  # nobody sees the third
-
-
-def test_what_begins_late_is_found(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As a smile: at first the mouth changes the other way by a little, then all at once.
-    half = [0.5 * level for level in latents_of(model, 0)]
-    encode, decode = model.encode, model.decode
-    known: list[Tensor] = []
-
-    def remembered(images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        known[:] = encode(images, labels)
-        return list(known)
-
-    def late(latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
-        factor = float((latents[0] - known[0])[0].norm() / half[0].norm())
-        moved = [z if factor > 1.9 else z - 1.05 * factor * level for z, level in zip(latents, half, strict=True)]
-        return decode(moved, labels)
-
-    monkeypatch.setattr(model, "encode", remembered)
-    monkeypatch.setattr(model, "decode", late)
-    assert calibrated().factors(model, [half] * 3)[0] == pytest.approx(2.0, abs=0.2)
 
 
 def test_what_shows_at_once_or_never_stays_within_bounds(model: ImageModel) -> None:

@@ -10,7 +10,6 @@ import torch
 from registry import random_images, tiny_restorer
 
 from glow_app.flows import Glow
-from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
@@ -84,18 +83,8 @@ def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     torch.testing.assert_close(result.mean.float(), result.draws.float().mean(0), rtol=0, atol=0.5)
     torch.testing.assert_close(result.spread, result.draws.float().std(0, correction=0).mean(0, keepdim=True))
     assert result.draws.seeds == [5, 6, 7]
-    assert result.draws.facts[0]["temperature"] == 0.7
+    assert result.draws.facts[0] == {"seed": 5, "temperature": 0.7}
     assert torch.equal(restore(tiny_restorer(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
-
-
-def test_draws_name_their_classes_and_noise_level_and_no_guidance() -> None:
-    model = tiny_restorer(Upscale(), num_classes=3)
-    model.class_names, model.generation = ("a", "b", "c"), GenerationSettings(0.5, guidance=2.0)
-    result = restore(model, random_images(1)[0], 3, seeds=4)
-    assert result.draws.labels == [1, 2, 0]
-    assert result.draws.facts[0] == {"seed": 4, "temperature": 0.5, "label": 1, "class": "b"}
-    cleaned = restore(tiny_restorer(Denoise()), random_images(1)[0], 2, sigma=20)
-    assert [facts["sigma"] for facts in cleaned.draws.facts] == [20, 20]
 
 
 def test_known_values_are_returned_exactly() -> None:
