@@ -1,6 +1,7 @@
 """The page for everyone: by keyboard, by screen reader, in both colour schemes, on a phone."""
 
 import re
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -9,6 +10,8 @@ from registry import random_images
 from server.page.conftest import Site, Watch, png_file, visit
 
 pytestmark = pytest.mark.slow
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def fill(page: Page) -> None:
@@ -69,12 +72,12 @@ def test_nothing_is_too_wide_and_axe_finds_nothing(page: Page, site: Site, watch
     for width in (320, 820):
         page.set_viewport_size({"width": width, "height": 740})
         assert page.evaluate(parts) <= width
-    for scheme in ("light", "dark"):
+    for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         check(page)
     page.keyboard.press("Escape")
     page.evaluate("document.querySelectorAll('[role=tabpanel]').forEach((panel) => (panel.hidden = false))")
-    for scheme in ("light", "dark"):
+    for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         for ground in ("var(--ground)", "var(--halo)"):
             check(page, ground=ground)
@@ -88,7 +91,7 @@ def test_nothing_is_too_wide_and_axe_finds_nothing_while_restoring(page: Page, r
     expect(page.locator("#brush-error")).not_to_be_empty()
     check_widths(page)
     page.get_by_role("tab", name="Restore").click()
-    for scheme in ("light", "dark"):
+    for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         check(page, "#panel-restore")
     page.get_by_role("combobox", name="Task").select_option(label="Remove noise")
