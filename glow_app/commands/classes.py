@@ -44,22 +44,15 @@ class PictureClasses:
         return labels
 
     def report(self) -> None:
-        """Print the counts of classes from folders, and the inferred classes, per picture or as counts if many."""
+        """Print how many classes are from folders, and the inferred ones, for each picture or as counts if many."""
         from glow_app.models.class_labels import class_text
 
-        if self._by_folder:
-            self._print_counts("from the names of their folders", self._by_folder)
-        if len(self._inferred) <= LISTED:
-            for name, number, probability in self._inferred:
-                text = class_text(self._model, number)
-                print(printable(f"{name}: class {text}, inferred with probability {probability:.2f}"))
-            return
-        self._print_counts("inferred", Counter(number for _, number, _ in self._inferred))
-
-    def _print_counts(self, how: str, counts: Counter[int]) -> None:
-        from glow_app.models.class_labels import class_text
-
-        texts = ", ".join(
-            f"{count} of class {class_text(self._model, number)}" for number, count in sorted(counts.items())
-        )
-        print(printable(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {texts}"))
+        listed = self._inferred if len(self._inferred) <= LISTED else []
+        counted = Counter(number for _, number, _ in self._inferred[len(listed) :])
+        for how, counts in (("from the names of their folders", self._by_folder), ("inferred", counted)):
+            if counts:
+                texts = [f"{num} of class {class_text(self._model, number)}" for number, num in sorted(counts.items())]
+                print(printable(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {', '.join(texts)}"))
+        for name, number, probability in listed:
+            text = class_text(self._model, number)
+            print(printable(f"{name}: class {text}, inferred with probability {probability:.2f}"))

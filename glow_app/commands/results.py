@@ -53,30 +53,13 @@ class ResultsFolder:
         return self
 
     def protect(self, inputs: Iterable[str | Path], names: Iterable[str]) -> None:
-        """Refuse to go on if one of the files to write exists, or a file that would be replaced or removed is an input.
-
-        Args:
-            inputs: Files that the run reads.
-            names: Names of the files that it will write.
-        Raises:
-            FileExistsError: If a file exists, without ``overwrite``.
-            UsageError: If an input would be replaced or removed.
-        """
+        """Refuse to go on if one of the files to write exists, or a file to replace or remove is an input."""
         outputs = [self.path / name for name in names]
         refuse_replacing(inputs, [*outputs, *self._replaced])
         refuse_existing(outputs, self._overwrites)
 
     def save(self, image: "Image.Image", name: str, facts: Mapping[str, Any], **recorded: Any) -> None:
-        """Write a picture as PNG.
-
-        Args:
-            image: The picture.
-            name: Name of the file, which may be in a subfolder.
-            facts: Facts for its text and the record.
-            recorded: Facts for the record alone.
-        Raises:
-            FileExistsError: If the file exists, without ``overwrite``.
-        """
+        """Write a picture as PNG, with ``facts`` in its text and the record, and ``recorded`` in the record alone."""
         from glow_app.pictures.images import save_png
 
         path = self.path / name

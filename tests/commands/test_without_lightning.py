@@ -43,8 +43,8 @@ for command in (
     assert main([*command, "--checkpoint", model]) == 0, command
 assert main(["info", f"{{folder}}/exported"]) == 0
 from glow_app.storage.stored_model import load_model
-from glow_app.server import create_app
-create_app(load_model(f"{{folder}}/exported")).state.service.worker.close()
+from glow_app.server.app import create_app
+create_app(load_model(f"{{folder}}/exported"))
 """
 
 
