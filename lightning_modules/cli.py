@@ -123,7 +123,12 @@ class GlowCLI(LightningCLI):
         config = self.config[self.command]
         if self.command == "fit":
             require_total_steps(config.model.lr_scheduler.class_path)
-            self._warn_of_ignored_options(config)
+            if stored := self.start.config.get("model"):
+                given = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
+                for name in ("optimizer", "lr_scheduler"):
+                    if given[name] != stored.get(name):
+                        message = f"model.{name} is restored as it was saved; begin a new run to change it"
+                        warnings.warn(message, stacklevel=2)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             if (root := config.data.get("root")) is not None:  # absolute, since other commands may run in other folders
                 config.data.root = os.path.abspath(os.path.expanduser(root))
@@ -140,16 +145,6 @@ class GlowCLI(LightningCLI):
         if every is not None and epochs is not None and 0 < epochs < every:
             # Otherwise a short trial run of a long configuration would never be validated.
             config.trainer.check_val_every_n_epoch = epochs
-
-    def _warn_of_ignored_options(self, config: Any) -> None:
-        """Warn of options of the optimiser and schedule that the checkpoint's state overrides."""
-        if stored := self.start.config.get("model"):
-            given = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
-            for name in ("optimizer", "lr_scheduler"):
-                if given[name] != stored.get(name):
-                    warnings.warn(
-                        f"model.{name} is restored as it was saved; begin a new run to change it", stacklevel=2
-                    )
 
     def instantiate_classes(self) -> None:
         """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""
@@ -293,14 +288,8 @@ def _print_end(cli: GlowCLI) -> None:
 
 
 def _next_command(model: Any, run: str) -> str:
-    """Return the command to suggest after a run, which may end in a note."""
     if not isinstance(model, ImageModel):
         return f"test --checkpoint {run}"
-    if model.task is None:
-        return f"sample --checkpoint {run}"
     if not model.trains_flow:
         return f"fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"
-    if model.flow.any_size:
-        return f"restore PICTURE --checkpoint {run}"
-    height, width = (side // model.task.factor for side in model.flow.image_shape[1:])
-    return f"restore PICTURE --checkpoint {run} (pictures of {width}x{height})"
+    return f"sample --checkpoint {run}" if model.task is None else f"restore PICTURE --checkpoint {run}"

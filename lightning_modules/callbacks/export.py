@@ -49,8 +49,7 @@ class ExportBest(Callback):
             folder.rename(aside)
             save_pretrained(model, folder, StoredModel(path).facts)
         data = getattr(trainer, "datamodule", None)
-        is_scored = isinstance(model, ImageModel) and model.task is None and isinstance(data, ImageDataModule)
-        if is_scored and trainer.limit_val_batches:
+        if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
             try:
                 _save_reference(model.to(pl_module.device), data, folder)
             except (torch.OutOfMemoryError, SolverError, ValueError) as error:
@@ -62,7 +61,7 @@ class ExportBest(Callback):
 
 def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
     images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
-    if len(images) < _MIN_IMAGES:
+    if model.task is not None or len(images) < _MIN_IMAGES:
         return
     parts: list[Measures] = []
     end = time.monotonic() + _MAX_SECONDS

@@ -38,10 +38,8 @@ class NonFiniteGuard(Callback):
     """
 
     def __init__(self, patience: int = 20, max_rollbacks: int = 3) -> None:
-        self.patience = patience
-        self.max_rollbacks = max_rollbacks
-        self._bad_steps = 0
-        self._rollbacks = 0
+        self.patience, self.max_rollbacks = patience, max_rollbacks
+        self._bad_steps = self._rollbacks = 0
         self._restored: set[Path] = set()  # checkpoints after which there was no good step yet
         self._batch: tuple[Any, int] = (None, 0)
 
@@ -77,11 +75,11 @@ class NonFiniteGuard(Callback):
         if self._bad_steps < self.patience:
             pl.utilities.rank_zero_warn(f"{message}; step skipped")
             return
-        message = f"{message}, after {pluralise(self._bad_steps, 'bad step')} in a row"
-        # A checkpoint that only bad steps have followed was saved too late.
+        message += f", after {pluralise(self._bad_steps, 'bad step')} in a row"
         path = None
         if trainer.is_global_zero:
             with suppress(ValueError):  # if no checkpoint is good
+                # A checkpoint that only bad steps have followed was saved too late.
                 path = good_checkpoint(Path(trainer.default_root_dir), self._restored)
         path = trainer.strategy.broadcast(path)
         if path is None or self._rollbacks == self.max_rollbacks:

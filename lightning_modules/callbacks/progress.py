@@ -3,6 +3,7 @@
 Lightning's bars wrap their figures on 80 columns, show only one epoch, and print nothing elsewhere.
 """
 
+import math
 import resource
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import Callback, Timer
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
@@ -40,20 +41,19 @@ class Progress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print size of the model, length, precision and device; start the clock and the bar."""
         assert isinstance(pl_module, LikelihoodModule)
-        self._start, self._first_step = time.monotonic(), trainer.global_step
+        self._start, self._first_step, total = time.monotonic(), trainer.global_step, trainer.estimated_stepping_batches
         self._due = self._start + (_INTERVAL if self._live else _FIRST)
-        total = trainer.estimated_stepping_batches
-        is_bounded = total != float("inf")
-        steps = f", {pluralise(round(total), 'step')}" if is_bounded else ""
+        if not trainer.is_global_zero:
+            return
+        steps = "" if total == math.inf else f", {pluralise(round(total), 'step')}"
         if isinstance(pl_module, EncoderFirst) and pl_module.encoder_steps:
             steps += f", the first {pl_module.encoder_steps:,} steps for the encoder"
         processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
-        parameters = sum(parameter.numel() for parameter in pl_module.parameters())
-        if trainer.is_global_zero:
-            print(f"{parameters:,} parameters{steps}{processes}, {trainer.precision} on {pl_module.device}", flush=True)
-        if trainer.is_global_zero and self._live:
+        parameters = f"{sum(parameter.numel() for parameter in pl_module.parameters()):,} parameters"
+        print(f"{parameters}{steps}{processes}, {trainer.precision} on {pl_module.device}", flush=True)
+        if self._live:
             self._bar = Bar(TextColumn("{task.description}"), BarColumn(bar_width=None), expand=True)
-            self._bar.add_task("", total=total if is_bounded else None)
+            self._bar.add_task("", total=None if total == math.inf else total)
             self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -94,9 +94,9 @@ class Progress(Callback):
         last, metrics, things = trainer.max_epochs, trainer.callback_metrics, module.model.things
         texts = {"epoch": f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")}
         texts["step"] = f"step {trainer.global_step}"
-        likelihoods = {name: metrics.get(f"{name}/{module.metric}") for name in ("train", "val")}
-        likelihoods["best"] = _best(trainer, module)
-        texts |= {name: f"{name} {float(value):.3f}" for name, value in likelihoods.items() if value is not None}
+        for name in ("train", "val"):
+            if (value := metrics.get(f"{name}/{module.metric}")) is not None:
+                texts[name] = f"{name} {float(value):.3f}"
         texts["unit"] = module.model.unit
         if (psnr := metrics.get("val/psnr")) is not None:
             texts["psnr"] = f"{float(psnr):.2f} dB"
@@ -108,7 +108,7 @@ class Progress(Callback):
         if (left := self._seconds_left(trainer)) is not None:
             texts["left"] = f"{_duration(left)} left"
         texts["memory"] = f"{_memory(module.device) / 1e9:.1f} GB"
-        for name in ("memory", "elapsed", "step", "speed", "best", "train"):
+        for name in ("memory", "elapsed", "step", "speed", "train"):
             if width is not None and len("  ".join(texts.values())) > width:
                 texts.pop(name, None)
         return "  ".join(texts.values())
@@ -117,20 +117,9 @@ class Progress(Callback):
         timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
         limits = [left for timer in timers if (left := timer.time_remaining()) is not None]
         done, total = trainer.global_step - self._first_step, trainer.estimated_stepping_batches
-        if done and total != float("inf"):
+        if done and total != math.inf:
             limits.append((time.monotonic() - self._start) / done * max(0.0, total - trainer.global_step))
         return min(limits, default=None)
-
-
-def _best(trainer: pl.Trainer, module: LikelihoodModule) -> float | None:
-    name = f"val/{module.metric}"
-    if module.monitor != name:
-        return None
-    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    scores = [checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor == name]
-    # Checkpoint callbacks run last, so their scores do not include the current validation yet.
-    scores.append(trainer.callback_metrics.get(name))
-    return min((float(score) for score in scores if score is not None), default=None)
 
 
 def _memory(device: torch.device) -> int:

@@ -24,16 +24,9 @@ KindName = Literal["images", "points"]
 
 @dataclass(frozen=True)
 class Kind:
-    """The classes behind ``glow fit``.
+    """The classes behind ``glow fit``, and what it prints of a split and at the end of a run.
 
-    Args:
-        name: Name in a configuration.
-        module: The training module.
-        data: The data module.
-        callbacks: Callbacks with options, in the order in which they run.
-        more_callbacks: Callbacks without options, which run before those.
-        report: Prints the figures of a split, and references.
-        finish: Called with a finished run's folder and data; nothing if None.
+    ``callbacks`` have options and run in this order; ``more_callbacks`` have none and run before those.
     """
 
     name: KindName

@@ -24,7 +24,7 @@ def csv_logger(run_dir: Path, first_step: int) -> CSVLogger:
             # A killed run may have left half a row.
             whole = (row for row in csv.DictReader(file) if None not in row.values())
             rows = [row for row in whole if int(row["step"]) < first_step]
-        logger.experiment.metrics = rows  # type: ignore[assignment]
+        logger.experiment.metrics = rows
         logger.save()
     return logger
 
