@@ -42,9 +42,10 @@ def load(arguments: argparse.Namespace, show_origin: bool = False, restores: boo
     """
     model = load_stored(stored_model(arguments), device_of(arguments), show_origin, restores)
     label = getattr(arguments, "label", None)
-    if label is not None:
-        several = isinstance(label, list)
-        arguments.label = [_class_number(model, name) for name in label] if several else _class_number(model, label)
+    if isinstance(label, list):
+        arguments.label = [_class_number(model, name) for name in label]
+    elif label is not None:
+        arguments.label = _class_number(model, label)
     return model
 
 
@@ -132,11 +133,9 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
     """Raise FileExistsError if an output file exists, unless ``overwrite``, or a file blocks its folder."""
     for folder in {path.parent for path in paths}:
         require_folder(folder)
-    existing = [path for path in paths if path.exists()]
+    existing = next((path for path in paths if path.exists()), None)
     if existing and not overwrite:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        verb = "exist" if more else "exists"
-        raise FileExistsError(f"{existing[0]}{more} {verb} already; choose {instead} or pass --overwrite")
+        raise FileExistsError(f"{existing} exists already; choose {instead} or pass --overwrite")
 
 
 def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> None:

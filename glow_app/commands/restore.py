@@ -4,7 +4,6 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from glow_app.data.decoding import Photo
@@ -56,7 +54,8 @@ _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lam
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison for each picture."""
     from glow_app.pictures.images import to_pil, with_profile
-    from glow_app.restoration import require_size, require_task
+    from glow_app.pictures.inputs import as_photo
+    from glow_app.restoration import require_task
 
     if arguments.checkpoint is None:
         photos, faces = (", ".join(bundled_restorers(kind)) for kind in ("photos", DEFAULT_MODEL))
@@ -67,14 +66,12 @@ def run(arguments: argparse.Namespace) -> None:
     require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)
     _require_options(require_task(model), arguments)
-    mask, inputs = None, []
-    if arguments.mask is not None:
-        mask, inputs = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels, [arguments.mask]
+    mask, masks = (None, []) if arguments.mask is None else (as_photo(arguments.mask, 1), [arguments.mask])
     named = _pictures_by_name(arguments)
     kinds = [*(f"seed{arguments.seed + number}" for number in range(arguments.count)), "mean", "spread", "comparison"]
     restored, changes = [], []
     with ResultsFolder(arguments.output, arguments.overwrite, made_by(arguments)) as folder:
-        folder.protect([*named.values(), *inputs], [f"{name}_{kind}.png" for name in named for kind in kinds])
+        folder.protect([*named.values(), *masks], [f"{name}_{kind}.png" for name in named for kind in kinds])
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
                 restoration, photo, original, note = _restored(model, file, mask, number, len(named) == 1, arguments)
@@ -143,7 +140,7 @@ def _files(place: str, mask: str | None) -> list[str]:
 def _restored(
     model: "ImageModel",
     file: str,
-    mask: "np.ndarray | None",
+    mask: "Tensor | None",
     number: int,
     is_single: bool,
     arguments: argparse.Namespace,
@@ -158,21 +155,19 @@ def _restored(
     num_channels, factor = (num_channels, task.factor) if arguments.damage else (task.picture_channels(num_channels), 1)
 
     def check_size(height: int, width: int) -> None:
-        if min(height, width) < factor:
-            raise ValueError(
-                f"it is {width}x{height}; expected at least {factor}x{factor}, to reduce it {factor} times"
-            )
-        require_size(model, arguments.count, height // factor, width // factor)
+        require_size(model, arguments.count, math.ceil(height / factor), math.ceil(width / factor))
 
     photo = _read(file, num_channels, check_size)
     pixels, original = torch.from_numpy(photo.pixels.copy()), None
     if arguments.damage:
         height, width = (side // factor * factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
+        if not original.numel():
+            raise ValueError(f"{file} is too small to be reduced {factor} times")
         # From another stream than the draws, which would otherwise reuse the noise that they should remove.
         damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
     else:
-        damaged = task.prepare(pixels, None if mask is None else torch.from_numpy(mask.copy()), arguments.sigma)
+        damaged = task.prepare(pixels, mask, arguments.sigma)
     doing = "restoring" if is_single else None
     options = (arguments.count, arguments.temperature, arguments.seed, arguments.label, doing)
     note = ", ".join(filter(None, [photo.note, task.note(damaged)]))
