@@ -1,7 +1,6 @@
 """Change attributes of pictures: learn directions from examples, then apply them."""
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +19,7 @@ from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import check_strength
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from glow_app.data.attributes import Attributes
-    from glow_app.models.image_model import ImageModel
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
 
@@ -74,6 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _learn(arguments: argparse.Namespace) -> None:
     """Learn the direction of an attribute from pictures with and without it, or several from a table."""
+    import torch
+
     from glow_app.data.attributes import read_attributes
     from glow_app.generation.directions import check_name, save_direction
     from glow_app.generation.edit import learn_directions
@@ -91,14 +89,15 @@ def _learn(arguments: argparse.Namespace) -> None:
     names = [arguments.name] if table is None else table.names
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
-    files = _check_folders(arguments) if table is None else _files_of(table, arguments)
+    values = _values_of_folders(arguments) if table is None else _values_of_table(table, arguments)
+    places = [arguments.present, arguments.absent] if table is None else list(values)
     model = load(arguments)
     classes = PictureClasses(model, arguments.label)
-    if table is None:
-        batches = _folder_batches(model, arguments, classes)
-    else:
-        batches = _table_batches(model, files, table.values, arguments, classes)
-    learnt = learn_directions(model, batches, names)
+    batches = picture_batches(model, places, arguments.batch_size, "learning")
+    examples = (
+        (images, torch.tensor([values[file] for file in files]), classes.of(images, files)) for files, images in batches
+    )
+    learnt = learn_directions(model, examples, names)
     classes.report()
     for name, direction in learnt.items():
         path = save_direction(direction, name, model, folder)
@@ -108,15 +107,16 @@ def _learn(arguments: argparse.Namespace) -> None:
                 print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")
 
 
-def _check_folders(arguments: argparse.Namespace) -> list[str]:
-    """Return the picture files of both folders; refuse missing folders and the same folder twice."""
+def _values_of_folders(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Return the attribute of each picture file of both folders; refuse missing folders and the same folder twice."""
     if Path(arguments.present).resolve() == Path(arguments.absent).resolve():
         raise UsageError(f"--with and --without are the same folder, {arguments.present}; expected two")
-    return picture_files([arguments.present, arguments.absent])
+    folders = ((arguments.present, 1.0), (arguments.absent, 0.0))
+    return {file: [value] for place, value in folders for file in picture_files([place])}
 
 
-def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
-    """Return the picture files of a table; refuse missing files and unusable attributes before encoding starts."""
+def _values_of_table(table: "Attributes", arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Return the attributes of each picture file; refuse missing files and unusable attributes."""
     from glow_app.generation.edit import check_attributes
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
@@ -127,7 +127,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
             "give their folder by --folder, or take their lines out of the table"
         )
     check_attributes(table.values, table.names)
-    return [str(file) for file in files]
+    return dict(zip(map(str, files), table.values.tolist(), strict=True))
 
 
 def _apply(arguments: argparse.Namespace) -> None:
@@ -162,22 +162,3 @@ def _apply(arguments: argparse.Namespace) -> None:
     classes.report()
     if len(sources) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
-
-
-def _folder_batches(
-    model: "ImageModel", arguments: argparse.Namespace, classes: PictureClasses
-) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
-    import torch
-
-    for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
-        doing = f"learning {'with' if value else 'without'}"
-        for names, images in picture_batches(model, [place], arguments.batch_size, doing):
-            yield images, torch.full((len(images), 1), value), classes.of(images, names)
-
-
-def _table_batches(
-    model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace, classes: PictureClasses
-) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
-    batches = picture_batches(model, files, arguments.batch_size, "learning")
-    for (names, images), part in zip(batches, values.split(arguments.batch_size), strict=True):
-        yield images, part, classes.of(images, names)

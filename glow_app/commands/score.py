@@ -81,8 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         writer.writeheader()
         writer.writerows(rows)
     write_json(folder / "scores.json", {**facts, "images": rows})
-    mean = float(measures.bits_per_dim.mean())
-    draws = pluralise(arguments.draws, "draw")
+    mean, draws = float(measures.bits_per_dim.mean()), pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
     print(NO_VERDICTS if usual is None else f"what is usual: {usual}")
     print(f"labels: {labels}")
@@ -119,15 +118,11 @@ def _save_reference(arguments: argparse.Namespace) -> None:
         raise UsageError("--save-reference goes with --reference alone: a folder of held-out pictures of all classes")
     list_images(Path(arguments.reference))
     stored = stored_model(arguments)
-    folder = stored.path
-    if not folder.is_dir() or not stored.is_own:
-        what = "not a folder of yours" if folder.is_dir() else "a checkpoint"
-        raise UsageError(
-            f"{stored.place} is {what}; --save-reference needs an exported model of your own (see glow export)"
-        )
+    if not stored.path.is_dir() or not stored.is_own:
+        raise UsageError(f"--save-reference needs an exported model of your own, got {stored.place} (see glow export)")
     measures = _measure(load(arguments), [arguments.reference], arguments)[1]
-    save_reference(folder, Reference.of(measures).to_plain())
-    print(f"{folder}: the reference of its scores is {pluralise(len(measures), 'image')} of {arguments.reference}")
+    save_reference(stored.path, Reference.of(measures).to_plain())
+    print(f"{stored.path}: the reference of its scores is {pluralise(len(measures), 'image')} of {arguments.reference}")
 
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
@@ -200,18 +195,15 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     _, ordinary = _measure(model, [arguments.reference], arguments)
     _, odd = _measure(model, [arguments.outliers], arguments)
     detections = detect(ordinary, odd)
-    folder = output_folder(arguments)
-    usual = len(ordinary) // 2
+    folder, usual, labels = output_folder(arguments), len(ordinary) // 2, _labels_text(model, arguments)
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
     scores = {name: {"auroc": result.auroc, "aupr": result.aupr} for name, result in detections.items()}
-    labels = _labels_text(model, arguments)
     write_json(folder / "detection.json", {**counts, "labels": labels, "scores": scores})
     values = {name: (result.ordinary.tolist(), result.odd.tolist()) for name, result in detections.items()}
     notes = {name: f"AUROC {result.auroc:.3f}" for name, result in detections.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
     ordinary_images = pluralise(counts["ordinary"], "ordinary image")
-    print(f"{pluralise(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual")
-    print(f"labels: {labels}")
+    print(f"{pluralise(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual\nlabels: {labels}")
     for name, result in detections.items():
         print(f"{name:<14} AUROC {result.auroc:.3f}  AUPR {result.aupr:.3f}")
     print(f"histograms: {folder / 'histograms.png'}")
