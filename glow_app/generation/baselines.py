@@ -31,11 +31,9 @@ def histogram_bits_per_dim(train: np.ndarray, test: np.ndarray, num_bits: int) -
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:
-    """Return bits/dim of a single PNG with all images stacked vertically, so that the header counts once.
+    """Return bits/dim of a single PNG with all images, (N, 1 or 3, H, W), below each other: the header counts once.
 
-    Args:
-        images: (N, C, H, W), uint8, C being 1 or 3.
-        num_bits: Number of high bits to keep; grey images of 1, 2 or 4 bits are packed, as PNG allows.
+    Grey images of 1, 2 or 4 bits are packed, as PNG allows.
     """
     levels = quantise(torch.from_numpy(np.ascontiguousarray(images)), num_bits).numpy()
     channels, width = levels.shape[1], levels.shape[3]

@@ -49,8 +49,6 @@ def blend(
         batch_size: Frames per batch.
     Shape:
         uint8, (F, C, H, W).
-    Raises:
-        ValueError: If the number of images is not 2 or 4, or ``weights`` has another shape.
     """
     images = as_images(images, model.flow.image_shape)
     labels = as_labels(model, labels, len(images))

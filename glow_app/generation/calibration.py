@@ -110,11 +110,10 @@ def _weights(moments: Tensor, num_attributes: int) -> Tensor:
     count, mean = moments[0, 0], moments[0, 1:] / moments[0, 0]
     covariance = moments[1:, 1:] - count * mean[:, None] * mean
     num_pixels = len(covariance) - num_attributes
-    pixel_covariance, cross_covariance = covariance[:num_pixels].split([num_pixels, num_attributes], dim=1)
+    of_pixels, cross = covariance[:num_pixels].split([num_pixels, num_attributes], dim=1)
     # The fewer images, the stronger the ridge: with as many images as pixels, about the mean variance of a pixel.
-    ridge = pixel_covariance.diagonal().mean().clamp(min=1e-9) * (RIDGE + num_pixels / count)
-    regularised = pixel_covariance + ridge * torch.eye(num_pixels, dtype=moments.dtype)
-    return torch.linalg.solve(regularised, cross_covariance).float()
+    ridge = of_pixels.diagonal().mean().clamp(min=1e-9) * (RIDGE + num_pixels / count)
+    return torch.linalg.solve(of_pixels + ridge * torch.eye(num_pixels, dtype=moments.dtype), cross).float()
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -30,11 +30,7 @@ class Direction:
 
 
 def check_name(name: str) -> str:
-    """Return the name of a direction if it is valid as a file name.
-
-    Raises:
-        ValueError: If it contains characters other than letters, digits, ``-``, ``_`` and inner dots.
-    """
+    """Return the name of a direction if it is valid as a file name: letters, digits, ``-``, ``_`` and inner dots."""
     if not re.fullmatch(r"\w(?:[\w.-]*\w)?", name):
         raise ValueError(f"{name!r} is not a valid name of a direction; use letters, digits, - and _")
     return name

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from glow_app.models.class_labels import ClassTurns, labels_of_seeds
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.running import images_at_a_time
 
@@ -58,9 +59,7 @@ def seeded_batches(
     size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[list[int], Images]]:
     """Yield the seeds and images, (B, C, H, W), of each batch of :func:`sample_batches`."""
-    for name, value in (("num", num), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+    require_at_least(1, num=num, batch_size=batch_size)
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))

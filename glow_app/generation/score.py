@@ -164,9 +164,6 @@ def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
 
     Every other ordinary image, from the second on, goes into the statistics; the rest are compared with the odd images.
     Both halves are then alike even if the images are sorted by class.
-
-    Raises:
-        ValueError: If there are fewer than 4 ordinary images.
     """
     from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
