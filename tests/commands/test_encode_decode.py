@@ -86,7 +86,7 @@ def test_what_is_refused(
     assert "are those of another model" in refused(*decode, conditional)
     assert glow(*decode, exported).code == 0
     assert "--overwrite" in refused(*decode, exported)
-    decode += [exported, "--overwrite"]
+    decode += [str(exported), "--overwrite"]
     whole = Path("latents.safetensors").read_bytes()
     for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
         Path("latents.safetensors").write_bytes(content)

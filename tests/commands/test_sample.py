@@ -252,7 +252,7 @@ def test_a_strange_record_removes_nothing(tmp_path: Path, record: str) -> None:
 
 def test_sigterm_leaves_a_record_of_what_is_there(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
-    command = [sys.executable, "-m", "glow_app", "sample", "--checkpoint", exported, "--count", "100000"]
+    command = [sys.executable, "-m", "glow_app", "sample", "--checkpoint", str(exported), "--count", "100000"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "GLIBC_TUNABLES": ""}
     process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and len([*folder.glob("seed*.png")]) < 3:
