@@ -120,6 +120,7 @@ def _program_facts(path: Path) -> dict[str, object]:
 
 
 def _words(name: str) -> str:
+    """Return the name of a setting as words: ``num_levels`` as levels."""
     return name.removeprefix("num_").replace("_", " ")
 
 
