@@ -17,36 +17,3 @@ from glow_app.bijections.reshape import Reshape
 from glow_app.bijections.squeeze import Squeeze
 from glow_app.bijections.whitening import Whitening
 from glow_app.nn.precision import full_precision
-
-__all__ = [
-    "ActNorm",
-    "AdditiveCoupling",
-    "AffineCoupling",
-    "AffineMap",
-    "Bijection",
-    "Chain",
-    "ConditionalAffine",
-    "ContextDifference",
-    "ContinuousFlow",
-    "Coupling",
-    "DiagonalAffine",
-    "ElementwiseMap",
-    "Inverse",
-    "InvertibleConv1x1",
-    "LowRankWhitening",
-    "MaskedAutoregressive",
-    "PixelwiseAffine",
-    "PixelwiseChain",
-    "Planar",
-    "Reshape",
-    "SolveRecord",
-    "SolverError",
-    "SplineMap",
-    "Squeeze",
-    "Whitening",
-    "full_precision",
-    "held_noise",
-    "loose_solves",
-    "record_solves",
-    "without_log_det",
-]

@@ -7,25 +7,3 @@ from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_f
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
 from glow_app.evaluation.verdict import restoration_verdict, verdict
-
-__all__ = [
-    "Comparison",
-    "EvaluationData",
-    "FeatureExtractor",
-    "MeanBits",
-    "Nearness",
-    "Neighbours",
-    "TrainingNeighbours",
-    "batches",
-    "compare",
-    "draw_samples",
-    "evaluation_data",
-    "feature_facts",
-    "features_of",
-    "fingerprint",
-    "load_features",
-    "mean_bits",
-    "nearness",
-    "restoration_verdict",
-    "verdict",
-]

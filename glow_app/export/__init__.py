@@ -2,5 +2,3 @@
 
 from glow_app.export.program import DESCRIPTION_NAME, PROGRAM_NAME, load_program, save_sampler
 from glow_app.export.sampler import Sampler
-
-__all__ = ["DESCRIPTION_NAME", "PROGRAM_NAME", "Sampler", "load_program", "save_sampler"]

@@ -10,20 +10,3 @@ from glow_app.nn.gated_residual import GatedResidualConditioner
 from glow_app.nn.made import MADE
 from glow_app.nn.masked import Degrees, MaskedLinear
 from glow_app.nn.velocity import ConvVelocity, MLPVelocity, Velocity
-
-__all__ = [
-    "MADE",
-    "ActNormConv2d",
-    "ConditionEncoder",
-    "Conditioner",
-    "ContextShift",
-    "ConvConditioner",
-    "ConvVelocity",
-    "DataDependentAffine",
-    "Degrees",
-    "GatedResidualConditioner",
-    "MLPVelocity",
-    "MaskedLinear",
-    "Velocity",
-    "ZeroConv2d",
-]

@@ -9,5 +9,3 @@ from glow_app.priors.continuous import CNFPrior
 from glow_app.priors.gaussian import GaussianPrior
 from glow_app.priors.head import HeadPrior
 from glow_app.priors.planar import PlanarPrior
-
-__all__ = ["CNFPrior", "GaussianPrior", "HeadPrior", "IAFPrior", "MAFPrior", "PlanarPrior"]

@@ -15,22 +15,3 @@ from glow_app.restoration.measures import (
     true_positions,
 )
 from glow_app.restoration.restore import Restoration, require_size, require_task, restore
-
-__all__ = [
-    "CALIBRATION_DRAWS",
-    "CLASSICAL",
-    "GIVEN",
-    "INTERVALS",
-    "Mean",
-    "Quality",
-    "Restoration",
-    "RestorationFigures",
-    "classical_restoration",
-    "measure_restorations",
-    "psnr",
-    "require_size",
-    "require_task",
-    "restore",
-    "ssim",
-    "true_positions",
-]

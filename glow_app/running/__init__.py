@@ -2,5 +2,3 @@
 
 from glow_app.running.folded import fold, fold_flow
 from glow_app.running.select import Memory, check_compiler, choose_runners, images_at_a_time
-
-__all__ = ["Memory", "check_compiler", "choose_runners", "fold", "fold_flow", "images_at_a_time"]

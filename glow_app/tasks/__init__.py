@@ -6,5 +6,3 @@ from glow_app.tasks.deblock import Deblock
 from glow_app.tasks.denoise import Denoise
 from glow_app.tasks.fill import Fill
 from glow_app.tasks.upscale import Upscale
-
-__all__ = ["Colourise", "Deblock", "Denoise", "Fill", "RestorationTask", "Upscale"]

@@ -9,17 +9,3 @@ from lightning_modules.callbacks.initialize import FitPrior, InitializeActNorm
 from lightning_modules.callbacks.progress import Progress
 from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
 from lightning_modules.callbacks.throughput import Throughput
-
-__all__ = [
-    "EMA",
-    "BestCheckpoint",
-    "Breakdown",
-    "ExportBest",
-    "FitPrior",
-    "InitializeActNorm",
-    "NonFiniteGuard",
-    "Progress",
-    "SampleGrids",
-    "SaveProgress",
-    "Throughput",
-]
