@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glow_app.data import ImageSet, Split, load_split
-from glow_app.evaluation.small_features import SIDE, WEIGHTS, FashionCNN
+from glow_app.evaluation.features import GREY_SIDE, WEIGHTS, FashionCNN
 from glow_app.files import atomic_file
 
 BATCH_SIZE, LARGEST_MOVE = 128, 2
@@ -30,7 +30,7 @@ LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
 
 def load(split: Split, root: str | None) -> tuple[Tensor, Tensor]:
     """Return images from 0 to 1, and labels."""
-    chosen: ImageSet = load_split("fashion_mnist", split, (1, SIDE, SIDE), root=root, validation_fraction=0.0)
+    chosen: ImageSet = load_split("fashion_mnist", split, (1, GREY_SIDE, GREY_SIDE), root=root, validation_fraction=0.0)
     return torch.from_numpy(chosen.images).float() / 255, chosen.labels
 
 
@@ -40,7 +40,7 @@ def varied(images: Tensor) -> Tensor:
     down, right = (int(torch.randint(-LARGEST_MOVE, LARGEST_MOVE + 1, ())) for _ in range(2))
     padded = functional.pad(torch.where(mirrored, images.flip(-1), images), [LARGEST_MOVE] * 4)
     top, left = LARGEST_MOVE + down, LARGEST_MOVE + right
-    return padded[..., top : top + SIDE, left : left + SIDE]
+    return padded[..., top : top + GREY_SIDE, left : left + GREY_SIDE]
 
 
 def train(network: FashionCNN, images: Tensor, labels: Tensor, num_epochs: int) -> None:

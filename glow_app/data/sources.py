@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from glow_app.data.array_sets import load_digits_split, load_torchvision
 from glow_app.data.base import ImageSet
-from glow_app.data.digits import load_digits_split
 from glow_app.data.faces.rendered import load_faces
 from glow_app.data.folder import load_folder
 from glow_app.data.huggingface import load_datasets, load_hub
@@ -15,18 +15,11 @@ from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.files import HUB
 from glow_app.messages import closest
 
-
-def _load_by_torchvision(name: str, request: SplitRequest) -> ImageSet:
-    from glow_app.data.torchvision_sets import load_torchvision  # late: the server's container has no torchvision
-
-    return load_torchvision(name, request)
-
-
 SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "digits": load_digits_split,
-    "fashion_mnist": partial(_load_by_torchvision, "fashion_mnist"),
-    "mnist": partial(_load_by_torchvision, "mnist"),
-    "cifar10": partial(_load_by_torchvision, "cifar10"),
+    "fashion_mnist": partial(load_torchvision, "FashionMNIST"),
+    "mnist": partial(load_torchvision, "MNIST"),
+    "cifar10": partial(load_torchvision, "CIFAR10"),
     "folder": load_folder,
     "photos": load_photos,
     "datasets": load_datasets,

@@ -1,42 +1,20 @@
 """Sampling, blending, editing and scoring with an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
-from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.directions import Direction, load_direction, load_directions, save_direction
 from glow_app.generation.edit import edit, learn_directions
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sample import sample_batches
-from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, oddities
+from glow_app.generation.score import (
+    ODDITIES,
+    Detection,
+    Measures,
+    Typical,
+    class_probabilities,
+    detect,
+    infer_labels,
+    measure,
+    oddities,
+)
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
-
-__all__ = [
-    "MANY_ORDINARY",
-    "ODDITIES",
-    "USUAL_PERCENT",
-    "Detection",
-    "Direction",
-    "Latents",
-    "Measures",
-    "Reconstruction",
-    "Reference",
-    "Typical",
-    "Verdict",
-    "blend",
-    "class_probabilities",
-    "detect",
-    "edit",
-    "infer_labels",
-    "interpolate",
-    "learn_directions",
-    "load_direction",
-    "load_directions",
-    "load_latents",
-    "measure",
-    "mix_levels",
-    "oddities",
-    "reconstruct",
-    "sample_batches",
-    "save_direction",
-    "save_latents",
-]

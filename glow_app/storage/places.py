@@ -1,14 +1,17 @@
-"""Locate exported models in this package and on the Hugging Face hub; hints for places that do not exist."""
+"""Locate exported models in this package and on the Hugging Face hub, and read what they are."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from glow_app.files import HUB, sha256_of
 from glow_app.messages import closest
-from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
 DEFAULT_MODEL = "faces"  # bundled with the package
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
+FORMAT = "glow-app/1"
 
 # Models in a run's folder; the first that exists is used, except an export outdated by a resumed run.
 IN_RUN = ("model", "best.ckpt", "last.ckpt")
@@ -45,6 +48,25 @@ def find_folder(place: str | Path) -> Path | None:
     # A folder without a model, such as one of images, may have the name of a bundled model.
     is_path = Path(name).is_file() or any(Path(name, part).exists() for part in (CONFIG_NAME, *IN_RUN))
     return None if is_path else bundled_models().get(name)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return the ``config.json`` of an exported model.
+
+    Raises:
+        FileNotFoundError: If the folder has none.
+        ValueError: If it is damaged or of another project.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG_NAME}: not an exported model")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT or "model" not in config:
+        raise ValueError(f"{path} does not describe a model of format {FORMAT}; export the model again")
+    return config
 
 
 @cache

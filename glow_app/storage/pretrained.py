@@ -16,8 +16,8 @@ from glow_app.files import atomic_file, atomic_folder
 from glow_app.models.base import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.exported_config import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from glow_app.storage.model_config import build_model
+from glow_app.storage.places import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 
 DIRECTIONS_NAME = "directions"  # subfolder of directions for edits
 GENERATION_KEY = "generation"  # in the configuration: recommended settings for sampling

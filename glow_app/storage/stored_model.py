@@ -11,8 +11,7 @@ import torch
 from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
-from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
-from glow_app.storage.places import IN_RUN, find_folder, hint, origin
+from glow_app.storage.places import CONFIG_NAME, IN_RUN, WEIGHTS_NAME, find_folder, hint, origin, read_config
 from glow_app.storage.pretrained import DIRECTIONS_NAME, model_hash, read_exported
 
 # Key under which Lightning stores the data module's arguments, and those that determine the images of a split.

@@ -19,7 +19,7 @@ from tiny_training import TINY_FIT
 from glow_app.cli import main
 from glow_app.data import load_split
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.storage.exported_config import read_config
+from glow_app.storage.places import read_config
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from registry import tiny_model
 
-from glow_app import data
 from glow_app.priors import CNFPrior
 from glow_app.storage.pretrained import save_pretrained
 
@@ -73,8 +72,5 @@ def test_a_standard_data_set_names_the_package_that_is_missing(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    for name in ("torchvision_sets",):  # another test may have imported them
-        monkeypatch.delitem(sys.modules, f"glow_app.data.{name}", raising=False)
-        monkeypatch.delattr(data, name, raising=False)
     message = refused("evaluate", "--checkpoint", "fashion-mnist", "--source", "mnist", code=1)
     assert "the package torchvision is not installed" in message

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from glow_app.data import ImageSet, load_split, torchvision_sets
+from glow_app.data import ImageSet, array_sets, load_split
 from glow_app.data.resizing import convert_array
 
 SPLITS = ("train", "validation", "test")
@@ -65,7 +65,7 @@ def values(images: ImageSet) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr(array_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
     return tmp_path / "debian"
 
 

@@ -11,7 +11,7 @@ from registry import random_images, tiny_model
 from torch import Tensor, nn
 
 from glow_app.evaluation import draw_samples, load_features
-from glow_app.evaluation.small_features import WEIGHTS, SmallFeatures
+from glow_app.evaluation.features import WEIGHTS, SmallFeatures
 from glow_app.generation import sample_batches
 
 ROOT = Path(__file__).parents[2]

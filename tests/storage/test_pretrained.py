@@ -17,7 +17,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.storage import pretrained
-from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
+from glow_app.storage.places import CONFIG_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.pretrained import DIRECTIONS_NAME, model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
 

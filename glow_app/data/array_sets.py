@@ -1,0 +1,73 @@
+"""Data sets in memory: scikit-learn's digits, and MNIST, Fashion-MNIST and CIFAR-10 as torchvision reads them."""
+
+import gzip
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glow_app.data.base import ImageSet, choose
+from glow_app.data.request import SplitRequest
+
+# Where Debian's package dataset-fashion-mnist installs the original files.
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+def load_digits_split(request: SplitRequest) -> ImageSet:
+    """Load one split of the 1,797 digits, 8x8 grey.
+
+    The original digits have 17 levels, 0 to 16, one too many for 4 bits. Level 16 (9.1% of all pixels) is merged into
+    15, and pixels are stored as ``min(level, 15) * 17``: the 16 values that 4-bit quantisation of 0..255 distinguishes.
+
+    Raises:
+        ValueError: If scikit-learn is not installed.
+    """
+    if request.root is not None:
+        warnings.warn("source 'digits' reads no files: --data.root is ignored", stacklevel=2)
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ValueError("source 'digits' needs scikit-learn; run: pip install 'glow-app[demo]'") from error
+    digits = load_digits()
+    images = (np.minimum(digits.images, 15) * 17).astype(np.uint8)[:, None]
+    labels = torch.from_numpy(digits.target.astype(np.int64))
+    return choose(ImageSet(images, labels, [str(name) for name in digits.target_names]), request)
+
+
+def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
+    """Load one split of MNIST or Fashion-MNIST (28x28 grey), or of CIFAR-10 (32x32 RGB).
+
+    The official test files are the test split; validation is cut from the training files. The root, by default
+    ``$GLOW_DATA`` or ``~/.cache/glow/datasets``, contains the files as torchvision downloads them: ``MNIST/raw``,
+    ``FashionMNIST/raw`` or ``cifar-10-batches-py``. Without a root, the files of Debian's package
+    ``dataset-fashion-mnist`` are unpacked there.
+
+    Args:
+        name: "MNIST", "FashionMNIST" or "CIFAR10".
+        request: What to load.
+    Raises:
+        FileNotFoundError: If the files are missing or damaged, and downloading fails or is not requested.
+    """
+    from torchvision import datasets  # late: the server's container has no torchvision
+
+    root = request.root or Path(os.environ.get("GLOW_DATA") or "~/.cache/glow/datasets").expanduser()
+    raw = root / "FashionMNIST" / "raw"
+    if name == "FashionMNIST" and request.root is None and DEBIAN_FASHION_MNIST.is_dir() and not raw.exists():
+        raw.mkdir(parents=True)
+        for path in DEBIAN_FASHION_MNIST.glob("*.gz"):
+            with gzip.open(path) as packed, (raw / path.stem).open("wb") as file:
+                shutil.copyfileobj(packed, file)
+    try:
+        loaded = getattr(datasets, name)(str(root), train=request.split != "test", download=request.download)
+    except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError and more
+        raise FileNotFoundError(
+            f"{name} cannot be read from {root} ({error}); pass --data.download true, or --data.root DIR "
+            "if you have it (--root, where a command has it)"
+        ) from error
+    pixels = np.asarray(loaded.data)
+    images = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    labels = torch.as_tensor(loaded.targets, dtype=torch.int64)
+    return choose(ImageSet(images, labels, [label.split(" - ")[0] for label in loaded.classes]), request, ("test",))
