@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from multiprocessing import active_children, get_context
+from contextlib import suppress
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import torch
@@ -80,7 +81,7 @@ class Decoder:
 
     def close(self) -> None:
         """Kill the process."""
+        with suppress(Exception):  # a process that is still starting would complain of the end of its pool
+            self._pool.schedule(len, ([],)).result(1)
         self._pool.stop()
-        for process in active_children():  # one that is still starting would complain of the pool's missing semaphores
-            process.kill()
         self._pool.join()

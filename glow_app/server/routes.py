@@ -63,7 +63,7 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
 
         return respond(request, images, images.common_facts, partial(_all_of, images), answer)
 
-    return await service.run(work, is_padded=True)
+    return await service.run(work)
 
 
 @API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))

@@ -87,7 +87,6 @@ class Service:
         work: Callable[[ImageModel], T],
         model: ImageModel | None = None,
         threads: ThreadPoolExecutor | None = None,
-        is_padded: bool = False,
     ) -> T:
         """Run a function of a model on a thread, and return its result.
 
@@ -95,10 +94,9 @@ class Service:
             work: The function.
             model: The model; the main one if omitted.
             threads: Where to run it; a thread per request if omitted.
-            is_padded: See :class:`SharedModel`.
         """
         turn, loop = Turn(), asyncio.get_running_loop()
-        shared = SharedModel(model or self.model, self.worker, turn, self._cache, is_padded)
+        shared = SharedModel(model or self.model, self.worker, turn, self._cache)
         try:
             return await loop.run_in_executor(threads or self._threads, work, cast(ImageModel, shared))
         except FloatingPointError as error:

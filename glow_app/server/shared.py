@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.flows import Context
+from glow_app.models.bits_table import BitsTable
 from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -54,29 +54,46 @@ class SharedModel:
         worker: The worker that runs it.
         turn: Turn of the request.
         cache: Cache of its latents.
-        is_padded: Whether to decode in batches of one size, so that images equal those of ``glow sample`` to the last
-            bit.
     """
 
-    def __init__(
-        self, model: ImageModel, worker: ModelWorker, turn: Turn, cache: LatentsCache, is_padded: bool = False
-    ) -> None:
-        self._model, self._worker, self._turn, self._cache, self._is_padded = model, worker, turn, cache, is_padded
+    def __init__(self, model: ImageModel, worker: ModelWorker, turn: Turn, cache: LatentsCache) -> None:
+        self._model, self._worker, self._turn, self._cache = model, worker, turn, cache
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    sample = ImageModel.sample  # draws the noise, and decodes it with the method below
-    bits_table = ImageModel.bits_table  # for each draw and class, calls the method below
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float],
+        seeds: Sequence[int],
+        labels: Tensor | None = None,
+        guidance: float = 1.0,
+    ) -> Images:
+        """See :meth:`ImageModel.sample`; the images equal those of ``glow sample`` to the last bit."""
+        settings = self._model.generation.override(temperature, guidance)
+        temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
+        classes = [None] * num if labels is None else labels.tolist()
+        # The noise is drawn only when a batch starts, because many requests may wait.
+        rows = [(seed, temperatures, label, guidance) for seed, label in zip(seeds, classes, strict=True)]
+        images = torch.stack(self._results(_sample, rows, is_padded=True))
+        return Images(images, self._model.facts_of(seeds, settings, labels))
 
-    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
-        """See :meth:`ImageModel.dequantised_level_bits`."""
-        # The noise of trace estimates: the worker's threads cannot share this request's generators.
+    def bits_table(
+        self, images: Tensor, labels: Labels | None = None, num_draws: int = 1, generator: Any = None
+    ) -> BitsTable:
+        """See :meth:`ImageModel.bits_table`; ``generator`` has a generator per image, as in :func:`record_solves`."""
+        model, num, draws = self._model, len(images), []
+        choices = model.label_choices(num, labels)
         record = solve_options().record
-        generator = None if record is None else record.generator
-        each = generator.each if isinstance(generator, ImageGenerators) else [None] * len(y)
-        states = [None if one is None else one.get_state() for one in each]
-        return torch.cat(self._results(_level_bits, [*zip(y.split(1), _each(labels, len(y)), states, strict=True)]))
+        assert record is not None
+        assert isinstance(record.generator, ImageGenerators)
+        noise = [each.get_state() for each in record.generator.each]  # of trace estimates, the same in all rows
+        for _ in range(num_draws):
+            y = model.dequantised(images, generator).split(1)
+            rows = [row for choice in choices for row in zip(y, _each(choice, num), noise, strict=True)]
+            draws.append(torch.cat(self._results(_level_bits, rows)).unflatten(0, (len(choices), num)))
+        return BitsTable(torch.stack(draws), model.num_dims)
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> list[Tensor]:
         """See :meth:`ImageModel.encode <glow_app.models.image_model.ImageModel.encode>`."""
@@ -93,7 +110,7 @@ class SharedModel:
         assert context is None or isinstance(context, Tensor)  # feature maps are only those of restorers
         levels = zip(*(level.split(1) for level in latents), strict=True)
         rows = list(zip(levels, _each(context, num), strict=True))
-        return Images(torch.stack(self._results(_decode, rows, is_padded=self._is_padded)))
+        return Images(torch.stack(self._results(_decode, rows)))
 
     def context(
         self, num: int, labels: Labels | None = None, condition: Tensor | None = None, guidance: float = 1.0
@@ -148,7 +165,15 @@ def _decode_values(model: ImageModel, rows: list[Any]) -> list[Tensor]:
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    y, labels, states = zip(*rows, strict=True)
-    generators = [torch.Generator("cpu").set_state(state) for state in states if state is not None]
-    with record_solves(ImageGenerators.of(generators)) if generators else nullcontext():
+    y, labels, noise = zip(*rows, strict=True)
+    with record_solves(ImageGenerators.of([torch.Generator("cpu").set_state(state) for state in noise])):
         return model.dequantised_level_bits(torch.cat(y), _concatenated(labels)).split(1)
+
+
+def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    seeds, temperatures, labels, guidance = zip(*rows, strict=True)
+    levels = model.base_noise(seeds)
+    factors = torch.tensor(temperatures).to(levels[0])
+    scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
+    context = None if labels[0] is None else model.flow.embed(torch.tensor(labels, device=model.device), guidance)
+    return model.decode(scaled, context=context).cpu().unbind()

@@ -45,10 +45,8 @@ def worker(model: ImageModel, sizes: list[int]) -> Iterator[ModelWorker]:
     worker.stop(0)
 
 
-def standing_in(
-    model: ImageModel, worker: ModelWorker, turn: Turn | None = None, is_padded: bool = False
-) -> ImageModel:
-    return cast(ImageModel, SharedModel(model, worker, turn or Turn(), LatentsCache(), is_padded))
+def standing_in(model: ImageModel, worker: ModelWorker) -> ImageModel:
+    return cast(ImageModel, SharedModel(model, worker, Turn(), LatentsCache()))
 
 
 def identity(_: ImageModel, rows: list[Any]) -> list[Any]:
@@ -59,8 +57,8 @@ def test_a_seed_gives_the_same_image_whoever_else_asks(
     model: ImageModel, worker: ModelWorker, sizes: list[int]
 ) -> None:
     def draw(seeds: range, temperature: list[float], label: int, guidance: float) -> torch.Tensor:
-        shared = standing_in(model, worker, is_padded=True)
-        return shared.sample(len(seeds), temperature, seeds, label, guidance)
+        labels = torch.full((len(seeds),), label)
+        return standing_in(model, worker).sample(len(seeds), temperature, seeds, labels, guidance)
 
     held = Held(worker, model)
     with ThreadPoolExecutor(3) as pool:
