@@ -1,4 +1,3 @@
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +149,6 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
         assert read_photo(tmp_path / "plain.ppm", 3).pixels.shape == (3, 1, 2)
 
 
-def test_a_bmp_of_16_bits_per_pixel_is_read(tmp_path: Path) -> None:
-    header = struct.pack(
-        "<2sIHHI IiiHHIIiiII 3I", b"BM", 70, 0, 0, 66, 40, 1, 1, 1, 16, 3, 4, 0, 0, 0, 0, 0xF800, 0x7E0, 0x1F
-    )
-    (tmp_path / "565.bmp").write_bytes(header + struct.pack("<HH", 0xF800, 0))
-    assert read_photo(tmp_path / "565.bmp", 3).pixels.flatten().tolist() == [255, 0, 0]
-
-
 @pytest.mark.parametrize("array", [np.full((4, 6), 0.5, np.float32), np.full((4, 6), 70000, np.int32)])
 def test_pixels_without_a_range_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="no defined range"):
@@ -187,13 +178,9 @@ def striped(width: int, height: int) -> Image.Image:
 
 
 NOTES = {
-    "nothing to say": (Image.new("L", (8, 6)), {}, 1, None),
-    "a colour picture for a colour model": (striped(8, 6), {}, 3, None),
     "a grey picture for a colour model": (Image.new("L", (8, 6)), {}, 3, None),
     "a grey picture saved as RGB": (Image.new("RGB", (8, 6), (70, 70, 72)), {}, 1, None),
     "colours": (striped(8, 6), {}, 1, "colours made grey"),
-    "colours of a palette": (striped(8, 6).quantize(4), {}, 1, "colours made grey"),
-    "a panorama": (striped(120, 30), {}, 3, "120x30 resized and cropped to 8x6 (width x height)"),
     "a panorama in colour": (
         striped(120, 30),
         {},
@@ -213,7 +200,6 @@ NOTES = {
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> None:
     image, options, channels, expected = NOTES[name]
-    image = image.convert("RGB") if image.mode == "P" and suffix == "jpg" else image
     path = save(image, tmp_path / f"a.{suffix}", **options)
     for source in (path, path.read_bytes()):
         array, note = decode_noted(source, (channels, 6, 8))

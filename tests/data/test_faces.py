@@ -1,6 +1,5 @@
 """Rendered faces: what decides a picture, and the source that keeps them."""
 
-import importlib.metadata
 from dataclasses import fields, replace
 
 import numpy as np
@@ -8,10 +7,9 @@ import pytest
 
 from glow_app.data import ImageSet, load_split
 from glow_app.data.faces import parts, rendered
-from glow_app.data.faces.colours import oklch
 from glow_app.data.faces.drawing import face_svg, render_face
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, Face, draw_face
-from glow_app.data.faces.rendered import face_chunks, rendered_faces
+from glow_app.data.faces.rendered import rendered_faces
 
 SIDE = 32
 PLAIN = replace(
@@ -48,11 +46,11 @@ def test_seed_and_index_decide_a_face() -> None:
 
 
 def test_attributes_and_every_other_field_are_independent() -> None:
-    # Of 406 pairs the largest correlation by chance is near 3.1 / sqrt(2000).
-    faces = [draw_face(1, index) for index in range(2000)]
+    # Of 406 pairs the largest correlation by chance is near 3.1 / sqrt(800).
+    faces = [draw_face(1, index) for index in range(800)]
     names = [field.name for field in fields(Face)]
     table = np.array([[float(getattr(face, name)) for name in names] for face in faces])
-    assert np.abs(np.corrcoef(table.T) - np.eye(len(names))).max() < 0.09
+    assert np.abs(np.corrcoef(table.T) - np.eye(len(names))).max() < 0.14
     assert (table.min(0) >= 0).all()
     assert (table.max(0) <= 1).all()
     yes = table[:, : len(YES_NO_NAMES)]
@@ -94,13 +92,6 @@ def test_faces_fill_the_square_without_holes() -> None:
         assert picture.reshape(3, -1).max(0).min() > 0
 
 
-def test_colours() -> None:
-    assert oklch(0.0, 0.0, 0.0) == "#000000"
-    assert oklch(1.0, 0.0, 0.0) == "#ffffff"
-    assert oklch(0.6279554, 0.2576833, 29.2338813) == "#ff0000"
-    assert oklch(0.9, 0.4, 30.0) != oklch(0.9, 0.0, 30.0)
-
-
 def test_more_faces_leave_those_before_as_they_were(drawn: list[int]) -> None:
     first = rendered_faces(0, 8, SIDE, None)
     more = rendered_faces(0, 12, SIDE, None)
@@ -120,16 +111,6 @@ def test_cache_is_used(drawn: list[int]) -> None:
     rendered_faces(1, 2, SIDE, None)
     rendered_faces(0, 2, SIDE - 1, None)
     assert len(drawn) == 24
-
-
-def test_processes_render_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rendered_by_chunks() -> np.ndarray:
-        return np.stack([image for chunk in face_chunks(0, 40, 8) for image in chunk.images])
-
-    alone = rendered_by_chunks()
-    monkeypatch.setattr(rendered, "_WORTH_PROCESSES", 1)
-    assert np.array_equal(rendered_by_chunks(), alone)
-    assert len(alone) == 40
 
 
 def test_splits_are_disjoint_and_cover_everything() -> None:
@@ -155,20 +136,3 @@ def test_shapes_that_are_not_square(resize: str, black: bool) -> None:
     images = load(shape=(3, 16, 24), resize=resize).images
     assert images.shape == (16, 3, 16, 24)
     assert (images[:, :, :, 0].max() == 0) == black
-
-
-def test_a_missing_package_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", missing)
-    message = r"^rendering faces needs python-avatars; run: pip install 'glow-app\[faces\]'$"
-    with pytest.raises(ValueError, match=message):
-        load()
-
-
-def test_count_is_checked() -> None:
-    with pytest.raises(ValueError, match="count is 0; expected at least 1"):
-        load(count=0)
-    with pytest.raises(ValueError, match="use limit"):
-        load_split("digits", "train", (1, 8, 8), count=5)

@@ -3,7 +3,6 @@
 import io
 import pickle
 import tarfile
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -127,22 +126,17 @@ def test_without_usable_labels(tmp_path: Path) -> None:
 
 
 def test_the_next_image_stands_in_for_a_damaged_one_with_its_label(tmp_path: Path) -> None:
-    def spoil(rows: set[int]) -> Callable[[dict, int], dict]:
-        return lambda row, index: {"picture": {"bytes": b"x", "path": None} if index in rows else row["picture"]}
+    def spoil(row: dict, index: int) -> dict:
+        return {"picture": {"bytes": b"x", "path": None} if index in (3, 4) else row["picture"]}
 
     plain = rows_of(TRAIN).cast_column("picture", datasets.Image(decode=False))
-    plain.map(spoil({3, 4}), with_indices=True).cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "few")
+    plain.map(spoil, with_indices=True).cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "few")
     images = load(tmp_path / "few")
     with pytest.warns(UserWarning, match=r"image [34] cannot be read .*; the next one stands in"):
         found = images.images
     assert not {3, 4} & set(values(found))
     labels = [images.__getitems__([index]) for index in range(len(images))]
     assert all(int(label) == int(image[0, 0, 0, 0]) % 2 for image, label in labels)
-    plain.map(spoil(set(TRAIN)), with_indices=True).cast_column("picture", datasets.Image()).save_to_disk(
-        tmp_path / "all"
-    )
-    with pytest.raises(ValueError, match="and neither can the next 15"):
-        load(tmp_path / "all").head(1)
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,24 +60,12 @@ def test_classes_and_labels(tmp_path: Path) -> None:
     assert files.labels(["dog/1.png", "4.png"]) == [0, 0]
 
 
-def test_what_cannot_be_listed(
-    tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"image folder .*nope does not exist"):
         list_images(tmp_path / "nope")
-    touch(tmp_path, "file.png", "closed/b.png")
+    touch(tmp_path, "file.png")
     with pytest.raises(ValueError, match=r"file.png is a file; expected a folder"):
         list_images(tmp_path / "file.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no image files in .*empty; expected files such as png, jpg"):
         list_images(tmp_path / "empty")
-    scandir = os.scandir
-
-    def refuse(path: str) -> object:
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.warns(UserWarning, match="cannot be listed: .*Permission denied"):
-        assert names(tmp_path) == ["file.png"]

@@ -69,23 +69,10 @@ def test_a_large_photograph_is_reduced_and_grey_on_request(tmp_path: Path) -> No
     assert decode_photo(tmp_path / "large.png", 3, 800).shape == (3, 700, 1024)
 
 
-def test_small_and_broken_files_are_named(photos: Path) -> None:
-    Image.new("RGB", (10, 60)).save(photos / "narrow.png")
+def test_small_and_broken_files_are_left_out(photos: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"no image")
-    with pytest.warns(UserWarning, match=r"2 of 22 files in \S* are left out: broken.jpg .*narrow.png .*expected"):
-        load(photos)
-
-
-def test_photographs_that_are_all_too_small_are_refused(photos: Path) -> None:
-    message = r"no usable image: 20 of 20 files in \S* are left out: .* is 40x48; expected at least 64x64"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="expected at least 64x64"):
         load(photos, size=64)
-
-
-def test_a_split_without_a_large_photograph_is_refused(photos: Path) -> None:
     Image.new("RGB", (64, 64)).save(photos / "99.png")
-    with (
-        pytest.warns(UserWarning, match="20 of 21 files"),
-        pytest.raises(ValueError, match=r"split in .* at least 64x64"),
-    ):
+    with pytest.warns(UserWarning, match="21 of 22 files"), pytest.raises(ValueError, match="split in"):
         _ = [load(photos, split, 64) for split in SPLITS]

@@ -85,10 +85,8 @@ def test_global_random_state_is_left_alone() -> None:
 def test_batch_size_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match="batch_size is 21, but with 20 training examples it must be from 1 to 20"):
         loader(20, 21)
-    with pytest.raises(ValueError, match="with 20 training examples on 3 ranks it must be from 1 to 6"):
+    with pytest.raises(ValueError, match="on 3 ranks it must be from 1 to 6"):
         loader(20, 7, num_replicas=3)
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        loader(20, 0)
 
 
 def test_the_first_examples_are_whole_batches_up_to_a_number_of_them() -> None:
