@@ -7,7 +7,6 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -48,18 +47,17 @@ def command_of(path: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def wandb_init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MagicMock:
-    """Parse and build only: nothing is run, and nothing written but into the test's own folder."""
-    init = MagicMock()
+def nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Parse and build only, and write only into the test's own folder."""
     monkeypatch.setattr(LightningCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setattr("sys.argv", ["glow"])
-    monkeypatch.setattr("wandb.init", init)
+    monkeypatch.setattr("wandb.init", lambda **options: pytest.fail("building starts no run"))
     monkeypatch.chdir(tmp_path)
-    return init
 
 
 def build(tmp_path: Path, *arguments: str) -> GlowCLI:
-    return GlowCLI("fit", Start(["--run_dir", str(tmp_path / "run"), *arguments]))
+    with torch.device("meta"):
+        return GlowCLI("fit", Start(["--run_dir", str(tmp_path / "run"), *arguments]))
 
 
 def test_there_is_something_to_test() -> None:
@@ -126,9 +124,8 @@ def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PRIORS, ids=name_of)
-@pytest.mark.parametrize("experiment", ["digits.yaml", "cifar10.yaml"])
-def test_a_prior_fits_any_experiment(path: Path, experiment: str, tmp_path: Path) -> None:
-    cli = build(tmp_path, f"--config={CONFIGS / experiment}", f"--config={path}")
+def test_a_prior_fits_an_experiment(path: Path, tmp_path: Path) -> None:
+    cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
     recorded = cli.model.model.flow.config["prior"]
     assert recorded["class_path"] == asked["class_path"]
@@ -143,19 +140,6 @@ def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
         return
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     assert list(cli.model.model.flow.image_shape) == [1, 8, 8]
-
-
-def test_wandb_logs_beside_the_csv_file_and_building_starts_no_run(tmp_path: Path, wandb_init: MagicMock) -> None:
-    cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={CONFIGS / 'logger' / 'wandb.yaml'}")
-    assert [type(logger).__name__ for logger in cli.trainer.loggers] == ["CSVLogger", "RunWandbLogger"]
-    assert not wandb_init.called
-
-
-def test_base_is_read_once_or_twice_alike(tmp_path: Path) -> None:
-    once = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}").config.fit
-    twice = build(tmp_path, f"--config={BASE_CONFIG}", f"--config={CONFIGS / 'digits.yaml'}").config.fit
-    for part in ("trainer", "model", "data", "ema", "samples", "guard", "seed_everything"):
-        assert once[part] == twice[part]
 
 
 def test_all_configurations_come_with_the_package() -> None:
@@ -178,6 +162,6 @@ def test_a_header_says_the_command_and_what_to_expect(path: Path) -> None:
         assert ("not measured here" in text) == ("Published by" in text)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
-def test_the_table_lists_every_experiment(path: Path) -> None:
-    assert re.search(rf"configs/{re.escape(path.name)}\)", (REPOSITORY / "docs/presets.md").read_text(encoding="utf-8"))
+def test_the_table_lists_every_experiment() -> None:
+    table = (REPOSITORY / "docs/presets.md").read_text(encoding="utf-8")
+    assert all(f"configs/{path.name})" in table for path in EXPERIMENTS)

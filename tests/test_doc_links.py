@@ -48,9 +48,3 @@ def test_no_picture_is_large_or_left_over() -> None:
     for picture in (DOCS / "images").iterdir():
         assert picture.stat().st_size <= 200_000, picture
         assert picture in shown, f"no page shows {picture.name}"
-
-
-def test_the_gallery_is_made_by_commands_of_the_pages() -> None:
-    text = "".join(page.read_text(encoding="utf-8") for page in MARKDOWN)
-    made = re.findall(r"<!-- made: \S+ -->\n!\[[^]]*\]\(images/(gallery-[^)]+)\)", text)
-    assert sorted(made) == sorted(picture.name for picture in (DOCS / "images").glob("gallery-*"))

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,21 +38,6 @@ def checkpoint(folder: Path) -> Kind:
     content = {"state_dict": weights, "glow_app": {"model": model.config, "training": {}}, "global_step": 3}
     torch.save(content, folder / "x.ckpt")
     return folder / "x.ckpt", load_model
-
-
-def pickled(folder: Path) -> Kind:
-    """Read checkpoints whose check sums are right, and whose pickle is damaged."""
-    with zipfile.ZipFile(checkpoint(folder)[0]) as archive:
-        entries = {info.filename: archive.read(info) for info in archive.infolist()}
-    (folder / "data.pkl").write_bytes(entries["x/data.pkl"])
-
-    def read(path: Path) -> None:
-        with zipfile.ZipFile(folder / "again.ckpt", "w") as archive:
-            for name, data in (entries | {"x/data.pkl": path.read_bytes()}).items():
-                archive.writestr(name, data)
-        load_model(folder / "again.ckpt")
-
-    return folder / "data.pkl", read
 
 
 def exported(folder: Path, name: str) -> Kind:
@@ -97,14 +81,12 @@ def picture(folder: Path, suffix: str) -> Kind:
 PICTURES = ("png", "jpg", "gif", "webp", "tiff", "bmp")  # their libraries share no narrower type than Exception
 KINDS: dict[str, Callable[[Path], Kind]] = {
     "checkpoint": checkpoint,
-    "pickled": pickled,
     "weights": partial(exported, name="model.safetensors"),
     "configuration": partial(exported, name="config.json"),
     "latents": latents,
     "direction": direction,
     **{suffix: partial(picture, suffix=suffix) for suffix in PICTURES},
 }
-# What stands for numbers in text.
 NUMBERS = (b"-1", b"0", b"99999999999999999999", b"1e999", b"[]", b"{}", b'"x"', b"null", b"true", b"1000000", b"NaN")
 
 
@@ -164,11 +146,6 @@ def test_damaged_files_are_refused_in_a_line_or_read(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == list(KINDS)
-
-
-def test_mutations_are_of_all_kinds() -> None:
-    made: set[bytes] = {mutated(b'{"a": 100, "b": [1, 2, 3]}', random.Random(number)) for number in range(200)}
-    assert len(made) > 150
 
 
 if __name__ == "__main__":

@@ -9,61 +9,45 @@ import glow_app
 import lightning_modules
 
 HEAVY = (
-    "pytorch_lightning",
-    "lightning",
-    "wandb",
-    "lightning_modules",
-    "jsonargparse",
-    "torchvision",
-    "torchmetrics",
-    "scipy",
+    *("pytorch_lightning", "lightning", "wandb", "lightning_modules"),
+    *("jsonargparse", "torchvision", "torchmetrics", "scipy"),
 )
 
 
-def run(code: str) -> None:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
+# In one interpreter, from the least to the most.
+STAGES = f"""
+import sys
+import glow_app
+
+assert glow_app.__version__
+loaded = {{"torch", "numpy", "PIL", *{HEAVY}}} & set(sys.modules)
+assert not loaded, loaded
+
+import glow_app.data, glow_app.models.image_model, glow_app.storage.checkpoint, glow_app.storage.pretrained
+loaded = set({HEAVY}) & set(sys.modules)
+assert not loaded, loaded
+
+sys.modules.update(dict.fromkeys({HEAVY}))  # importing any of them is an error from here
+for name in set(glow_app.__all__) - {{"train"}}:
+    assert getattr(glow_app, name)
+import torch
+model = glow_app.ImageModel(glow_app.Glow((1, 4, 4), 1, 1, 4))
+model.initialize(torch.randint(0, 256, (8, 1, 4, 4), dtype=torch.uint8))
+assert model.sample(2).shape == (2, 1, 4, 4)
+
+from glow_app.storage.model_config import ALLOWED_CLASSES
+with torch.device("meta"):
+    for name, part in ALLOWED_CLASSES.items():
+        kind = {{"glow_app.priors": "prior", "glow_app.nn": "conditioner"}}.get(name.rpartition(".")[0])
+        parts = {{kind: part}} if kind else {{}}
+        glow_app.Glow((3, 8, 8), 2, 1, 4, num_classes=3, condition_channels=4, **parts)
+assert "torch._dynamo" not in sys.modules, "a model is rebuilt without the compiler of torch"
+"""
+
+
+def test_models_and_data_need_neither_lightning_nor_wandb_nor_the_compiler() -> None:
+    result = subprocess.run([sys.executable, "-c", STAGES], capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr
-
-
-def test_the_package_itself_imports_nothing_heavy() -> None:
-    run(
-        "import sys, glow_app\n"
-        "assert glow_app.__version__\n"
-        f"loaded = {{'torch', 'numpy', 'PIL', *{HEAVY}}} & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-    )
-
-
-def test_using_models_and_data_needs_neither_lightning_nor_wandb() -> None:
-    run(
-        "import sys\n"
-        f"blocked = {HEAVY}\n"
-        "import glow_app, glow_app.data, glow_app.models.image_model\n"
-        "import glow_app.storage.checkpoint, glow_app.storage.pretrained\n"
-        "loaded = set(blocked) & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-        "sys.modules.update(dict.fromkeys(blocked))  # importing any of them is an error from here\n"
-        "for name in set(glow_app.__all__) - {'train'}:\n"
-        "    assert getattr(glow_app, name)\n"
-        "import torch\n"
-        "model = glow_app.ImageModel(glow_app.Glow((1, 4, 4), 1, 1, 4))\n"
-        "model.initialize(torch.randint(0, 256, (8, 1, 4, 4), dtype=torch.uint8))\n"
-        "assert model.sample(2).shape == (2, 1, 4, 4)\n"
-    )
-
-
-def test_a_model_is_rebuilt_without_the_compiler_of_torch() -> None:
-    run(
-        "import sys, torch\n"
-        "from glow_app.flows import Glow\n"
-        "from glow_app.storage.model_config import ALLOWED_CLASSES\n"
-        "with torch.device('meta'):\n"
-        "    for name, part in ALLOWED_CLASSES.items():\n"
-        "        kind = {'glow_app.priors': 'prior', 'glow_app.nn': 'conditioner'}.get(name.rpartition('.')[0])\n"
-        "        parts = {kind: part} if kind else {}\n"
-        "        Glow((3, 8, 8), 2, 1, 4, num_classes=3, condition_channels=4, **parts)\n"
-        "assert 'torch._dynamo' not in sys.modules\n"
-    )
 
 
 def test_every_module_can_be_imported() -> None:

@@ -72,14 +72,3 @@ def test_the_standard_normal_density_of_all_latents_together() -> None:
 def test_bits_per_dim_of_a_uniform_density(num_bits: int) -> None:
     assert torch.equal(bits_per_dim(torch.zeros(4), 12, num_bits), torch.full((4,), float(num_bits)))
     assert bits_per_dim(torch.tensor(12 * math.log(2)), 12, num_bits).item() == pytest.approx(num_bits - 1)
-
-
-def test_types_and_numbers_of_bits_that_images_do_not_have_are_refused() -> None:
-    for dtype in (torch.float32, torch.int8):
-        with pytest.raises(ValueError, match="expected uint8"):
-            quantise(torch.zeros(2, 3, dtype=dtype), 8)
-    for num_bits in (0, 9):
-        with pytest.raises(ValueError, match=f"num_bits is {num_bits}; expected 1 to 8"):
-            quantise(ALL_VALUES, num_bits)
-    with pytest.raises(ValueError, match=r"expected torch\.float32 or torch\.float64"):
-        dequantise(ALL_VALUES, 8, torch.bfloat16)

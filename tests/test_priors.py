@@ -1,7 +1,6 @@
 import inspect
 import json
 import re
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 from registry import perturb, random_images, tiny_model
-from torch import Tensor, nn
-from traced_memory import memory_below
+from torch import nn
 
 from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
@@ -145,25 +143,12 @@ def test_more_layers_than_weights_are_refused_before_they_are_built(name: str, s
             build_model(changed(model, **{size: number}), model.state_dict())
 
 
-def test_a_wide_prior_is_refused_without_memory_for_it() -> None:
-    model = tiny_model(image_shape=(1, 8, 4), prior=HEADS["iaf"])
-    build_model(model.config, model.state_dict())  # what torch imports late is not counted
-    with (
-        memory_below(2e6),
-        warnings.catch_warnings(action="ignore"),
-        pytest.raises(ValueError, match="do not match"),
-    ):
-        build_model(changed(model, hidden_features=10**6), model.state_dict())
-
-
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("planar", {"nonlinearity": "relu"}),
         ("iaf", {"num_layers": 2}),
         ("iaf", {"hidden_features": 10**12}),
         ("iaf", {"hidden_features": "many"}),
-        ("iaf", {"num_layers": [2]}),
         ("maf, spline", {"num_bins": 10**12}),
         ("cnf", {"velocity": "mlp"}),
         ("cnf", {"num_steps": 10**9}),
@@ -182,24 +167,13 @@ def test_a_configuration_of_other_weights_is_one_line_of_value_error(name: str, 
     ("prior", "arguments"),
     [
         (PlanarPrior, {"num_layers": 0}),
-        (PlanarPrior, {"nonlinearity": "relu"}),
-        (MAFPrior, {"num_layers": -2}),
         (MAFPrior, {"hidden_features": 0}),
-        (MAFPrior, {"num_blocks": -1}),
         (MAFPrior, {"elementwise": "cubic"}),
         (MAFPrior, {"ordering": "natural"}),
-        (MAFPrior, {"elementwise": "spline", "num_bins": 0}),
         (MAFPrior, {"max_groups": 1}),
         (CNFPrior, {"velocity": "unet"}),
-        (CNFPrior, {"velocity": "mlp", "num_layers": 0}),
-        (CNFPrior, {"velocity": "mlp", "num_frequencies": -1}),
         (CNFPrior, {"solver": "rk45"}),
-        (CNFPrior, {"num_steps": 0}),
-        (CNFPrior, {"eval_max_num_steps": 0}),
-        (CNFPrior, {"atol": 0.0}),
         (CNFPrior, {"eval_rtol": float("inf")}),
-        (CNFPrior, {"trace": "none"}),
-        (CNFPrior, {"max_exact_dims": -1}),
         (CNFPrior, {"jacobian_weight": float("nan")}),
     ],
     ids=str,
@@ -207,31 +181,3 @@ def test_a_configuration_of_other_weights_is_one_line_of_value_error(name: str, 
 def test_bad_arguments_are_refused_by_name(prior: Callable[..., HeadPrior], arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"^{list(arguments)[-1]} is .*; expected"):
         prior(SHAPE, **arguments)
-
-
-def test_an_iaf_on_a_large_latent_warns() -> None:
-    with pytest.warns(UserWarning, match=r"latent of 1040 values: .* 1040 steps in sequence in each of 2 layers"):
-        IAFPrior((65, 4, 4), hidden_features=1040)
-    with warnings.catch_warnings(action="error"):
-        IAFPrior((65, 4, 4), hidden_features=64)
-        MAFPrior((65, 4, 4), hidden_features=1040)
-
-
-@pytest.mark.parametrize(("shape", "name"), [((4, 1, 1), "MLPVelocity"), ((4, 1, 2), "ConvVelocity")])
-def test_a_continuous_prior_takes_the_network_that_fits(shape: tuple[int, int, int], name: str) -> None:
-    assert name in {type(module).__name__ for module in CNFPrior(shape).modules()}
-
-
-def test_a_prior_that_cannot_be_saved_says_what_it_lacks() -> None:
-    class Plain(Bijection):
-        def __init__(self, latent_shape: object, context_features: int) -> None:
-            super().__init__()
-
-        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            return x, x.new_zeros(len(x))
-
-        def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            return z, z.new_zeros(len(z))
-
-    with pytest.raises(TypeError, match="Plain needs a property config to be saved"):
-        _ = tiny_model(prior=Plain).config

@@ -1,36 +1,22 @@
 """Files of other people that SECURITY.md calls safe, beyond what the tests of their readers check."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from registry import tiny_model
+from safetensors.torch import save_file
 
-from glow_app.generation import Direction, load_directions, save_direction
-from glow_app.generation.tensor_file import load_latents, read_content
+from glow_app.cli import main
+from glow_app.generation.tensor_file import LATENTS, load_latents, read_content, write_tensors
 from glow_app.messages import format_warning, printable
+from glow_app.storage.pretrained import save_pretrained
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_pipe_among_directions_is_left_alone(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "smile.safetensors")
-    assert load_directions(tiny_model(), tmp_path) == {}
-
-
-def test_a_direction_of_endless_images_is_left_out(tmp_path: Path) -> None:
-    model = tiny_model()
-    direction = Direction([torch.zeros(shape) for shape in model.flow.latent_shapes], float("inf"))  # type: ignore[arg-type]
-    save_direction(direction, "odd", model, tmp_path)
-    with pytest.warns(UserWarning, match="'odd' is left out"):
-        assert load_directions(model, tmp_path) == {}
-
-
 def test_deep_json_is_one_line(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"format": "glow-latents/1", "facts": "[" * 200_000})
     with pytest.raises(ValueError, match="is damaged"):
@@ -38,8 +24,6 @@ def test_deep_json_is_one_line(tmp_path: Path) -> None:
 
 
 def test_latents_without_names_are_one_line(tmp_path: Path) -> None:
-    from glow_app.generation.tensor_file import LATENTS, write_tensors
-
     model = tiny_model()
     for facts in (None, {"a": 1}, [1, 2], ["a\0b"]):
         write_tensors(tmp_path / "x.safetensors", {"level0": torch.zeros(1)}, model, LATENTS, facts)
@@ -49,30 +33,16 @@ def test_latents_without_names_are_one_line(tmp_path: Path) -> None:
 
 def test_a_terminal_is_not_commanded() -> None:
     assert printable("a\x1b]0;owned\x07b\u202ec é 日") == "a\\x1b]0;owned\\x07b\\u202ec é 日"
-    assert "\x1b" not in (shown := format_warning("file \x1b[2J.png"))
-    assert shown
+    assert "\x1b" not in format_warning("file \x1b[2J.png")
 
 
 def test_info_and_errors_escape_what_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from glow_app.cli import main
-    from glow_app.storage.pretrained import save_pretrained
-
     folder = save_pretrained(tiny_model(), tmp_path / "model", {"note": "\x1b[2Jboo", "\x1b[1mname": 3})
     assert main(["info", str(folder)]) == 0
     assert main(["info", str(tmp_path / "\x1b[2Jnothing.ckpt")]) == 1
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert "\\x1b[2Jboo" in captured.out
-
-
-# SECURITY.md
-
-
-def test_the_page_names_tests_that_there_are() -> None:
-    text = (ROOT / "SECURITY.md").read_text()
-    named = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
-    assert len(named) > 5
-    assert all((ROOT / name).is_file() for name in named), named
 
 
 def test_nothing_else_reads_pickles_or_runs_text() -> None:

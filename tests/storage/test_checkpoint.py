@@ -1,7 +1,7 @@
 """Checkpoints: what is read from them, from which place, and that damaged or foreign ones end in one line."""
 
+import copy
 import os
-import pickle
 import random
 import warnings
 import zipfile
@@ -111,13 +111,6 @@ def test_a_resumed_run_means_its_best_checkpoint_until_it_exports_again(
     assert len(caught) == is_taken
 
 
-def test_an_export_beside_a_damaged_checkpoint_is_taken(tmp_path: Path) -> None:
-    export = save_pretrained(tiny_model(), tmp_path / "model", {"step": 1})
-    (tmp_path / "best.ckpt").write_bytes(b"damaged")
-    os.utime(export / "model.safetensors", ns=(0, 0))
-    assert StoredModel(tmp_path).path == export
-
-
 def test_facts_and_data_of_the_training(model: ImageModel, tmp_path: Path) -> None:
     arguments = {"source": "folder", "seed": 3, "limit": None, "root": "/home/me/cats", "batch_size": 64}
     recorded = {"source": "folder", "seed": 3, "limit": None}
@@ -146,11 +139,11 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
         load_model("")
 
 
-@pytest.mark.parametrize("share", [0.0001, 0.01, 0.5, 0.9, 0.9999])
-def test_a_truncated_checkpoint_is_damaged(model: ImageModel, tmp_path: Path, share: float) -> None:
-    path = checkpoint(model, tmp_path / "best.ckpt")
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    assert "best.ckpt is truncated or damaged" in message_of(ValueError, path)
+def test_a_truncated_checkpoint_is_damaged(model: ImageModel, tmp_path: Path) -> None:
+    content = (path := checkpoint(model, tmp_path / "best.ckpt")).read_bytes()
+    for share in (0.0001, 0.5, 0.9999):
+        path.write_bytes(content[: int(share * len(content))])
+        assert "best.ckpt is truncated or damaged" in message_of(ValueError, path)
 
 
 def test_every_flipped_byte_of_a_tensor_is_noticed(model: ImageModel, tmp_path: Path) -> None:
@@ -175,16 +168,14 @@ def test_compressed_entries_are_refused(model: ImageModel, tmp_path: Path) -> No
 
 
 OTHER_FILES = [
-    *(b"", b"\x00" * 5000, b"epoch,loss\n1,2\n", b"{}", b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18),
-    *(b"\x80\x02", b"\x80\x04\x95", b"\x1f\x8b\x08\x00", b".", b"]q\x00.", b"\x89PNG\r\n\x1a\n"),
+    *(b"", b"\x00" * 5000, b"epoch,loss\n1,2\n", b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"\x80\x02", b"."),
 ]
 OTHER_CONTENTS = [{"state_dict": {}}, {"glow_app": {}}, {"model": torch.zeros(3)}, [1, 2], torch.zeros(3), "text", None]
 
 
 def test_other_files_are_one_line_of_value_error(tmp_path: Path) -> None:
-    path, generator = tmp_path / "best.ckpt", random.Random(0)
-    noise = [generator.choice([b"", b"\x80\x02"]) + generator.randbytes(40) for _ in range(30)]
-    for content in OTHER_FILES + noise:
+    path = tmp_path / "best.ckpt"
+    for content in OTHER_FILES:
         path.write_bytes(content)
         assert "best.ckpt" in message_of(ValueError, path)
     for other in OTHER_CONTENTS:
@@ -195,35 +186,31 @@ def test_other_files_are_one_line_of_value_error(tmp_path: Path) -> None:
 
 
 DAMAGES: dict[str, list[object]] = {
-    "glow_app": [{}, None, [1], {"model": None}, {"model": {}}],
-    "state_dict": [{}, None, [1], {1: torch.zeros(1)}],
+    "glow_app": [{}, None, {"model": None}, {"model": {}}],
+    "state_dict": [{}, None, {1: torch.zeros(1)}],
     "state_dict/model.surplus": [torch.zeros(1)],
     "state_dict/model.flow.prior.whiten.mean": [ABSENT, "text", None, torch.zeros(1), torch.zeros(24, 1, 1).long()],
     "glow_app/model/flow/prior": [{"class_path": "os.system", "init_args": {}}],
 }
 
 
-@pytest.mark.parametrize(("place", "value"), [(place, value) for place in DAMAGES for value in DAMAGES[place]])
-def test_a_damaged_part_is_one_line_of_value_error(tmp_path: Path, place: str, value: object) -> None:
-    content = contents(tiny_model())
-    change(content, place, value)
-    torch.save(content, tmp_path / "best.ckpt")
-    message_of(ValueError, tmp_path / "best.ckpt")
+@pytest.mark.parametrize("place", DAMAGES)
+def test_a_damaged_part_is_one_line_of_value_error(model: ImageModel, tmp_path: Path, place: str) -> None:
+    for value in DAMAGES[place]:
+        content = copy.deepcopy(contents(model))
+        change(content, place, value)
+        torch.save(content, tmp_path / "best.ckpt")
+        message_of(ValueError, tmp_path / "best.ckpt")
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy", "pickle", "inside a checkpoint"])
-def test_code_is_never_run(model: ImageModel, tmp_path: Path, form: str) -> None:
+def test_code_is_never_run(model: ImageModel, tmp_path: Path) -> None:
     path, made = tmp_path / "best.ckpt", tmp_path / "made-by-the-pickle"
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(RunsCode(made)))
-        pickle.loads(path.read_bytes()).close()
-        assert made.exists(), "the attack is real"
-        made.unlink()
-    elif form == "inside a checkpoint":
-        torch.save({**contents(model), "callbacks": RunsCode(made)}, path)
-    else:
-        torch.save(RunsCode(made), path, _use_new_zipfile_serialization=form == "zip")
-    made.unlink(missing_ok=True)
-    is_archive = form in ("zip", "inside a checkpoint")
-    assert ("nothing was run" if is_archive else "not a checkpoint") in message_of(ValueError, path)
+    torch.save({**contents(model), "callbacks": RunsCode(made)}, path)
+    torch.load(path, weights_only=False)["callbacks"].close()
+    assert made.exists(), "the attack is real"
+    made.unlink()
+    assert "nothing was run" in message_of(ValueError, path)
+    for content in (RunsCode(made), [RunsCode(made)]):
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+        assert "not a checkpoint" in message_of(ValueError, path)
     assert not made.exists()

@@ -111,9 +111,9 @@ def test_two_files_of_one_commit_are_fetched(snapshot: Path, monkeypatch: pytest
     assert len(asked) == 3  # not the weights of another project
 
 
-@pytest.mark.parametrize("name", ["", "a/b/c", "me/..", "me/shoes--", "../../etc", "me/sh oes"])
-def test_invalid_addresses(name: str) -> None:
-    assert "expected hf://USER/NAME[@REVISION]" in refusal(ValueError, f"hf://{name}")
+def test_invalid_addresses() -> None:
+    for name in ("", "a/b/c", "me/..", "me/shoes--", "../../etc", "me/sh oes"):
+        assert "expected hf://USER/NAME[@REVISION]" in refusal(ValueError, f"hf://{name}")
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,8 @@ def test_invalid_addresses(name: str) -> None:
     [
         (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub"),
         (errors.GatedRepoError, FileNotFoundError, "hf auth login"),
-        (errors.RevisionNotFoundError, FileNotFoundError, "check name and revision"),
-        (errors.EntryNotFoundError, FileNotFoundError, "has no config.json"),
         (errors.OfflineModeIsEnabled, ValueError, "is not in the hub's cache"),
-        (errors.HfHubHTTPError, ValueError, "cannot be fetched, and is not in the hub's cache: 404 Client Error. Of"),
+        (errors.HfHubHTTPError, ValueError, "cannot be fetched"),
         (ConnectionResetError, ValueError, "cannot be fetched"),
     ],
 )

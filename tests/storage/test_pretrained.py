@@ -1,6 +1,5 @@
 import json
 import resource
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -55,11 +54,12 @@ message_of = partial(one_line.message_of, load_model)
 )
 def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], tmp_path: Path) -> None:
     model = tiny_model(**arguments)
-    loaded = load_model(save_pretrained(model, tmp_path / "export"))
+    folder = save_pretrained(model, tmp_path / "export")
+    before = torch.get_rng_state()
+    loaded = load_model(folder)
+    assert torch.equal(torch.get_rng_state(), before)
     assert loaded.config == model.config
     assert model_hash(loaded) == model_hash(model)
-    state = loaded.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     images = random_images(4, model.flow.image_shape)
@@ -67,22 +67,6 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
     bits = [m.bits_per_dim(images, labels, generator=torch.Generator().manual_seed(0)) for m in (model, loaded)]
     assert torch.equal(*bits)
     assert torch.equal(model.sample(4, seeds=0), loaded.sample(4, seeds=0))
-
-
-def test_a_loaded_model_stays_when_its_file_is_written_over(model: ImageModel, folder: Path) -> None:
-    loaded = load_model(folder)
-    path = folder / WEIGHTS_NAME
-    with path.open("r+b") as file:  # in place, as cp does
-        file.write(bytes(path.stat().st_size))
-    assert model_hash(loaded) == model_hash(model)
-
-
-def test_a_loaded_model_trains_and_loading_draws_no_random_numbers(folder: Path) -> None:
-    before = torch.get_rng_state()
-    loaded = load_model(folder).train()
-    assert torch.equal(torch.get_rng_state(), before)
-    loaded(random_images(2)).mean().backward()
-    assert all(parameter.grad is not None for parameter in loaded.parameters())
 
 
 def test_the_files(model: ImageModel, folder: Path) -> None:
@@ -115,23 +99,20 @@ def test_recommended_settings_are_kept_and_not_part_of_the_hash(tmp_path: Path) 
 
 
 DAMAGED_SETTINGS: list[object] = [
-    *(None, 3, [], {"temperature": "0.7"}, {"temperature": [], "guidance": 1}, {"temperature": [0.7, True]}),
-    *({"temperature": [1.0, 1.0, 1.0]}, {"temperature": -0.1}, {"temperature": 1e3}, {"temperature": float("nan")}),
-    *({"temperature": [0.7, float("inf")]}, {"temperature": 10**400}, {"temperature": {"0": 1}}, {"guidance": "1"}),
-    *({"guidance": None}, {"guidance": [1.0]}, {"guidance": 10.5}, {"guidance": -1}, {"guidance": 1.25}),
+    *(None, [], {"temperature": [], "guidance": 1}, {"temperature": [0.7, True], "guidance": 1}),
+    *({"temperature": one, "guidance": 1} for one in ("0.7", [1.0] * 3, -0.1, 1e3, float("nan"), 10**400, {"0": 1})),
+    *({"temperature": 0.7, "guidance": one} for one in (None, "1", [1.0], 10.5, -1)),
     {"temperature": 0.7, "guidance": 1, "__class__": "os"},
 ]
 
 
-def test_damaged_settings_are_refused(folder: Path) -> None:
+def test_damaged_settings_and_names_of_classes_are_refused(tmp_path: Path) -> None:
+    folder = save_pretrained(tiny_model(num_classes=2), tmp_path / "export")
     for settings in DAMAGED_SETTINGS:
         edit(folder, "generation", settings)
         assert "is damaged" in (message := message_of(ValueError, folder))
         assert len(message) < 500
-
-
-def test_names_of_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    folder = save_pretrained(tiny_model(num_classes=2), tmp_path / "export")
+    save_pretrained(tiny_model(num_classes=2), folder, overwrite=True)
     for names in (["one"], ["a", "b", "c"], ["a", "b\x1b[2J"], ["a", 3], "names", 3, {"a": 1, "b": 2}):
         edit(folder, "training/classes", names)
         message_of(ValueError, folder)
@@ -143,7 +124,7 @@ def test_the_hash_sees_weights_and_architecture(model: ImageModel) -> None:
     assert model_hash(tiny_model(num_bits=7)) != model_hash(model)
 
 
-def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder: Path, tmp_path: Path) -> None:
+def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder: Path) -> None:
     def files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -161,11 +142,6 @@ def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder
         with pytest.raises(FileExistsError, match=r"holds other files too, such as thesis\.tex"):
             save_pretrained(model, folder, overwrite=True)
         assert files() == before
-    (tmp_path / "model").write_text("a file")
-    with pytest.raises(FileExistsError):
-        save_pretrained(model, tmp_path / "model", overwrite=True)
-    (tmp_path / "empty").mkdir()
-    assert load_model(save_pretrained(model, tmp_path / "empty", overwrite=True))
 
 
 def test_an_interrupted_overwrite_keeps_the_old_export(
@@ -179,12 +155,6 @@ def test_an_interrupted_overwrite_keeps_the_old_export(
         save_pretrained(tiny_model(seed=1), folder, overwrite=True)
     assert model_hash(load_model(folder)) == model_hash(model)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-@pytest.mark.parametrize("name", [CONFIG_NAME, WEIGHTS_NAME])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    message_of(FileNotFoundError, folder)
 
 
 ODD_TYPE = json.dumps({"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}).encode()
@@ -210,12 +180,10 @@ def test_other_and_truncated_files_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["conditioner", "prior"])
-@pytest.mark.parametrize("name", ["os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""])
-def test_only_listed_classes_may_be_named(folder: Path, part: str, name: str) -> None:
-    edit(folder, f"model/flow/{part}", {"class_path": name, "init_args": {"command": "true"}})
-    message = message_of(ValueError, folder)
-    assert repr(name) in message
-    assert f"pass --allow-class {name}, or call glow_app.allow_class" in message
+def test_only_listed_classes_may_be_named(folder: Path, part: str) -> None:
+    for name in ("os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""):
+        edit(folder, f"model/flow/{part}", {"class_path": name, "init_args": {"command": "true"}})
+        assert f"pass --allow-class {name}, or call glow_app.allow_class" in message_of(ValueError, folder)
 
 
 @pytest.mark.parametrize("hidden_channels", [4, 10**9, 10**19])
@@ -290,17 +258,12 @@ def test_other_weights_are_noticed(folder: Path, tmp_path: Path) -> None:
 
 
 def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path: Path) -> None:
-    for name in ("mine", "theirs"):
-        (tmp_path / f"{name}.safetensors").write_text(name)
+    (tmp_path / "theirs.safetensors").write_text("theirs")
     (folder / DIRECTIONS_NAME).mkdir()
-    shutil.copy(tmp_path / "mine.safetensors", folder / DIRECTIONS_NAME)
+    (folder / DIRECTIONS_NAME / "mine.safetensors").write_text("mine")
     save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "theirs.safetensors"])
     found = {path.name: path.read_text() for path in (folder / DIRECTIONS_NAME).iterdir()}
     assert found == {"mine.safetensors": "mine", "theirs.safetensors": "theirs"}
     with pytest.raises(FileNotFoundError):
         save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "none.safetensors"])
     assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
-    shutil.rmtree(folder / DIRECTIONS_NAME)
-    (folder / DIRECTIONS_NAME).write_text("a file of that name")
-    with pytest.raises(FileExistsError, match="holds other files"):
-        save_pretrained(model, folder, overwrite=True)
