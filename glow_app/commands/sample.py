@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = tracked(sample_batches(model, count, *options), count, "drawing")
     shown: list[torch.Tensor] = []
     facts: list[dict[str, Any]] = []  # of the images that are shown
-    common = settings.facts | made_by(arguments)
+    common = settings.to_plain() | made_by(arguments)
     with ResultsFolder(arguments.output, arguments.overwrite, common, record) as folder:
         for seed, image in images:
             folder.save(to_pil(image), f"seed{seed:06d}{_ending(settings)}", image.facts[0])

@@ -74,15 +74,10 @@ class GenerationSettings:
             self.guidance if guidance is None else guidance,
         )
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Metadata for pictures: the temperature, and the guidance if it is not 1."""
-        return {name: value for name, value in self.to_plain().items() if name == "temperature" or value != 1}
-
     def to_plain(self) -> dict[str, Any]:
-        """Return the settings as plain types for JSON."""
-        is_tuple = isinstance(self.temperature, tuple)
-        return {"temperature": list(self.temperature) if is_tuple else self.temperature, "guidance": self.guidance}  # type: ignore[arg-type]
+        """Return the settings as plain types for JSON: the temperature, and the guidance if it is not 1."""
+        temperature = list(self.temperature) if isinstance(self.temperature, tuple) else self.temperature
+        return {"temperature": temperature} | ({} if self.guidance == 1 else {"guidance": self.guidance})
 
     @classmethod
     def from_plain(cls, plain: Any) -> Self:

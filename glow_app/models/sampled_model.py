@@ -192,7 +192,7 @@ class SampledModel(Density):
         self, seeds: Sequence[int], settings: GenerationSettings, classes: Tensor | None
     ) -> list[dict[str, Any]]:
         """Return the metadata of each image: its seed, the settings and its class."""
-        facts = [{"seed": seed, **settings.facts} for seed in seeds]
+        facts = [{"seed": seed, **settings.to_plain()} for seed in seeds]
         if classes is None or self.flow.num_classes is None:
             return facts
         return [fact | class_facts(self, number) for fact, number in zip(facts, classes.tolist(), strict=True)]

@@ -219,7 +219,7 @@ class Generation(BaseModel):
     """The settings that the model recommends, the defaults of requests."""
 
     temperature: float | list[float]
-    guidance: float
+    guidance: float = 1.0
 
 
 class Info(_Model):

@@ -139,14 +139,6 @@ def test_no_w_is_a_shift_with_finite_gradients(nonlinearity: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
 
 
-def test_the_context_moves_b_and_u() -> None:
-    flow = perturb(Planar(3, 2).double())
-    x, context = random(1, 3), random(1, 2, seed=1)
-    shift = flow.projection(context)[0].detach()  # type: ignore[misc]
-    moved = planar("tanh", flow.w.detach(), flow.u.detach() + shift[:3], b=(flow.b + shift[3]).item())
-    torch.testing.assert_close(flow(x, context)[0], moved(x)[0])
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_latent_that_is_not_finite_is_an_error(value: float) -> None:
     z = torch.zeros(3, 2)

@@ -17,7 +17,6 @@ from glow_app.generation import sample_batches
 from glow_app.likelihood import quantise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.running import images_at_a_time
 from glow_app.storage.pretrained import model_hash
 
 IMAGE_SHAPE = (3, 8, 8)
@@ -243,15 +242,6 @@ def test_classes_by_name_and_number(labels: Any, numbers: list[int]) -> None:
     assert torch.equal(images, model.sample(3, seeds=5, labels=torch.tensor(numbers)))
 
 
-def test_names_that_differ_in_case_alone_are_told_apart() -> None:
-    model = tiny_model(num_classes=3)
-    model.class_names = ["A", "b", "a"]
-    assert model.sample(4, labels=["A", "b", "a", "B"]).labels == [0, 1, 2, 1]
-    model.class_names = ["ab", "b", "AB"]
-    with pytest.raises(ValueError, match="there are several classes Ab; expected one of ab, AB"):
-        model.sample(1, labels="Ab")
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -335,16 +325,6 @@ def test_latents_that_do_not_fit_are_refused(trained: ImageModel) -> None:
         with pytest.raises(ValueError, match=r"latents of shapes .* \(without the batch\), got "):
             trained.decode(bad)
     assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
-
-
-@pytest.mark.parametrize(
-    ("shape", "width", "count"),
-    [((1, 28, 28), 48, 64), ((3, 32, 32), 512, 16), ((3, 64, 64), 128, 16), ((3, 512, 512), 512, 1)],
-)
-def test_so_many_images_are_decoded_at_a_time_as_the_caches_hold(
-    shape: tuple[int, int, int], width: int, count: int
-) -> None:
-    assert images_at_a_time(width, shape) == count
 
 
 def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
