@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.generation import learn_directions, save_direction
 from glow_app.models.image_model import ImageModel
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from common import earlier_results, write_result, write_table
 
-from glow_app.data import TOYS, load_points
+from glow_app.data.toys import TOYS, load_points
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 
 SHAPE = (1, 28, 28)
 NUM_CLOTHES, NUM_ODD, NUM_SORTED = 1000, 500, 200

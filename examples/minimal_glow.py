@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, ConditionalAffine, InvertibleConv1x1
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.nn import ConvConditioner

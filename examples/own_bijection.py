@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, Coupling, InvertibleConv1x1, SplineMap
-from glow_app.data import TOYS
+from glow_app.data.toys import TOYS
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner
 

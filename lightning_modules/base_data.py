@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from glow_app.data import Split, TrainLoader, train_loader
 from glow_app.data.base import BatchedSet
+from glow_app.data.loader import TrainLoader, train_loader
+from glow_app.data.request import Split
 
 S = TypeVar("S", bound=BatchedSet[Any])
 

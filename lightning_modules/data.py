@@ -7,9 +7,10 @@ from typing import Any, cast
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from glow_app.data import ImageSet, Resize, Split, load_split
+from glow_app.data.base import ImageSet
 from glow_app.data.folder import is_other_folder, whole_folder
-from glow_app.data.request import Cut, SplitRequest
+from glow_app.data.request import Cut, Resize, Split, SplitRequest
+from glow_app.data.sources import load_split
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import SPLITS, ResumableDataModule
 

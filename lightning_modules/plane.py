@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import Bijection, record_solves
-from glow_app.data import TOYS, PointSet, Split, load_points
+from glow_app.data.request import Split
+from glow_app.data.toys import TOYS, PointSet, load_points
 from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.plane import density_picture, flow_picture, samples_picture
 from glow_app.models.plane_model import PlaneModel

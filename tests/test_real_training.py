@@ -9,7 +9,7 @@ import torch
 
 from glow_app import load_model
 from glow_app.cli import main
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.generation.baselines import histogram_bits_per_dim
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.image_model import ImageModel

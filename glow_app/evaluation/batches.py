@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from glow_app.data import ImageSet
+from glow_app.data.base import ImageSet
 from glow_app.evaluation.features import FeatureExtractor
 from glow_app.generation.sample import Temperature, seeded_batches
 from glow_app.models.image_model import ImageModel

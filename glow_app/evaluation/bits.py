@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import ContinuousFlow, record_solves
-from glow_app.data import ImageSet
+from glow_app.data.base import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.data import ImageSet
+from glow_app.data.base import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.generation.sample import Temperature
 from glow_app.models.image_model import ImageModel

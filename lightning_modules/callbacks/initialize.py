@@ -12,7 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from glow_app.bijections import LowRankWhitening
-from glow_app.data import first_examples
+from glow_app.data.loader import first_examples
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import GaussianPrior
 from lightning_modules.callbacks.ema import EMA
@@ -36,7 +36,7 @@ class InitializeActNorm(Callback):
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Initialise from :func:`~glow_app.data.first_examples`."""
+        """Initialise from :func:`~glow_app.data.loader.first_examples`."""
         assert isinstance(pl_module, LikelihoodModule)
         if not pl_module.model.initialized:
             self._initialize(trainer, pl_module)

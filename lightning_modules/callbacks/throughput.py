@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from glow_app.data import TrainLoader
+from glow_app.data.loader import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 
 # Warn if training waits for its loader for more than _SHARE of the time in _TIMES consecutive log intervals.

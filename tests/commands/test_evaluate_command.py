@@ -11,7 +11,7 @@ from PIL import Image
 from registry import tiny_model
 from torch import Tensor, nn
 
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.evaluation import compare, draw_samples, evaluation_data, load_features, mean_bits
 from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.storage.pretrained import model_hash, save_pretrained

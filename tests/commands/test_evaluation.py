@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from run_files import logged
 
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 
 

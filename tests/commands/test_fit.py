@@ -17,7 +17,7 @@ from run_files import Killed, assert_same_training, load, logged, rows
 from tiny_training import TINY_FIT
 
 from glow_app.cli import main
-from glow_app.data import load_split
+from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.places import read_config
 from glow_app.storage.pretrained import model_hash, save_pretrained

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
-from glow_app.data import TOYS, load_points
+from glow_app.data.toys import TOYS, load_points
 from glow_app.generation import plane
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.pretrained import model_hash

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from glow_app.data import ImageSet, array_sets, load_split
+from glow_app.data import array_sets
+from glow_app.data.base import ImageSet
 from glow_app.data.resizing import convert_array
+from glow_app.data.sources import load_split
 
 SPLITS = ("train", "validation", "test")
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}

@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from glow_app.data import ImageSet, load_split
+from glow_app.data.base import ImageSet
 from glow_app.data.faces import parts, rendered
 from glow_app.data.faces.drawing import face_svg, render_face
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, Face, draw_face
 from glow_app.data.faces.rendered import rendered_faces
+from glow_app.data.sources import load_split
 
 SIDE = 32
 PLAIN = replace(

@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.data import ImageSet, cache, folder, load_split
+from glow_app.data import cache, folder
+from glow_app.data.base import ImageSet
+from glow_app.data.sources import load_split
 
 Make = Callable[..., Path]
 SHAPE = (3, 4, 6)

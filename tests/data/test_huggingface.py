@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.data import ImageSet, load_split, train_loader
+from glow_app.data.base import ImageSet
+from glow_app.data.loader import train_loader
+from glow_app.data.sources import load_split
 
 SHAPE = (3, 4, 6)
 TRAIN, TEST = range(30), range(100, 105)

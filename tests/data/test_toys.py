@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.data import TOYS, Split, load_points
+from glow_app.data.request import Split
+from glow_app.data.toys import TOYS, load_points
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # Half the side of the square over which a density is integrated, and its cells a side; edges are between cells.

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.data import ImageSet, TrainLoader, first_examples, train_loader
+from glow_app.data.base import ImageSet
+from glow_app.data.loader import TrainLoader, first_examples, train_loader
 
 
 def loader(count: int = 20, batch_size: int = 4, **options: int) -> TrainLoader:

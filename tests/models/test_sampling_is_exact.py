@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
-from glow_app.data import TOYS
+from glow_app.data.toys import TOYS
 from glow_app.flows import Glow
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel

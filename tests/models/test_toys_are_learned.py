@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from glow_app.cli import main
-from glow_app.data import TOYS, load_points
+from glow_app.data.toys import TOYS, load_points
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density
 

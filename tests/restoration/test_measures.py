@@ -8,7 +8,7 @@ import torch
 from registry import mark_trained, random_images, small_restorer
 from torch import Tensor
 
-from glow_app.data import ImageSet
+from glow_app.data.base import ImageSet
 from glow_app.evaluation import mean_bits
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
