@@ -21,20 +21,6 @@ if TYPE_CHECKING:
 # Environment variable of the classes of --allow-class, joined by commas, which further processes need too.
 ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"
 
-__all__ = [
-    "GenerationSettings",
-    "Glow",
-    "ImageModel",
-    "Images",
-    "PlaneModel",
-    "__version__",
-    "allow_class",
-    "load_density",
-    "load_model",
-    "save_pretrained",
-    "train",
-]
-
 _HOMES = {
     "GenerationSettings": "glow_app.models.generation_settings",
     "Glow": "glow_app.flows",
@@ -47,6 +33,7 @@ _HOMES = {
     "save_pretrained": "glow_app.storage.pretrained",
     "train": "lightning_modules.folder_run",
 }
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -64,18 +64,15 @@ def _errors_name(path: Path, temporary: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_folder(
-    folder: Path, names: Collection[str], is_ours: Callable[[Path], bool], overwrite: bool = False
-) -> Iterator[Path]:
+def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces ``folder`` at the end; after an error, ``folder`` is unchanged.
 
     Args:
         folder: The folder to write.
         names: Names of the files that may be replaced; a folder with other files is refused.
-        is_ours: Returns whether this project wrote the files of an existing folder.
         overwrite: Whether an existing folder may be replaced.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` is True and this project wrote all its files.
+        FileExistsError: If the folder exists, unless ``overwrite`` is True and it holds nothing else.
     """
     if folder.exists():
         if not overwrite:
@@ -84,8 +81,6 @@ def atomic_folder(
             raise FileExistsError(f"{folder} is a file; choose another place")
         if others := {path.name for path in folder.iterdir()} - {*names}:
             raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
-        if not is_ours(folder):
-            raise FileExistsError(f"{folder} holds files of another program; choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,

@@ -25,7 +25,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
 
 def test_the_error_of_a_full_disk_names_what_was_to_be_written(tmp_path: Path) -> None:
     path = tmp_path / "result"
-    for written in (atomic_file(path), atomic_folder(path, [], lambda _: True)):
+    for written in (atomic_file(path), atomic_folder(path, [])):
         with pytest.raises(OSError, match="No space left") as failed, written:
             raise OSError(errno.ENOSPC, "No space left on device")
         assert failed.value.filename == str(path)
@@ -54,7 +54,7 @@ def test_an_interrupted_exchange_of_folders_loses_neither(
         raise KeyboardInterrupt
 
     def exchange() -> None:
-        with atomic_folder(folder, ["old"], lambda _: True, overwrite=True) as new:
+        with atomic_folder(folder, ["old"], overwrite=True) as new:
             (new / "new").touch()
             monkeypatch.setattr(os, "replace", interrupted)
 

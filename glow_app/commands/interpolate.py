@@ -7,6 +7,7 @@ from typing import Any
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import load, made_by, picture_batches, picture_files, refuse_existing
 from glow_app.commands.parser import Parser, number, whole_number
+from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
 USUAL_FRAMES = 9
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
     from glow_app.models.class_labels import class_facts
-    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, save_animation
+    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, animation_bytes, shortest_loop
     from glow_app.pictures.images import save_png, strip
 
     output = Path(arguments.output)
@@ -62,15 +63,15 @@ def run(arguments: argparse.Namespace) -> None:
         frames = interpolate(model, images, num_frames, labels, spherical=is_arc)
         way = "arc" if is_arc else "line"
     output.parent.mkdir(parents=True, exist_ok=True)
-    played = seconds
     if output.suffix.lower() == ".png":
         facts: dict[str, Any] = {"pictures": ", ".join(Path(image).name for image in arguments.images)}
         facts |= {} if labels is None else class_facts(model, *labels.tolist())
         save_png(strip(frames, num_frames), output, facts | {"way": way, **made_by(arguments)})
     else:
-        played = save_animation(frames, output, seconds)
+        with atomic_file(output) as file:
+            file.write(animation_bytes(frames, output.suffix.lower(), seconds))
     print(f"{pluralise(len(frames), 'frame')}: {output}")
-    if played != seconds:
+    if output.suffix.lower() != ".png" and (played := shortest_loop(len(frames))) > seconds:
         print(f"it plays {played:.2f} s, not {seconds:g} s: no frame is shown for less than {SHORTEST} s")
 
 

@@ -84,7 +84,18 @@ def folder_images(
     files = sorted((file.name, file.size, file.mtime_ns) for file in listing.files)
     content = [_VERSION, described, str(listing.root.resolve()), list(image_shape), files]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    chunks = partial(_read_folder, listing, read, described, chunk_size)
+    count = len(files)
+
+    def chunks() -> Iterator[Chunk]:
+        processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
+        doing = f"{described} ({count:,} files)" if count > _WORTH_PROGRESS else None
+        skipped: list[tuple[str, str]] = []
+        for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
+            skipped += chunk.skipped
+            yield chunk
+        if len(skipped) == count:
+            raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
+
     found = cached(cache_folder(cache_dir) / key, image_shape, chunks, root=str(listing.root.resolve()))
     if found.skipped:  # repeated when the images come from the cache
         warnings.warn(_skipped_message(listing, found.skipped), stacklevel=3)
@@ -174,29 +185,11 @@ def in_chunks(
         collate_fn=cast(Any, work),  # runs in the worker
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_end_with_parent,
+        # Linux kills a worker whose parent is killed (PR_SET_PDEATHSIG), or it would wait forever to deliver its chunk.
+        worker_init_fn=lambda _: ctypes.CDLL(None).prctl(1, signal.SIGKILL),
         generator=torch.Generator(),  # otherwise a cache miss would advance the global one
     )
     yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
-
-
-def _end_with_parent(_: int) -> None:
-    """Let Linux kill a worker whose parent is killed; otherwise it would wait forever to deliver its chunk."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _read_folder(
-    listing: FolderListing, read: Callable[[Path], np.ndarray], described: str, chunk_size: int
-) -> Iterator[Chunk]:
-    count = len(listing.files)
-    processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
-    doing = f"{described} ({count:,} files)" if count > _WORTH_PROGRESS else None
-    skipped: list[tuple[str, str]] = []
-    for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
-        skipped += chunk.skipped
-        yield chunk
-    if len(skipped) == count:
-        raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
 
 
 def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indices: range) -> Chunk:

@@ -1,6 +1,5 @@
 """Folders of images as a source."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from glow_app.data.base import ImageSet, choose
 from glow_app.data.cache import folder_images
 from glow_app.data.decoding import decode_image
 from glow_app.data.listing import all_class_names, list_images, split_layout
-from glow_app.data.request import Resize, Split, SplitRequest
+from glow_app.data.request import Split, SplitRequest
 
 
 def load_folder(request: SplitRequest) -> ImageSet:
@@ -31,18 +30,17 @@ def load_folder(request: SplitRequest) -> ImageSet:
     parts = split_layout(list_images(request.folder("folder")))
     part = parts.get(request.split, parts["train"])
     class_names = all_class_names(parts)
-    read = partial(_decoded, image_shape=request.image_shape, resize=request.resize)
-    described = f"decoding images, {request.resize}"
-    decoded = folder_images(part, request.image_shape, request.cache_dir, read, described, chunk_size=64)
+    shape, resize = request.image_shape, request.resize
+
+    def read(path: Path) -> np.ndarray:
+        return decode_image(path, shape, resize)[None]
+
+    decoded = folder_images(part, shape, request.cache_dir, read, f"decoding images, {resize}", chunk_size=64)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     pool = ImageSet(
         decoded.images, labels, class_names if part.class_names else (), contents=parts["train"].hash_of_names
     )
     return choose(pool, request, parts)
-
-
-def _decoded(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
-    return decode_image(path, image_shape, resize)[None]
 
 
 def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:

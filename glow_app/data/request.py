@@ -16,7 +16,6 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval"),
 }
-SPLIT_OF: dict[str, Split] = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 def own_splits(present: Iterable[str]) -> dict[Split, str]:

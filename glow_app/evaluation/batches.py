@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from glow_app.data.base import ImageSet
 from glow_app.evaluation.features import FeatureExtractor
-from glow_app.generation.sample import Temperature, seeded_batches
+from glow_app.generation.sample import Temperature, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
 
@@ -52,9 +53,9 @@ def draw_samples(
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []
-    parts = seeded_batches(model, count, temperature, seed, labels, batch_size, guidance)
-    for _, images in tracked(parts, -(-count // batch_size), "drawing"):
-        part = images.cpu()
+    drawn = sample_batches(model, count, temperature, seed, labels, batch_size, guidance)
+    for _ in tracked(range(0, count, batch_size), -(-count // batch_size), "drawing"):
+        part = torch.stack([image.cpu() for _, image in islice(drawn, batch_size)])
         kept.append(part[: max(0, num_kept - sum(map(len, kept)))])
         if extract is not None:
             features.append(extract(part))

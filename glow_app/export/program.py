@@ -46,7 +46,7 @@ def save_sampler(
         FileExistsError: If the folder exists and ``overwrite`` is False.
         ValueError: If the model cannot be exported, or the program differs from it by more than rounding.
     """
-    with atomic_folder(Path(folder), (DESCRIPTION_NAME, PROGRAM_NAME), _is_sampler, overwrite) as building:
+    with atomic_folder(Path(folder), (DESCRIPTION_NAME, PROGRAM_NAME), overwrite) as building:
         path = building / PROGRAM_NAME
         content = io.BytesIO()  # writing to a full disk, torch would abort the process
         with quiet():
@@ -109,16 +109,6 @@ def _share_different(model: ImageModel, draw: Draw) -> float:
         different += int((images != others).sum())
         total += images.numel()
     return different / total
-
-
-def _is_sampler(folder: Path) -> bool:
-    description = folder / DESCRIPTION_NAME
-    if not description.is_file():
-        return not any(folder.iterdir())
-    try:
-        return json.loads(description.read_text(encoding="utf-8"))["format"] == FORMAT
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 def _describe(model: ImageModel, path: Path) -> dict[str, Any]:

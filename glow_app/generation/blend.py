@@ -79,7 +79,6 @@ def interpolate(
     labels: Labels | None = None,
     *,
     spherical: bool = True,
-    batch_size: int = 16,
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.
 
@@ -89,7 +88,6 @@ def interpolate(
         num_frames: Frames from each image to the next, both included, at least 2.
         labels: As for :func:`blend`.
         spherical: As for :func:`blend`.
-        batch_size: As for :func:`blend`.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
@@ -104,7 +102,7 @@ def interpolate(
     for start in range(len(images) - 1):
         pair = slice(start, start + 2)
         chosen = None if labels is None else labels[pair]
-        frames = blend(model, images[pair], weights, chosen, spherical=spherical, batch_size=batch_size)
+        frames = blend(model, images[pair], weights, chosen, spherical=spherical)
         parts.append(frames[1:] if start else frames)
     return Images(torch.cat(parts))
 

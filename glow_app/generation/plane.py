@@ -36,11 +36,11 @@ def density_picture(model: PlaneModel, points: Tensor) -> Image.Image:
     return _heat_map(np.kron(log_density.double().exp().reshape(num, num).numpy(), np.ones((CELL, CELL))))
 
 
-def samples_picture(model: PlaneModel, points: Tensor, seed: int = 0) -> Image.Image:
+def samples_picture(model: PlaneModel, points: Tensor) -> Image.Image:
     """Return histograms of the data, (N, 2), on the left, and of as many samples on the right."""
     frame = _frame(points)
     with loose_solves(TOLERANCE):
-        samples = model.sample(len(points), seed=seed).cpu()
+        samples = model.sample(len(points), seed=0).cpu()
     panels = []
     for panel in (points, samples):
         (rows, columns), _ = _pixels(panel, *frame)

@@ -44,27 +44,12 @@ def sample_batches(
         ValueError: If ``num`` or ``batch_size`` is below 1, or the model lacks the class, or has no classes for
             ``label`` or ``guidance``.
     """
-    for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance, size):
-        yield from zip(seeds, images, strict=True)
-
-
-def seeded_batches(
-    model: ImageModel,
-    num: int,
-    temperature: Temperature,
-    seed: int,
-    label: ClassTurns,
-    batch_size: int,
-    guidance: float = 1.0,
-    size: tuple[int, int] | None = None,
-) -> Iterator[tuple[list[int], Images]]:
-    """Yield the seeds and images, (B, C, H, W), of each batch of :func:`sample_batches`."""
     require_at_least(1, num=num, batch_size=batch_size)
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
         images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance, size)
-        yield seeds[:count], images[:count]
+        yield from zip(seeds[:count], images, strict=False)
 
 
 def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, int] | None) -> int:

@@ -1,14 +1,12 @@
-"""Write animations as GIF or WebP."""
+"""Animations as GIF or WebP."""
 
 import io
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from glow_app.files import atomic_file
 from glow_app.messages import pluralise
 from glow_app.pictures.images import enlarged, to_pil
 
@@ -16,37 +14,29 @@ ANIMATIONS = {".gif": 100, ".webp": 1000}  # supported suffixes, and time units 
 SHORTEST = 0.02  # seconds per frame; players slow down shorter frames
 
 
-def save_animation(frames: Tensor, path: Path, seconds: float = 3.0, min_side: int = 240) -> float:
-    """Write frames atomically as an animation that plays them forwards, then backwards, and loops forever.
+def shortest_loop(num_frames: int) -> float:
+    """Return the shortest duration of an animation, seconds."""
+    return SHORTEST * (2 * num_frames - 2)
+
+
+def animation_bytes(frames: Tensor, suffix: str, seconds: float = 3.0, min_side: int = 240) -> bytes:
+    """Return an animation that plays frames forwards, then backwards, and loops forever.
 
     WebP is lossless, and GIF is for grey frames; in colour, each frame of a GIF gets 256 colours.
 
     Args:
         frames: (N, C, H, W), uint8; at least two.
-        path: File to write; its suffix, one of :data:`ANIMATIONS`, selects the format.
-        seconds: Duration of a loop.
+        suffix: The format, one of :data:`ANIMATIONS`.
+        seconds: Duration of a loop; longer if frames would otherwise be shown for less than 0.02 s.
         min_side: Frames are enlarged by an integer factor until their longer side has at least this many pixels.
-    Returns:
-        Actual duration in seconds: longer than ``seconds`` if frames would otherwise be shown for less than 0.02 s.
     Raises:
-        ValueError: If there are fewer than two frames, or the suffix is another.
+        ValueError: If there are fewer than two frames.
     """
-    if path.suffix.lower() not in ANIMATIONS:
-        raise ValueError(f"{path} does not have the suffix of an animation; expected one of {', '.join(ANIMATIONS)}")
-    seconds = max(seconds, SHORTEST * (2 * len(frames) - 2))
-    content = animation_bytes(frames, path.suffix.lower(), seconds, min_side)
-    with atomic_file(path) as file:
-        file.write(content)
-    return seconds
-
-
-def animation_bytes(frames: Tensor, suffix: str, seconds: float = 3.0, min_side: int = 240) -> bytes:
-    """Return the content of a file of :func:`save_animation`, in the format of ``suffix``."""
     if len(frames) < 2:
         raise ValueError(f"got {pluralise(len(frames), 'frame')}; an animation needs at least 2")
     pictures = [to_pil(frame) for frame in enlarged(frames, max(1, -(-min_side // max(frames.shape[2:]))))]
     pictures += pictures[-2:0:-1]
-    seconds, ticks = max(seconds, SHORTEST * len(pictures)), ANIMATIONS[suffix]
+    seconds, ticks = max(seconds, shortest_loop(len(frames))), ANIMATIONS[suffix]
     # Whole time units, with a total of ``seconds``.
     edges = [round(frame * seconds * ticks / len(pictures)) for frame in range(len(pictures) + 1)]
     durations = [(end - start) * 1000 // ticks for start, end in pairwise(edges)]

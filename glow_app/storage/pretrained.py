@@ -42,12 +42,12 @@ def save_pretrained(
     Returns:
         The folder.
     Raises:
-        FileExistsError: If the folder exists and ``overwrite`` is False, or holds files of something else.
+        FileExistsError: If the folder exists and ``overwrite`` is False, or holds other files.
     """
     folder = Path(folder)
     kept = folder / DIRECTIONS_NAME
     names = [CONFIG_NAME, WEIGHTS_NAME, *([DIRECTIONS_NAME] if kept.is_dir() else [])]
-    with atomic_folder(folder, names, _is_export, overwrite) as building:
+    with atomic_folder(folder, names, overwrite) as building:
         config = {
             "format": FORMAT,
             "version": __version__,
@@ -81,16 +81,6 @@ def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
     config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}
     with atomic_file(Path(folder) / CONFIG_NAME) as file:
         file.write((json.dumps(config, indent=2) + "\n").encode())
-
-
-def _is_export(folder: Path) -> bool:
-    """Return whether a folder has no configuration or one of this project."""
-    if not (folder / CONFIG_NAME).exists():
-        return True
-    try:
-        return bool(read_config(folder))
-    except ValueError:
-        return False
 
 
 def read_exported(folder: Path) -> Density:

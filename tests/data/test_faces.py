@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glow_app.data.base import ImageSet
-from glow_app.data.faces import parts, rendered
+from glow_app.data.faces import drawing, rendered
 from glow_app.data.faces.drawing import face_svg, render_face
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, Face, draw_face
 from glow_app.data.faces.rendered import rendered_faces
@@ -86,7 +86,7 @@ def test_attributes_that_could_hide_each_other_are_both_drawn(name: str) -> None
 def test_faces_fill_the_square_without_holes() -> None:
     for index in range(40):
         face = draw_face(0, index)
-        assert parts.COLOUR not in face_svg(face)
+        assert drawing.COLOUR not in face_svg(face)
         picture = render_face(replace(face, background_angle=0.0), SIDE)
         assert picture.shape == (3, SIDE, SIDE)
         assert picture.dtype == np.uint8

@@ -23,7 +23,7 @@ def conditional() -> ImageModel:
 @pytest.mark.parametrize("num_frames", [2, 5])
 def test_every_image_is_a_frame_in_every_pixel(model: ImageModel, num_frames: int, spherical: bool) -> None:
     images = random_images(3)
-    frames = interpolate(model, images, num_frames, spherical=spherical, batch_size=4)
+    frames = interpolate(model, images, num_frames, spherical=spherical)
     assert (frames.dtype, frames.shape) == (torch.uint8, (2 * num_frames - 1, *SHAPE))
     assert torch.equal(frames[:: num_frames - 1], images)
 

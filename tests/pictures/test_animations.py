@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from registry import random_images
 
-from glow_app.pictures.animations import save_animation
+from glow_app.pictures.animations import animation_bytes, shortest_loop
 
 THERE_AND_BACK = [0, 1, 2, 3, 2, 1]
 
@@ -28,12 +28,13 @@ def test_every_pixel_is_played_for_the_seconds_asked(tmp_path: Path, suffix: str
     path = tmp_path / f"a.{suffix}"
     images = random_images(4, (channels, 8, 10))
     expected = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()[THERE_AND_BACK]
-    assert save_animation(images, path, seconds=2.0, min_side=20) == 2.0
+    path.write_bytes(animation_bytes(images, path.suffix, seconds=2.0, min_side=20))
     frames, times = played(path)
     assert np.array_equal(frames[:, ::2, ::2], expected)
     assert sum(times) == 2000
     assert max(times) - min(times) <= 10
-    assert save_animation(images, path, seconds=0.05, min_side=1) == 0.12
+    path.write_bytes(animation_bytes(images, path.suffix, seconds=0.05, min_side=1))
+    assert shortest_loop(len(images)) == 0.12
     frames, times = played(path)
     assert np.array_equal(frames, expected)
     assert times == [20] * 6
@@ -41,14 +42,11 @@ def test_every_pixel_is_played_for_the_seconds_asked(tmp_path: Path, suffix: str
 
 def test_a_gif_in_colour_has_the_colours_of_its_frames(tmp_path: Path) -> None:
     images = torch.stack([torch.full((3, 8, 8), 40 * number, dtype=torch.uint8) for number in range(4)])
-    save_animation(images, tmp_path / "a.gif", min_side=1)
+    (tmp_path / "a.gif").write_bytes(animation_bytes(images, ".gif", min_side=1))
     frames, _ = played(tmp_path / "a.gif")
     assert np.array_equal(frames, images.permute(0, 2, 3, 1).numpy()[THERE_AND_BACK])
 
 
-def test_one_frame_and_other_formats_are_refused(tmp_path: Path) -> None:
+def test_one_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        save_animation(random_images(1), tmp_path / "a.gif")
-    with pytest.raises(ValueError, match=r"expected one of \.gif, \.webp"):
-        save_animation(random_images(2), tmp_path / "a.avi")
-    assert not list(tmp_path.iterdir())
+        animation_bytes(random_images(1), ".gif")

@@ -1,21 +1,20 @@
-"""Render faces from the drawings of ``python-avatars``."""
+"""Render faces from the drawings of ``python-avatars``.
+
+The files are read and combined here instead of by the package, which draws either hair or a hat, gives masks of
+different parts the same name, and parses the files again for every image.
+"""
 
 import io
 from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import distribution
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 
-from glow_app.data.faces.colours import (
-    background_colours,
-    blazer_colours,
-    clothes_colour,
-    hair_colour,
-    hat_colour,
-    skin_colour,
-)
+from glow_app.data.faces import colours
 from glow_app.data.faces.face import Face
-from glow_app.data.faces.parts import COLOUR, part
 
 # Increase when the face of a seed and index changes.
 DRAWING_VERSION = 1
@@ -62,6 +61,11 @@ _LARGE = {
 _MIDDLE = (132, 100)
 # Hair above this y coordinate is hidden by a hat.
 _BRIM = 66
+# Placeholder for the colour of a fragment.
+COLOUR = "{colour}"
+_COLOURED = {"Hair-Color", "Facial-Hair-Color", "Fabric-Color", "Skin-Color"}
+_PLACEHOLDERS = {"Facial-Hair", "Accessory", "Graphic", "Title"}
+_LEFT_OUT = {"Clothing", "Face", "Top"}
 # Factor by which faces are rendered larger, before averaging over blocks.
 _OVERSAMPLING = 2
 
@@ -86,14 +90,14 @@ def face_svg(face: Face) -> str:
     """Return a face as SVG."""
     layers = [
         _background(face),
-        _coloured(part("styles", "transparent"), skin_colour(face)),
+        _coloured(part("styles", "transparent"), colours.skin_colour(face)),
         _moved(0, 170, _clothes(face)),
         _moved(76, 82, _features(face), 'fill="#000000"'),
         _hair(face),
-        _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), hair_colour(face)))
+        _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), colours.hair_colour(face)))
         if face.beard
         else "",
-        _top("hat", _HATS, face.hat_style, hat_colour(face)) if face.hat else "",
+        _top("hat", _HATS, face.hat_style, colours.hat_colour(face)) if face.hat else "",
         _eyewear(face),
     ]
     return (
@@ -103,7 +107,7 @@ def face_svg(face: Face) -> str:
 
 
 def _background(face: Face) -> str:
-    first, second = background_colours(face)
+    first, second = colours.background_colours(face)
     turn = 360 * face.background_angle
     return (
         f'<defs><linearGradient id="background" gradientTransform="rotate({turn:.1f} 0.5 0.5)">'
@@ -113,8 +117,8 @@ def _background(face: Face) -> str:
 
 
 def _clothes(face: Face) -> str:
-    piece = _coloured(_choice("clothes", _CLOTHES, face.clothes_style), clothes_colour(face))
-    for drawn, colour in zip(_BLAZER, blazer_colours(face), strict=True):
+    piece = _coloured(_choice("clothes", _CLOTHES, face.clothes_style), colours.clothes_colour(face))
+    for drawn, colour in zip(_BLAZER, colours.blazer_colours(face), strict=True):
         piece = piece.replace(drawn, colour)
     return piece
 
@@ -131,7 +135,7 @@ def _features(face: Face) -> str:
 
 
 def _hair(face: Face) -> str:
-    hair = _top("hair", _LONG_HAIR if face.long_hair else _SHORT_HAIR, face.hair_style, hair_colour(face))
+    hair = _top("hair", _LONG_HAIR if face.long_hair else _SHORT_HAIR, face.hair_style, colours.hair_colour(face))
     if not face.hat:
         return hair
     below = f'<defs><clipPath id="below"><rect y="{_BRIM}" width="264" height="280"/></clipPath></defs>'
@@ -170,3 +174,45 @@ def _coloured(piece: str, colour: str) -> str:
 
 def _moved(right: float, down: float, piece: str, attributes: str = "") -> str:
     return f'<g transform="translate({right},{down})" {attributes}>{piece}</g>'
+
+
+@cache
+def part(kind: str, name: str) -> str:
+    """Return a drawing without its outer element, with ``COLOUR`` as its colour and with unique ids.
+
+    Args:
+        kind: Folder of the drawing, such as "mouth" or "top/hair"; "styles" contains the body.
+        name: Name of the drawing, such as "smile".
+    """
+    file = distribution("python-avatars").locate_file(f"python_avatars/avatar_parts/{kind}/{name}.svg")
+    root = ElementTree.parse(str(file)).getroot()
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.items()}
+    shapes = {f"url(#{mask.get('id')})": use.get("href", "") for mask in root.iter("mask") for use in mask}
+    prefix = f"{kind.replace('/', '-')}-{name}-"
+    return "".join(_serialised(child, prefix, shapes) for child in root)
+
+
+def _serialised(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
+    """Serialise an element without titles and empty placeholders; a masked colour becomes a filled shape."""
+    identity = element.get("id")
+    if element.tag in ("title", "desc") or identity in _LEFT_OUT or (identity in _PLACEHOLDERS and not len(element)):
+        return ""
+    attributes = {name: _prefixed(name, value, prefix) for name, value in element.items()}
+    if identity in _COLOURED:
+        attributes["fill"] = COLOUR
+        if element.get("mask") in shapes and all(inner.tag in ("g", "rect") for inner in element.iter()):
+            # Masks take most of the rendering time.
+            return f'<use href="{_prefixed("href", shapes[element.attrib["mask"]], prefix)}" fill="{COLOUR}"/>'
+    content = "".join(_serialised(child, prefix, shapes) for child in element)
+    attribute_list = "".join(f' {name}="{value}"' for name, value in attributes.items())
+    return f"<{element.tag}{attribute_list}>{content}</{element.tag}>"
+
+
+def _prefixed(name: str, value: str, prefix: str) -> str:
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        return f"#{prefix}{value.removeprefix('#')}"
+    return value.replace("url(#", f"url(#{prefix}").replace('"', "&quot;")
