@@ -2,7 +2,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 from registry import tiny_model
 
@@ -57,16 +56,6 @@ def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> 
     assert (len(unknown.held_out), unknown.train, unknown.facts["split"]) == (25, None, "whole")
     moved = evaluation_data(model, {**recorded, "root": None}, training=mine)
     assert (len(moved.held_out), moved.facts["as_in_training"]) == (8, True)
-
-
-def test_images_that_cannot_be_meant_are_refused() -> None:
-    model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
-    with pytest.raises(ValueError, match="does not record what it was trained on; give --source"):
-        evaluation_data(model, {})
-    with pytest.raises(ValueError, match="source folder needs --root"):
-        evaluation_data(model, {"source": "folder", "seed": 0})
-    with pytest.raises(ValueError, match="the model has 3 classes, and the images of digits have 10; give"):
-        evaluation_data(model, {}, source="digits")
 
 
 def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:

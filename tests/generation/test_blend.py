@@ -85,25 +85,3 @@ def test_levels_are_exchanged_one_by_one(model: ImageModel) -> None:
     seen = model.quantised(images)
     first, second = (model.encode(image[None]) for image in seen)
     assert torch.equal(mix_levels(model, seen)[1:2], model.decode([second[0], first[1]]))
-
-
-def test_between_classes(conditional: ImageModel) -> None:
-    images = random_images(2)
-    frames = interpolate(conditional, images, 6, torch.tensor([1, 3]))
-    assert torch.equal(frames[[0, -1]], images)
-    with pytest.raises(ValueError, match="class-conditional"):
-        interpolate(conditional, images)
-
-
-def test_what_does_not_fit(model: ImageModel) -> None:
-    images = random_images(2)
-    with pytest.raises(ValueError, match="at least 2"):
-        interpolate(model, images, 1)
-    with pytest.raises(ValueError, match="got 1 image to interpolate"):
-        interpolate(model, images[:1])
-    with pytest.raises(ValueError, match=r"weights are \(4, 3\); expected \(4, 2\)"):
-        blend(model, images, torch.zeros(4, 3))
-    with pytest.raises(ValueError, match="got 1 image to blend; expected 2 or 4"):
-        blend(model, images[:1], torch.zeros(4, 2))
-    with pytest.raises(ValueError, match=r"weights are \(4, 2\); expected \(4, 2, 2\)"):
-        blend(model, random_images(4), torch.zeros(4, 2))

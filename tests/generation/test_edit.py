@@ -1,4 +1,3 @@
-import warnings
 from pathlib import Path
 
 import pytest
@@ -53,16 +52,6 @@ def test_several_strengths_are_edits_of_each(num_classes: int | None) -> None:
     assert torch.equal(edit(model, image, [(direction, strengths)], label), expected)
 
 
-def test_a_direction_that_is_worth_nothing_is_told() -> None:
-    model, images = tiny_model(), random_images(6)
-    with pytest.warns(UserWarning, match="a changes nothing: its 6 images with it and 6 without are the same"):
-        learn(model, images.repeat(2, 1, 1, 1), torch.arange(12)[:, None].lt(6).double(), "a")
-    with pytest.warns(UserWarning, match="learnt from 1 image with it and 5 without"):
-        learn(model, images, torch.arange(6)[:, None].lt(1).double(), "a")
-    with warnings.catch_warnings(action="error"):
-        learn(model, random_images(40), torch.arange(40)[:, None].remainder(2), "a")
-
-
 def test_an_edit_is_a_step_in_the_latents() -> None:
     model, images = tiny_model(), random_images(3)
     direction = random_direction(model)
@@ -82,17 +71,6 @@ def test_what_attributes_share_is_not_counted_twice(model: ImageModel) -> None:
     for number, name in enumerate(("a", "b"), 1):
         mine = torch.cat([level.flatten() for level in found[name].levels]).double()
         torch.testing.assert_close(mine, expected[number], rtol=1e-4, atol=1e-5)
-
-
-def test_what_cannot_be_learnt(model: ImageModel) -> None:
-    images = random_images(8)
-    with pytest.raises(ValueError, match="attribute a is the same in all 8 images"):
-        learn(model, images, torch.ones(8, 1), "a")
-    twice = (torch.arange(8) % 2)[:, None].float().expand(-1, 2)
-    with pytest.raises(ValueError, match="a, b follow from each other"):
-        learn(model, images, twice, "a", "b")
-    with pytest.raises(ValueError, match=r"attributes are \(4, 2\); expected finite \(4, 1\)"):
-        learn(model, images, twice, "a")
 
 
 def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) -> None:

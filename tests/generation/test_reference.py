@@ -8,7 +8,6 @@ import torch
 from registry import random_images, tiny_model
 
 from glow_app.generation import Measures, Reference, measure
-from glow_app.generation.reference import _percentiles, _traits
 
 
 def ordinary(count: int, seed: int = 0) -> Measures:
@@ -41,15 +40,6 @@ def test_of_few_ordinary_images_about_as_many_are_called_usual(count: int, unusu
         verdicts = Reference.of(ordinary(count, seed)).judge(ordinary(100, 1000 + seed))
         shares.append(sum(verdict.verdict == "unusual" for verdict in verdicts) / 100)
     assert np.mean(shares) == pytest.approx(unusual, abs=0.04)
-
-
-def test_each_distance_is_from_all_others() -> None:
-    measures, expected = ordinary(30), []
-    for number in range(30):
-        others = Reference.of(Measures.joined([measures[:number], measures[number + 1 :]]))
-        away = _traits(measures[number : number + 1])[0] - others.mean
-        expected.append(math.sqrt(away @ np.linalg.inv(others.covariance) @ away))
-    assert Reference.of(measures).distance == pytest.approx(_percentiles(np.array(expected)))
 
 
 @pytest.mark.parametrize(
