@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from registry import mark_trained, perturb, random_images
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from glow_app.bijections import ContextDifference
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators, step_generator
@@ -121,21 +119,6 @@ def test_the_error_of_a_draw_at_temperature_0_is_differentiable(task: Callable[[
     torch.testing.assert_close((after - bits).sum() / 1e-6, gradient[0], rtol=1e-3, atol=1e-6)
 
 
-def test_known_values_are_magnified_to_the_size_of_missing_ones() -> None:
-    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2, condition_mask=True)
-    difference = flow.levels[0].bijections[1]  # type: ignore[index]
-    assert isinstance(difference, ContextDifference)
-    mask = torch.zeros(1, 1, 4, 4) - 0.5
-    mask[..., :2, 1:] = 0.5
-    picture = torch.rand(1, 1, 4, 4) - 0.5
-    x = torch.rand(1, 1, 4, 4) - 0.5
-    context = flow.context(None, torch.cat([picture, mask], dim=1))
-    assert isinstance(context, list)
-    z, log_det = difference(pixel_unshuffle(x, 2), context[0])
-    torch.testing.assert_close(pixel_shuffle(z, 2), (x - picture) * torch.where(mask < 0, 24.0, 1.0))
-    torch.testing.assert_close(log_det, torch.tensor([10 * math.log(24)]))
-
-
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_one_condition_serves_all_draws_and_decides_their_size(num_classes: int | None) -> None:
     model = built(Upscale(), num_classes)
@@ -152,16 +135,10 @@ def test_one_condition_serves_all_draws_and_decides_their_size(num_classes: int 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m.sample(2), "needs a condition of shape (B, 3, H, W), got none"),
         (lambda m: m.bits_per_dim(random_images(2), condition=random_images(2, (1, 8, 8))), "got shape (2, 1, 8, 8)"),
         (lambda m: m.encode(random_images(2), condition=random_images(3)), "there are 3 conditions for 2 images"),
         (lambda m: m.bits_per_dim(random_images(2), condition=random_images(2, (3, 16, 8))), "expects a context"),
-        (lambda m: ImageModel(m.flow), "condition_channels of the flow is 3; expected 0 without a task"),
         (lambda m: ImageModel(m.flow, task=Fill()), "condition_channels of the flow is 3; expected 4 for Fill"),
-        (
-            lambda m: Glow((3, 8, 8), 1, 1, 4, condition_channels=1, condition_mask=True),
-            "condition_channels is 1; expected a picture's and one for the mask",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call: Callable[[ImageModel], object], message: str) -> None:

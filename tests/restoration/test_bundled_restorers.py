@@ -9,15 +9,7 @@ from glow_app import load_model
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
 from glow_app.restoration import Restoration, psnr, restore
-from glow_app.storage.places import DEFAULT_MODEL, bundled_models, bundled_restorers
 from glow_app.tasks.colourise import luma
-
-
-@pytest.mark.parametrize(("kind", "number", "most"), [(DEFAULT_MODEL, 3, 8_000_000), ("photos", 3, 9_000_000)])
-def test_they_are_small_together(kind: str, number: int, most: int) -> None:
-    folders = [bundled_models()[name] for name in bundled_restorers(kind)]
-    assert len(folders) == number
-    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) <= most
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from registry import mark_trained, random_images, small_restorer
+from registry import random_images, small_restorer
 from torch import Tensor
 
 from glow_app.data.base import ImageSet
 from glow_app.evaluation import mean_bits
-from glow_app.flows import Glow
-from glow_app.models.image_model import ImageModel
 from glow_app.restoration import (
     INTERVALS,
     classical_restoration,
@@ -22,7 +20,7 @@ from glow_app.restoration import (
     true_positions,
 )
 from glow_app.seeding import image_generator, image_generators
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
+from glow_app.tasks import Denoise, Fill, Upscale
 
 NARROW = random_images(64) // 8 + 112
 
@@ -97,23 +95,6 @@ def test_figures_are_those_of_the_draws() -> None:
     assert [*found.shown] == ["truth", "damaged", "draw", "mean", "spread"]
     assert all(pictures.shape == (2, 3, 8, 8) for pictures in found.shown.values())
     assert np.array_equal(found.shown["truth"], images.images[:2])
-
-
-def test_wild_draws_are_counted() -> None:
-    figures = measure_restorations(small_restorer(Colourise(), NARROW), held_out(2), 1, 100.0)
-    assert figures.exploded == figures.draws == 64
-    assert figures.agree == 1
-
-
-@pytest.mark.filterwarnings("error")
-def test_pictures_too_small_for_ssim_have_none() -> None:
-    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2, condition_mask=True)
-    model, images = mark_trained(ImageModel(flow, task=Fill())), random_images(16, (1, 4, 4))
-    model.initialize(images, condition=model.condition(images))
-    small = ImageSet(images.numpy(), torch.zeros(16, dtype=torch.int64), ())
-    similarity = measure_restorations(model, small, 2).qualities["mean"].ssim
-    assert math.isnan(similarity.mean)
-    assert math.isnan(similarity.standard_error)
 
 
 def test_of_a_filled_picture_the_missing_pixels_count() -> None:

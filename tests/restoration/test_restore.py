@@ -9,8 +9,6 @@ import pytest
 import torch
 from registry import random_images, tiny_restorer
 
-from glow_app.flows import Glow
-from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.restoration import restore
@@ -115,27 +113,6 @@ def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps[edges].max() <= 1.2 * steps[others].max()
 
 
-def test_a_flow_that_is_not_trained_restores_nothing() -> None:
-    flow = Glow((3, 8, 8), 1, 1, 4, condition_channels=3, condition_features=4, condition_blocks=1)
-    with pytest.raises(ValueError, match="the flow of this model is not trained yet"):
-        restore(ImageModel(flow, task=Upscale()), random_images(1)[0])
-    with pytest.raises(ValueError, match="restores nothing"):
-        restore(ImageModel(Glow((3, 8, 8), 1, 1, 4)), random_images(1)[0])
-
-
-@pytest.mark.parametrize(
-    ("damaged", "message"),
-    [
-        (random_images(1, (1, 8, 8))[0], "has 1 channels; expected 3"),
-        (random_images(1), "of shape \\(1, 3, 8, 8\\); expected torch.uint8, \\(D, h, w\\)"),
-        (random_images(1)[0].float(), "is torch.float32"),
-    ],
-)
-def test_a_picture_of_another_type_or_shape_is_refused(damaged: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        restore(tiny_restorer(Upscale()), damaged)
-
-
 def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 9, 12))[0]
     together = restore(model, damaged, 3, 1.0, seeds=2)
@@ -152,13 +129,6 @@ def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.Mo
     assert torch.equal(alone.draws, together.draws)
     assert torch.equal(alone.mean, together.mean)
     torch.testing.assert_close(alone.spread, together.spread)
-
-
-@pytest.mark.parametrize(("count", "side", "message"), [(1, 5000, "10,000x10,000 pixels"), (1000, 500, "at most 715")])
-def test_what_does_not_fit_into_memory_is_refused(count: int, side: int, message: str) -> None:
-    damaged = torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, side, side)
-    with pytest.raises(ValueError, match=message):
-        restore(tiny_restorer(Upscale()), damaged, count)
 
 
 def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,17 +151,3 @@ def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: py
     assert torch.equal(again.draws[:2], usual.draws[:2])
     assert torch.equal(noises[-1][0, :, :, 16:], noises[0][2, :, :, 16:]), "elsewhere it is the same noise"
     assert (again.draws[2].int() - usual.draws[2].int())[..., 56:].abs().max() <= 1
-
-
-def test_draws_of_a_tile_share_its_feature_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, damaged = tiny_restorer(Colourise()), random_images(1, (1, 16, 248))[0] // 4 + 96
-    small_tiles(monkeypatch)
-    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
-    assert model.flow.encoder is not None
-    widths: list[int] = []
-    model.flow.encoder.register_forward_hook(lambda _, arguments, __: widths.append(arguments[0].shape[3]))
-    draws = restore(model, damaged, 3, seeds=0).draws
-    assert widths == [128, 128, 120]
-    monkeypatch.setattr(restore_module, "_VALUES_TOGETHER", 2 * draws[0].numel())
-    assert torch.equal(restore(model, damaged, 3, seeds=0).draws, draws)
-    assert len(widths) == 3 + 2 * 3

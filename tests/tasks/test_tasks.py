@@ -13,7 +13,6 @@ from torch import Tensor
 
 from glow_app.seeding import Share, image_generators, step_generator
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
-from glow_app.tasks.denoise import estimated_sigma
 from glow_app.tasks.fill import random_mask, smooth_fill
 
 TASKS: dict[str, Callable[[], RestorationTask]] = {
@@ -77,38 +76,11 @@ def test_restored_pictures_agree_with_what_is_known(build: Callable[[], Restorat
 
 
 @pytest.mark.parametrize("factor", [2, 8])
-def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None:
-    task = Upscale(factor)
-    small = task.damage(smooth_images(4, 8 * factor, 16 * factor))
-    for start in (random_images(4, (3, 8 * factor, 16 * factor)), torch.zeros(4, 3, 8 * factor, 16 * factor).byte()):
-        again = task.damage(task.known(start, small))
-        assert (again.int() - small.int()).abs().max() <= 1
-
-
-@pytest.mark.parametrize("factor", [2, 8])
 def test_a_column_is_reduced_as_a_row_is(factor: int) -> None:
     columns = smooth_images(4, 16 * factor, 8 * factor)[..., :factor]
     small = Upscale(factor).damage(columns)
     assert torch.equal(small, Upscale(factor).damage(columns.mT.contiguous()).mT)
     assert Upscale(factor).agrees(Upscale(factor).known(random_images(4, tuple(columns.shape[1:])), small), small).all()
-
-
-@pytest.mark.parametrize(("is_reduction", "most"), [(True, 1000), (False, 200)])
-def test_few_projections_suffice_and_a_picture_that_is_no_reduction_is_given_up(
-    is_reduction: bool, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enlarged, count = Upscale._enlarged, []
-
-    def counted(task: Upscale, error: Tensor) -> Tensor:
-        count.append(error)
-        return enlarged(task, error)
-
-    monkeypatch.setattr(Upscale, "_enlarged", counted)
-    task, images = Upscale(), (smooth_images(1, 64, 64) > 128).to(torch.uint8) * 255  # of black and white alone
-    small = task.damage(images) if is_reduction else random_images(1, (1, 32, 32))
-    restored = task.known(task.condition(small), small)
-    assert bool(task.agrees(restored, small).all()) == is_reduction
-    assert len(count) < most
 
 
 def test_blocks_of_an_enlarged_picture_are_moved_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,50 +154,8 @@ def test_the_level_of_damage_is_estimated(kind: Literal["gaussian", "poisson"], 
     assert (task.prepare(noisy[:, :2, :1])[-1] >= 1).all(), "also of a tiny picture"
 
 
-@pytest.mark.parametrize("sides", [(1, 2048), (2048, 2)])
-@pytest.mark.parametrize("sigma", [15.0, 40.0])
-def test_the_level_of_noise_of_a_line_is_estimated(sigma: float, sides: tuple[int, int]) -> None:
-    noisy = Denoise(sigma, sigma).damage(torch.full((4, 3, *sides), 128, dtype=torch.uint8))[:, :-1]
-    assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.1)
-
-
-def test_the_level_of_noise_is_that_of_all_rows() -> None:
-    pictures = random_images(2, (3, 600, 5))
-    pictures[0, :, 300:] = 128
-    mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]).expand(3, 1, 3, 3)
-    residual = torch.conv2d(pictures.float(), mask, groups=3)
-    expected = math.sqrt(math.pi / 2) / 6 * residual.abs().mean((1, 2, 3))
-    torch.testing.assert_close(estimated_sigma(pictures).flatten(), expected)
-
-
-@pytest.mark.parametrize(
-    ("task", "beside", "message"),
-    [
-        *[(Denoise(), {"sigma": sigma}, "sigma: it is .*; expected 1 to 255") for sigma in (math.nan, 256)],
-        (Upscale(), {"sigma": 5}, "sigma: the task Upscale takes none"),
-        (Fill(), {}, "mask: the task Fill needs one"),
-        (Fill(), {"mask": torch.zeros(1, 3, 3)}, "mask: it is 3x3; expected 4x4"),
-        (Fill(), {"mask": torch.zeros(1, 4, 4)}, "mask: it is black everywhere"),
-        (Fill(), {"mask": torch.full((1, 4, 4), 255)}, "mask: it is white everywhere"),
-    ],
-)
-def test_what_does_not_belong_beside_a_picture_is_refused(task: RestorationTask, beside: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        task.prepare(random_images(1, (3, 4, 4))[0], **beside)
-
-
 def test_less_quality_is_more_damage() -> None:
     images = smooth_images()
     errors = [(Deblock(q, q).damage(images).float() - images.float()).abs().mean() for q in (5, 30, 90)]
     assert errors[0] > errors[1] > errors[2] > 0
     assert Deblock().damage(images[:, :1]).shape == images[:, :1].shape
-
-
-@pytest.mark.parametrize(
-    "build",
-    [lambda: Upscale(3), lambda: Upscale(2).damage(random_images(1, (3, 9, 8))), lambda: Denoise(10, 5),
-     lambda: Deblock(50, 10), lambda: Colourise().condition_channels(1)],
-)  # fmt: skip
-def test_wrong_arguments_are_refused(build: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        build()
