@@ -6,15 +6,5 @@ from glow_app.generation.edit import edit, learn_directions
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sample import sample_batches
-from glow_app.generation.score import (
-    ODDITIES,
-    Detection,
-    Measures,
-    Typical,
-    class_probabilities,
-    detect,
-    infer_labels,
-    measure,
-    oddities,
-)
+from glow_app.generation.score import ODDITIES, Measures, class_probabilities, detect, infer_labels, measure
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents

@@ -46,7 +46,7 @@ class Reference:
 
     Args:
         num_images: Number of ordinary images.
-        typical: Their means and standard deviations, for :func:`~glow_app.generation.oddities`.
+        typical: Their means and standard deviations, for :func:`~glow_app.generation.score.oddities`.
         scores: Percentiles of each score of :data:`~glow_app.generation.ODDITIES`, (Q,).
         mean: Mean of the traits, (T,).
         covariance: Covariance of the traits, (T, T).

@@ -58,7 +58,7 @@ def test_few_photographs_give_more_crops_each(tmp_path: Path, monkeypatch: pytes
     for number in range(12):
         Image.new("RGB", (128, 128), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
     assert len(load(tmp_path / "few", size=8)) == 10 * 512
-    monkeypatch.setattr("glow_app.data.photos._MANY_CROPS", 1000)
+    monkeypatch.setattr("glow_app.data.folder._MANY_CROPS", 1000)
     assert len(load(tmp_path / "few", size=8, cache_dir=tmp_path / "another")) == 10 * 256
 
 

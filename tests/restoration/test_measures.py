@@ -10,15 +10,8 @@ from torch import Tensor
 
 from glow_app.data.base import ImageSet
 from glow_app.evaluation import mean_bits
-from glow_app.restoration import (
-    INTERVALS,
-    classical_restoration,
-    measure_restorations,
-    psnr,
-    restore,
-    ssim,
-    true_positions,
-)
+from glow_app.restoration import INTERVALS, measure_restorations, psnr, restore
+from glow_app.restoration.measures import classical_restoration, ssim, true_positions
 from glow_app.seeding import image_generator, image_generators
 from glow_app.tasks import Denoise, Fill, Upscale
 

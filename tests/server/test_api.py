@@ -262,7 +262,7 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
     measures = generation.measure(model, IMAGES[:2], num_draws=3, seeds=[11, 12])
-    for name, values in generation.oddities(measures, None).items():
+    for name, values in generation.score.oddities(measures, None).items():
         assert [one[name] for one in answer["scores"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-4)
     assert measures.labels is not None
     assert [one["label"] for one in answer["scores"]] == measures.labels.tolist()

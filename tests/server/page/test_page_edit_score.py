@@ -99,7 +99,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     expect(page.locator("#score-task")).to_be_empty()
     reference = site.app.state.service.reference
     measures = generation.measure(site.model, images, seeds=range(10))
-    scores, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
+    scores, verdicts = generation.score.oddities(measures, reference.typical), reference.judge(measures)
     labels = generation.infer_labels(site.model, images)
     assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
     assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]
@@ -150,7 +150,7 @@ def test_there_is_no_verdict_where_no_ordinary_pictures_are_known(page: Page, gu
     expect(page.locator("#scores .hint")).to_contain_text("No verdicts: the model knows no ordinary pictures")
     expect(page.locator("#scores .verdict, #scores .scale, #scores [role=switch]")).to_have_count(0)
     expect(page.locator("#scores thead th")).to_have_text(["Picture", "bits/dim", "PNG ratio"])
-    scores = generation.oddities(generation.measure(guided_site.model, image), None)
+    scores = generation.score.oddities(generation.measure(guided_site.model, image), None)
     assert page.locator("#scores td").all_inner_texts() == [f"{float(value):.3f}" for value in scores.values()]
     _, content = saved(page, page.get_by_role("button", name="Download as CSV"))
     assert content.decode().splitlines()[1].startswith("one.png,,,,")
