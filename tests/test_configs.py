@@ -133,7 +133,7 @@ def test_a_prior_fits_an_experiment(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)
-def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
+def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path, wandb_init: MagicMock) -> None:
     if path.name == "gpu.yaml" and not torch.cuda.is_available():
         with pytest.raises(UsageError, match="No supported gpu"):
             build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
@@ -149,19 +149,16 @@ def test_all_configurations_come_with_the_package() -> None:
     assert packed >= {BASE_CONFIG, *(PACKED / path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))}
 
 
-@pytest.mark.parametrize("path", [*EXPERIMENTS, *RESTORERS, *OVERLAYS], ids=name_of)
-def test_a_header_says_the_command_and_what_to_expect(path: Path) -> None:
-    text, command = header(path), command_of(path)
-    configs = [word for previous, word in pairwise(command) if previous == "--config"]
-    assert configs[-1] == Path(name_of(path)).with_suffix("").as_posix()
-    if path in RESTORERS:
-        assert text.count(" Measured results on CIFAR-10: docs/restore.md.") == 1
-    if path in EXPERIMENTS:
-        says = [" Measured.", " No expected figure: ", "not measured here"]
-        assert sum(word in text for word in says) == 1
-        assert ("not measured here" in text) == ("Published by" in text)
-
-
-def test_the_table_lists_every_experiment() -> None:
+def test_headers_have_the_command_and_what_to_expect_and_the_table_lists_every_experiment() -> None:
     table = (REPOSITORY / "docs/presets.md").read_text(encoding="utf-8")
-    assert all(f"configs/{path.name})" in table for path in EXPERIMENTS)
+    for path in (*EXPERIMENTS, *RESTORERS, *OVERLAYS):
+        text, command = header(path), command_of(path)
+        configs = [word for previous, word in pairwise(command) if previous == "--config"]
+        assert configs[-1] == Path(name_of(path)).with_suffix("").as_posix()
+        if path in RESTORERS:
+            assert text.count(" Measured results on CIFAR-10: docs/restore.md.") == 1, path
+        if path in EXPERIMENTS:
+            says = [" Measured.", " No expected figure: ", "not measured here"]
+            assert sum(word in text for word in says) == 1, path
+            assert ("not measured here" in text) == ("Published by" in text), path
+            assert f"configs/{path.name})" in table

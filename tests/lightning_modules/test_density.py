@@ -58,22 +58,6 @@ def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: De
     assert figure == pytest.approx(float(torch.cat(by_model).mean()), rel=1e-6)
 
 
-def test_more_draws_are_passed_on(trained: DensityModule, tmp_path: Path) -> None:
-    one = validated(trained, tmp_path)
-    trained.num_draws = 8
-    assert validated(trained, tmp_path) < one
-
-
-def test_other_seeds_are_other_runs(tmp_path: Path) -> None:
-    states = []
-    for seed in (5, 5, 6):
-        module = tiny_module(seed=seed)
-        tiny_fit(tmp_path, module=module, max_epochs=1)
-        states.append(state_of(module))
-    assert same(states[0], states[1])
-    assert not same(states[0], states[2])
-
-
 def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, drawn = tiny_module(), []
     forward = DensityModule.forward
@@ -94,26 +78,6 @@ def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
     assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
     trainer.save_checkpoint(tmp_path / "named.ckpt")
     assert load_model(tmp_path / "named.ckpt").class_names == tuple("0123456789")
-
-
-def test_optimiser_and_schedule_are_injected(tmp_path: Path) -> None:
-    totals: list[float] = []
-
-    def schedule(optimizer: torch.optim.Optimizer, total: float) -> torch.optim.lr_scheduler.LRScheduler:
-        totals.append(total)
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-
-    rates: list[float] = []
-
-    class Rates(Callback):
-        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-            assert isinstance(trainer.optimizers[0], torch.optim.SGD)
-
-    module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3), lr_scheduler=schedule)
-    tiny_fit(tmp_path, [Rates()], module=module, max_epochs=2)
-    assert totals == [8]
-    assert rates == pytest.approx([1e-3 * 0.5**step for step in range(8)])
 
 
 def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
@@ -146,14 +110,6 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
             latents = module.model.encode(images, labels)
             assert {latent.dtype for latent in latents} == {torch.float32}
             assert torch.equal(module.model.decode(latents, labels), images)
-
-
-def test_double_precision(tmp_path: Path) -> None:
-    module, recorder = tiny_module(), Recorder()
-    trainer = tiny_fit(tmp_path, [recorder], module=module, precision="64-true")
-    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
-    assert math.isfinite(float(trainer.callback_metrics["val/bpd"]))
-    assert not same(recorder.before[0], recorder.after[-1])
 
 
 def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: DensityModule, tmp_path: Path) -> None:

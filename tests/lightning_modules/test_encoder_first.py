@@ -12,13 +12,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies import DDPStrategy
 from registry import mark_trained, perturb, random_images
 from tiny_training import (
     Recorder,
     State,
     same,
-    state_of,
     tiny_data,
     tiny_fit,
     tiny_restoration_module,
@@ -213,25 +211,6 @@ def test_a_restorer_is_trained_without_what_its_prior_was_fitted_to(tmp_path: Pa
     assert all((state["model.flow.prior.low_rank.std"] == 1).all() for state in recorder.after)
 
 
-def test_a_prior_with_a_rank_needs_a_data_module(tmp_path: Path) -> None:
-    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3))
-    data = tiny_data()
-    data.setup("fit")
-    module.initialize(next(iter(data.train_dataloader())), step_generator(0, 0, "cpu", "initialize"))
-    mark_trained(module.model)
-    trainer = tiny_trainer(tmp_path, [FitPrior()])
-    with pytest.raises(ValueError, match="leave the rank out"):
-        trainer.fit(module, data.train_dataloader())
-
-
-def test_an_evaluation_does_not_fit_the_prior(tmp_path: Path) -> None:
-    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3))
-    trainer = tiny_fit(tmp_path, [FitPrior()], module=module)
-    before = state_of(module)
-    trainer.validate(module, datamodule=tiny_data(limit=140), verbose=False)
-    assert same(state_of(module), before)
-
-
 def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, max_steps=1)
     module = tiny_restoration_module()
@@ -272,38 +251,3 @@ def test_the_best_restorer_is_none_of_the_encoder_alone(tmp_path: Path, monkeypa
     best = BestCheckpoint(str(tmp_path), module.monitor)
     tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
-
-
-def test_the_best_restorer_also_draws_well_at_temperature_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tiny_restoration_module(estimate_steps=2)
-    bits, psnr = (torch.tensor(values) for values in ([2.0, 2.1, 2.2], [20.0, 26.0, 26.0]))
-    epoch_of = {"bpd": bits, "psnr": psnr, "loss": bits - psnr / 6.0206}
-    figures = module.figures
-    monkeypatch.setattr(
-        module, "evaluate", lambda *_: {name: epoch_of[name][[module.current_epoch]] for name in figures}
-    )
-    best = BestCheckpoint(str(tmp_path), module.monitor)
-    trainer = tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
-    assert trainer.global_step == 12
-    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
-
-
-def test_needs_a_data_module_for_the_second_part(tmp_path: Path) -> None:
-    data, module = tiny_data(), tiny_restoration_module()
-    data.setup("fit")
-    images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    module.model.initialize(images, condition=module.model.condition(images))
-    with pytest.raises(ValueError, match="first batch"):
-        tiny_trainer(tmp_path).fit(module, train_dataloaders=data.train_dataloader())
-
-
-def test_a_strategy_for_the_same_gradients_in_all_steps_is_refused() -> None:
-    module = tiny_restoration_module()
-    module.trainer = pl.Trainer(strategy=DDPStrategy(static_graph=True), accelerator="cpu", logger=False)
-    with pytest.raises(ValueError, match="static_graph"):
-        module.setup("fit")
-
-
-def test_a_negative_number_of_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="estimate_steps is -1"):
-        tiny_restoration_module(estimate_steps=-1)

@@ -2,7 +2,6 @@ import csv
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -101,15 +100,10 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     [
         (["--size", "40"], "--size 40 is not a multiple of 16"),
         (["--minutes", "0"], "0 is not a number of minutes above 0"),
-        (["--minutes", "nan"], "nan is not a number of minutes above 0"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
         (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
-        (["--minut", "1"], "unknown argument --minut; did you mean --minutes?"),
-        (
-            ["--config", "folder31"],
-            "there is no configuration folder31",
-        ),
+        (["--config", "folder31"], "there is no configuration folder31"),
     ],
 )
 def test_wrong_options(
@@ -142,15 +136,6 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no image files in" in capsys.readouterr().err
     assert main(["fit", str(tmp_path / "none"), "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
-
-
-def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a.png", "b.jpg"):
-        (tmp_path / name).write_text("no picture")
-    assert main(["fit", str(tmp_path)]) == 1
-    said = capsys.readouterr()
-    assert re.fullmatch(r"error: no picture of .* can be read; .*/a\.png: .*of no known format, or damaged\n", said.err)
-    assert not said.out
 
 
 def test_what_a_model_to_begin_with_does_not_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +206,7 @@ def test_accumulated_batches_make_no_more_validations(
     assert int(options["trainer.val_check_interval"]) == 170 / 5 * 3 / 2
 
 
-@pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 0, 8), (0.12, 60, 8)])
+@pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 60, 8)])
 def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,28 +259,13 @@ def test_further_ranks_train_as_the_first_has_chosen(
         folder_run.main("fit", [folder, "--minutes", "5"])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epochs": 0}, "--epochs"),
-        ({"size": 0}, "--size"),
-        ({"minutes": None}, "--minutes"),
-        ({"minutes": "x"}, "--minutes"),
-    ],
-)
-def test_wrong_options_in_python(
-    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"argument {message}"):
-        glow_app.train(pictures(tmp_path / "a", 3), **options)
-
-
 def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "a" / "left", 30)
     pictures(tmp_path / "a" / "right", 30)
     small = {"model.flow.init_args.num_steps": 1, "model.flow.init_args.hidden_channels": 4}
+    with pytest.raises(UsageError, match="argument --size"):
+        glow_app.train("a", size=0)
     model = glow_app.train("a", epochs=1, size=16, device="cpu", **small)
     assert (model.flow.image_shape, model.class_names) == ((3, 16, 16), ("left", "right"))
     (run,) = (tmp_path / "runs" / "a").iterdir()

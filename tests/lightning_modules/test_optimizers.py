@@ -8,7 +8,6 @@ from torch.nn import Parameter
 from torch.optim import Adam, Optimizer
 
 from lightning_modules.optimizers import Muon, orthogonalised
-from lightning_modules.schedules import LinearWarmupCosine
 
 SHAPES = [(6, 2, 3, 3), (4,), (6, 2, 3, 3), (5, 5), (3, 8, 1, 1), ()]
 
@@ -38,10 +37,6 @@ def test_all_singular_values_come_to_about_one_and_the_directions_stay(shape: tu
     torch.testing.assert_close(found, torch.diag_embed(diagonal), rtol=0, atol=1e-9)
 
 
-def test_a_kernel_without_a_gradient_stays() -> None:
-    assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
-
-
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no optimiser to compare with")
 def test_kernels_take_the_steps_of_torch_s_own_on_matrices() -> None:
     kernels = [one for one in parameters() if one.ndim == 4]
@@ -69,20 +64,6 @@ def test_all_else_takes_the_steps_of_adam_to_the_last_bit() -> None:
     expected = steps(theirs, Adam(theirs, 0.01, (0.8, 0.95), 1e-6, fused=True), range(5))
     for one, other, shape in zip(found, expected, SHAPES, strict=True):
         assert torch.equal(one, other) == (len(shape) != 4)
-
-
-def test_kernels_of_one_shape_are_as_each_by_itself() -> None:
-    together, apart = parameters(), parameters()
-    optimizers = [Muon([one]) for one in apart]
-    found = steps(together, Muon(together), range(3))
-
-    class Each:
-        def step(self) -> None:
-            for optimizer in optimizers:
-                optimizer.step()
-
-    expected = steps(apart, Each(), range(3))  # type: ignore[arg-type]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def loaded(optimizer: Muon, params: list[Parameter]) -> Muon:
@@ -139,18 +120,6 @@ def test_kernels_alone_decay() -> None:
         torch.testing.assert_close(one, other - lost, rtol=0, atol=1e-6)
 
 
-def test_a_schedule_is_followed_by_both() -> None:
-    params = parameters()
-    optimizer = Muon(params, 0.01)
-    schedule = LinearWarmupCosine(optimizer, total_steps=10, warmup_steps=2)
-    for number in range(10):
-        steps(params, optimizer, range(number, number + 1))
-        schedule.step()
-    before = [one.detach().clone() for one in params]
-    for one, two in zip(before, steps(params, optimizer, range(1)), strict=True):
-        assert torch.equal(one, two)
-
-
 def test_what_has_no_gradient_stays_and_a_closure_is_called() -> None:
     params = parameters()
     optimizer = Muon(params)
@@ -163,12 +132,3 @@ def test_what_has_no_gradient_stays_and_a_closure_is_called() -> None:
     before = [one.detach().clone() for one in params]
     assert optimizer.step(closure) == 3.0
     assert [torch.equal(one, two) for one, two in zip(before, params, strict=True)] == [True, False, False] + 3 * [True]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"momentum": 1.0}, "momentum is 1.0"), ({"kernel_decay": -1.0}, "decay is -1.0"), ({"lr": -1.0}, "rate")],
-)
-def test_what_cannot_be_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Muon(parameters(), **options)  # type: ignore[arg-type]
