@@ -133,7 +133,7 @@ def test_a_prior_fits_an_experiment(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)
-def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path, wandb_init: MagicMock) -> None:
+def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
     if path.name == "gpu.yaml" and not torch.cuda.is_available():
         with pytest.raises(UsageError, match="No supported gpu"):
             build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")

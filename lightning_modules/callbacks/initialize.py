@@ -40,8 +40,6 @@ class InitializeActNorm(Callback):
         assert isinstance(pl_module, LikelihoodModule)
         if not pl_module.model.initialized:
             self._initialize(trainer, pl_module)
-        elif isinstance(pl_module, EncoderFirst) and not pl_module.model.trains_flow:
-            _datamodule(trainer)  # fail now if there is none, not when the encoder is trained
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """When a restoration model's encoder is trained, initialise its flow again and restart the averages."""
@@ -67,11 +65,6 @@ class FitPrior(Callback):
     gave intervals of 80 % instead of 90 % (colours of CIFAR-10). Training steps run without it, so that the flow does
     not rely on it, because it is the identity for images of other sizes.
     """
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse to train without a data module, which is needed to read training images again."""
-        if _low_rank(pl_module) is not None:
-            _datamodule(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Reset the prior; averages copy this with the other buffers."""
