@@ -1,4 +1,4 @@
-# Every target creates the virtual environment if it is missing.
+# All targets but the last two create the virtual environment if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
