@@ -1,12 +1,10 @@
-"""A server under load: answers of four kinds of requests, alone and mixed, for the work that the model itself takes.
+"""A server under load: answers of four kinds of requests, alone and mixed.
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another for so long. What an answer costs is told in seconds of the server's
-processor time, its decoding process included, so that the clients beside it do not count; the share is that of the same
-work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on, with the same allocator, and with
-the other processor busy, as the clients keep it, which slows this one; measured before and after each mix. Images are
-compared with those of `glow sample`. Writes results/serving.json and the table of docs/serving.md.
+Each client sends one request after another for so long. Images are compared with those of `glow sample`. Processor time
+and memory are those of the server and its decoding process together. Writes results/serving.json, quoted in
+docs/serving.md.
 """
 
 import argparse
@@ -21,26 +19,24 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import torch
-from common import write_result, write_table
+from common import write_result
 from PIL import Image
 
-from glow_app import generation
-from glow_app.commands.allocator import begin_with_huge_pages
-from glow_app.generation import Direction, load_directions, sample_batches
+from glow_app.generation import load_directions, sample_batches
 from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.storage.places import find_folder
 from glow_app.storage.stored_model import load_model
 
-BATCH = 16
 Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint
 Body = Callable[[int], dict[str, Any]]
 
@@ -54,7 +50,7 @@ MIXES = {
 
 def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
     """Return what is sent to each endpoint, by the number of the request."""
-    images = model.sample(64, 0.7, 1000, labels_of(model, 64))
+    images = model.sample(64, 0.7, 1000, labels_of_seeds(model, range(64), None))
     pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
     label = {} if model.flow.num_classes is None else {"label": 0}
     labels = {} if model.flow.num_classes is None else {"labels": [0, 0]}
@@ -69,38 +65,6 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
         "reconstruct": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **labels},
         "score": lambda number: {"images": [pictures[number % 64]]},
     }
-
-
-def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
-    return labels_of_seeds(model, range(num), None)
-
-
-def raw_seconds(model: ImageModel, directions: Sequence[Direction], paths: Collection[str]) -> dict[str, float]:
-    """Return the seconds of processor time that one request of some kinds takes in Python, in batches of 16."""
-    images, labels = model.sample(BATCH, 0.7, 0, labels_of(model, BATCH)), labels_of(model, BATCH)
-    pair = None if labels is None else labels[:2]
-    frames = 9
-
-    def seconds(work: Callable[[], object], requests: float) -> float:
-        work()
-        begun, times = time.process_time(), 0.0
-        while time.process_time() - begun < 4:
-            work()
-            times += requests
-        return (time.process_time() - begun) / times
-
-    works: dict[str, tuple[Callable[[], object], float]] = {
-        "sample": (lambda: model.sample(BATCH, 0.7, 0, labels), BATCH),
-        "edit": (lambda: generation.edit(model, images, [(directions[0], 1.0)], labels), BATCH),
-        "interpolate": (lambda: generation.interpolate(model, images[:2], frames, pair), 1),
-        "reconstruct": (lambda: generation.reconstruct(model, images, labels), BATCH / 2),
-        "score": (lambda: generation.measure(model, images), BATCH),
-    }
-    busy = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
-    try:
-        return {path: seconds(*works[path]) for path in sorted(paths)}
-    finally:
-        busy.kill()
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: Any) -> tuple[int, Any]:
@@ -164,31 +128,35 @@ def check(address: str, model: ImageModel) -> None:
         assert (pixels == expected.permute(1, 2, 0).numpy()).all(), seed
 
 
-def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Body], mix: str) -> dict[str, Any]:
+@contextmanager
+def serving(arguments: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """Yield process and port of a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = [f"--port={port}", f"--max-queue={arguments.clients}", "--log-level=warning"]
-    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", arguments.checkpoint, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "5000"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "glow_app", "serve", "--checkpoint", arguments.checkpoint, *options]
+    server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     try:
         while True:
             try:
-                httpx.get(f"{address}/readyz")
+                httpx.get(f"http://127.0.0.1:{port}/readyz")
                 break
             except httpx.TransportError:
                 assert server.poll() is None
                 time.sleep(0.1)
-        check(address, model)
-        warm = sent["score"](0)
-        httpx.post(f"{address}/v1/score", json=warm, timeout=60)
-        load_ = load(port, arguments.clients, arguments.seconds, MIXES[mix], sent, server.pid)
-        answers, held, seconds = asyncio.run(load_)
+        yield server.pid, port
     finally:
         server.terminate()
         server.wait()
+
+
+def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Body], mix: str) -> dict[str, Any]:
+    with serving(arguments) as (process, port):
+        check(f"http://127.0.0.1:{port}", model)
+        httpx.post(f"http://127.0.0.1:{port}/v1/score", json=sent["score"](0), timeout=60)
+        loading = load(port, arguments.clients, arguments.seconds, MIXES[mix], sent, process)
+        answers, held, seconds = asyncio.run(loading)
     kinds = {}
     for path, all_answers in answers.items():
         latencies = [latency for status, latency in all_answers if status == 200]
@@ -197,13 +165,7 @@ def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Bo
             "p50_seconds": statistics.median(latencies),
             "p99_seconds": statistics.quantiles(latencies, n=100)[98],
         }
-    return {
-        "mix": mix,
-        "kinds": kinds,
-        "processor_seconds": seconds,
-        "megabytes_first_half": max(held[: len(held) // 2]),
-        "megabytes_second_half": max(held[len(held) // 2 :]),
-    }
+    return {"mix": mix, "kinds": kinds, "processor_seconds": seconds, "megabytes": max(held)}
 
 
 def main() -> None:
@@ -213,45 +175,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES))
     arguments = parser.parse_args()
-    begin_with_huge_pages()
     torch.set_num_threads(1)
     model = load_model(arguments.checkpoint).freeze()
     folder = find_folder(arguments.checkpoint) or Path(arguments.checkpoint)
-    directions = load_directions(model, folder / "directions")
-    assert directions, "the mixes need a direction for edits"
-    sent = bodies(model, list(directions))
-    rows, results = [], []
+    sent = bodies(model, list(load_directions(model, folder / "directions")))
+    results = []
     for mix in arguments.mixes:
-        before = raw_seconds(model, list(directions.values()), set(MIXES[mix]))
-        result = measure(arguments, model, sent, mix)
-        after = raw_seconds(model, list(directions.values()), set(MIXES[mix]))
-        raw = {path: (before[path] + after[path]) / 2 for path in before}
-        work = sum(raw[path] * kind["answers"].get("200", 0) for path, kind in result["kinds"].items())
-        result |= {"raw_seconds": raw, "share": work / result["processor_seconds"]}
-        print(result, flush=True)
-        results.append(result)
-        for path, kind in result["kinds"].items():
-            number = kind["answers"].get("200", 0)
-            others = ", ".join(f"{count:,} of {status}" for status, count in kind["answers"].items() if status != "200")
-            latency = [f"{kind[name]:.2f} s" for name in ("p50_seconds", "p99_seconds")]
-            rate = f"{number / arguments.seconds:.0f}"
-            row = [mix, f"`{path}`", rate, *latency, f"{number:,}" + (f", {others}" if others else "")]
-            memory = f"{result['megabytes_first_half']:.0f}, {result['megabytes_second_half']:.0f} MB"
-            first = path == next(iter(result["kinds"]))
-            rows.append([*row, f"{result['share']:.2f}" if first else "", memory if first else ""])
+        results.append(measure(arguments, model, sent, mix))
+        print(json.dumps(results[-1], indent=1), flush=True)
     settings = {"clients": arguments.clients, "seconds": arguments.seconds}
     write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})
-    header = [
-        "mix",
-        "endpoint",
-        "answers/s",
-        "p50",
-        "p99",
-        "answers",
-        "share of the model's own rate",
-        "most memory in each half",
-    ]
-    write_table("serving", header, rows, page="serving.md")
 
 
 if __name__ == "__main__":
