@@ -104,8 +104,9 @@ def measure_restorations(
             spread = restoration.shown_spread.expand_as(truth[0])
             shown.append((truth[0], restoration.given, restoration.draws[0], pictures["mean"][0], spread))
     values = {name: torch.stack([row[name] for row in rows]).double() for name in rows[0]}
+    ratios = {name: values[f"{name} psnr"] for name in pictures}
     return RestorationFigures(
-        {name: _quality(values, name) for name in pictures},
+        {n: Quality(_mean(r), _mean(r - ratios["given"]), _mean(values[f"{n} ssim"])) for n, r in ratios.items()},
         (values["within"].sum(0) / values["counted"].sum()).tolist(),
         float(values["agree"].mean()) if "agree" in values else None,
         int(values["exploded"].sum()),
@@ -225,11 +226,6 @@ def _values(
     values["exploded"] = (restoration.overshoot > WHOLE_RANGE).sum()
     agree = task.agrees(restoration.draws, damaged)
     return values if agree is None else values | {"agree": agree.float().mean()}
-
-
-def _quality(values: dict[str, Tensor], name: str) -> Quality:
-    ratio = values[f"{name} psnr"]
-    return Quality(_mean(ratio), _mean(ratio - values["given psnr"]), _mean(values[f"{name} ssim"]))
 
 
 def _mean(values: Tensor) -> Mean:

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import SolverError
-from glow_app.evaluation.breakdown import breakdown
+from glow_app.evaluation.bits import breakdown
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
 
@@ -14,7 +14,7 @@ from lightning_modules.density import DensityModule
 class Breakdown(Callback):
     """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.
 
-    Names and meaning are as in :func:`glow_app.evaluation.breakdown.breakdown`. With several ranks, the batch is the
+    Names and meaning are as in :func:`glow_app.evaluation.bits.breakdown`. With several ranks, the batch is the
     first rank's.
     """
 

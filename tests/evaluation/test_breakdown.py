@@ -6,7 +6,7 @@ import pytest
 import torch
 from registry import random_images, tiny_glow, tiny_model
 
-from glow_app.evaluation.breakdown import breakdown
+from glow_app.evaluation.bits import breakdown
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import MAFPrior
 

@@ -8,7 +8,7 @@ import torch
 from registry import tiny_model
 from torch import Tensor
 
-from glow_app.export import Sampler, sampler
+from glow_app.export import Sampler, program
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -53,7 +53,7 @@ def test_priors_that_iterate_are_refused(prior: Any) -> None:
 
 
 def test_priors_of_too_many_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "MAX_STEPS", 17)
+    monkeypatch.setattr(program, "MAX_STEPS", 17)
     # Two layers of nine steps.
     with pytest.raises(ValueError, match="draws in 18 steps, but a graph has at most 17"):
         Sampler(tiny_model(prior=partial(MAFPrior, hidden_features=8)))
