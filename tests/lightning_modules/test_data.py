@@ -58,9 +58,8 @@ def test_only_the_splits_of_the_stage_are_loaded() -> None:
         data.setup("fit")
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_epochs_in_the_trainer(tmp_path: Path, num_workers: int) -> None:
-    seen = fed(tmp_path, numbers(num_workers=num_workers)).seen
+def test_epochs_in_the_trainer(tmp_path: Path) -> None:
+    seen = fed(tmp_path, numbers()).seen
     data = numbers()
     loader = data.train_dataloader()
     assert seen == [images.flatten().tolist() for _ in range(3) for images, _ in loader]
@@ -75,13 +74,12 @@ def test_validation_is_whole_and_in_order(tmp_path: Path) -> None:
     assert [len(batch) // 2 for batch in model.validated] == [4, 4, 4, 3]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize("stop", [2, 5, 7])
-def test_a_run_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
-    tmp_path: Path, stop: int, num_workers: int
+@pytest.mark.parametrize("stop", [5, 7])
+def test_a_run_with_workers_that_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
+    tmp_path: Path, stop: int
 ) -> None:
     def data() -> ImageDataModule:
-        return numbers(num_workers=num_workers, horizontal_flip=True)
+        return numbers(num_workers=1, horizontal_flip=True)
 
     steps: dict[str, Any] = {"max_epochs": -1, "max_steps": 13}
     whole = fed(tmp_path, data(), **steps)
@@ -93,19 +91,17 @@ def test_a_run_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
     assert torch.equal(rest.weight, whole.weight)
 
 
-@pytest.mark.parametrize("every", [1])
-def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path, every: int) -> None:
-    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=every, save_top_k=-1)
+def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path) -> None:
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     whole = fed(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
     assert len(whole.seen) == 15
-    for step in range(every, 15, every):
+    for step in range(1, 15):
         rest = fed(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
         assert rest.seen == whole.seen[step:], f"resumed from step {step}"
         assert torch.equal(rest.weight, whole.weight)
 
 
-@pytest.mark.parametrize("batch_size", [4, 16])
-@pytest.mark.parametrize("stop", [5, 7])
+@pytest.mark.parametrize(("stop", "batch_size"), [(5, 4), (7, 16)])
 def test_resuming_in_batches_of_another_size(tmp_path: Path, stop: int, batch_size: int) -> None:
     """As on another number of processes: at the end of an epoch (5) and inside one (7)."""
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
@@ -127,12 +123,6 @@ def test_resuming_between_limited_epochs(tmp_path: Path) -> None:
     assert rest.seen == whole.seen[3:]
 
 
-def test_overfitting_on_some_batches(tmp_path: Path) -> None:
-    seen = fed(tmp_path, numbers(), overfit_batches=2).seen
-    assert len(seen) == 6
-    assert seen[:2] == seen[2:4] == seen[4:]
-
-
 def flipped(batch: list[int]) -> list[bool]:
     """Image i is [i, 255], mirrored [255, i]."""
     return [pair[0] == 255 for pair in np.reshape(batch, (-1, 2)).tolist()]
@@ -144,16 +134,12 @@ def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
     assert 30 < sum(map(sum, flips)) < 90
     assert len({tuple(flip) for flip in flips}) > 10
     assert not any(any(flipped(batch)) for batch in model.validated)
-    assert fed(tmp_path, numbers(horizontal_flip=True)).seen == model.seen
-    assert not any(any(flipped(batch)) for batch in fed(tmp_path, numbers()).seen)
     plain = fed(tmp_path, numbers()).seen
+    assert not any(any(flipped(batch)) for batch in plain)
     images = [sorted(pair) for batch in model.seen for pair in np.reshape(batch, (-1, 2)).tolist()]
     assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
-
-
-def test_the_batches_of_one_accumulated_step_are_flipped_each_by_itself(tmp_path: Path) -> None:
-    whole = fed(tmp_path, numbers(horizontal_flip=True))
-    assert fed(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == whole.seen
+    # Each batch of one accumulated step is flipped by itself, and the same in every run.
+    assert fed(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == model.seen
 
 
 def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
@@ -169,15 +155,12 @@ def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
     assert len(fed(tmp_path, data, max_epochs=1).seen) == 4
 
 
-@pytest.mark.parametrize("changed", [{"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}])
-def test_another_split_than_that_of_the_training_is_known(changed: dict[str, Any]) -> None:
+def test_another_split_than_that_of_the_training_is_known() -> None:
     recorded = {"source": "numbers", "seed": 3, "validation_fraction": 0.1, "test_fraction": 0.1}
     data = numbers()
-    data.compare(recorded, None)
-    assert data.is_as_in_training
-    data.compare(recorded | changed, None)
-    assert not data.is_as_in_training
-    assert len(data.examples("test")) == 5
+    for changed in ({}, {"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}):
+        data.compare(recorded | changed, None)
+        assert data.is_as_in_training == (not changed)
 
 
 def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
@@ -217,7 +200,3 @@ def test_images_that_came_after_the_training_are_known(source: str, tmp_path: Pa
     continued.continue_from(recorded)
     with pytest.warns(UserWarning, match="these are not the images that the run began with"):
         continued.setup("fit")
-    # Nor is it as in the training when that has gone on with them.
-    later = data()
-    later.compare(dict(continued.hparams), None)
-    assert not later.is_as_in_training
