@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
@@ -30,13 +29,10 @@ TINY = [
     *("--trainer.log_every_n_steps=2", "--data.limit=256", "--data.batch_size=64"),
 ]
 HEADS = {
-    "gaussian": [],
     "planar": ["--model.prior.init_args.num_layers=2"],
     "maf": ["--model.prior.init_args.hidden_features=8"],
-    "iaf": ["--model.prior.init_args.hidden_features=8"],
     "cnf": ["--model.prior.init_args.hidden_features=8", "--model.prior.init_args.trace=hutchinson"],
 }
-each_head = pytest.mark.parametrize("head", HEADS)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +60,7 @@ def nats(output: str) -> float:
     return float(found)
 
 
-@each_head
+@pytest.mark.parametrize("head", HEADS)
 def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: Glow, head: str) -> None:
     folder, result = runs(head)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -73,9 +69,8 @@ def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: G
         *("model/config.json", "model/model.safetensors"),
         *("pictures/density.png", "pictures/samples.png", "pictures/flow.png"),
     }
-    for name in ("density", "samples", "flow"):
-        with Image.open(folder / "pictures" / f"{name}.png") as picture:
-            assert np.asarray(picture).std() > 5, name
+    for path in (folder / "pictures").iterdir():
+        assert np.asarray(Image.open(path)).std() > 5, path
     assert result.output.endswith(f"\nrun folder: {folder}\nnext: glow test --checkpoint {folder}\n")
     for name in ("train/nats", "val/nats", "lr", "grad_norm", "points_per_second"):
         assert all(math.isfinite(value) for value in logged(folder, name)), name
@@ -124,8 +119,6 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         patch.setattr(PlaneModule, "on_train_batch_end", save_and_kill)
         config = TOY_CONFIGS / f"{head}.yaml"
         assert glow("fit", "--config", config, "--run_dir", part, *TINY, *HEADS[head]).code == 1
-    assert not (part / "pictures").exists()
-    torch.rand(7)
     result = glow("fit", "--resume", part)
     assert result.code == 0, result
     assert load(part / "last.ckpt")["global_step"] == 8
@@ -133,19 +126,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert model_hash(load_density(part / "model")) == model_hash(load_density(whole / "model"))
     if head == "maf":  # the trace is estimated with other noise in evaluations of cnf
         assert nats(result.output) == nats(printed.output)
-        for picture in ("density", "samples", "flow"):
-            name = f"pictures/{picture}.png"
-            assert (part / name).read_bytes() == (whole / name).read_bytes()
+        for path in (whole / "pictures").iterdir():
+            assert (part / "pictures" / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
-def test_commands_for_images_say_what_it_is(
-    runs: Callable[[str], Any], pictures: list[Path], refused: Refused, command: str
-) -> None:
-    folder, _ = runs("gaussian")
-    arguments = {"sample": [], "reconstruct": pictures, "interpolate": pictures[:2]}[command]
-    message = refused(command, *arguments, "--checkpoint", folder, code=1)
-    assert "is a density of points, not of images" in message
+def test_commands_for_images_say_what_it_is(runs: Callable[[str], Any], pictures: list[Path], refused: Refused) -> None:
+    folder, _ = runs("maf")
+    for words in (["sample"], ["interpolate", *pictures[:2]]):
+        assert "is a density of points, not of images" in refused(*words, "--checkpoint", folder, code=1)
 
 
 def test_nothing_but_the_kind_is_needed(tmp_path: Path, glow: Glow) -> None:
@@ -156,38 +144,23 @@ def test_nothing_but_the_kind_is_needed(tmp_path: Path, glow: Glow) -> None:
     assert "(rings, test split, 256 points)" in result.output
 
 
-USAGE = {
-    "a typo in the kind": (["--kind=point"], "kind is 'point'; expected one of images, points"),
-    "no value": (["--kind"], "--kind"),
-    "images": (["--kind=images"], "does not accept option 'model.prior"),
-    "a file with a typo": (["--config=typo.yaml"], "kind is 'pionts'"),
-    "no file": (["--config=none.yaml"], "none.yaml"),
-    "an option of images": (["--samples.num_images=3"], "--samples.num_images"),
-    "a typo in an option": (["--data.limt=3"], "did you mean --data.limit?"),
-    "a prior that is none": (["--model.prior=MAFPriro"], "MAFPriro"),
-    "a typo in an option of the prior": (
-        ["--model.prior=MAFPrior", "--model.prior.init_args.num_layer=3"],
-        "num_layer",
-    ),
-}
-VALUES = {
-    "a typo in the source": (["--data.source=two_moon"], "did you mean two_moons?"),
-    "a batch too large": (["--data.batch_size=1000"], "with 256 training examples it must be from 1 to 256"),
-    "no layers": (["--model.prior=MAFPrior", "--model.prior.init_args.num_layers=0"], "num_layers is 0"),
-}
-
-
-@pytest.mark.parametrize("name", [*USAGE, *VALUES])
-def test_wrong_usage_and_bad_values(tmp_path: Path, refused: Refused, name: str) -> None:
-    (tmp_path / "typo.yaml").write_text("kind: pionts\n")
-    options, words = {**USAGE, **VALUES}[name]
+@pytest.mark.parametrize(
+    ("code", "options", "words"),
+    [
+        (2, ["--kind=point"], "kind is 'point'"),
+        (2, ["--config=none.yaml"], "none.yaml"),
+        (2, ["--samples.num_images=3"], "--samples.num_images"),
+        (2, ["--data.limt=3"], "did you mean --data.limit?"),
+        (2, ["--model.prior=MAFPriro"], "MAFPriro"),
+        (1, ["--data.source=two_moon"], "did you mean two_moons?"),
+        (1, ["--data.batch_size=1000"], "from 1 to 256"),
+        (1, ["--model.prior=MAFPrior", "--model.prior.init_args.num_layers=0"], "num_layers is 0"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_and_bad_values(
+    tmp_path: Path, refused: Refused, code: int, options: list[str], words: str
+) -> None:
     config = ["--config", TOY_CONFIGS / "gaussian.yaml"]
-    code = 2 if name in USAGE else 1
     assert words in refused("fit", *config, "--run_dir", tmp_path / "run", *TINY, *options, code=code)
     assert not list(tmp_path.rglob("*.ckpt"))
-
-
-def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused: Refused) -> None:
-    folder, _ = runs("maf")
-    message = refused("test", "--checkpoint", folder, f"--config={TOY_CONFIGS / 'planar.yaml'}")
-    assert "does not match the configuration" in message

@@ -89,10 +89,7 @@ def test_a_prior_and_an_optimiser_of_ones_own_from_fit_to_sample(
     assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *prior)
     assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *prior, *optimizer).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
-    for name in ("my_parts.Nothing", "nowhere.Nothing", "Nothing"):
-        new_process()
-        assert f"--allow-class {name}: " in refused("info", "run", "--allow-class", name, code=1)
-    assert refused("sample", "--allow-class", code=2).endswith("argument --allow-class: expected one argument")
+    assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
 
 
 @pytest.mark.slow
