@@ -71,7 +71,7 @@ def test_gradients_without_stored_activations_are_right_for_trained_weights(trai
 
 def test_bfloat16_conditioners_keep_the_figure_and_the_reconstruction(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    options = ["--model.num_bits=8", "--trainer.precision=bf16-mixed", "--trainer.max_epochs=12"]
+    options = ["--model.num_bits=8", "--trainer.precision=bf16-mixed", "--trainer.max_epochs=4"]
     assert main(["fit", f"--config={REPOSITORY / 'configs/digits.yaml'}", *options, f"--run_dir={run}"]) == 0
     model = load_model(run)
     test = load_split("digits", "test", SHAPE)
