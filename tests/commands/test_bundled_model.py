@@ -56,10 +56,6 @@ def test_clothes_go_through_every_command(glow: Glow) -> None:
     assert model_hash(load_model("mine")) == model_hash(load_model("fashion-mnist"))
 
 
-def test_training_commands_want_a_checkpoint_of_their_own(refused: Callable[..., str]) -> None:
-    assert "is an exported model" in refused("test", "--checkpoint", "fashion-mnist")
-
-
 def test_a_model_of_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,19 +71,3 @@ def test_photographs_are_measured_by_crops(models: Path, tmp_path: Path, glow: G
     record = json.loads(Path("evaluation/evaluation.json").read_text())
     kinds = record["restorations"]
     assert kinds["draw"]["psnr"] == kinds["zero"]["psnr"] == kinds["mean"]["psnr"]
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (["--features", "inception.pth"], 2, "--features means nothing for a restoration model (Upscale)"),
-        (["--limit", 3], 2, "3 must be a whole number, at least 8"),
-        (["--temperature", "0.5,0.6,0.7"], 1, "there are 3 temperatures; expected 1, or 2, one per level"),
-    ],
-)
-def test_what_means_nothing_for_such_a_model_is_refused(
-    options: list[Any], code: int, message: str, models: Path, held_out_pictures: Path, refused: Callable[..., str]
-) -> None:
-    here = ["evaluate", "--checkpoint", models / "upscale", "--source", "folder", "--root", held_out_pictures]
-    assert message in refused(*here, *options, code=code)
-    assert not Path("evaluation").exists()

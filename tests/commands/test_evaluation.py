@@ -39,8 +39,3 @@ def test_options_override_those_of_the_run(trained: Path, glow: Callable[..., An
     assert "test split, 40 images" in one.output
     assert "8 draws" in many.output
     assert bits_per_dim_lines(many.output)[0] < bits_per_dim_lines(one.output)[0]
-
-
-def test_a_split_is_measured_whole(trained: Path, refused: Callable[..., str]) -> None:
-    again = ["validate", "--checkpoint", trained, "--trainer.limit_val_batches=1"]
-    assert "would measure a part; limit the images" in refused(*again, code=2)

@@ -15,15 +15,10 @@ def test_a_bar_is_shown_on_a_terminal_alone_and_leaves_the_output_alone(
         Path(folder).mkdir()
     Image.new("L", (9, 9)).save("others/large.png")
     Image.new("L", (8, 8)).save("others/small.png")
-    a = f"pictures/{pictures[0].name}"
     for doing, arguments in {
         "encoding": "encode others --batch-size 1",
-        "decoding": "decode latents.safetensors --batch-size 1",
-        "reconstructing": "reconstruct others --batch-size 1",
         "learning": "edit learn big --with pictures --without others --directions . --batch-size 1",
-        "editing": "edit apply others --direction big --directions .",
         "drawing": "sample --count 2 --seed 0",
-        "scoring": f"score {a} others/large.png --batch-size 1",
     }.items():
         words = [*arguments.split(), "--checkpoint", str(exported), "--overwrite"]
         results = []

@@ -108,13 +108,8 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     [
         ("upscale", ["--mask", "photo.png"], 2, "--mask is not for this model, which has the task Upscale"),
         ("fill", [], 2, "give --mask MASK.png"),
-        ("denoise", ["--sigma", 5, "--damage"], 2, "--sigma is not for --damage"),
-        ("denoise", ["--sigma", "nan"], 2, "nan must be a number of grey levels from 1 to 255"),
-        ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: it is 3x3; expected 14x9, the size of the picture"),
-        ("upscale", ["--output", "small.png"], 2, "small.png is a file; expected a folder for the results"),
-        ("upscale", ["--count", 10_001], 2, "10001 must be a whole number from 1 to 10,000"),
         ("upscale", ["--checkpoint", "faces"], 1, "faces restores nothing"),
     ],
 )
@@ -126,11 +121,6 @@ def test_what_does_not_fit_is_refused_in_one_line(
     line = refused("restore", photo, "--checkpoint", models / task, "--count", 1, *options, code=code)
     assert message in line
     assert not Path("restored").exists()
-
-
-def test_two_pictures_of_one_name(models: Path, photo: Path, refused: Callable[..., str]) -> None:
-    message = refused("restore", photo, "other/photo.png", "--checkpoint", models / "upscale", code=2)
-    assert f"{photo} and other/photo.png have the same name" in message
 
 
 def test_a_model_for_restoring_is_named(models: Path, photo: Path, refused: Callable[..., str]) -> None:
@@ -211,15 +201,6 @@ def test_results_of_earlier_runs_are_not_restored_again(models: Path, photo: Pat
     assert Path("photo_mean.png").exists()
 
 
-def test_a_record_of_results_outlasts_a_run_that_fails(models: Path, photo: Path, glow: Glow) -> None:
-    arguments = ["--checkpoint", models / "denoise", "--output", "out", "--count", 1]
-    assert glow("restore", photo, *arguments).code == 0
-    before = Path("out/run.json").read_bytes()
-    Path("broken.png").write_text("no picture")
-    assert glow("restore", "broken.png", *arguments, "--overwrite").code == 1
-    assert Path("out/run.json").read_bytes() == before
-
-
 def test_the_size_of_a_picture_is_checked_before_it_is_decoded(
     models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,18 +216,6 @@ def test_the_size_of_a_picture_is_checked_before_it_is_decoded(
     assert glow(*restore, "--damage").code == 0
     photo.write_bytes(photo.read_bytes()[:60])  # little more than the header
     assert "restored, it would have 28x18 pixels; expected at most" in glow(*restore).errors[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "level"), [(["--sigma", 4], 4), (["--sigma", 5], None), (["--damage"], None), ([], 1)]
-)
-def test_says_when_the_model_was_not_trained_for_the_noise(
-    models: Path, photo: Path, glow: Glow, options: list[Any], level: int | None
-) -> None:
-    Image.new("RGB", (9, 9)).save(photo)  # without noise
-    result = glow("restore", photo, "--checkpoint", models / "denoise", "--count", 1, *options)
-    note = f"{photo}: noise of sigma {level}; the model was trained for 5 to 50 grey levels\n"
-    assert (note in result.output) == ("was trained for" in result.output) == (level is not None), result
 
 
 def test_noise_to_remove_is_not_that_of_a_draw(

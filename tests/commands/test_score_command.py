@@ -144,7 +144,6 @@ def test_what_is_refused(
 ) -> None:
     checkpoint = ["--checkpoint", trained]
     assert "needs pictures to score" in refused("score", *checkpoint)
-    assert "needs pictures to score" in refused("score", pictures[0], "--outliers", ordinary, *checkpoint)
     assert "--outliers needs --reference" in refused("score", "--outliers", ordinary, *checkpoint)
     assert "there is no file" in refused("score", "nothing.png", *checkpoint)
     assert not (tmp_path / "scores").exists()

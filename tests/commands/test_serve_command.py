@@ -1,20 +1,17 @@
 """`glow serve` as a process."""
 
 import io
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from registry import tiny_model, tiny_restorer
 from serving_process import served
 
 from glow_app.cli import main
 from glow_app.commands.serve import _name_of
-from glow_app.generation import Direction, save_direction
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.tasks import Denoise, Upscale
 
@@ -79,8 +76,6 @@ def test_a_key_that_no_client_could_send_is_refused(
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--port=70000", 2),
-        ("--batch-size=65", 2),
         ("--max-body-bytes=1e6", 2),
         ("--max-seconds=soon", 2),
         ("--allowed-hosts=http://x/", 2),
@@ -93,15 +88,6 @@ def test_wrong_options_are_refused(option: str, expected: int, capsys: pytest.Ca
     code, line = refusal(capsys, option)
     assert code == expected
     assert option.partition("=")[2] in line
-
-
-def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        code, line = refusal(capsys, f"--port={port}")
-    assert (code, str(port) in line) == (1, True)
 
 
 @pytest.fixture
@@ -132,26 +118,3 @@ def test_bundled_restorers_are_served_with_their_model(exported: Path, offered: 
         assert main(["serve", "--port=0", *options]) == 0
     bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
     assert [list(served["restorers"]) for served in offered] == [bundled, [], [], []]
-
-
-def test_restorers_and_other_models_are_told_apart(
-    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    restorer = save_pretrained(tiny_restorer(Upscale()), tmp_path / "larger")
-    code, line = refusal(capsys, f"--checkpoint={restorer}", "--port=0")
-    assert code == 1
-    assert line.endswith(f"use glow restore, or glow serve --restorers {restorer}")
-    code, line = refusal(capsys, f"--checkpoint={exported}", "--port=0", "--restorers", str(exported))
-    assert code == 1
-    assert "restores nothing" in line
-
-
-def test_a_direction_of_another_model_is_left_out(
-    exported: Path, tmp_path: Path, offered: list[dict[str, Any]]
-) -> None:
-    other = tiny_model(num_classes=3)
-    levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
-    save_direction(Direction(levels, 3), "smile", other, tmp_path)
-    with pytest.warns(UserWarning, match="of another model"):
-        assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}", "--port=0"]) == 0
-    assert offered[0]["directions"] == {}

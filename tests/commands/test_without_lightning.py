@@ -66,11 +66,3 @@ def test_a_continuous_flow_names_the_package_that_is_missing(
         "error: the package torchdiffeq is not installed; run: pip install torchdiffeq, "
     )
     assert not Path("out").exists()
-
-
-def test_a_standard_data_set_names_the_package_that_is_missing(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    message = refused("evaluate", "--checkpoint", "fashion-mnist", "--source", "mnist", code=1)
-    assert "the package torchvision is not installed" in message
