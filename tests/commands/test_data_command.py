@@ -37,17 +37,6 @@ def test_faces_are_rendered_into_a_folder_with_a_table(glow: Glow) -> None:
         assert np.array_equal(np.asarray(Image.open(f"my_faces/{name}")), picture(0, index, 16))
 
 
-def test_more_faces_and_other_seeds(glow: Glow) -> None:
-    for name, options in (("few", ("--count", 3)), ("more", ("--count", 5)), ("other", ("--count", 3, "--seed", 1))):
-        assert glow("data", "render", "faces", "--size", 8, "--output", name, *options).code == 0
-    few, more, other = (
-        [path.read_bytes() for path in sorted(Path(name).glob("*.png"))] for name in ("few", "more", "other")
-    )
-    assert more[:3] == few
-    assert len(more) == 5
-    assert not set(few) & set(other)
-
-
 def test_an_existing_folder_and_other_shapes_are_refused(glow: Glow, refused: Callable[..., str]) -> None:
     options = ("data", "render", "faces", "--size", 8, "--output", "my_faces")
     assert glow(*options, "--count", 4).code == 0

@@ -136,14 +136,6 @@ def test_commands_for_images_say_what_it_is(runs: Callable[[str], Any], pictures
         assert "is a density of points, not of images" in refused(*words, "--checkpoint", folder, code=1)
 
 
-def test_nothing_but_the_kind_is_needed(tmp_path: Path, glow: Glow) -> None:
-    (tmp_path / "lr=1.yaml").write_text("kind: images\ndata:\n  source: rings\n")
-    options = ["--config", tmp_path / "lr=1.yaml", "--kind=points", "--run_dir", tmp_path / "run", *TINY]
-    result = glow("fit", *options)
-    assert result.code == 0, result
-    assert "(rings, test split, 256 points)" in result.output
-
-
 @pytest.mark.parametrize(
     ("code", "options", "words"),
     [

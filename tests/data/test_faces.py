@@ -75,14 +75,6 @@ def test_a_real_attribute_changes_colours_continuously(name: str) -> None:
     assert far > max(8, near)
 
 
-@pytest.mark.parametrize("name", YES_NO_NAMES)
-def test_attributes_that_could_hide_each_other_are_both_drawn(name: str) -> None:
-    everything = replace(PLAIN, **dict.fromkeys(YES_NO_NAMES, True))
-    if name == "eyes_closed":
-        everything = replace(everything, sunglasses=False)
-    assert (render_face(everything, SIDE) != render_face(replace(everything, **{name: False}), SIDE)).any()
-
-
 def test_faces_fill_the_square_without_holes() -> None:
     for index in range(40):
         face = draw_face(0, index)
@@ -130,10 +122,3 @@ def test_seed_cuts_and_does_not_draw() -> None:
     first, second = pictures(0), pictures(1)
     assert set.union(*first) == set.union(*second)
     assert first != second
-
-
-@pytest.mark.parametrize(("resize", "black"), [("crop", False), ("stretch", False), ("pad", True)])
-def test_shapes_that_are_not_square(resize: str, black: bool) -> None:
-    images = load(shape=(3, 16, 24), resize=resize).images
-    assert images.shape == (16, 3, 16, 24)
-    assert (images[:, :, :, 0].max() == 0) == black

@@ -80,17 +80,6 @@ def test_missing_splits_are_cut_from_train_and_other_folders_are_left_out(tmp_pa
     assert sorted(values(test)) == [50, 51, 52, 53, 54]
 
 
-def test_mixed_sizes_and_modes(tmp_path: Path) -> None:
-    root = tmp_path / "mixed"
-    root.mkdir()
-    for index, mode in enumerate(("RGB", "L", "P", "RGBA", "LA", "1", "I;16")):
-        Image.new(mode, (5 + 7 * index, 40 - 3 * index), 0).save(root / f"{index}.png")
-    Image.new("CMYK", (9, 9)).save(root / "7.jpg")
-    images = load(root, shape=(3, 8, 12), validation_fraction=0, test_fraction=0)
-    assert images.images.shape == (8, 3, 8, 12)
-    assert load(root, shape=(1, 5, 7), resize="pad", test_fraction=0.2).image_shape == (1, 5, 7)
-
-
 def test_broken_files_and_bombs_are_reported_once_a_start(
     tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,15 +53,6 @@ def test_crops_are_the_same_in_every_run_and_shuffled(photos: Path) -> None:
     assert len(load(photos, limit=7)) == 7
 
 
-def test_few_photographs_give_more_crops_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "few").mkdir()
-    for number in range(12):
-        Image.new("RGB", (128, 128), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
-    assert len(load(tmp_path / "few", size=8)) == 10 * 512
-    monkeypatch.setattr("glow_app.data.folder._MANY_CROPS", 1000)
-    assert len(load(tmp_path / "few", size=8, cache_dir=tmp_path / "another")) == 10 * 256
-
-
 def test_a_large_photograph_is_reduced_and_grey_on_request(tmp_path: Path) -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1024, 3), dtype=np.uint8))
     picture.save(tmp_path / "large.png")

@@ -50,14 +50,6 @@ def test_batches() -> None:
     assert data.num_classes == 10
 
 
-def test_only_the_splits_of_the_stage_are_loaded() -> None:
-    data = numbers(validation_fraction=0.0)
-    data.setup("test")
-    assert set(data._sets) == {"test"}
-    with pytest.raises(ValueError, match="no validation split"):
-        data.setup("fit")
-
-
 def test_epochs_in_the_trainer(tmp_path: Path) -> None:
     seen = fed(tmp_path, numbers()).seen
     data = numbers()
@@ -140,19 +132,6 @@ def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
     assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
     # Each batch of one accumulated step is flipped by itself, and the same in every run.
     assert fed(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == model.seen
-
-
-def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    for index in range(20):
-        Image.new("RGB", (6, 4), (index, 0, 0)).save(tmp_path / f"pictures/{index}.png")
-    data = ImageDataModule("folder", (3, 4, 6), root=str(tmp_path / "pictures"), batch_size=4)
-    data.prepare_data()
-    assert len(list((tmp_path / "glow-cache").iterdir())) == 2
-    data.setup("fit")
-    assert isinstance(data._sets["train"]._storage, np.memmap)
-    assert data.num_classes == 0
-    assert len(fed(tmp_path, data, max_epochs=1).seen) == 4
 
 
 def test_another_split_than_that_of_the_training_is_known() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.pictures.captions import captioned, drawable, font
+from glow_app.pictures.captions import captioned
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -29,10 +29,3 @@ def test_each_caption_stands_whole_at_its_place() -> None:
     both = ink(captioned(white, ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
     assert not both[0].any()
     assert not both[:, 0].any()
-
-
-def test_the_font_has_what_is_drawn() -> None:
-    assert drawable("Café Ñandú, 50 %") == "Cafe Nandu, 50 %"
-    assert drawable("日本 \n") == "?? ?"
-    box = bytes(font(20).getmask("\uffff"))  # what stands for a sign that it has not
-    assert all(bytes(font(20).getmask(chr(number))) != box for number in range(33, 127))

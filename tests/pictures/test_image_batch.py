@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import random_images, tiny_model
+from registry import tiny_model
 
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -60,13 +60,6 @@ def test_copies_and_pickles_are_the_same(images: Images) -> None:
         assert isinstance(copied, Images)
         assert torch.equal(copied, images)
         assert copied.facts == images.facts
-
-
-def test_a_line_instead_of_numbers(images: Images) -> None:
-    assert repr(images) == "5 images of 3x8x8, seed 6, temperature 0.7"
-    assert str(images[[3, 0]]) == "2 images of 3x8x8, seed 9, 6, temperature 0.7, label 0, class cat"
-    assert repr(images[1]) == "1 image of 3x8x8, seed 7, temperature 0.7, label 1, class dog"
-    assert repr(Images(random_images(2))) == "2 images of 3x8x8"
 
 
 def test_a_png_is_a_grid_or_the_image_itself(images: Images, tmp_path: Path) -> None:
