@@ -41,12 +41,6 @@ def test_a_partial_batch_has_the_noise_of_its_rows_in_a_full_one() -> None:
     assert torch.equal(rows(2, Share(1, 3, num_rows=4)), full[1::3][:2])
 
 
-def test_an_ordinary_generator_draws_every_row() -> None:
-    rows_drawn = draw_rows(torch.rand, (4, 2), image_generator(3))
-    assert torch.equal(rows_drawn, torch.rand(4, 2, generator=image_generator(3)))
-    assert draw_rows(torch.rand, (4, 2), None).shape == (4, 2)
-
-
 def test_a_row_depends_on_its_own_seed_alone_and_can_be_drawn_again() -> None:
     many, alone = image_generators([3, 4, 5]), image_generators([4])
     state = many.get_state()

@@ -60,10 +60,3 @@ def test_memory_map_is_pickled_by_reference(tmp_path: Path) -> None:
     assert len(packed) < 10_000
     again = pickle.loads(packed)
     assert np.array_equal(again.images, mapped.images)
-
-
-def test_slice_of_a_memory_map_is_pickled_by_value(tmp_path: Path) -> None:
-    path = tmp_path / "images.npy"
-    np.save(path, np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1))
-    part = ImageSet(np.load(path, mmap_mode="r")[5:10], torch.zeros(5, dtype=torch.int64))
-    assert pickle.loads(pickle.dumps(part)).images.ravel().tolist() == [5, 6, 7, 8, 9]
