@@ -112,13 +112,6 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
             assert torch.equal(module.model.decode(latents, labels), images)
 
 
-def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: DensityModule, tmp_path: Path) -> None:
-    trained.trainer.save_checkpoint(tmp_path / "now.ckpt")
-    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
-    assert checkpoint["glow_app"]["model"] == trained.model.config
-    assert checkpoint["glow_app"]["training"]["train/bpd"] > 0
-
-
 def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> None:
     # Muon's groups have a rate each.
     module = tiny_module(optimizer=Muon)

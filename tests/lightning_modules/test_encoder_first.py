@@ -110,19 +110,6 @@ def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None
     assert rates(max_epochs=4, ckpt_path=tmp_path / "8.ckpt")[1:] == parts(5, 11)[9:]
 
 
-def test_accumulated_gradients_begin_a_flow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, begin_flow = [], DensityModule.begin_flow
-
-    def noted(module: DensityModule) -> bool:
-        begins = begin_flow(module)
-        begun.append(begins)
-        return begins
-
-    monkeypatch.setattr(DensityModule, "begin_flow", noted)
-    fit(tmp_path, EMA(), accumulate_grad_batches=2)
-    assert begun == [False] * 4 + [True] + [False] * 3
-
-
 def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) -> None:
     class GoBack(Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
@@ -201,14 +188,6 @@ def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
     torch.testing.assert_close(directions.flatten(1) @ directions.flatten(1).T, torch.eye(3))
     assert (std != 1).all()
     assert torch.equal(evaluated.model.flow.prior.low_rank.std, std)
-
-
-def test_a_restorer_is_trained_without_what_its_prior_was_fitted_to(tmp_path: Path) -> None:
-    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
-    module.model.flow.prior.low_rank.std.fill_(2)  # type: ignore[union-attr, operator]
-    recorder = Recorder()
-    tiny_fit(tmp_path, [FitPrior(), recorder], module=module, max_epochs=1)
-    assert all((state["model.flow.prior.low_rank.std"] == 1).all() for state in recorder.after)
 
 
 def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from registry import tiny_glow, tiny_model
 import glow_app
 from glow_app.cli import main
 from glow_app.data.request import Cut
-from glow_app.messages import UsageError, pluralise
+from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained
 from lightning_modules import folder_run
@@ -184,14 +184,6 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     capsys.readouterr()
     assert main(["fit", "--resume=run", "--trainer.max_steps=2"]) == 1
     assert capsys.readouterr().err.endswith("pets does not exist; if the pictures have moved, give --data.root\n")
-
-
-def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 0.05, *TINY)
-    steps = int(options["trainer.max_steps"])
-    assert options["trainer.max_epochs"] == "-1"
-    assert f"0.05 minutes: {steps:,} step" in said
-    assert pluralise(-(-steps // (120 // 32)), "epoch") in said
 
 
 def test_accumulated_batches_make_no_more_validations(
