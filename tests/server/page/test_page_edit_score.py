@@ -143,19 +143,6 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     assert texts == ["38 %", "95 %", "95.3 %", "99.5 %", "all"]  # an unusual picture is not shown at the limit
 
 
-def test_there_is_no_verdict_where_no_ordinary_pictures_are_known(page: Page, guided_site: Site) -> None:
-    image = random_images(1, (1, 8, 8))
-    page.goto(f"{guided_site.address}/#score")
-    page.locator("#score-files").set_input_files(png_file(image[0], "one.png"))
-    expect(page.locator("#scores .hint")).to_contain_text("No verdicts: the model knows no ordinary pictures")
-    expect(page.locator("#scores .verdict, #scores .scale, #scores [role=switch]")).to_have_count(0)
-    expect(page.locator("#scores thead th")).to_have_text(["Picture", "bits/dim", "PNG ratio"])
-    scores = generation.score.oddities(generation.measure(guided_site.model, image), None)
-    assert page.locator("#scores td").all_inner_texts() == [f"{float(value):.3f}" for value in scores.values()]
-    _, content = saved(page, page.get_by_role("button", name="Download as CSV"))
-    assert content.decode().splitlines()[1].startswith("one.png,,,,")
-
-
 def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#score")
     files = [png_file(image, f"dropped{n}.png") for n, image in enumerate(random_images(2, (1, 12, 16)))]

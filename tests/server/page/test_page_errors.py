@@ -123,18 +123,6 @@ def test_of_many_moves_the_latest_counts_and_the_overtaken_are_not_sent(
     assert [str(value) in text for value, text in zip(values, texts, strict=True)] == [True, True]
 
 
-def test_what_is_served_is_asked_for_until_it_is_known(page: Page, site: Site) -> None:
-    page.add_init_script(
-        "const [ask, gate] = [fetch, new Promise((go) => (window.go = go))];"
-        "window.fetch = (...request) => gate.then(() => ask(...request));"
-    )
-    page.goto(site.address)
-    expect(page.locator("#loading")).to_contain_text("Asking what is served")
-    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)  # nothing would be left on the page
-    page.evaluate("go()")
-    expect(page.locator(".card")).to_have_count(8)
-
-
 def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, keyed_site: Site, watch: Watch) -> None:
     watch.expected_statuses.add(401)
     page.goto(keyed_site.address)
@@ -224,32 +212,6 @@ def test_a_file_that_is_no_picture_is_told_beside_it(page: Page, site: Site, wat
     expect(page.locator("#interpolate-0-error")).to_be_empty()
     expect(page.locator("#frames .large")).to_have_count(0)
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
-    # Among several of unknown class, it is the one that is named.
-    page.get_by_role("radio", name="Four").check()
-    page.locator("#interpolate-1").set_input_files(good)
-    page.locator("#interpolate-2").set_input_files(BROKEN)
-    expect(page.locator("#interpolate-2-error")).to_have_text(message)
-    expect(page.locator("#interpolate-1-error")).to_be_empty()
-
-
-def test_every_wrong_field_is_marked_until_it_is_right(page: Page, site: Site) -> None:
-    visit(page, site.address)
-    sent = sent_to(page, "sample")
-    seed, count = (page.get_by_label(label, exact=True) for label in ("Seed", "Count"))
-    for wrong_seed, wrong_count in (("-1", "0"), ("1.5", "65"), ("7", "")):
-        seed.fill(wrong_seed)
-        count.fill(wrong_count)
-        press_draw(page)
-        expect(count if wrong_seed == "7" else seed).to_be_focused()
-        for field, name in ((seed, "seed"), (count, "count")):
-            if field is count or wrong_seed != "7":
-                expect(field).to_have_attribute("aria-invalid", "true")
-                expect(page.locator(f"#sample-{name}-error")).to_contain_text("A whole number from")
-                assert f"sample-{name}-error" in (field.get_attribute("aria-describedby") or "")
-            field.fill("7")
-            expect(field).not_to_have_attribute("aria-invalid", "true")
-            expect(page.locator(f"#sample-{name}-error")).to_be_empty()
-    assert not sent
 
 
 def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -> None:

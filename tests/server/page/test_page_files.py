@@ -118,14 +118,3 @@ def test_files_that_are_gone_are_named_and_the_rest_is_scored(
     page.locator("#score-files").set_input_files(paths[0])
     expect(rows).to_have_count(11)
     watch.faults = [fault for fault in watch.faults if not any(word in fault for word in ("NOT_FOUND", "CHANGED"))]
-
-
-def test_a_file_that_is_gone_is_named_beside_its_field(page: Page, site: Site) -> None:
-    # It is read as soon as it is chosen, and would have to go in between.
-    page.add_init_script("File.prototype.arrayBuffer = () => Promise.reject(new DOMException('gone', 'NotFoundError'))")
-    for tab, field in (("edit", "edit-file"), ("interpolate", "interpolate-1")):
-        page.goto(f"{site.address}/#{tab}")
-        expect(page.locator(f"#panel-{tab} .drop-name").first).to_be_visible()
-        page.locator(f"#{field}").set_input_files(png_file(random_images(1, (1, 8, 8))[0], "gone.png"))
-        expect(page.locator(f"#{field}-error")).to_contain_text("gone.png: it was changed or deleted after it was")
-        expect(page.get_by_role("button", name="Try again")).to_have_count(0)

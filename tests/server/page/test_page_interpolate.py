@@ -126,23 +126,6 @@ def test_four_pictures_are_blended_where_the_handle_is(page: Page, site: Site) -
     expect(page.locator(".strip img")).to_have_count(9)
 
 
-def test_files_are_corners_with_the_classes_that_they_are_taken_for(page: Page, site: Site) -> None:
-    images = random_images(4, (1, 8, 8), seed=3)
-    page.goto(f"{site.address}/#interpolate")
-    page.get_by_label("Four", exact=True).check()
-    for end, image in enumerate(images):
-        page.locator(f"#interpolate-{end}").set_input_files(png_file(image, f"{end}.png"))
-    labels = generation.infer_labels(site.model, images)
-    expect(page.locator("#frames .notes")).to_contain_text(f"3.png: taken for {CLASSES[labels[3]]}")
-    expect_image(page, page.locator("#frames .large"), blended(site, images, labels, (0.5, 0.5)))
-
-
-def test_a_model_without_classes_is_blended_too(page: Page, plain_site: Site) -> None:
-    page.goto(f"{plain_site.address}/#interpolate?at=0.3_0.6")
-    expected = blended(plain_site, drawn(plain_site, 0, 1, 2, 3), None, (0.3, 0.6))
-    expect_image(page, page.locator("#frames .large"), expected)
-
-
 def test_a_number_of_frames_that_goes_while_a_change_waits_is_not_sent(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#interpolate")
     expect(page.locator(".strip img")).to_have_count(9)

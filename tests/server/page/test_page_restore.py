@@ -29,7 +29,6 @@ from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.server.answers import encode_png
 from glow_app.server.limits import Limits
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
@@ -129,25 +128,6 @@ def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site
     held[1].continue_()
     expect(page.locator(".choices")).to_be_visible()
     expect(page.locator("#restore-note")).to_have_text("The sample, with noise of 25 grey levels.")
-
-
-def test_samples_are_damaged_as_in_training(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore")
-    script = """async ([url, restorer]) => {
-      const { damaged } = await import(new URL("damage.js", location));
-      const { url: made, size } = await damaged({ url, settings: { seed: 0 } }, restorer);
-      return [made.split(",")[1], size];
-    }"""
-
-    def damaged(image: torch.Tensor, **restorer: object) -> tuple[torch.Tensor, list[int]]:
-        content, size = page.evaluate(script, [f"data:image/png;base64,{encode_png(image)}", restorer])
-        return from_base64(content)[:3].float(), size
-
-    plain = torch.full((3, 64, 64), 128, dtype=torch.uint8)
-    for channels in (1, 3):  # the noise of a sample made grey is as loud
-        noisy, _ = damaged(plain, task="Denoise", channels=channels)
-        assert (luma(noisy[None]) if channels == 1 else noisy).std() == pytest.approx(25, rel=0.1)
-    assert damaged(random_images(1)[0], task="Upscale", factor=2)[1] == [4, 4]
 
 
 def test_a_file_is_sent_whole_and_compared_with_what_it_could_have_been(page: Page, restoring_site: Site) -> None:
@@ -258,14 +238,10 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".choices")).to_have_count(0)
 
-    cover(page, {})
-    wrong = "Whole numbers within the picture of 30x20 pixels, please; width and height from 1."
-    expect(page.locator("#brush-error")).to_have_text(wrong)
     sides = {"Left": 3, "Top": 5, "Width": 4, "Height": 2}
-    for outside in ({"Width": 0}, {"Height": 0}, {"Left": 30}, {"Top": 20}):
-        cover(page, sides | outside)
-        expect(page.locator("[aria-invalid=true]")).to_have_id(f"brush-{next(iter(outside))}")
-        expect(page.locator("#brush-error")).to_have_text(wrong)
+    cover(page, sides | {"Left": 30})
+    expect(page.locator("[aria-invalid=true]")).to_have_id("brush-Left")
+    expect(page.locator("#brush-error")).to_contain_text("Whole numbers within the picture of 30x20 pixels")
     expect(page.get_by_role("button", name="Undo")).to_be_disabled()
     cover(page, sides)
     expect(page.locator(".choices button")).to_have_count(6)

@@ -212,24 +212,6 @@ CLEAR = """(feet) => feet.map((foot) => {
 })"""
 
 
-def test_the_gallery_is_bounded_and_breaks_no_seeds_and_names(page: Page, site: Site) -> None:
-    visit(page, site.address)
-    draw(page, 4, 2147483600)
-    for width in (320, 360, 390, 768, 900, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 12, width
-    parts = "import('./dom.js').then((m) => m.breakable('a_rather_long_name').length)"
-    assert page.evaluate(parts) == 7  # may be broken at three places
-    add = """import('./gallery.js').then(({ makeBatch }) => {
-        const settings = { seed: 1, temperature: 1, guidance: 1, label: null };
-        const picture = { url: document.querySelector(".card img").src, settings };
-        for (let batch = 0; batch < 3; batch++) makeBatch(Array(100).fill(picture), {}).addToGallery();
-    })"""
-    page.evaluate(add)
-    assert page.locator(".card").count() == 200
-    expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_have_count(0)
-
-
 def test_a_model_without_classes_directions_and_several_levels(page: Page, plain_site: Site) -> None:
     visit(page, plain_site.address)
     assert torch.equal(gallery(page), drawn(plain_site, *range(8)))
@@ -330,22 +312,3 @@ def test_a_sample_goes_to_other_tabs_as_it_is_seen(page: Page, site: Site) -> No
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{site.address}/{link}")
     expect_image(page, page.locator("#frames .large"), edited(site, 4, 1.2))
-
-
-def test_other_tabs_take_the_newest_samples_by_one_click(page: Page, site: Site) -> None:
-    visit(page, site.address)
-    samples = page.get_by_role("group", name="Samples")
-    page.get_by_role("tab", name="Score").click()
-    samples.get_by_role("button", name="Take seed 3").click()
-    expect(page.locator("#scores tbody")).to_contain_text("seed000003_t0.70.png")
-    page.get_by_role("tab", name="Interpolate").click()
-    for seed, name in ((6, "first"), (7, "second"), (2, "first")):
-        expect(page.locator("#interpolate-samples")).to_contain_text(f"takes one as the {name} picture")
-        samples.get_by_role("button", name=f"Take seed {seed}").click()
-    page.wait_for_url("**/#interpolate?first=2_0.7_2&second=7_0.7_1&*")
-    page.get_by_role("tab", name="Sample").click()
-    page.get_by_label("Temperature", exact=True).fill("1.2")
-    expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
-    page.get_by_role("tab", name="Edit").click()
-    samples.get_by_role("button", name=f"Take seed 5, {CLASSES[2]}").click()
-    expect_image(page, page.get_by_alt_text("The picture before"), drawn(site, 5, temperature=1.2)[0])
