@@ -41,7 +41,9 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_k_models = {str(path): self.kth_value}
 
     def forget(self) -> None:
-        """Reset the best score, so that the next validation becomes the best."""
+        """Delete the best checkpoint, so that the next validation becomes the best."""
+        if self.best_model_path:
+            Path(self.best_model_path).unlink(missing_ok=True)
         self.best_model_path = self.kth_best_model_path = ""
         self.best_model_score, self.kth_value, self.best_k_models = None, torch.tensor(math.inf), {}
 
