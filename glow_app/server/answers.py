@@ -1,6 +1,5 @@
 """Answers with pictures: within JSON, or instead of it if the Accept header prefers them."""
 
-import base64
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.server.schemas import Sampled
+from glow_app.pictures.images import png_bytes
 
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
@@ -23,42 +20,29 @@ _ANIMATING = threading.Lock()  # one animation is encoded at a time, to leave pr
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
-def encode_png(image: Tensor, text: Mapping[str, Any] | None = None, icc_profile: bytes | None = None) -> str:
-    """Return a uint8 image (C, H, W) as a PNG in base64."""
-    return base64.b64encode(png_bytes(with_profile(to_pil(image), icc_profile), text)).decode()
-
-
-def sampled(images: Images, icc_profile: bytes | None = None) -> list[Sampled]:
-    """Return images in the form of JSON, with their seeds and classes."""
-    return [
-        Sampled(image=encode_png(image, text, icc_profile), seed=text["seed"], label=text.get("label"))
-        for image, text in zip(images, images.facts, strict=True)
-    ]
-
-
 def respond(
     request: Request,
+    answer: BaseModel,
     images: Tensor,
     facts: Mapping[str, Any],
     picture: Callable[[], Image.Image],
-    answer: Callable[[], BaseModel],
     animated: bool = False,
 ) -> Response:
     """Answer with images as JSON, a picture or an animation, whichever the Accept header prefers; only that is made.
 
     Args:
         request: The request.
+        answer: The JSON.
         images: The images, (B, C, H, W).
         facts: What made them, for text chunks and headers.
         picture: Returns a picture of them all.
-        answer: Returns the JSON.
         animated: Whether they may be an animation.
     """
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     kinds = [PNG, *ANIMATIONS] if animated and len(images) > 1 else [PNG]
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind == JSON:
-        return Response(answer().model_dump_json(), media_type=JSON)
+        return Response(answer.model_dump_json(), media_type=JSON)
     if kind == PNG:
         content = png_bytes(picture(), facts)
     else:

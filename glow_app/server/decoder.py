@@ -29,11 +29,7 @@ class Decoder:
     """Decodes one picture at a time, in the order of requests.
 
     The process is killed and replaced if the request's task is cancelled, because its client left or its deadline
-    passed, or if a picture takes too long.
-
-    Args:
-        limits: Limits of a picture.
-        on_picture: Called with the seconds that each picture took.
+    passed, or if a picture takes too long. ``on_picture`` is called with the seconds that each picture took.
     """
 
     def __init__(self, limits: Limits, on_picture: Callable[[float], None] = lambda _: None) -> None:

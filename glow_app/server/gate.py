@@ -44,8 +44,7 @@ class Gate:
 
     Args:
         limits: See :class:`Limits`.
-        keys: Accepted keys for requests below ``/v1/``, sent as ``Authorization: Bearer KEY``; none if empty.
-        hosts: Accepted names in the ``Host`` header, besides addresses and ``localhost``; ``*`` matches anything.
+        keys, hosts: See :func:`~glow_app.server.app.create_app`.
         endpoints: Paths counted separately, with their methods in lower case; all other paths share a counter.
         backlog: Returns the estimated seconds of queued work.
     """

@@ -31,14 +31,7 @@ def described(model: ImageModel) -> dict[str, Any]:
 
 
 class Restorer:
-    """A model with a task, and its entry in ``/v1/info``.
-
-    Args:
-        name: Name in the API.
-        model: A model with a task.
-    Raises:
-        ValueError: If the model has no task, or is limited to a single size.
-    """
+    """A model with a task, and its entry in ``/v1/info``."""
 
     def __init__(self, name: str, model: ImageModel) -> None:
         self.name, self.model, self.task = name, model, require_task(model)
@@ -58,11 +51,7 @@ class Restorer:
         )
 
     def bounds(self, body: RestoreRequest, restored_pixels: int) -> tuple[int, str]:
-        """Return the maximum number of pixels of a request's pictures, and a phrase for messages.
-
-        Raises:
-            ApiError: If the mask or sigma is missing, unsupported or invalid, before pictures are decoded.
-        """
+        """Return the maximum number of pixels of a request's pictures, and a phrase for messages; check the others."""
         with refused():
             any_picture = torch.zeros(self.channels, 1, 2, dtype=torch.uint8)
             self.task.prepare(any_picture, None if body.mask is None else _HALF_MISSING, body.sigma)
@@ -79,18 +68,7 @@ class Restorer:
         seeds: Sequence[int],
         labels: Tensor | None,
     ) -> tuple[restoration.Restoration, str | None]:
-        """Return possible originals of a damaged picture, with all facts, and a note.
-
-        Args:
-            model: Stands in for the model of the restorer.
-            body: The request.
-            picture: The damaged picture.
-            mask: The mask, if the request has one.
-            seeds: Seeds of the draws.
-            labels: Classes of the draws, for a class-conditional model.
-        Raises:
-            ApiError: If the mask does not fit, or the restored picture would be too large for any limit.
-        """
+        """Return possible originals of a damaged picture, with all facts, and a note; ``model`` is the stand-in."""
         with refused():
             require_size(self.model, len(seeds), *picture.image.shape[1:])
             damaged = self.task.prepare(picture.image, mask, body.sigma)

@@ -16,8 +16,9 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip, to_pil, with_profile
 from glow_app.server import schemas
-from glow_app.server.answers import ANIMATIONS, PNG, encode_png, respond, sampled
+from glow_app.server.answers import ANIMATIONS, PNG, respond
 from glow_app.server.errors import ERRORS, model_ended
+from glow_app.server.schemas import Picture
 from glow_app.server.service import Service
 
 
@@ -54,14 +55,13 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     def work(model: ImageModel) -> Response:
         drawn = model.sample(len(seeds), settings.temperature, seeds, labels, settings.guidance)
         images = Images(drawn, [facts | _origin(service) for facts in drawn.facts])
-
-        def answer() -> schemas.SampleAnswer:
-            temperature = settings.temperatures(len(model.flow.latent_shapes))
-            return schemas.SampleAnswer(
-                images=sampled(images), temperature=temperature, guidance=settings.guidance, model=service.info.model
-            )
-
-        return respond(request, images, images.common_facts, partial(_all_of, images), answer)
+        answer = schemas.SampleAnswer(
+            images=_sampled(images),
+            temperature=settings.temperatures(service.info.num_levels),
+            guidance=settings.guidance,
+            model=service.info.model,
+        )
+        return respond(request, answer, images, images.common_facts, partial(_all_of, images))
 
     return await service.run(work)
 
@@ -81,18 +81,11 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
             frames = generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
         else:
             frames = generation.blend(model, images, places, labels, spherical=body.spherical)
+        answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), labels=_numbers(labels), notes=notes)
         facts = {"frames": len(frames), "way": "arc" if body.spherical else "line", **_origin(service, labels)}
         columns = body.frames if places is None else len(frames)
-        return respond(
-            request,
-            frames,
-            facts,
-            lambda: to_pil(frames[0]) if len(frames) == 1 else strip(frames, columns),
-            lambda: schemas.InterpolateAnswer(
-                frames=list(map(encode_png, frames)), labels=_numbers(labels), notes=notes
-            ),
-            animated=True,
-        )
+        picture = partial(to_pil, frames[0]) if len(frames) == 1 else partial(strip, frames, columns)
+        return respond(request, answer, frames, facts, picture, animated=True)
 
     return await service.run(work)
 
@@ -110,11 +103,8 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
         labels = _labels(model, images, given)
         changed = generation.edit(model, images, strengths, labels)
         facts, label = made | _origin(service, labels), None if labels is None else int(labels[0])
-
-        def answer() -> schemas.EditAnswer:
-            return schemas.EditAnswer(image=encode_png(changed[0], facts), label=label, note=notes[0])
-
-        return respond(request, changed, facts, partial(to_pil, changed[0]), answer)
+        answer = schemas.EditAnswer(image=Picture(changed[0], facts), label=label, note=notes[0])
+        return respond(request, answer, changed, facts, partial(to_pil, changed[0]))
 
     return await service.run(work)
 
@@ -129,12 +119,9 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
         labels = _labels(model, images, given)
         result = generation.reconstruct(model, images, labels)
         errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
-
-        def answer() -> schemas.ReconstructAnswer:
-            pngs = list(map(encode_png, result.images))
-            return schemas.ReconstructAnswer(images=pngs, labels=_numbers(labels), notes=notes, **errors)
-
-        return respond(request, result.images, errors | _origin(service), partial(_all_of, result.images), answer)
+        pictures = list(map(Picture, result.images))
+        answer = schemas.ReconstructAnswer(images=pictures, labels=_numbers(labels), notes=notes, **errors)
+        return respond(request, answer, result.images, errors | _origin(service), partial(_all_of, result.images))
 
     return await service.run(work)
 
@@ -173,22 +160,20 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
         restored, note = restorer.restore(model, body, picture, mask, seeds, labels)
         draws, profile = restored.draws, picture.icc_profile
         common = {name: value for name, value in draws.facts[0].items() if name in ("restorer", "sigma")}
-
-        def answer() -> schemas.RestoreAnswer:
-            return schemas.RestoreAnswer(
-                images=sampled(draws, profile),
-                mean=encode_png(restored.mean, common, profile),
-                given=encode_png(restored.given, common, profile),
-                spread=encode_png(restored.shown_spread, common, profile),
-                overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
-                sigma=common.get("sigma"),
-                temperature=settings.temperatures(len(model.flow.latent_shapes)),
-                note=note,
-                restorer=restorer.name,
-                model=restorer.info.model,
-            )
-
-        return respond(request, draws, draws.common_facts, lambda: with_profile(_all_of(draws), profile), answer)
+        answer = schemas.RestoreAnswer(
+            images=_sampled(draws, profile),
+            mean=Picture(restored.mean, common, profile),
+            given=Picture(restored.given, common, profile),
+            spread=Picture(restored.shown_spread, common, profile),
+            overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
+            sigma=common.get("sigma"),
+            temperature=settings.temperatures(len(model.flow.latent_shapes)),
+            note=note,
+            restorer=restorer.name,
+            model=restorer.info.model,
+        )
+        whole = partial(_all_of, draws, profile)
+        return respond(request, answer, draws, draws.common_facts, whole)
 
     is_long = picture.image[0].numel() > bounds[0] // 8
     return await service.run(work, restorer.model, service.long if is_long else service.short)
@@ -227,6 +212,13 @@ def _numbers(labels: Tensor | None) -> list[int] | None:
     return None if labels is None else labels.tolist()
 
 
-def _all_of(images: Images) -> PILImage:
+def _sampled(images: Images, icc_profile: bytes | None = None) -> list[schemas.Sampled]:
+    return [
+        schemas.Sampled(image=Picture(image, facts, icc_profile), seed=facts["seed"], label=facts.get("label"))
+        for image, facts in zip(images, images.facts, strict=True)
+    ]
+
+
+def _all_of(images: Images, icc_profile: bytes | None = None) -> PILImage:
     """Return a picture of all images."""
-    return to_pil(images[0]) if len(images) == 1 else images.grid()
+    return with_profile(to_pil(images[0]) if len(images) == 1 else images.grid(), icc_profile)

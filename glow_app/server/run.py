@@ -17,12 +17,7 @@ _OTHER_FILES = 64  # file descriptors for other files
 
 
 def run_server(app: FastAPI, config: uvicorn.Config) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s.
-
-    Args:
-        app: Application of :func:`~glow_app.server.app.create_app`.
-        config: Its configuration, from :func:`configured`.
-    """
+    """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s."""
     gc.freeze()  # spare the existing objects the garbage collections after large bodies
     service = app.state.service
     service.decoder.start()
@@ -40,16 +35,7 @@ def configured(
     log_format: LogFormat = "text",
     log_level: str = "info",
 ) -> uvicorn.Config:
-    """Return the configuration of a server.
-
-    Args:
-        app: The application.
-        host: An address or a name to listen on.
-        port: The port; 0 for any free one.
-        head_seconds: Time for a connection to send the head of a request.
-        log_format: Format of the log.
-        log_level: Minimum level to log.
-    """
+    """Return the configuration of a server; a connection has ``head_seconds`` to send the head of a request."""
     # Each idle connection holds a file descriptor; with the usual soft limit of 1,024 they could lock out all others.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = max(soft, min(hard, 65_536))

@@ -1,11 +1,15 @@
 """Schemas of requests and answers of the API."""
 
-from typing import Annotated, Any, Literal
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from torch import Tensor
 
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
+from glow_app.pictures.images import png_bytes, to_pil, with_profile
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
@@ -26,7 +30,25 @@ Labels = Annotated[list[Label] | None, Field(description="One per image; the mos
 Place = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
-Png = Annotated[str, Field(description="A PNG file in base64.", json_schema_extra=_BYTES)]
+
+
+class Picture(NamedTuple):
+    """A uint8 image (C, H, W) of an answer, with the text of its file; encoded only when the answer is."""
+
+    image: Tensor
+    text: Mapping[str, Any] | None = None
+    icc_profile: bytes | None = None
+
+    def png(self) -> str:
+        """Return it as a PNG in base64."""
+        return b64encode(png_bytes(with_profile(to_pil(self.image), self.icc_profile), self.text)).decode()
+
+
+Png = Annotated[
+    Any,
+    PlainSerializer(Picture.png),
+    WithJsonSchema({"type": "string", "description": "A PNG file in base64.", **_BYTES}),
+]
 Note = Annotated[str | None, Field(description="How the picture was changed for the model; null if it was not.")]
 Notes = Annotated[list[str | None], Field(description="How each picture was changed for the model.")]
 Levels = Annotated[list[float], Field(description="Of each level, the finest first.")]

@@ -33,17 +33,7 @@ _OMITTED = ("classes", "reference", "bpd_level/", "log_det/")  # training facts 
 class Service:
     """The operations behind the endpoints; methods raise :class:`ApiError` for invalid requests.
 
-    Args:
-        model: The model.
-        worker: Worker that runs it.
-        decoder: Decoder of pictures.
-        limits: See :class:`Limits`.
-        directions: Edit directions by name.
-        training: Facts of the model's training, for ``/v1/info``. Scores have verdicts if there is a reference of
-            ordinary images among them.
-        restorers: Models with a task, by name.
-    Raises:
-        ValueError: If the reference among the facts is damaged, or a restorer is limited to a single size.
+    Scores have verdicts if there is a reference of ordinary images among the facts of the training.
     """
 
     def __init__(
@@ -88,13 +78,7 @@ class Service:
         model: ImageModel | None = None,
         threads: ThreadPoolExecutor | None = None,
     ) -> T:
-        """Run a function of a model on a thread, and return its result.
-
-        Args:
-            work: The function.
-            model: The model; the main one if omitted.
-            threads: Where to run it; a thread per request if omitted.
-        """
+        """Run a function of a model, the main one if omitted, on one of some threads, and return its result."""
         turn, loop = Turn(), asyncio.get_running_loop()
         shared = SharedModel(model or self.model, self.worker, turn, self._cache)
         try:
@@ -108,12 +92,7 @@ class Service:
             loop.call_later(KEPT_SECONDS, self._cache.expire)
 
     async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
-        """Decode the pictures of a request to the model's shape, (B, C, H, W); return them and notes on the conversion.
-
-        Args:
-            texts: Files in base64.
-            place: Their place in the request, with a field for the index, for messages.
-        """
+        """Decode the pictures at a place in the request to the model's shape, (B, C, H, W); return them and notes."""
         self.check_count(len(texts), "images")
         shape = self.model.flow.image_shape
         pictures = [await self.read_one(text, place.format(number), shape) for number, text in enumerate(texts)]

@@ -48,12 +48,6 @@ class SharedModel:
     """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`.
 
     Use it from a thread of its own: its methods block until the worker has run them. All else is the model's.
-
-    Args:
-        model: The model.
-        worker: The worker that runs it.
-        turn: Turn of the request.
-        cache: Cache of its latents.
     """
 
     def __init__(self, model: ImageModel, worker: ModelWorker, turn: Turn, cache: LatentsCache) -> None:

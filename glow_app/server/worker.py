@@ -82,12 +82,7 @@ class ModelWorker:
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
     image does not wait for many scores. With an adaptive solver, whose steps depend on the whole batch, each row is a
-    batch of its own.
-
-    Args:
-        model: The model that most calls use.
-        batch_size: Rows of a padded batch.
-        on_batch: Called with the number of rows of each padded batch, without the padding.
+    batch of its own. ``on_batch`` is called with the number of rows of each padded batch, without the padding.
     """
 
     def __init__(

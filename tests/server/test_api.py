@@ -154,7 +154,8 @@ def test_the_header_accept(accept: str, expected: str, client: httpx.Client) -> 
 
 def test_only_what_is_sent_is_encoded(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     encode = Mock(wraps=png_bytes)
-    monkeypatch.setattr("glow_app.server.answers.png_bytes", encode)
+    for module in ("answers", "schemas"):
+        monkeypatch.setattr(f"glow_app.server.{module}.png_bytes", encode)
     for path, body in {
         "sample": {"count": 3},
         "interpolate": {"images": FILES[:2], "frames": 3},

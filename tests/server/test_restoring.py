@@ -164,8 +164,7 @@ def test_a_profile_that_is_large_or_of_other_channels_is_dropped(
     assert profile_of(response.content) is None
 
 
-def test_a_picture_where_one_is_asked_for(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.routes.encode_png", None)  # those of JSON are not needed
+def test_a_picture_where_one_is_asked_for(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "classes", "count": 1, "seed": 7, "label": 2}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
     expected = restoration.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
