@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -152,18 +151,6 @@ async def slow_pictures(host: str, port: int) -> None:
             assert answer.status_code == (413 if number == 0 else 200)
             with contextlib.suppress(httpx.ReadTimeout):
                 await client.post("/v1/score", json=body, timeout=0.3)
-
-
-@pytest.mark.parametrize(("megabytes", "kind", "status"), [(9, "application/json", 413), (10, "text/plain", 415)])
-def test_a_client_that_writes_all_before_it_reads_is_answered(
-    server: tuple[int, httpx.Client], megabytes: int, kind: str, status: int
-) -> None:
-    _, client = server
-    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
-    connection.request("POST", "/v1/score", b" " * (megabytes * 2**20), {"Content-Type": kind})
-    answer = connection.getresponse()
-    assert (answer.status, answer.headers["Connection"]) == (status, "close")
-    assert json.loads(answer.read())["error"]["message"]
 
 
 @pytest.mark.slow

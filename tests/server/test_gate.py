@@ -1,5 +1,6 @@
 """What comes to the door: bodies without end, without haste or without a key."""
 
+import http.client
 import json
 import logging
 import re
@@ -59,6 +60,15 @@ def test_a_body_is_bounded_whether_or_not_it_declares_its_size(client: httpx.Cli
     assert raw(client, HEAD + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n").startswith(b"HTTP/1.1 4")
     assert raw(client, HEAD + b"Content-Length: 99999999999\r\n\r\n").startswith(b"HTTP/1.1 413")
     assert client.post("/v1/sample", json={}).status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "status"), [("application/json", 413), ("text/plain", 415)])
+def test_a_client_that_writes_all_before_it_reads_is_answered(client: httpx.Client, kind: str, status: int) -> None:
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
+    connection.request("POST", "/v1/score", b" " * (10 * 2**20), {"Content-Type": kind})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Connection"]) == (status, "close")
+    assert json.loads(answer.read())["error"]["message"]
 
 
 def test_bodies_of_all_requests_together_are_bounded_and_small_ones_are_admitted() -> None:

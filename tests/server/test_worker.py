@@ -81,9 +81,12 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, worker: Mod
 
 
 @pytest.mark.parametrize(
-    "prior", [GaussianPrior, partial(CNFPrior, solver="rk4", eval_solver="rk4", trace="hutchinson")]
+    ("prior", "given"),
+    [
+        (partial(CNFPrior, solver="rk4", eval_solver="rk4", trace="hutchinson"), None),
+        (GaussianPrior, torch.tensor([3, 1])),
+    ],
 )
-@pytest.mark.parametrize("given", [None, torch.tensor([3, 1])])
 def test_scores_are_those_of_the_model(prior: Callable[..., Any], given: torch.Tensor | None) -> None:
     model, images = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior), random_images(2, (1, 8, 8))
     worker = ModelWorker(model, 4)
