@@ -38,15 +38,9 @@ class EncoderFirst(LikelihoodModule, ABC):
     _stored_encoder_steps: int | None = None  # from the checkpoint of a resumed run
 
     def setup(self, stage: str) -> None:
-        """Let DDP accept parameters without gradients, which each part of the training has.
-
-        Raises:
-            ValueError: If the strategy has ``static_graph``, which needs the same gradients in every step.
-        """
+        """Let DDP accept parameters without gradients, which each part of the training has."""
         super().setup(stage)
         if self.model.flow.encoder is not None and isinstance(strategy := self.trainer.strategy, DDPStrategy):
-            if strategy._ddp_kwargs.get("static_graph"):
-                raise ValueError("static_graph: a restorer trains its encoder first and then its flow; leave it out")
             strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:

@@ -86,7 +86,10 @@ def _print_list() -> None:
         model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
         channels, height, width = model["flow"]["init_args"]["image_shape"]
         parameters = header(path).partition(" parameters.")[0].rpartition(" ")[2]
-        figures = ", ".join(expected(path)).removesuffix(", not measured").replace("published by ", "")
+        figure, source = expected(path)
+        figure = re.sub(r" for (\w+)", r" (\1)", figure)
+        source = source.removeprefix("published by ").partition(" for ")[0]
+        figures = figure if source == "not measured" else f"{figure}, {source}"
         print(_ROW.format(name, f"{height}x{width}x{channels}", model["num_bits"], parameters, figures))
     for names in overlays.values():
         print("\n" + fill("  ".join(names), 80))
