@@ -24,7 +24,7 @@ SHAPE = (1, 8, 8)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModel:
     run = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["fit", f"--config={REPOSITORY / 'configs/digits.yaml'}", f"--run_dir={run}"]) == 0
+    assert main(["fit", "--config=digits", "--trainer.max_epochs=15", f"--run_dir={run}"]) == 0
     return load_model(run)
 
 

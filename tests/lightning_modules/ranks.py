@@ -3,10 +3,8 @@
 Trains the same model on the same global batches in each memory mode and two precisions, and writes what it ended with.
 """
 
-import itertools
 import os
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +24,12 @@ from lightning_modules.density import DensityModule
 
 GLOBAL_BATCH = 16
 NUM_STEPS = 20
+# Memory mode, precision, and number of accumulated batches.
+CASES: list[tuple[Memory, str, int]] = [
+    *((memory, precision, 1) for memory in get_args(Memory) for precision in ("32-true", "64-true")),
+    ("reversible", "bf16-mixed", 1),
+    ("reversible", "32-true", 2),
+]
 NUM_VALIDATION = 139
 
 
@@ -46,11 +50,6 @@ def train(
     world_size: int,
     folder: Path,
     cls: type[DensityModule] = DensityModule,
-    strategy: Any = "ddp",
-    ckpt_path: Path | None = None,
-    callbacks: Sequence[Callback] = (),
-    hidden_channels: int = 8,
-    gradient_clip_val: float = 100.0,
     task: RestorationTask | None = None,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
@@ -59,7 +58,7 @@ def train(
         options = {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
         options["prior"] = partial(GaussianPrior, rank=2)
         low_rank._EXAMPLES_PER_DIRECTION = 4
-    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10, **options)
+    flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10, **options)
     # Of a restorer's rate, its encoder has three tenths.
     optimizer = partial(torch.optim.Adam, lr=1e-3 if task is None else 3e-3)
     module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, task=task)
@@ -76,19 +75,19 @@ def train(
         max_epochs=10,
         accelerator="cpu",
         devices=world_size,
-        strategy=strategy if world_size > 1 else "auto",
+        strategy="ddp" if world_size > 1 else "auto",
         precision=precision,
         accumulate_grad_batches=accumulate,
-        gradient_clip_val=gradient_clip_val,
+        gradient_clip_val=100.0,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[InitializeActNorm(), FitPrior(), NonFiniteGuard(), keep, EMA(), *callbacks],
+        callbacks=[InitializeActNorm(), FitPrior(), NonFiniteGuard(), keep, EMA()],
     )
-    trainer.fit(module, data, ckpt_path=ckpt_path)
+    trainer.fit(module, data)
     (metrics,) = trainer.validate(module, data, verbose=False)
     return {
         "initial": keep.initial,
@@ -112,11 +111,9 @@ def main() -> None:
     folder, world_size, rank = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     torch.set_num_threads(1)
     found: dict[Any, dict[str, Any]] = {}
-    for memory, precision in itertools.product(get_args(Memory), ("32-true", "64-true", "bf16-mixed")):
-        for accumulate in (1, 2) if precision == "32-true" else (1,):
-            found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
-    for memory in get_args(Memory):
-        found[memory, "restorer"] = train(memory, "32-true", 1, world_size, folder, task=Upscale())
+    for memory, precision, accumulate in CASES:
+        found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
+    found["restorer"] = train("reversible", "32-true", 1, world_size, folder, task=Upscale())
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")
