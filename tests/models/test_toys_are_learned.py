@@ -14,12 +14,10 @@ pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[2] / "configs" / "toy"
 
 
-# The continuous flow learns the checkerboard too, in longer than a test may take: docs/priors.md has the figure.
-@pytest.mark.parametrize(
-    ("head", "toy", "epochs"),
-    [("maf", "eight_gaussians", 10), ("maf", "checkerboard", 30), ("cnf", "eight_gaussians", 3)],
-)
-def test_within_a_twentieth_of_a_nat_of_the_entropy(tmp_path: Path, head: str, toy: str, epochs: int) -> None:
+# In longer than a test may take both learn the checkerboard too: docs/priors.md has the figures, in nats.
+@pytest.mark.parametrize(("head", "epochs", "most"), [("maf", 10, 0.05), ("cnf", 1, 0.12)])
+def test_eight_gaussians_are_learnt_to_near_their_entropy(tmp_path: Path, head: str, epochs: int, most: float) -> None:
+    toy = "eight_gaussians"
     options = [f"--data.source={toy}", f"--trainer.max_epochs={epochs}", f"--run_dir={tmp_path / 'run'}"]
     assert main(["fit", f"--config={CONFIGS / head}.yaml", *options]) == 0
     model = load_density(tmp_path / "run")
@@ -27,4 +25,4 @@ def test_within_a_twentieth_of_a_nat_of_the_entropy(tmp_path: Path, head: str, t
     points = load_points(toy, "test", limit=5000).values
     # Against the density of the same points, which leaves the luck of the draw out.
     excess = float((TOYS[toy].log_density(points) - model.log_prob(points)).mean())
-    assert 0 < excess < 0.05
+    assert 0 < excess < most
