@@ -201,6 +201,7 @@ def test_the_page_lives_below_a_path_and_tells_what_is_served(page: Page, site: 
     assert about["Training"] == "14 epochs, 11,802 steps"
     assert "Origin" not in about
     assert not re.search(r"undefined|null|NaN|false", str(about))
+    page.unroute_all(behavior="wait")  # or the icon may still be on its way when the page is closed
 
 
 # How many lines the seed below an image takes, and whether it is clear of the buttons.
