@@ -107,11 +107,11 @@ def _neighbours(
     neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
-    for name, found in (("features", neighbours.by_features), ("pixels", neighbours.by_pixels)):
-        if found is None:
+    for name, ranked in (("features", neighbours.by_features), ("pixels", neighbours.by_pixels)):
+        if ranked is None:
             continue
-        near[name] = asdict(nearness(*found.distances[:, 0].split([len(drawn), len(held_out)])))
-        rows = found.indices[:SHOWN]
+        near[name] = asdict(nearness(*ranked.distances[:, 0].split([len(drawn), len(held_out)])))
+        rows = ranked.indices[:SHOWN]
         nearest, _ = train.__getitems__(rows.flatten().tolist())
         blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
         text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"

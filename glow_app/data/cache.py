@@ -96,10 +96,10 @@ def folder_images(
         if len(skipped) == count:
             raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
 
-    found = cached(cache_folder(cache_dir) / key, image_shape, chunks, root=str(listing.root.resolve()))
-    if found.skipped:  # repeated when the images come from the cache
-        warnings.warn(_skipped_message(listing, found.skipped), stacklevel=3)
-    return found
+    images = cached(cache_folder(cache_dir) / key, image_shape, chunks, root=str(listing.root.resolve()))
+    if images.skipped:  # repeated when the images come from the cache
+        warnings.warn(_skipped_message(listing, images.skipped), stacklevel=3)
+    return images
 
 
 def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]], **facts: object) -> CachedImages:
