@@ -24,7 +24,7 @@ from common import interleaved_medians, write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
 from glow_app.bijections import record_solves
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import train_loader
 from glow_app.data.request import Split
 from glow_app.data.sources import load_split

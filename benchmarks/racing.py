@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import first_examples, train_loader
 from glow_app.data.sources import load_split
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.request import Split
 from glow_app.data.sources import load_split
 from glow_app.evaluation.features import GREY_SIDE, WEIGHTS, FashionCNN

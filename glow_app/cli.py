@@ -112,7 +112,7 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "--version":
         print(f"glow {import_module('glow_app').__version__}")
     elif command in TRAINING:
-        import_module("lightning_modules.commands").main(command, rest)
+        import_module("lightning_modules.training_commands").main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)

@@ -30,7 +30,7 @@ class EncoderFirst(LikelihoodModule, ABC):
     run keeps the length of its first part, even if the whole run becomes longer.
 
     Attributes:
-        estimate_steps: Steps that train the encoder; see :class:`~lightning_modules.density.DensityModule`.
+        estimate_steps: Steps that train the encoder; see :class:`~lightning_modules.image_module.DensityModule`.
     """
 
     model: ImageModel

@@ -42,7 +42,7 @@ def main(command: str, arguments: list[str]) -> None:
         return
     is_started = "LOCAL_RANK" in os.environ and _PLAN_VARIABLE in os.environ
     planned = json.loads(os.environ[_PLAN_VARIABLE]) if is_started else _planned(arguments)
-    from lightning_modules.cli import main as fit  # late: importing Lightning takes seconds
+    from lightning_modules.glow_cli import main as fit  # late: importing Lightning takes seconds
 
     os.environ[_PLAN_VARIABLE] = json.dumps(planned)
     try:
@@ -211,7 +211,7 @@ def _choose_length(
 
 def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
-    from lightning_modules.cli import build
+    from lightning_modules.glow_cli import build
 
     cli = build("fit", arguments)
     options, trainer = cli.datamodule.hparams, cli.trainer

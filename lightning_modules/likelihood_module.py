@@ -18,12 +18,12 @@ from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolverError, record_solves
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
-from lightning_modules.base_data import ends_in_repetition
+from lightning_modules.resumable_data import ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]

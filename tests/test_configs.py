@@ -17,8 +17,8 @@ from glow_app.messages import UsageError
 from glow_app.models.plane_model import PlaneModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
-from lightning_modules.cli import BASE_CONFIG, GlowCLI
 from lightning_modules.command_line.resumption import Start
+from lightning_modules.glow_cli import BASE_CONFIG, GlowCLI
 from lightning_modules.presets import CONFIGS as PACKED
 from lightning_modules.presets import header
 

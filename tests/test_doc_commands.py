@@ -11,9 +11,9 @@ from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
 from lightning_modules import folder_run
-from lightning_modules.cli import GlowCLI
 from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.command_line.resumption import Start
+from lightning_modules.glow_cli import GlowCLI
 
 
 class ParsedCLI(GlowCLI):

@@ -15,8 +15,8 @@ from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
 from glow_app.tasks import Upscale
 from lightning_modules.callbacks import InitializeActNorm
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import DensityModule
 
 State = dict[str, Tensor]
 

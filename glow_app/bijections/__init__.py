@@ -3,7 +3,7 @@
 from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.affine import ConditionalAffine, ContextDifference, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
-from glow_app.bijections.base import Bijection, Chain, Inverse
+from glow_app.bijections.bijection import Bijection, Chain, Inverse
 from glow_app.bijections.continuous.flow import ContinuousFlow
 from glow_app.bijections.continuous.options import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.continuous.solver import SolverError

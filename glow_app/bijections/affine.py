@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_image

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap
 from glow_app.nn import MADE
 from glow_app.nn.precision import full_precision

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.nn import Conditioner
 from glow_app.nn.shape_checks import require_image, require_positive
 

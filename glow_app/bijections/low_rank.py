@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_at_least, require_image
 

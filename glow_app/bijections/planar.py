@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.nn.precision import full_precision, narrow, widen
 from glow_app.nn.shape_checks import require_choice, require_context, require_vector
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 
 
 class Reshape(Bijection):

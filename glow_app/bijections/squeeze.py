@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.nn.shape_checks import require_image
 
 

@@ -74,7 +74,7 @@ def _learn(arguments: argparse.Namespace) -> None:
 
     from glow_app.data.attributes import read_attributes
     from glow_app.generation.directions import check_name, save_direction
-    from glow_app.generation.edit import learn_directions
+    from glow_app.generation.editing import learn_directions
 
     by_folders = {bool(value) for value in (arguments.name, arguments.present, arguments.absent)}
     if by_folders != {not arguments.attributes}:
@@ -117,7 +117,7 @@ def _values_of_folders(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
 def _values_of_table(table: "Attributes", arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Return the attributes of each picture file; refuse missing files and unusable attributes."""
-    from glow_app.generation.edit import check_attributes
+    from glow_app.generation.editing import check_attributes
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
     files = [root / file for file in table.files]

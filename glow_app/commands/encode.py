@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the latents."""
     import torch
 
-    from glow_app.generation.reconstruct import low_bits
+    from glow_app.generation.reconstruction import low_bits
     from glow_app.generation.tensor_file import Latents, save_latents
 
     output = Path(arguments.output)

@@ -32,7 +32,7 @@ from glow_app.commands.parser import (
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
-    from glow_app.data.base import ImageSet
+    from glow_app.data.image_set import ImageSet
     from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
 

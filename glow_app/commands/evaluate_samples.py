@@ -10,7 +10,7 @@ from glow_app.commands.common import device_of, output_folder, stored_model, tab
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.data.base import ImageSet
+    from glow_app.data.image_set import ImageSet
     from glow_app.evaluation import EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 

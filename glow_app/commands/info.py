@@ -10,7 +10,7 @@ from glow_app.messages import UsageError, pluralise, printable
 from glow_app.storage.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from glow_app.models.base import Density
+    from glow_app.models.density import Density
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

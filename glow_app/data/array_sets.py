@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet, choose
+from glow_app.data.image_set import ImageSet, choose
 from glow_app.data.request import SplitRequest
 
 # Where Debian's package dataset-fashion-mnist installs the original files.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet, choose
 from glow_app.data.cache import folder_images
 from glow_app.data.decoding import decode_image, decode_photo
+from glow_app.data.image_set import ImageSet, choose
 from glow_app.data.listing import all_class_names, list_images, split_layout
 from glow_app.data.request import Split, SplitRequest
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.data.base import ImageSet, LazyImages, choose
 from glow_app.data.decoding import decode_image
+from glow_app.data.image_set import ImageSet, LazyImages, choose
 from glow_app.data.request import Resize, SplitRequest, own_splits
 from glow_app.files import HUB
 

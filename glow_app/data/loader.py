@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from glow_app.data.base import BatchedSet
+from glow_app.data.image_set import BatchedSet
 
 T = TypeVar("T")
 

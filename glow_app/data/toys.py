@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from glow_app.data.base import BatchedSet
+from glow_app.data.image_set import BatchedSet
 from glow_app.data.request import Split, check_split
 from glow_app.messages import closest
 from glow_app.seeding import step_generator

@@ -7,9 +7,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.features import FeatureExtractor
-from glow_app.generation.sample import Temperature, sample_batches
+from glow_app.generation.sampling import Temperature, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
 

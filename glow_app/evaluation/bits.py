@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection, Chain, ContinuousFlow, PixelwiseChain, record_solves
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glow_app.data.base import ImageSet
 from glow_app.data.folder import is_other_folder, whole_folder
+from glow_app.data.image_set import ImageSet
 from glow_app.data.request import Split
 from glow_app.data.sources import load_split
 from glow_app.evaluation.batches import fingerprint

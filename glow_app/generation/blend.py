@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glow_app.generation.reconstruct import low_bits, with_low_bits
+from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel

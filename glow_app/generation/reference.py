@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.generation.score import ODDITIES, Measures, Typical, oddities
+from glow_app.generation.scoring import ODDITIES, Measures, Typical, oddities
 
 USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
 MANY_ORDINARY = 1000  # images for a good reference
@@ -46,7 +46,7 @@ class Reference:
 
     Args:
         num_images: Number of ordinary images.
-        typical: Their means and standard deviations, for :func:`~glow_app.generation.score.oddities`.
+        typical: Their means and standard deviations, for :func:`~glow_app.generation.scoring.oddities`.
         scores: Percentiles of each score of :data:`~glow_app.generation.ODDITIES`, (Q,).
         mean: Mean of the traits, (T,).
         covariance: Covariance of the traits, (T, T).

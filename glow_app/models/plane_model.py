@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least, require_vector
 from glow_app.priors import GaussianPrior

@@ -12,8 +12,8 @@ from glow_app.flows import Context, Glow
 from glow_app.flows.context import rows_of
 from glow_app.likelihood import bin_centres, quantise, to_uint8
 from glow_app.messages import is_line
-from glow_app.models.base import Density
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
+from glow_app.models.density import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images

@@ -4,8 +4,8 @@ Glow calls a prior with the ``latent_shape`` (C, H, W) of its last level and the
 context there: of a class embedding, of the feature map of a condition, or of both (0 when unconditional).
 """
 
-from glow_app.priors.autoregressive import IAFPrior, MAFPrior
-from glow_app.priors.continuous import CNFPrior
-from glow_app.priors.gaussian import GaussianPrior
-from glow_app.priors.head import HeadPrior
-from glow_app.priors.planar import PlanarPrior
+from glow_app.priors.autoregressive_prior import IAFPrior, MAFPrior
+from glow_app.priors.continuous_prior import CNFPrior
+from glow_app.priors.gaussian_prior import GaussianPrior
+from glow_app.priors.head_prior import HeadPrior
+from glow_app.priors.planar_prior import PlanarPrior

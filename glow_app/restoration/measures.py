@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches
-from glow_app.generation.sample import Temperature
+from glow_app.generation.sampling import Temperature
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration.restore import Restoration, require_task, restore
+from glow_app.restoration.restoring import Restoration, require_task, restore
 from glow_app.seeding import image_generator
 from glow_app.tasks import Fill, RestorationTask
 

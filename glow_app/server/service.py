@@ -18,7 +18,7 @@ from glow_app.seeding import random_seed
 from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended, refused
 from glow_app.server.limits import Limits
-from glow_app.server.restoring import Restorer, described
+from glow_app.server.restorer import Restorer, described
 from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import KEPT_SECONDS, LatentsCache, SharedModel
 from glow_app.server.worker import ModelEndedError, ModelWorker, Turn

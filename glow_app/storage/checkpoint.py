@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.storage.model_config import build_model
 
 CHECKPOINT_KEY = "glow_app"  # under it the training module stores, as plain types, what rebuilds its model

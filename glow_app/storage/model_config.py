@@ -11,7 +11,7 @@ import torch
 
 from glow_app import ALLOWED_VARIABLE
 from glow_app.flows import Glow
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.models.plane_model import PlaneModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
@@ -65,12 +65,12 @@ def _allow_named_classes() -> None:
 def build_model(
     config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
 ) -> Density:
-    """Rebuild a model from its :attr:`config <glow_app.models.base.Density.config>` and its weights.
+    """Rebuild a model from its :attr:`config <glow_app.models.density.Density.config>` and its weights.
 
     Args:
         config: The configuration, of plain types.
         weights: The model's state dict; its tensors are not copied.
-        facts: Facts that include the model's own :attr:`facts <glow_app.models.base.Density.facts>`.
+        facts: Facts that include the model's own :attr:`facts <glow_app.models.density.Density.facts>`.
     Raises:
         ValueError: If the configuration does not describe a model, names a class outside the allow-list or does not
             match the weights, or a weight is not finite.

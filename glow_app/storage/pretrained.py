@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from glow_app import __version__
 from glow_app.files import atomic_file, atomic_folder
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_config import build_model

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glow_app.models.base import Density
+from glow_app.models.density import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
 from glow_app.storage.places import CONFIG_NAME, IN_RUN, WEIGHTS_NAME, find_folder, hint, origin, read_config

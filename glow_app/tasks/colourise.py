@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from glow_app.tasks.base import RestorationTask
+from glow_app.tasks.restoration_task import RestorationTask
 
 # Pillow's weights of red, green and blue for mode L (ITU-R 601-2), in 16-bit fixed point.
 _WEIGHTS = (19595, 38470, 7471)

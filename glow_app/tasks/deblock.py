@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.tasks.base import RestorationTask, draw_seeds
+from glow_app.tasks.restoration_task import RestorationTask, draw_seeds
 
 
 class Deblock(RestorationTask):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.seeding import draw_rows, image_generator
-from glow_app.tasks.base import RestorationTask, draw_seeds
+from glow_app.tasks.restoration_task import RestorationTask, draw_seeds
 
 # Rows per step of the estimate: all rows of a large picture as floats would take gigabytes.
 _ROWS = 256

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.tasks.base import RestorationTask, draw_seeds
+from glow_app.tasks.restoration_task import RestorationTask, draw_seeds
 
 
 class Fill(RestorationTask):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glow_app.tasks.base import RestorationTask
+from glow_app.tasks.restoration_task import RestorationTask
 
 # Maximum error of a reduced picture before rounding, grey levels, and maximum number of projections to reach it: a few
 # suffice where no value is clipped; near black and white it takes a hundred or more, and momentum saves most of them.

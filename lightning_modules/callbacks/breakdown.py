@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.bijections import SolverError
 from glow_app.evaluation.bits import breakdown
 from glow_app.seeding import step_generator
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 
 
 class Breakdown(Callback):

@@ -11,8 +11,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
 from glow_app.pictures.images import grid, save_png
 from glow_app.seeding import step_generator
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.runs.loggers import RunWandbLogger
 
 

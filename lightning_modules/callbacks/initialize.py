@@ -17,8 +17,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.priors import GaussianPrior
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.save import BestCheckpoint
-from lightning_modules.density import DensityModule
 from lightning_modules.encoder_first import EncoderFirst
+from lightning_modules.image_module import DensityModule
 from lightning_modules.likelihood_module import LikelihoodModule
 
 # Limits of the data that FitPrior reads: batches as a share of the settling steps, and values of latents over all ranks

@@ -8,8 +8,8 @@ from glow_app.data.request import Split
 from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.messages import pluralise, size_text
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import DensityModule
 
 # Maximum number of evaluated and of training images for the references, which hold all of them in memory.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000

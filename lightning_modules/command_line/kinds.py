@@ -14,10 +14,10 @@ from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, FitPrior, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.plane import PlaneDataModule, PlaneModule, finish_points, print_points_report
+from lightning_modules.points import PlaneDataModule, PlaneModule, finish_points, print_points_report
 
 KindName = Literal["images", "points"]
 

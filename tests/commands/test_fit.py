@@ -22,7 +22,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.places import read_config
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
 from glow_app.data.toys import TOYS, load_points
-from glow_app.generation import plane
+from glow_app.generation import plane_pictures as plane
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_density
-from lightning_modules.plane import PlaneModule
+from lightning_modules.points import PlaneModule
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]

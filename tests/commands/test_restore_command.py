@@ -209,10 +209,10 @@ def test_the_size_of_a_picture_is_checked_before_it_is_decoded(
     result = glow("restore", "thin.png", *restore[2:], "--damage")
     assert "thin.png is too small to be reduced 2 times" in result.errors[0]
     monkeypatch.setattr("glow_app.commands.restore.LARGEST_COMPARED", 14 * 9)
-    monkeypatch.setattr(import_module("glow_app.restoration.restore"), "_MOST_PIXELS", 28 * 18)
+    monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS", 28 * 18)
     assert glow(*restore).code == 0
     assert pixels(Path("restored/photo_comparison.png")).shape == (9, 4 * 14, 3)  # reduced
-    monkeypatch.setattr(import_module("glow_app.restoration.restore"), "_MOST_PIXELS", 14 * 10)
+    monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS", 14 * 10)
     assert glow(*restore, "--damage").code == 0
     photo.write_bytes(photo.read_bytes()[:60])  # little more than the header
     assert "restored, it would have 28x18 pixels; expected at most" in glow(*restore).errors[0]

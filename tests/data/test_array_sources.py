@@ -10,7 +10,7 @@ import pytest
 from torchvision import datasets
 
 from glow_app.data import array_sets
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.resizing import convert_array
 from glow_app.data.sources import load_split
 

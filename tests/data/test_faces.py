@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from glow_app.data.base import ImageSet
 from glow_app.data.faces import drawing, rendered
 from glow_app.data.faces.drawing import face_svg, render_face
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, Face, draw_face
 from glow_app.data.faces.rendered import rendered_faces
+from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 
 SIDE = 32

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from glow_app.data import cache, folder
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 
 Make = Callable[..., Path]

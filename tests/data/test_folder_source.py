@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 
 Make = Callable[..., Path]

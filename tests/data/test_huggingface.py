@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import train_loader
 from glow_app.data.sources import load_split
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 
 
 def numbered(count: int = 10) -> ImageSet:

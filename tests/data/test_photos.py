@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.data.base import ImageSet
 from glow_app.data.decoding import decode_photo
+from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 
 SPLITS = ("train", "validation", "test")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import TrainLoader, first_examples, train_loader
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from registry import random_images, tiny_model
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import mean_bits
 from glow_app.seeding import image_generators
 

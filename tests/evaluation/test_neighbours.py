@@ -5,7 +5,7 @@ import torch
 from registry import random_images
 from torch import Tensor
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback
 
-import lightning_modules.cli as cli
+import lightning_modules.glow_cli as cli
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import InitializeActNorm
 from lightning_modules.likelihood_module import LikelihoodModule

@@ -19,8 +19,8 @@ from glow_app.priors import GaussianPrior
 from glow_app.running import Memory
 from glow_app.tasks import RestorationTask, Upscale
 from lightning_modules.callbacks import EMA, FitPrior, InitializeActNorm, NonFiniteGuard
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import DensityModule
 
 GLOBAL_BATCH = 16
 NUM_STEPS = 20

@@ -49,7 +49,7 @@ from lightning_modules.callbacks import (
     SaveProgress,
     Throughput,
 )
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.schedules import LinearWarmupCosine
 
@@ -441,7 +441,7 @@ class TestProgress:
     def test_the_first_line_comes_early(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("lightning_modules.callbacks.progress._FIRST", 0.0)
+        monkeypatch.setattr("lightning_modules.callbacks.progress_report._FIRST", 0.0)
         tiny_fit(tmp_path, [Progress()], max_epochs=1, max_time={"minutes": 2})
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
         assert [line.split("  ")[1] for line in lines] == ["step 1", "step 4"]

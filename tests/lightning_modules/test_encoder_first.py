@@ -31,7 +31,7 @@ from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
 from lightning_modules.callbacks import EMA, BestCheckpoint, FitPrior
 from lightning_modules.callbacks.guard import roll_back
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 

@@ -236,7 +236,7 @@ def test_further_ranks_train_as_the_first_has_chosen(
 ) -> None:
     runs: list[list[str]] = []
     monkeypatch.setattr(
-        "lightning_modules.cli.main", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
+        "lightning_modules.glow_cli.main", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
     )
     folder = str(pictures(tmp_path / "a", 3))
     folder_run.main("fit", [folder, "--epochs", "1"])

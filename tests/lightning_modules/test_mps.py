@@ -15,7 +15,7 @@ from glow_app.generation.blend import along_arc
 from glow_app.nn import precision
 from lightning_modules import likelihood_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 
 
 class NoFloat64(TorchDispatchMode):

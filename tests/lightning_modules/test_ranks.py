@@ -18,7 +18,7 @@ from torch.optim import Adamax, Optimizer
 
 from glow_app.flows import Glow
 from glow_app.running import Memory
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 
 Runs = list[dict[Any, dict[str, Any]]]
 

@@ -24,7 +24,7 @@ from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import BestCheckpoint, SaveProgress, Throughput
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.runs.stopping import StopSignals
 

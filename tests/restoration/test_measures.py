@@ -8,7 +8,7 @@ import torch
 from registry import random_images, small_restorer
 from torch import Tensor
 
-from glow_app.data.base import ImageSet
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import mean_bits
 from glow_app.restoration import INTERVALS, measure_restorations, psnr, restore
 from glow_app.restoration.measures import classical_restoration, ssim, true_positions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from glow_app.bijections.base import Bijection
+from glow_app.bijections.bijection import Bijection
 from glow_app.bijections.continuous.options import SolveRecord, solve_options
 from glow_app.bijections.continuous.solver import Method, SolverError
 from glow_app.bijections.continuous.trace import Dynamics, draw_noise

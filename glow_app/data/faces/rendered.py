@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet, choose
 from glow_app.data.cache import Chunk, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
+from glow_app.data.image_set import ImageSet, choose
 from glow_app.data.request import SplitRequest
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_folder

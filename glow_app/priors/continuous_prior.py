@@ -7,7 +7,7 @@ from typing import Literal
 from glow_app.bijections import ContinuousFlow
 from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
 from glow_app.nn.shape_checks import require_choice
-from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
+from glow_app.priors.head_prior import HeadPrior, LatentShape, own_arguments
 
 
 class CNFPrior(HeadPrior):

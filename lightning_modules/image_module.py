@@ -13,8 +13,8 @@ from glow_app.running import Memory, check_compiler
 from glow_app.seeding import share_of
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask
-from lightning_modules.data import ImageDataModule
 from lightning_modules.encoder_first import EncoderFirst
+from lightning_modules.image_data import ImageDataModule
 from lightning_modules.likelihood_module import OptimizerFactory, ScheduleFactory
 from lightning_modules.schedules import LinearWarmupCosine
 

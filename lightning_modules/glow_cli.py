@@ -28,7 +28,7 @@ from lightning_modules.callbacks import BestCheckpoint, ExportBest, InitializeAc
 from lightning_modules.command_line.arguments import configs_first, require_total_steps
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
-from lightning_modules.data import ImageDataModule
+from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import LAST, AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
 from lightning_modules.runs.run_config import SaveRunConfig

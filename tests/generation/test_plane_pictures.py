@@ -9,8 +9,8 @@ from registry import perturb
 from torch import Tensor
 
 from glow_app.bijections import Bijection
-from glow_app.generation import plane
-from glow_app.generation.plane import density_picture, flow_picture, samples_picture
+from glow_app.generation import plane_pictures as plane
+from glow_app.generation.plane_pictures import density_picture, flow_picture, samples_picture
 from glow_app.models.plane_model import PlaneModel
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, PlanarPrior
 

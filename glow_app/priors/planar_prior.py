@@ -5,7 +5,7 @@ from typing import Literal
 
 from glow_app.bijections import Planar
 from glow_app.nn.shape_checks import require_at_least
-from glow_app.priors.head import HeadPrior, LatentShape
+from glow_app.priors.head_prior import HeadPrior, LatentShape
 
 
 class PlanarPrior(HeadPrior):

@@ -6,7 +6,7 @@ from registry import random_images, tiny_model
 
 from glow_app.generation import ODDITIES, Measures, detect, measure
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.generation.score import Typical, oddities
+from glow_app.generation.scoring import Typical, oddities
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 

@@ -13,7 +13,7 @@ from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_model
-from lightning_modules.density import DensityModule
+from lightning_modules.image_module import DensityModule
 from lightning_modules.optimizers import Muon
 
 

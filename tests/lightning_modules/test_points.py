@@ -17,7 +17,7 @@ from glow_app.data.request import Split
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from lightning_modules import likelihood_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput
-from lightning_modules.plane import PlaneDataModule, PlaneModule
+from lightning_modules.points import PlaneDataModule, PlaneModule
 from lightning_modules.runs.loggers import csv_logger
 
 Prior = Callable[..., Bijection]

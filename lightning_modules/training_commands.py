@@ -62,7 +62,7 @@ def main(command: str, arguments: list[str]) -> None:
         return
     else:
         _refuse_simple_mistakes(command, arguments)
-        from lightning_modules.cli import main as run
+        from lightning_modules.glow_cli import main as run
     run(command, arguments)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from glow_app.data.base import BatchedSet
+from glow_app.data.image_set import BatchedSet
 from glow_app.data.loader import TrainLoader, train_loader
 from glow_app.data.request import Split
 

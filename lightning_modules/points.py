@@ -10,14 +10,14 @@ from glow_app.bijections import Bijection, record_solves
 from glow_app.data.request import Split
 from glow_app.data.toys import TOYS, PointSet, load_points
 from glow_app.evaluation.bits import estimated_trace_note
-from glow_app.generation.plane import density_picture, flow_picture, samples_picture
+from glow_app.generation.plane_pictures import density_picture, flow_picture, samples_picture
 from glow_app.models.plane_model import PlaneModel
 from glow_app.pictures.images import save_png
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_density
-from lightning_modules.base_data import ResumableDataModule
 from lightning_modules.likelihood_module import LikelihoodModule, OptimizerFactory, ScheduleFactory
+from lightning_modules.resumable_data import ResumableDataModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 

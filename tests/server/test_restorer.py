@@ -26,7 +26,7 @@ from glow_app.server.limits import Limits
 from glow_app.storage.pretrained import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
-restore_module = __import__("glow_app.restoration.restore", fromlist=["TILE"])
+restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
 LIMITS = Limits(count=8, restored_pixels=20_000, seconds=20)
 MODELS = {

@@ -15,7 +15,7 @@ from glow_app.restoration import restore
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
 from glow_app.tasks.colourise import luma
 
-restore_module = __import__("glow_app.restoration.restore", fromlist=["restore"])
+restore_module = __import__("glow_app.restoration.restoring", fromlist=["restore"])
 tiles = __import__("glow_app.restoration.tiles", fromlist=["TILE"])
 
 

@@ -11,9 +11,9 @@ from tiny_training import fed
 from torch.utils.data import SequentialSampler
 
 from glow_app.data import sources
-from glow_app.data.base import ImageSet, choose
+from glow_app.data.image_set import ImageSet, choose
 from glow_app.data.request import SplitRequest
-from lightning_modules.data import ImageDataModule
+from lightning_modules.image_data import ImageDataModule
 
 
 @pytest.fixture(autouse=True)

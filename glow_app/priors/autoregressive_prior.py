@@ -7,7 +7,7 @@ from typing import Literal
 
 from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregressive, SplineMap
 from glow_app.nn.shape_checks import require_at_least, require_choice
-from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
+from glow_app.priors.head_prior import HeadPrior, LatentShape, own_arguments
 
 # With more steps per layer, an IAF prior takes most of the time of a training step of a small Glow.
 MANY_STEPS = 1024

@@ -13,7 +13,7 @@ from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash, save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel, load_density
-from lightning_modules.data import ImageDataModule
+from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import BEST, LAST
 from lightning_modules.runs.loggers import RunWandbLogger
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from glow_app.bijections import Bijection, Chain, Reshape
-from glow_app.priors.gaussian import GaussianPrior
+from glow_app.priors.gaussian_prior import GaussianPrior
 
 LatentShape = tuple[int, int, int]
 
