@@ -30,8 +30,7 @@ from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.generation import edit, load_directions
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import StoredModel
+from glow_app.storage.stored_model import StoredModel, model_hash
 
 NAMES = (*YES_NO_NAMES, *REAL_NAMES)
 NUM_YES_NO = len(YES_NO_NAMES)

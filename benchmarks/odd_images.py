@@ -22,8 +22,8 @@ from glow_app.commands.common import picture_batches
 from glow_app.data.sources import load_split
 from glow_app.generation import MANY_ORDINARY, ODDITIES, Measures, Reference, detect, measure
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import model_hash, save_reference
-from glow_app.storage.stored_model import StoredModel, load_model
+from glow_app.storage.pretrained import save_reference
+from glow_app.storage.stored_model import StoredModel, load_model, model_hash
 
 MODEL = "fashion-mnist"
 SHAPE = (1, 28, 28)

@@ -34,7 +34,7 @@ from glow_app.generation import load_directions, sample_batches
 from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.storage.places import find_folder
+from glow_app.storage.model_folders import find_folder
 from glow_app.storage.stored_model import load_model
 
 Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint

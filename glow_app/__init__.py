@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Environment variable of the classes of --allow-class, joined by commas, which further processes need too.
-ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"
-
 _HOMES = {
     "GenerationSettings": "glow_app.models.generation_settings",
     "Glow": "glow_app.flows",

@@ -9,10 +9,10 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from glow_app import ALLOWED_VARIABLE
 from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, format_warning, printable
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",

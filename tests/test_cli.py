@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from glow_app import ALLOWED_VARIABLE, __version__, cli
+from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, TRAINING, main
 from glow_app.commands.parser import Parser
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 OneLine = Callable[..., str]
 FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8,8]"]

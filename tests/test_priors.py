@@ -16,7 +16,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.storage.model_config import build_model
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 
 SHAPE = (4, 2, 3)
 

@@ -14,7 +14,7 @@ from glow_app import __version__
 from glow_app.files import atomic_file, require_folder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
-from glow_app.storage.places import origin
+from glow_app.storage.model_folders import origin
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.messages import UsageError, pluralise, printable
-from glow_app.storage.places import DEFAULT_MODEL
+from glow_app.storage.model_folders import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from glow_app.models.density import Density

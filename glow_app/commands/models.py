@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.messages import printable
-from glow_app.storage.places import DEFAULT_MODEL, WEIGHTS_NAME, bundled_models, read_config
+from glow_app.storage.model_folders import DEFAULT_MODEL, WEIGHTS_NAME, bundled_models, read_config
 
 _ROW = "{:<16} {:<9} {:<9} {:>4} {:>7} {:>12} {:>8}"
 

@@ -10,7 +10,7 @@ from glow_app.files import require_folder
 from glow_app.messages import UsageError, closest
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
-from glow_app.storage.places import DEFAULT_MODEL
+from glow_app.storage.model_folders import DEFAULT_MODEL
 
 Number = TypeVar("Number", int, float)
 

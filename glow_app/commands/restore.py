@@ -12,7 +12,7 @@ from glow_app.commands.parser import Parser, number_type, require_seeds, seed_nu
 from glow_app.commands.results import RECORD, ResultsFolder, listed_results
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
-from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
+from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_restorers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from glow_app.commands.common import device_of, directions_folders, load, load_s
 from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
-from glow_app.storage.places import IN_RUN, bundled_models, bundled_restorers
+from glow_app.storage.model_folders import IN_RUN, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel

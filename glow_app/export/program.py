@@ -19,7 +19,7 @@ from glow_app.flows.class_embedding import extrapolate
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 
 DESCRIPTION_NAME, PROGRAM_NAME = "sampler.json", "sampler.pt2"
 FORMAT = "glow-sampler/1"

@@ -15,7 +15,7 @@ from glow_app.restoration import require_size, require_task
 from glow_app.server.decoder import Decoded
 from glow_app.server.errors import refused
 from glow_app.server.schemas import RestoreRequest, RestorerInfo
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 
 _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
 

@@ -11,6 +11,9 @@ import torch
 from glow_app.models.density import Density
 from glow_app.storage.model_config import build_model
 
+# Arguments of the data module that determine the images of a split.
+DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
+
 CHECKPOINT_KEY = "glow_app"  # under it the training module stores, as plain types, what rebuilds its model
 _PREFIX = "model."
 
@@ -25,6 +28,14 @@ def density_of(checkpoint: Mapping[str, Any]) -> Density:
     weights = {str(name).removeprefix(_PREFIX): value for name, value in state if str(name).startswith(_PREFIX)}
     facts = checkpoint[CHECKPOINT_KEY]
     return build_model(facts["model"], weights, facts["training"]).eval()
+
+
+def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of the training in a checkpoint; without folders, because exported models are shared."""
+    arguments = checkpoint.get("datamodule_hyper_parameters") or {}  # stored by Lightning
+    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}
+    facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
+    return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from glow_app import ALLOWED_VARIABLE
 from glow_app.flows import Glow
 from glow_app.models.density import Density
 from glow_app.models.image_model import ImageModel
@@ -17,6 +16,7 @@ from glow_app.models.plane_model import PlaneModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
 # The classes that a file may name. Others could run code of the file's choice.

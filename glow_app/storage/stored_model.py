@@ -1,22 +1,34 @@
 """Find and load models by path, name or address."""
 
+import hashlib
+import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 
 from glow_app.models.density import Density
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
-from glow_app.storage.places import CONFIG_NAME, IN_RUN, WEIGHTS_NAME, find_folder, hint, origin, read_config
-from glow_app.storage.pretrained import DIRECTIONS_NAME, model_hash, read_exported
+from glow_app.storage.checkpoint import DATA_ARGUMENTS, density_of, facts_of, read_checkpoint
+from glow_app.storage.model_config import build_model
+from glow_app.storage.model_folders import (
+    CONFIG_NAME,
+    DIRECTIONS_NAME,
+    IN_RUN,
+    WEIGHTS_NAME,
+    find_folder,
+    hint,
+    origin,
+    read_config,
+)
 
-# Key under which Lightning stores the data module's arguments, and those that determine the images of a split.
-DATA_KEY = "datamodule_hyper_parameters"
-DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
+GENERATION_KEY = "generation"  # in the configuration of an exported model: recommended settings for sampling
 DATA_PLACES = ("root", "cache_dir")
 RUN_CONFIG = "config.yaml"  # in a run's folder
 
@@ -76,7 +88,7 @@ class StoredModel:
 
     @cached_property
     def hash(self) -> str:
-        """The SHA-256 of architecture and weights, see :func:`~glow_app.storage.pretrained.model_hash`."""
+        """The SHA-256 of architecture and weights, see :func:`model_hash`."""
         return read_config(self.path)["sha256"] if self.path.is_dir() else model_hash(self.load())
 
     @property
@@ -175,12 +187,42 @@ def load_density(path: str | Path, device: str | torch.device = "cpu") -> Densit
     return StoredModel(path).load(device)
 
 
-def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of the training in a checkpoint; without folders, because exported models are shared."""
-    arguments = checkpoint.get(DATA_KEY) or {}
-    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}
-    facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
-    return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
+def read_exported(folder: Path) -> Density:
+    """Read an exported model; nothing in its files can run code.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, of another project, or does not match the other.
+    """
+    config = read_config(folder)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
+    try:
+        weights = load(path.read_bytes())  # not mapped: overwriting the file would change or crash this process
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    model = build_model(config["model"], weights, config.get("training")).eval()
+    if model_hash(model) != config.get("sha256"):
+        raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
+    if isinstance(model, ImageModel) and GENERATION_KEY in config:
+        try:
+            model.generation = GenerationSettings.from_plain(config[GENERATION_KEY])
+        except ValueError as error:
+            raise ValueError(
+                f"{GENERATION_KEY} in {folder / CONFIG_NAME} is damaged ({error}); repair or remove it"
+            ) from error
+    return model
+
+
+def model_hash(model: Density) -> str:
+    """Return the SHA-256 of architecture and weights: equal for a checkpoint and its export."""
+    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _own_path(path: Path, in_run: Sequence[str]) -> Path:

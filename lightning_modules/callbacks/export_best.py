@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.bijections import SolverError
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import model_hash, save_pretrained, save_reference
-from glow_app.storage.stored_model import StoredModel, load_density
+from glow_app.storage.pretrained import save_pretrained, save_reference
+from glow_app.storage.stored_model import StoredModel, load_density, model_hash
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import BEST, LAST
 from lightning_modules.runs.loggers import RunWandbLogger

@@ -10,8 +10,8 @@ from torch import Tensor
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import density_of, read_checkpoint
-from glow_app.storage.stored_model import DATA_PLACES, RUN_CONFIG, StoredModel, facts_of
+from glow_app.storage.checkpoint import density_of, facts_of, read_checkpoint
+from glow_app.storage.stored_model import DATA_PLACES, RUN_CONFIG, StoredModel
 from lightning_modules.command_line.arguments import INIT_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
 from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole

@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
-from glow_app import ALLOWED_VARIABLE
 from glow_app.files import atomic_file
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.runs.loggers import RunWandbLogger
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from registry import random_images, small_restorer, tiny_model
 
-from glow_app import ALLOWED_VARIABLE
 from glow_app.cli import main
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 

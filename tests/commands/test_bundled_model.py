@@ -11,8 +11,7 @@ import pytest
 from run_files import pixels
 
 from glow_app.files import sha256_of
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 
@@ -60,7 +59,7 @@ def test_a_model_of_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = shutil.copytree(conditional, tmp_path / "c0ffee")
-    monkeypatch.setattr("glow_app.storage.places.fetch_model", {"hf://me/shoes": snapshot}.__getitem__)
+    monkeypatch.setattr("glow_app.storage.model_folders.fetch_model", {"hf://me/shoes": snapshot}.__getitem__)
     sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
     assert sampled.output.startswith(
         f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from glow_app import __version__
 from glow_app.generation import edit, load_direction, sample_batches
 from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 

@@ -13,8 +13,7 @@ from registry import random_images
 from glow_app.evaluation import evaluation_data, mean_bits
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import measure_restorations
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 

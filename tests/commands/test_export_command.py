@@ -11,8 +11,8 @@ from damage import full_disk
 from registry import tiny_model
 
 from glow_app.priors import PlanarPrior
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 

@@ -19,9 +19,9 @@ from tiny_training import TINY_FIT
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.storage.places import read_config
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.model_folders import read_config
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.image_module import DensityModule
 
 

@@ -14,8 +14,7 @@ from run_files import Killed, assert_same_training, load, logged
 from glow_app.data.toys import TOYS, load_points
 from glow_app.generation import plane_pictures as plane
 from glow_app.models.plane_model import PlaneModel
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_density
+from glow_app.storage.stored_model import load_density, model_hash
 from lightning_modules.points import PlaneModule
 
 Glow = Callable[..., Any]

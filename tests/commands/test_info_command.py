@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from glow_app.storage.checkpoint import read_checkpoint
-from glow_app.storage.places import bundled_models
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.model_folders import bundled_models
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]

@@ -9,10 +9,11 @@ import torch
 from registry import tiny_glow
 from tiny_training import TINY_FIT
 
-from glow_app import ALLOWED_VARIABLE, ImageModel, allow_class, load_model, save_pretrained
+from glow_app import ImageModel, allow_class, load_model, save_pretrained
 from glow_app.priors import GaussianPrior
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_config import ALLOWED_CLASSES
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 MODULE = """
 from torch.optim import Adam

@@ -11,8 +11,7 @@ from run_files import pixels
 
 from glow_app import __version__
 from glow_app.pictures.images import read_png_text
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 

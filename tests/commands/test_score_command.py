@@ -14,9 +14,8 @@ from PIL import Image
 from glow_app.generation import ODDITIES, sample_batches
 from glow_app.pictures.images import save_png, to_pil
 from glow_app.seeding import image_generators
-from glow_app.storage.places import read_config
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.model_folders import read_config
+from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 

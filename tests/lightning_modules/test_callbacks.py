@@ -36,9 +36,8 @@ from glow_app.generation import Reference, measure, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
-from glow_app.storage.places import read_config
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.model_folders import read_config
+from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.callbacks import (
     EMA,
     Breakdown,

@@ -6,8 +6,7 @@ import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_training import tiny_fit
 
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.callbacks import ExportBest
 
 

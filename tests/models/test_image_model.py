@@ -17,7 +17,7 @@ from glow_app.generation import sample_batches
 from glow_app.likelihood import quantise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 
 IMAGE_SHAPE = (3, 8, 8)
 

@@ -13,8 +13,8 @@ from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.plane_model import PlaneModel
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import load_density, load_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_density, load_model, model_hash
 
 PRIORS: dict[str, Callable[..., Bijection]] = {
     "gaussian": GaussianPrior,

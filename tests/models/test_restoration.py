@@ -13,8 +13,8 @@ from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators, step_generator
 from glow_app.storage.model_config import build_model
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model, model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
 
 TASKS: dict[str, Callable[[], RestorationTask]] = {

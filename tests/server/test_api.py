@@ -23,7 +23,7 @@ from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 
 LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200)
 TRAINING = {"val/bpd": 3.5, "step": 11802, "classes": ["a"], "log_det/ActNorm": 7.1, "bpd_level/0": -0.6}

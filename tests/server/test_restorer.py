@@ -23,7 +23,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])

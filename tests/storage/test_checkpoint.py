@@ -18,8 +18,8 @@ from registry import random_images, tiny_model
 
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import StoredModel, load_model, model_hash
 
 
 class RunsCode:

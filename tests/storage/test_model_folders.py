@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import constants, errors
 from registry import tiny_model
 
-from glow_app.storage import places
-from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_model
+from glow_app.storage import model_folders
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import StoredModel, load_model, model_hash
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -24,8 +24,8 @@ def empty_and_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     yield
-    places.fetch_model.cache_clear()
-    places.origin.cache_clear()
+    model_folders.fetch_model.cache_clear()
+    model_folders.origin.cache_clear()
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def refusal(error: type[Exception], address: str = "hf://me/shoes") -> str:
 
 
 def test_every_bundled_model_is_whole_small_and_described() -> None:
-    assert places.DEFAULT_MODEL in places.bundled_models()
-    for name, folder in places.bundled_models().items():
+    assert model_folders.DEFAULT_MODEL in model_folders.bundled_models()
+    for name, folder in model_folders.bundled_models().items():
         model = load_model(name)
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert {path.name for path in folder.iterdir()} - {"directions"} == {
@@ -65,16 +65,16 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
 
 
 def test_a_model_of_ones_own_goes_before_a_bundled_one() -> None:
-    bundled = StoredModel(places.DEFAULT_MODEL).path
-    Path(places.DEFAULT_MODEL).mkdir()
-    assert StoredModel(places.DEFAULT_MODEL).path == bundled  # a folder of pictures is no model
-    mine = save_pretrained(tiny_model(), places.DEFAULT_MODEL, overwrite=True)
-    assert StoredModel(places.DEFAULT_MODEL).path == mine
+    bundled = StoredModel(model_folders.DEFAULT_MODEL).path
+    Path(model_folders.DEFAULT_MODEL).mkdir()
+    assert StoredModel(model_folders.DEFAULT_MODEL).path == bundled  # a folder of pictures is no model
+    mine = save_pretrained(tiny_model(), model_folders.DEFAULT_MODEL, overwrite=True)
+    assert StoredModel(model_folders.DEFAULT_MODEL).path == mine
 
 
 def test_other_names_are_paths() -> None:
     for name in (".", "..", "../models/fashion-mnist", "fashion-mnist/", "README.md", "fashion-mnist/config.json"):
-        assert places.find_folder(name) is None
+        assert model_folders.find_folder(name) is None
     assert refusal(FileNotFoundError, "fashion-mnits").endswith("; did you mean fashion-mnist?")
     for name in ("some-user/shoes", "some-user/shoes@v2"):
         assert refusal(FileNotFoundError, name).endswith(f"write hf://{name}")
@@ -105,7 +105,7 @@ def test_two_files_of_one_commit_are_fetched(snapshot: Path, monkeypatch: pytest
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     load_model("hf://me/shoes@v2")
     assert asked == [("me/shoes", "config.json", "v2"), ("me/shoes", "model.safetensors", COMMIT)]
-    places.fetch_model.cache_clear()
+    model_folders.fetch_model.cache_clear()
     (snapshot / "config.json").write_text('{"model_type": "bert"}')
     assert "is not a model that glow export wrote" in refusal(ValueError)
     assert len(asked) == 3  # not the weights of another project

@@ -1,4 +1,4 @@
-"""Locate exported models in this package and on the Hugging Face hub, and read what they are."""
+"""Folders of exported models: in this package, in the cache of the Hugging Face hub, and their ``config.json``."""
 
 import json
 import re
@@ -11,7 +11,11 @@ from glow_app.messages import closest
 
 DEFAULT_MODEL = "faces"  # bundled with the package
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
+DIRECTIONS_NAME = "directions"  # its subfolder of directions for edits
 FORMAT = "glow-app/1"
+
+# Environment variable of the classes of --allow-class, joined by commas, which child processes need too.
+ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"
 
 # Models in a run's folder; the first that exists is used, except an export outdated by a resumed run.
 IN_RUN = ("model", "best.ckpt", "last.ckpt")
