@@ -66,7 +66,7 @@ def load_stored(
     """Load a stored image model; see :func:`load`."""
     from glow_app.restoration import require_task
 
-    model = stored.load_images(device).freeze()
+    model = stored.load_image_model(device).freeze()
     if restores and model.task is None:
         raise ValueError(f"{stored.place} restores nothing; train a model with, for example, --config restore/upscale2")
     if model.task is not None and restores is False:

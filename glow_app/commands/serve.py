@@ -15,7 +15,7 @@ from glow_app.commands.common import device_of, directions_folders, load, load_s
 from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
-from glow_app.storage.model_folders import IN_RUN, bundled_models, bundled_restorers
+from glow_app.storage.model_folders import RUN_MODELS, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
@@ -113,7 +113,7 @@ def _name_of(stored: "StoredModel") -> str:
     if not stored.is_own:
         return str(stored.place).partition("@")[0].rpartition("/")[2]
     path = Path(stored.place).absolute()
-    while path.name in IN_RUN or re.fullmatch(r"\d{8}-\d{6}|slurm-\d+", path.name):  # within runs/NAME/TIME
+    while path.name in RUN_MODELS or re.fullmatch(r"\d{8}-\d{6}|slurm-\d+", path.name):  # within runs/NAME/TIME
         path = path.parent
     return path.name.removesuffix(".ckpt")
 

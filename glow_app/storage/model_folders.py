@@ -1,13 +1,11 @@
 """Folders of exported models: in this package, in the cache of the Hugging Face hub, and their ``config.json``."""
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from glow_app.files import HUB, sha256_of
-from glow_app.messages import closest
 
 DEFAULT_MODEL = "faces"  # bundled with the package
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
@@ -18,14 +16,14 @@ FORMAT = "glow-app/1"
 ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"
 
 # Models in a run's folder; the first that exists is used, except an export outdated by a resumed run.
-IN_RUN = ("model", "best.ckpt", "last.ckpt")
+RUN_MODELS = ("model", "best.ckpt", "last.ckpt")
 
-_MODELS = Path(__file__).parents[1] / "bundled"
+_BUNDLED = Path(__file__).parents[1] / "bundled"
 
 
 def bundled_models() -> dict[str, Path]:
     """Return the folders of the bundled models by name."""
-    return {folder.name: folder for folder in sorted(_MODELS.iterdir()) if folder.is_dir()}
+    return {folder.name: folder for folder in sorted(_BUNDLED.iterdir()) if folder.is_dir()}
 
 
 def bundled_restorers(kind: str) -> list[str]:
@@ -50,7 +48,7 @@ def find_folder(place: str | Path) -> Path | None:
     if name.startswith(HUB):
         return fetch_model(name)
     # A folder without a model, such as one of images, may have the name of a bundled model.
-    is_path = Path(name).is_file() or any(Path(name, part).exists() for part in (CONFIG_NAME, *IN_RUN))
+    is_path = Path(name).is_file() or any(Path(name, part).exists() for part in (CONFIG_NAME, *RUN_MODELS))
     return None if is_path else bundled_models().get(name)
 
 
@@ -117,15 +115,7 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
         absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
         if isinstance(error, absent) and not isinstance(error, errors.LocalEntryNotFoundError):
             raise FileNotFoundError(
-                f"{address} is not on the hub, has no {file}, or is private: check name and revision, or: hf auth login"
+                f"{address} is not on the hub, has no {file}, or is private: check the name, or run: hf auth login"
             ) from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{address} cannot be fetched, and is not in the hub's cache: {reason}") from error
-
-
-def hint(place: str | Path) -> str:
-    """Return a hint to append to a message about a path that does not exist, or an empty string."""
-    name = str(place)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(".ckpt"):
-        return f"; for a model of the Hugging Face hub write {HUB}{name}"
-    return closest(name, bundled_models())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from glow_app.files import HUB
+from glow_app.messages import closest
 from glow_app.models.density import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -20,16 +23,16 @@ from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
     CONFIG_NAME,
     DIRECTIONS_NAME,
-    IN_RUN,
+    RUN_MODELS,
     WEIGHTS_NAME,
+    bundled_models,
     find_folder,
-    hint,
     origin,
     read_config,
 )
 
 GENERATION_KEY = "generation"  # in the configuration of an exported model: recommended settings for sampling
-DATA_PLACES = ("root", "cache_dir")
+DATA_FOLDERS = ("root", "cache_dir")  # arguments of the data module that only ``config.yaml`` records
 RUN_CONFIG = "config.yaml"  # in a run's folder
 
 
@@ -50,7 +53,7 @@ class StoredModel:
         ValueError: If the model cannot be fetched.
     """
 
-    def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
+    def __init__(self, place: str | Path, in_run: Sequence[str] = RUN_MODELS) -> None:
         if str(place) == "":
             raise FileNotFoundError("the path of the model is empty; give a .ckpt file, a model's or a run's folder")
         folder = find_folder(place)
@@ -68,12 +71,12 @@ class StoredModel:
         if self.path.is_dir():
             return read_exported(self.path).to(device)
         checkpoint = read_checkpoint(self.path)
-        self._checkpoint_facts = facts_of(checkpoint)  # saves reading it again
+        self.facts = facts_of(checkpoint)  # saves reading it again
         model = density_of(checkpoint)
         self.hash = model_hash(model)
         return model.to(device)
 
-    def load_images(self, device: str | torch.device = "cpu") -> ImageModel:
+    def load_image_model(self, device: str | torch.device = "cpu") -> ImageModel:
         """Return the image model.
 
         Raises:
@@ -81,9 +84,7 @@ class StoredModel:
         """
         model = self.load(device)
         if not isinstance(model, ImageModel):
-            raise ValueError(
-                f"{self.place} is a density of {model.things}, not of images; in Python, load_density reads it"
-            )
+            raise ValueError(f"{self.place} is a density of points, not of images; in Python, load_density reads it")
         return model
 
     @cached_property
@@ -91,21 +92,17 @@ class StoredModel:
         """The SHA-256 of architecture and weights, see :func:`model_hash`."""
         return read_config(self.path)["sha256"] if self.path.is_dir() else model_hash(self.load())
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """Facts of the training, such as version, epoch, steps, bits/dim and data; and the revision on the hub."""
         if self.path.is_dir():
             return read_config(self.path).get("training", {}) | origin(self.place)
-        return self._checkpoint_facts
-
-    @cached_property
-    def _checkpoint_facts(self) -> dict[str, Any]:
         return facts_of(read_checkpoint(self.path))
 
     @property
     def directions(self) -> list[Path]:
         """The folders of the model's directions for edits; new directions are written to the first."""
-        if not self.is_own:  # new directions must not go into the package or the hub's cache
+        if not self.is_own:  # new directions must not be written into the package or the hub's cache
             return [Path(DIRECTIONS_NAME), self.path / DIRECTIONS_NAME]
         place = Path(self.place)
         return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
@@ -125,7 +122,7 @@ class StoredModel:
             raise ValueError(f"{self.path} is damaged: its facts of the data are not plain values")
         configured = (read_run_config(self.path.parent) or {}).get("data", {})
         if configured.get("source") == data.get("source"):
-            return data | {name: configured[name] for name in DATA_PLACES if configured.get(name) is not None}
+            return data | {name: configured[name] for name in DATA_FOLDERS if configured.get(name) is not None}
         return {} if "://" in str(data.get("source")) else data
 
 
@@ -179,7 +176,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
         FileNotFoundError: If there is no model at ``path``.
         ValueError: If the model is damaged, of another project or one of points, or the device is not available.
     """
-    return StoredModel(path).load_images(device)
+    return StoredModel(path).load_image_model(device)
 
 
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
@@ -227,14 +224,17 @@ def model_hash(model: Density) -> str:
 
 def _own_path(path: Path, in_run: Sequence[str]) -> Path:
     if not path.exists():
+        is_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", str(path)) and path.suffix != ".ckpt"
+        hub = f"; for a model on the Hugging Face hub write {HUB}{path}" if is_on_hub else ""
         raise FileNotFoundError(
-            f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"
+            f"there is no model {path}; expected a .ckpt file, an exported model or a run's folder"
+            f"{hub or closest(str(path), bundled_models())}"
         )
     if not path.is_dir() or (path / CONFIG_NAME).exists():
         return path
     names = [name for name in in_run if (path / name).exists()]
     if not names:
-        raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
+        raise FileNotFoundError(f"{path} is neither a model nor a run: it has no {CONFIG_NAME}, best.ckpt or last.ckpt")
     is_outdated = names[:2] == ["model", "best.ckpt"] and _is_outdated(path / "model", path / "best.ckpt")
     return path / names[is_outdated]
 
@@ -247,19 +247,19 @@ def _is_outdated(exported: Path, best: Path) -> bool:
             return False
         step, later = read_config(exported)["training"]["step"], StoredModel(best).facts["step"]
         is_outdated = bool(later > step)
-    except (OSError, ValueError, KeyError, TypeError):  # loading the export will report what is wrong
+    except (OSError, ValueError, KeyError, TypeError):  # loading the export reports what is wrong
         return False
     if is_outdated:
         warnings.warn(
-            f"{best} (step {later:,}) is taken: {exported} (step {step:,}) is from before the run was resumed; its "
-            "recommended settings and its reference of scores are left out until the run ends and exports it again",
+            f"using {best} (step {later:,}), because {exported} (step {step:,}) was exported before the run was "
+            "resumed; its recommended settings and reference of scores are ignored until the run exports it again",
             stacklevel=4,
         )
     return is_outdated
 
 
 def _newest_run(folder: Path, in_run: Sequence[str]) -> Path:
-    """Return the newest run in a folder of runs, with a warning if there are several; other places unchanged."""
+    """Return the newest run in a folder of runs, with a warning if there are several; other paths unchanged."""
     if any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
         return folder
     for pattern in ("*", "*/*"):
@@ -267,6 +267,6 @@ def _newest_run(folder: Path, in_run: Sequence[str]) -> Path:
         if models:
             run = max(models, key=lambda path: path.stat().st_mtime).parent
             if (count := len({path.parent for path in models})) > 1:
-                warnings.warn(f"{folder} contains {count} runs; the newest is taken: {run}", stacklevel=3)
+                warnings.warn(f"{folder} contains {count} runs; using the newest: {run}", stacklevel=3)
             return run
     return folder

@@ -11,7 +11,7 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, facts_of, read_checkpoint
-from glow_app.storage.stored_model import DATA_PLACES, RUN_CONFIG, StoredModel
+from glow_app.storage.stored_model import DATA_FOLDERS, RUN_CONFIG, StoredModel
 from lightning_modules.command_line.arguments import INIT_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
 from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
@@ -83,7 +83,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         return _continued(command, checkpoint, arguments, config)
     if place is None:
         return Start(arguments, begin_anew=begin_anew)
-    model = StoredModel(place).load_images()
+    model = StoredModel(place).load_image_model()
     config.write_text(yaml.safe_dump({"model": config_of(model)}))
     return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
 
@@ -113,8 +113,8 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
     stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked))
-    places = {name: stored["data"][name] for name in DATA_PLACES if name in stored["data"]}
-    data = facts_of(checkpoint).get("data", {}) | places
+    folders = {name: stored["data"][name] for name in DATA_FOLDERS if name in stored["data"]}
+    data = facts_of(checkpoint).get("data", {}) | folders
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
     is_limited = take_option("--data.limit", arguments)[0] is not None
     return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, is_limited)

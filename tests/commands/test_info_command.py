@@ -90,7 +90,7 @@ def test_files_without_facts(exported: Path, refused: Refused) -> None:
         "torn.safetensors": "is damaged or no safetensors file",
         "model.safetensors": "holds neither latents nor a direction",
         "none.png": "none.png",
-        "samples": "samples holds neither config.json nor",
+        "samples": "samples is neither a model nor a run",
     }.items():
         assert words in refused("info", name)
     assert "give one of them" in refused("info", "faces", "--checkpoint", "faces", code=2)
@@ -104,7 +104,7 @@ def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, glow: Glow) -> N
         os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
     for place in ("runs/mine", "runs"):
         result = glow("info", place)
-        assert f"{place} contains 3 runs; the newest is taken: runs/mine/2" in "\n".join(result.errors)
+        assert f"{place} contains 3 runs; using the newest: runs/mine/2" in "\n".join(result.errors)
         assert "runs/mine/2/last.ckpt" in result.output
     shutil.copytree(trained, "runs/single/1")  # as glow fit FOLDER --name single leaves it
     assert glow("info", "runs/single").errors == []

@@ -65,7 +65,7 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
             "glow fit: --init-from begins a run, and --resume goes on with one; give one",
         ),
         (["--model.flow.hidden_channels=8"], 1, "{trained} does not match the configuration, for example because"),
-        (["--init-from=nowhere"], 1, "no checkpoint nowhere; give a .ckpt file"),
+        (["--init-from=nowhere"], 1, "there is no model nowhere"),
         (["--init-from"], 2, "--init-from needs a path"),
     ],
     ids=str,

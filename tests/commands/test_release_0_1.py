@@ -27,7 +27,7 @@ KNOWN = {
 def test_a_model_of_release_0_1_is_the_same(name: str) -> None:
     sha256, pixels, bits = KNOWN[name]
     stored, labels = StoredModel(FILES / name), torch.tensor([1, 2])
-    model = stored.load_images()
+    model = stored.load_image_model()
     assert stored.hash == sha256
     assert model.sample(2, 0.7, seeds=[1, 2], labels=labels).flatten().tolist()[:12] == pixels
     black = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)

@@ -90,7 +90,7 @@ def test_a_folder_of_runs_means_the_newest(model: ImageModel, tmp_path: Path) ->
     for number, name in enumerate(("new", "old")):
         path = checkpoint(model, tmp_path / "runs" / name / "time" / "last.ckpt")
         os.utime(path, (1000 - number, 1000 - number))
-    with pytest.warns(UserWarning, match="contains 2 runs; the newest is taken"):
+    with pytest.warns(UserWarning, match="contains 2 runs"):
         assert StoredModel(tmp_path / "runs").path == tmp_path / "runs/new/time/last.ckpt"
     assert StoredModel(tmp_path / "runs/old").path == tmp_path / "runs/old/time/last.ckpt"
 
@@ -133,7 +133,7 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()  # a run whose export is empty
     (tmp_path / "pictures").mkdir()
     assert "nowhere.ckpt" in message_of(FileNotFoundError, tmp_path / "nowhere.ckpt")
-    assert "not a model or a run" in message_of(FileNotFoundError, tmp_path / "pictures")
+    assert "neither a model nor a run" in message_of(FileNotFoundError, tmp_path / "pictures")
     message_of(FileNotFoundError, tmp_path)
     with pytest.raises(FileNotFoundError, match="is empty"):
         load_model("")
