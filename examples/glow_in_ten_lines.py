@@ -1,7 +1,9 @@
-"""The digits of ``minimal_glow.py`` in ten lines, with `Glow` and `ImageModel`, in half a minute.
+"""The digits of ``minimal_glow.py`` in ten lines, with `Glow` and `ImageModel`.
 
     pip install -e '.[demo]'
     python examples/glow_in_ten_lines.py
+
+It takes half a minute on a CPU, and writes samples to ``digits.png``.
 """
 
 import torch
