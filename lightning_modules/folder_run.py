@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
@@ -84,7 +85,8 @@ def _planned(arguments: list[str]) -> list[str]:
     parser = options_parser()
     options, rest = parser.parse_known_args(arguments)
     for word in rest:
-        if word.startswith("--") and "." not in word and (hint := closest(word, parser._option_string_actions)):
+        names = (f"--{name.replace('_', '-')}" for name in vars(options) if name != "folder")
+        if word.startswith("--") and "." not in word and (hint := closest(word, names)):
             raise UsageError(f"glow fit: unknown argument {word}{hint}")
     resumed, rest = take_option("--resume", rest)
     if resumed is not None:
@@ -211,16 +213,16 @@ def _choose_length(
 
 def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
-    from lightning_modules.glow_cli import build
+    from lightning_modules.glow_cli import built
 
-    cli = build("fit", arguments)
-    options, trainer = cli.datamodule.hparams, cli.trainer
-    size = max(1, options["batch_size"])
-    cut = Cut(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
-    num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
-    batches = max(1, num_images // (size * trainer.world_size))
-    steps = -(-batches // trainer.accumulate_grad_batches)
-    return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps
+    with TemporaryDirectory() as scratch, built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli:
+        options, trainer = cli.datamodule.hparams, cli.trainer
+        size = max(1, options["batch_size"])
+        cut = Cut(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
+        num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
+        batches = max(1, num_images // (size * trainer.world_size))
+        steps = -(-batches // trainer.accumulate_grad_batches)
+        return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps
 
 
 def _step_seconds(module: Any, trainer: Any, size: int) -> float:

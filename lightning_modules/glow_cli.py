@@ -33,6 +33,7 @@ from lightning_modules.runs.checkpoints import LAST, AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
 from lightning_modules.runs.run_config import SaveRunConfig
 from lightning_modules.runs.run_folder import choose_run_dir, prepare_run_dir, release_run_dir
+from lightning_modules.runs.run_trainer import RunTrainer
 from lightning_modules.runs.stopping import exit_code_of_signals
 
 # Defaults of all experiments; in the package, so that they are also installed.
@@ -53,44 +54,36 @@ _UNWANTED = (
 
 
 class GlowCLI(LightningCLI):
-    """LightningCLI with a folder for each run and this project's callbacks.
+    """Builds the module, data and trainer of a command, with a folder for each run and this project's callbacks.
 
     Args:
         command: "fit", "validate" or "test".
         start: Where it starts, and with which options.
-        runs: Whether to run the command, or only build its parts.
     """
 
-    def __init__(self, command: str, start: Start, runs: bool = True) -> None:
-        self.command, self.start, self.runs = command, start, runs
-        args = [command, *configs_first(start.arguments)]
-        self.kind = kind_of(args)
-        # Errors are raised, and reported in one line. No abbreviations, which new options could make ambiguous.
-        strict = {"exit_on_error": False, "allow_abbrev": False}
-        defaults = {"default_config_files": [str(BASE_CONFIG)]} if command == "fit" else {}
+    def __init__(self, command: str, start: Start) -> None:
+        self.command, self.start = command, start
+        arguments = configs_first(start.arguments)
+        self.kind = kind_of(arguments)
         super().__init__(
             self.kind.module,
             self.kind.data,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
+            trainer_class=RunTrainer,
             # No validation before the first step: the actnorms are not initialised yet.
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
+            parser_kwargs={
+                "prog": f"glow {command}",
+                "exit_on_error": False,  # errors are reported in one line
+                "allow_abbrev": False,  # new options could make abbreviations ambiguous
+                "default_config_files": [str(BASE_CONFIG)] if command == "fit" else [],
+            },
+            args=arguments,
+            run=False,
             auto_configure_optimizers=False,
-            parser_kwargs={**strict, "prog": "glow", command: {**strict, **defaults}},
-            args=args,
         )
-
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method in the base class
-        """Return the requested command, with those arguments of the trainer's method that are not options."""
-        data = {"train_dataloaders", "val_dataloaders"} if self.command == "fit" else {"dataloaders"}
-        return {self.command: {"model", "datamodule", "weights_only", *data}}
-
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Set up the parser; disable Lightning's table of results, which the report replaces."""
-        super().setup_parser(*args, **kwargs)
-        if self.command != "fit":
-            self._subcommand_parsers[self.command].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's options, and links that copy values shared by data and model."""
@@ -99,6 +92,7 @@ class GlowCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to load; set by --resume.")
         parser.add_argument("--kind", type=KindName, default=self.kind.name, help="Kind of the data: images or points.")
         for name, callback in self.kind.callbacks.items():
             parser.add_lightning_class_args(callback, name)
@@ -114,17 +108,16 @@ class GlowCLI(LightningCLI):
         except ArgumentError as error:
             message = " ".join(str(error).split())
             _, unknown, words = message.partition("unrecognized arguments: ")
-            options = self._subcommand_parsers[self.command]._option_string_actions
-            hint = closest(words.split("=")[0], options) if unknown else ""
+            hint = closest(words.split("=")[0], map("--{}".format, parser.get_defaults().keys())) if unknown else ""
             raise UsageError(f"glow {self.command}: {message[:600]}{hint}") from error
 
     def before_instantiate_classes(self) -> None:
         """Check and complete the configuration, and prepare the run's folder."""
-        config = self.config[self.command]
+        config = self.config
         if self.command == "fit":
             require_total_steps(config.model.lr_scheduler.class_path)
             if stored := self.start.config.get("model"):
-                given = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
+                given = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
                 for name in ("optimizer", "lr_scheduler"):
                     if given[name] != stored.get(name):
                         message = f"model.{name} is restored as it was saved; begin a new run to change it"
@@ -169,15 +162,18 @@ class GlowCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; for "fit", with this project's callbacks, a CSV log and the configured loggers."""
-        config = self.config_init[self.command]
-        options = {**config.trainer, **kwargs, "enable_model_summary": bool(config.trainer.enable_model_summary)}
-        live = sys.stdout.isatty() if options["enable_progress_bar"] is None else options["enable_progress_bar"]
-        callbacks, plugins = list(options["callbacks"] or []), options["plugins"] or []
+        config = self.config_init
+        options = config.trainer
+        live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
+        callbacks, plugins = list(options.callbacks or []), options.plugins or []
         plugins = [AtomicCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
+        kwargs |= {"plugins": plugins, "enable_model_summary": bool(options.enable_model_summary)}
+        if options.max_epochs is None and options.max_steps != -1:
+            kwargs["max_epochs"] = -1  # RunTrainer hides the other limit
         if self.command != "fit":
             callbacks += [RichProgressBar()] if live else []
-            options |= {"callbacks": callbacks, "plugins": plugins, "enable_progress_bar": live, **WHOLE}
-            return pl.Trainer(**{**options, "logger": False, "enable_checkpointing": False})
+            kwargs |= {"callbacks": callbacks, "enable_progress_bar": live, **WHOLE}
+            return pl.Trainer(**{**options, **kwargs, "logger": False, "enable_checkpointing": False})
         if SLURMEnvironment.detect():
             # Lightning's own handler would save without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
@@ -189,30 +185,25 @@ class GlowCLI(LightningCLI):
             BestCheckpoint(config.run_dir, self.model.monitor),
             ExportBest(),
             *(callback() for callback in self.kind.more_callbacks),
-            *(config[name] for name in self.kind.callbacks),
-        ]
-        loggers = options["logger"]
+        ]  # the base class adds those with options
+        loggers = options.logger
         loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
         loggers = [csv_logger(Path(config.run_dir), self.start.first_step), *loggers]
-        options |= {"callbacks": callbacks, "plugins": plugins, "logger": loggers, "enable_progress_bar": False}
-        trainer = self._instantiate_trainer(options, [])
-        # With max_steps, Lightning would count an epoch again that a resumed run has already finished.
-        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
-        return trainer
+        return super().instantiate_trainer(callbacks=callbacks, logger=loggers, enable_progress_bar=False, **kwargs)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        if not self.runs:
-            return
-        run_dir = self.config[subcommand].run_dir
-        if subcommand == "fit" and self.trainer.is_global_zero:
+    def run(self) -> None:
+        """Run the command; exit with the code of a signal that stops it."""
+        run_dir, ckpt_path = self.config.run_dir, self.config.ckpt_path
+        if self.command == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.checkpoint is not None:
                 print(self.start.description)
         with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)), _flushed_denormals():
-            super()._run_subcommand(subcommand)
-
-    def _parse_ckpt_path(self) -> None:
-        """Do nothing: the run's configuration is passed as a config file, with links and overrides."""
+            if self.command == "fit":
+                self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
+            else:
+                evaluate = self.trainer.validate if self.command == "validate" else self.trainer.test
+                evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, verbose=False)
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -227,7 +218,8 @@ def main(command: str, arguments: list[str]) -> None:
     Raises:
         UsageError: If an option is unknown or invalid.
     """
-    cli = build(command, arguments, runs=True)
+    with built(command, arguments) as cli:
+        cli.run()
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
@@ -238,8 +230,12 @@ def main(command: str, arguments: list[str]) -> None:
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
 
 
-def build(command: str, arguments: list[str], runs: bool = False) -> GlowCLI:
-    """Build the module, data and trainer of a command, and run it if ``runs``; arguments are those of :func:`main`."""
+@contextmanager
+def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
+    """Build the module, data and trainer of a command; unlock the run's folder at the end.
+
+    Arguments and errors are those of :func:`main`.
+    """
     warnings.formatwarning = format_warning  # Lightning has replaced it
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -247,10 +243,8 @@ def build(command: str, arguments: list[str], runs: bool = False) -> GlowCLI:
         warnings.filterwarnings("ignore", f".*{phrase}.*")
     with tempfile.TemporaryDirectory() as scratch:
         start = start_of(command, arguments, Path(scratch))
-        if not runs:
-            start = start._replace(arguments=[*start.arguments, f"--run_dir={scratch}/run"])
         try:
-            return GlowCLI(command, start, runs)
+            yield GlowCLI(command, start)
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -277,7 +271,7 @@ def _flushed_denormals() -> Iterator[None]:
 
 
 def _print_end(cli: GlowCLI) -> None:
-    trainer, run_dir, step = cli.trainer, Path(cli.config.fit.run_dir), cli.start.first_step
+    trainer, run_dir, step = cli.trainer, Path(cli.config.run_dir), cli.start.first_step
     if cli.kind.finish is not None:
         cli.kind.finish(run_dir, cli.datamodule)
     if trainer.global_step == step:

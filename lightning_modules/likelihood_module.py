@@ -23,7 +23,7 @@ from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
-from lightning_modules.resumable_data import ends_in_repetition
+from lightning_modules.resumable_data import ResumableDataModule, ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
@@ -169,8 +169,10 @@ class LikelihoodModule(pl.LightningModule, ABC):
             clip(self.parameters(), gradient_clip_val)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to continue a run with another model, even if the weights fit it."""
+        """Refuse to continue a run with another model, even if the weights fit it; recount batches of another size."""
         require_same_model(checkpoint[CHECKPOINT_KEY]["model"], self.model.config)
+        if isinstance(data := getattr(self.trainer, "datamodule", None), ResumableDataModule):
+            data.recount_batches(checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration from which the model can be rebuilt, as plain types only."""

@@ -58,8 +58,31 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             self._sets[split] = self._load(split)
         return self._sets[split]
 
+    def recount_batches(self, checkpoint: dict[str, Any]) -> None:
+        """Adapt an unfinished epoch in a checkpoint to another batch size or number of ranks, before it is loaded.
+
+        Lightning counts the batches of an epoch, and would otherwise end it too early or too late.
+        """
+        state = checkpoint.get(type(self).__qualname__, {}).get("train_loader")
+        if state is None or self.trainer is None or self.trainer.state.fn != "fit":
+            return
+        loader = self._train_loader()
+        loader.load_state_dict(state)
+        current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        for name in current:  # "completed" lags after a save at the end of a step
+            current[name] += loader.served - state["served"]
+
     def train_dataloader(self) -> TrainLoader[Any]:
         """Return this rank's shuffled batches, all of full size."""
+        loader = self._train_loader()
+        if self._progress is not None:
+            # Lightning itself restores the loader only if the checkpoint was saved within an epoch, and too late if the
+            # optimiser's configuration has asked for the number of steps, which builds the loader.
+            loader.load_state_dict(self._progress)
+            self._progress = None
+        return loader
+
+    def _train_loader(self) -> TrainLoader[Any]:
         trainer = self.trainer
         loader = train_loader(
             self.examples("train"),
@@ -70,26 +93,9 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             num_workers=self.hparams["num_workers"],
         )
         if trainer:
-            # Lightning restores the loader's state only if the checkpoint was saved within an epoch, and its
-            # ``current_epoch`` lags here. Both are also too late if the optimiser's configuration has asked for the
-            # number of steps, which builds the loader.
-            loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-            limit = trainer.limit_train_batches
+            loader.epoch, limit = trainer.current_epoch, trainer.limit_train_batches
             loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
-            if self._progress is not None:
-                loader.load_state_dict(self._progress)
-                if loader.served != self._progress["served"]:
-                    self._recount(trainer, loader.served)
-                self._progress = None
         return loader
-
-    @staticmethod
-    def _recount(trainer: pl.Trainer, served: int) -> None:
-        """Correct the loop's batch counters after a resume with another batch size."""
-        current = trainer.fit_loop.epoch_loop.batch_progress.current
-        shift = served - current.ready
-        for name in ("ready", "started", "processed", "completed"):  # "completed" lags after a save at a step's end
-            setattr(current, name, getattr(current, name) + shift)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return this rank's part of the validation split in order; the last batch may be smaller."""

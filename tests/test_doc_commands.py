@@ -25,9 +25,6 @@ class ParsedCLI(GlowCLI):
     def instantiate_classes(self) -> None:
         """Build nothing."""
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        return
-
 
 def new_run(arguments: list[str]) -> Start:
     """Return the start of a run, without the weights of a model that nobody has."""

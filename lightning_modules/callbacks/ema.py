@@ -38,11 +38,12 @@ class EMA(WeightAveraging):
     @property
     def average(self) -> nn.Module:
         """The averaged module; available after :meth:`setup`."""
+        # Lightning offers no other access, and a callback of our own would be three times as long as this one.
         assert self._average_model is not None
         return self._average_model
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the module in the precision and to the device of the run; Lightning moves the original later."""
-        # Otherwise the average would stay on the CPU, and every step on a GPU would copy all weights there.
-        self._device = trainer.strategy.root_device
-        super().setup(trainer, trainer.precision_plugin.convert_module(pl_module), stage)  # type: ignore[arg-type]
+        """Copy the module in the precision and on the device of the run."""
+        # Lightning moves the module later. The copy would stay on the CPU, and every step on a GPU would copy weights.
+        module = trainer.precision_plugin.convert_module(pl_module).to(trainer.strategy.root_device)
+        super().setup(trainer, module, stage)  # type: ignore[arg-type]

@@ -158,7 +158,7 @@ def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
 def _is_last_step(trainer: pl.Trainer) -> bool:
     """Return whether training ends with this step: by epochs, by steps, or by a requested stop, as of a timer."""
     is_last_of_epochs = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-    return trainer.should_stop or is_last_of_epochs or 0 <= trainer.max_steps <= trainer.global_step
+    return trainer.should_stop or is_last_of_epochs or 0 <= trainer.fit_loop.max_steps <= trainer.global_step
 
 
 def _folder(trainer: pl.Trainer) -> Path:

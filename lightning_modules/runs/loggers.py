@@ -1,12 +1,12 @@
 """Loggers of a run: a CSV file that a resumed run continues, and Weights & Biases."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 METRICS = "metrics.csv"
@@ -44,11 +44,11 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., None]:
     return rank_zero_only(call)
 
 
-class RunWandbLogger(WandbLogger):
+class RunWandbLogger(Logger):
     """Weights & Biases: a single W&B run across all resumes, whose failures never stop the training.
 
     If W&B has no key, or its server does not answer in time at the start, the run is logged offline. Later failures
-    are ignored after a single warning.
+    are ignored after a single warning. Lightning's ``WandbLogger`` cannot change to offline.
 
     Args:
         save_dir: The run's folder, in which ``wandb/`` is created; set by ``glow fit``.
@@ -68,36 +68,62 @@ class RunWandbLogger(WandbLogger):
         timeout: float = 60,
         options: dict[str, Any] | None = None,
     ) -> None:
+        super().__init__()
         import wandb
 
         settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
-        mode = {"mode": "offline"} if offline else {}
-        options = {"settings": settings, **mode, **(options or {})}
-        super().__init__(save_dir=save_dir, id=id, project=project, offline=offline, **options)
-        del self._wandb_init["anonymous"]  # deprecated; wandb warns
+        own = {"project": project, "dir": save_dir, "id": id, "resume": "allow", "settings": settings}
+        self.options = own | ({"mode": "offline"} if offline else {}) | (options or {})
         self.warned = False
+        self._run: Any = None
+
+    @property
+    def name(self) -> str:
+        """The project of the W&B run."""
+        return self.options["project"]
+
+    @property
+    def version(self) -> str | None:
+        """The id of the W&B run."""
+        return self.options["id"]
 
     @property
     def experiment(self) -> Any:
         """The W&B run; started on first use, offline if that fails."""
-        try:
-            return super().experiment
-        except Exception as error:
-            if self._offline:
-                raise
-            reason = str(error).splitlines()[0][:200]
-            rank_zero_warn(f"Weights & Biases does not answer ({reason}); this run is logged offline: wandb sync later")
+        if self._run is None:
             import wandb
 
-            wandb.teardown()  # or its service would refuse to start the same run again
-            self._offline, self._wandb_init["mode"] = True, "offline"
-            return super().experiment
+            try:
+                self._run = wandb.init(**self.options)
+            except Exception as error:
+                if self.options.get("mode") == "offline":
+                    raise
+                reason = str(error).splitlines()[0][:200]
+                rank_zero_warn(f"Weights & Biases does not answer ({reason}); logging offline: wandb sync later")
+                wandb.teardown()  # or its service would refuse to start the same run again
+                self._run = wandb.init(**self.options | {"mode": "offline"})
+            self._run.define_metric("trainer/global_step")
+            self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return self._run
 
-    log_metrics = _harmless(WandbLogger.log_metrics)
-    log_image = _harmless(WandbLogger.log_image)
-    log_hyperparams = _harmless(WandbLogger.log_hyperparams)
+    @_harmless
+    def log_hyperparams(self, params: Any) -> None:
+        """Log the configuration of the run, plain types by name."""
+        self.experiment.config.update(params, allow_val_change=True)
+
+    @_harmless
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log figures by name."""
+        self.experiment.log({**metrics, "trainer/global_step": step})
+
+    @_harmless
+    def log_image(self, key: str, images: list[Any], step: int) -> None:
+        """Log pictures under a name."""
+        import wandb
+
+        self.experiment.log({key: [wandb.Image(image) for image in images], "trainer/global_step": step})
 
     @_harmless
     def log_export(self, folder: Path) -> None:
         """Log an exported model as an artifact."""
-        self.experiment.log_artifact(str(folder), f"model-{self._id}", type="model")
+        self.experiment.log_artifact(str(folder), f"model-{self.version}", type="model")

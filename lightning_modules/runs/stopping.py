@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from lightning_modules.runs.checkpoints import LAST
 
@@ -90,7 +89,7 @@ def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[
         if not (trainer.received_sigterm or trainer.interrupted):
             raise
     except Exception:
-        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+        if (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(signal.SIGKILL)  # they may be waiting in a collective, where they do not handle SIGTERM
         raise
     saved = run_dir is not None and (run_dir / LAST).exists()
