@@ -20,7 +20,7 @@ from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands import serve
 from glow_app.commands.parser import Parser
 from glow_app.server.app import create_app
-from glow_app.server.run import STOP_SECONDS
+from glow_app.server.process import STOP_SECONDS
 from lightning_modules.presets import preset_names
 
 REPOSITORY = Path(__file__).parents[1]

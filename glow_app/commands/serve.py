@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:
         from glow_app.server import app as application
-        from glow_app.server import run as process
+        from glow_app.server import process
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 

@@ -1,60 +1,79 @@
-"""Answers with pictures: within JSON, or instead of it if the Accept header prefers them."""
+"""Answers: JSON, or a picture if the Accept header prefers one, and errors in one form for all."""
 
+import asyncio
+import logging
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
 from PIL import Image
 from pydantic import BaseModel
-from torch import Tensor
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import png_bytes
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.server.worker import ModelEndedError
 
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
+_LOG = logging.getLogger("glow_app.server")
 _ANIMATING = threading.Lock()  # one animation is encoded at a time, to leave processors to the model's thread
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
-def respond(
+def grid_of(images: Images, icc_profile: bytes | None = None) -> Image.Image:
+    """Return a picture of all images: the only one, or a grid."""
+    return with_profile(to_pil(images[0]) if len(images) == 1 else images.grid(), icc_profile)
+
+
+async def respond(
     request: Request,
     answer: BaseModel,
-    images: Tensor,
+    images: Images,
     facts: Mapping[str, Any],
-    picture: Callable[[], Image.Image],
+    picture: Callable[[Images], Image.Image] = grid_of,
     animated: bool = False,
 ) -> Response:
-    """Answer with images as JSON, a picture or an animation, whichever the Accept header prefers; only that is made.
+    """Answer with images as JSON, a picture or an animation, whichever the Accept header prefers; encode only that.
 
     Args:
         request: The request.
         answer: The JSON.
         images: The images, (B, C, H, W).
-        facts: What made them, for text chunks and headers.
-        picture: Returns a picture of them all.
-        animated: Whether they may be an animation.
+        facts: Metadata of the picture, for its text chunks and the headers ``X-Glow-...``.
+        picture: Function that returns one picture of all images.
+        animated: Whether the images are frames that may be sent as an animation.
     """
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     kinds = [PNG, *ANIMATIONS] if animated and len(images) > 1 else [PNG]
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind == JSON:
-        return Response(answer.model_dump_json(), media_type=JSON)
+        return Response(await asyncio.to_thread(answer.model_dump_json), media_type=JSON)
     if kind == PNG:
-        content = png_bytes(picture(), facts)
+        content = await asyncio.to_thread(lambda: png_bytes(picture(images), facts))
     else:
-        with _ANIMATING:
-            content = animation_bytes(images, ANIMATIONS[kind])
+        content = await asyncio.to_thread(_animation, images, ANIMATIONS[kind])
     # Headers are ASCII; other characters are percent-encoded, as in URLs.
     headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in facts.items()}
     return Response(content, media_type=kind, headers=headers)
 
 
+def _animation(images: Images, suffix: str) -> bytes:
+    with _ANIMATING:
+        return animation_bytes(images, suffix)
+
+
 def _preferred(accept: str, kinds: Sequence[str]) -> str:
-    """Return the media type with the largest weight in the Accept header; JSON, then the first, if several have it."""
+    """Return the media type with the largest weight in the Accept header; in a tie JSON, then the first."""
     weights: dict[str, float] = {}
     for part in accept.lower().replace(" ", "").split(","):
         media_range, *parameters = part.split(";")
@@ -67,3 +86,98 @@ def _preferred(accept: str, kinds: Sequence[str]) -> str:
         return (0.0, 0) if specificity is None else (weights[ranges[specificity]], -specificity)
 
     return max([JSON, *kinds], key=preference)
+
+
+class ErrorDetails(BaseModel):
+    """Code, message and request of an error."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error answer."""
+
+    error: ErrorDetails
+
+
+# Responses in the OpenAPI document.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (401, 404, 405, 408, 413, 415, 421, 422, 500, 503, 504)
+}
+
+
+class ApiError(Exception):
+    """An error for the client: HTTP status, a short code for programs, a message, and seconds until a retry."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+
+def invalid(message: str) -> ApiError:
+    """Return the error for an invalid value in a request."""
+    return ApiError(422, "invalid_request", message)
+
+
+@contextmanager
+def validating(field: str = "") -> Iterator[None]:
+    """Turn a ValueError of our own functions, whose messages are for users, into an ApiError that names a field."""
+    try:
+        yield
+    except ValueError as error:
+        raise invalid(f"{field}: {error}".removeprefix(": ")) from error
+
+
+def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the response to an exception, with additional headers; log unexpected ones.
+
+    The text of a foreign exception is never sent.
+    """
+    request_id = scope["glow.request_id"]
+    error = _api_error(raised)
+    if error.code == "internal_error":
+        _LOG.error("request %s failed", request_id, exc_info=raised)
+    details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
+    all_headers = {**(getattr(raised, "headers", None) or {}), **(headers or {})}  # such as Allow of 405
+    if error.status == 401:
+        all_headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        all_headers["Retry-After"] = str(error.retry_after)
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, all_headers)
+
+
+def _api_error(raised: BaseException) -> ApiError:
+    if isinstance(raised, ApiError):
+        return raised
+    if isinstance(raised, RequestValidationError):
+        return invalid(_first_mistake(raised.errors()))
+    if isinstance(raised, HTTPException) and raised.status_code == 400:  # JSON that is nested too deeply, or not UTF-8
+        return invalid("the body is not valid JSON")
+    if isinstance(raised, HTTPException):
+        phrase = HTTPStatus(raised.status_code).phrase
+        return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase)
+    if isinstance(raised, FloatingPointError):
+        return ApiError(422, "not_finite", "the image is not finite with these settings; lower temperature or strength")
+    if isinstance(raised, ModelEndedError):
+        return ApiError(503, "model_ended", "the model has stopped; restart the server", 5)
+    if isinstance(raised, asyncio.CancelledError):  # uvicorn cancels what a stopping server has not finished
+        return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
+    return ApiError(500, "internal_error", "internal error; see the server's log")
+
+
+def _first_mistake(mistakes: Sequence[Any]) -> str:
+    """Return field and description of the first mistake, never the value, which may be huge or private."""
+    if mistakes[0]["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    # A field of several types has a mistake for each; the one with the longest path matches what the client meant.
+    same_field = [mistake for mistake in mistakes if mistake["loc"][:2] == mistakes[0]["loc"][:2]]
+    mistake = max(same_field, key=lambda mistake: len(mistake["loc"]))
+    field = ""
+    for part in mistake["loc"][1:]:
+        if isinstance(part, int):
+            field += f"[{part}]"
+        elif part.isidentifier() and part not in ("int", "float", "str"):  # without the types that pydantic inserts
+            field += f".{part}"
+    return f"{field.removeprefix('.')[:100] or 'the body'}: {mistake['msg'][:200]}"

@@ -18,13 +18,13 @@ from starlette.exceptions import HTTPException
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
+from glow_app.server.answers import ApiError, error_answer
 from glow_app.server.decoder import Decoder
-from glow_app.server.errors import ApiError, error_answer
 from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
-from glow_app.server.worker import ModelWorker
+from glow_app.server.worker import ModelEndedError, ModelWorker
 
 PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
@@ -67,7 +67,7 @@ def create_app(
     service = Service(model, worker, decoder, limits, directions or {}, training or {}, restorers or {})
     app.state.service, app.state.gate, app.state.metrics = service, gate, metrics
     metrics.model.info({"sha256": service.info.model})
-    for kind in (ApiError, RequestValidationError, HTTPException):
+    for kind in (ApiError, RequestValidationError, HTTPException, FloatingPointError, ModelEndedError):
         app.add_exception_handler(kind, _answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)

@@ -12,8 +12,8 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 from torch import Tensor
 
+from glow_app.server.answers import ApiError
 from glow_app.server.decoder_process import RefusedPictureError, decode, restrict
-from glow_app.server.errors import ApiError
 from glow_app.server.limits import Limits
 
 

@@ -15,10 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glow_app.messages import pluralise
-from glow_app.server.errors import ApiError, ClientLeftError, error_answer
+from glow_app.server.answers import ApiError, error_answer
 from glow_app.server.limits import Limits
-from glow_app.server.log import log_request
-from glow_app.server.metrics import Metrics
+from glow_app.server.monitoring import Metrics, log_request
 
 # The page may use only its own scripts and styles, connect only to this server, and not be framed.
 POLICY = (
@@ -37,6 +36,10 @@ _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 # Maximum bytes of a refused body to discard before the answer, and seconds to do so. Most clients write the whole body
 # before they read: closing the connection earlier would reset it, and hide the answer from them.
 _DISCARDED, _DISCARD_SECONDS = 2**26, 1.0
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before the answer."""
 
 
 class Gate:

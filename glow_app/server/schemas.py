@@ -8,8 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from torch import Tensor
 
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
+from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.storage.stored_model import model_hash
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
@@ -75,6 +78,14 @@ class Sampled(BaseModel):
     image: Png
     seed: int
     label: int | None
+
+
+def sampled(images: Images, icc_profile: bytes | None = None) -> list[Sampled]:
+    """Return drawn images, with their seeds and classes."""
+    return [
+        Sampled(image=Picture(image, facts, icc_profile), seed=facts["seed"], label=facts.get("label"))
+        for image, facts in zip(images, images.facts, strict=True)
+    ]
 
 
 class SampleAnswer(BaseModel):
@@ -224,6 +235,16 @@ class _Model(BaseModel):
     image_shape: list[int] = Field(description="C, H, W; of restorers, of the crops in their training.")
     num_classes: int | None
     classes: list[str] | None = Field(description="Their names, where the model knows them.")
+
+
+def describe(model: ImageModel) -> dict[str, Any]:
+    """Return what ``/v1/info`` says of the main model and of each restorer."""
+    return {
+        "model": model_hash(model),
+        "image_shape": model.flow.image_shape,
+        "num_classes": model.flow.num_classes,
+        "classes": list(model.class_names) or None,
+    }
 
 
 class RestorerInfo(_Model):

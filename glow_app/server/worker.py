@@ -1,6 +1,5 @@
 """The only thread that uses models: batches calls of many requests, and serves short ones first."""
 
-import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +14,9 @@ from glow_app.bijections import ContinuousFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.server.limits import LARGEST_BATCH
 
-# A call is due after this multiple of its seconds of work, so that short calls overtake long ones and none starves.
+# A call is due after this multiple of its estimated duration, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
-_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
+_BATCH_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
 _GATHERING = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
 
 
@@ -26,55 +25,41 @@ class ModelEndedError(RuntimeError):
 
 
 @dataclass
-class Turn:
-    """A request's place in the queue."""
+class Ticket:
+    """A request's place in the queue, shared by all its calls."""
 
     arrived: float = field(default_factory=time.monotonic)
     seconds: float = 0.0  # estimated work of all its calls so far
     is_abandoned: bool = False
 
 
-Run = Callable[[ImageModel, list[Any]], Sequence[Any]]
-
-
 @dataclass(eq=False)
 class Call:
-    """Rows for a model, each the arguments of one result, and their results.
-
-    Calls with the same function and model may share a batch.
+    """A call of the model: its rows, each the arguments of one result, and their results.
 
     Args:
-        run: Function of the model and the rows; returns one result per row.
+        run: Function of the model and some rows; returns one result per row.
         model: The model.
         rows: At least one.
-        turn: Turn of the request.
+        ticket: Ticket of the request.
         is_padded: Whether to pad every batch to the same size, on which the last bit of a result may depend.
         is_alone: Whether to run row by row without other calls, for example after a shared batch has failed.
     """
 
-    run: Run
+    run: Callable[[ImageModel, list[Any]], Sequence[Any]]
     model: ImageModel
     rows: list[Any]
-    turn: Turn
+    ticket: Ticket
     is_padded: bool = False
     is_alone: bool = False
     future: "Future[list[Any]]" = field(default_factory=Future)
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     results: list[Any] = field(default_factory=list)
     due: float = 0.0
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What calls of a batch have in common."""
+        """What calls that share a batch have in common."""
         return self.run, id(self.model), self.is_padded
-
-    def settle(self, error: Exception | None = None) -> None:
-        """Set the results, or an error."""
-        with suppress(InvalidStateError):  # cancelled meanwhile
-            if error is None:
-                self.future.set_result(self.results)
-            else:
-                self.future.set_exception(error)
 
 
 class ModelWorker:
@@ -89,8 +74,8 @@ class ModelWorker:
         self, model: ImageModel, batch_size: int = 16, on_batch: Callable[[int], None] = lambda _: None
     ) -> None:
         flows = [module for module in model.modules() if isinstance(module, ContinuousFlow)]
-        self._is_shared = not any("dopri5" in flow.solvers for flow in flows)
-        self._batch_size = batch_size if self._is_shared else 1
+        self._can_share = not any("dopri5" in flow.solvers for flow in flows)
+        self._batch_size = batch_size if self._can_share else 1
         self._on_batch = on_batch
         self._calls: list[Call] = []
         self._changed = threading.Condition()
@@ -99,7 +84,7 @@ class ModelWorker:
         model.sample(1, seeds=0)
         self._first_rate = time.perf_counter() - begun
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
-        self._last_served = 0  # calls in the last batch
+        self._num_served = 0  # calls that the last batch completed
         self._is_closing = False
         # A daemon: a thread in the model's code would abort the process if its interpreter were finalised meanwhile.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -125,18 +110,18 @@ class ModelWorker:
             ModelEndedError: If the worker has died or is closed, or the request was abandoned.
         """
         with self._changed:
-            if self._is_closing or call.turn.is_abandoned or not self.is_alive:
+            if self._is_closing or call.ticket.is_abandoned or not self.is_alive:
                 raise ModelEndedError
-            call.turn.seconds += len(call.rows) * self._rate(call)
-            call.due = call.turn.arrived + _PATIENCE * call.turn.seconds
+            call.ticket.seconds += len(call.rows) * self._rate(call)
+            call.due = call.ticket.arrived + _PATIENCE * call.ticket.seconds
             self._calls.append(call)
             self._changed.notify()
 
-    def abandon(self, turn: Turn) -> None:
+    def abandon(self, ticket: Ticket) -> None:
         """Drop the queued calls of a request."""
         with self._changed:
-            turn.is_abandoned = True
-            self._finish([call for call in self._calls if call.turn is turn], ModelEndedError())
+            ticket.is_abandoned = True
+            self._finish([call for call in self._calls if call.ticket is ticket], ModelEndedError())
 
     def stop(self, seconds: float) -> None:
         """Drop all calls, and wait at most ``seconds`` for the thread to finish its current batch."""
@@ -149,18 +134,23 @@ class ModelWorker:
             self._finish(self._calls, ModelEndedError())
 
     def _finish(self, calls: Sequence[Call], error: Exception | None = None) -> None:
+        """Remove calls from the queue, and set their results, or an error."""
         with self._changed:
             self._calls = [call for call in self._calls if call not in calls]
             self._changed.notify()
         for call in calls:
-            call.settle(error)
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                if error is None:
+                    call.future.set_result(call.results)
+                else:
+                    call.future.set_exception(error)
 
     def _run(self) -> None:
         try:
             while not self._is_closing:
                 with self._changed:
                     self._changed.wait_for(lambda: self._calls or self._is_closing)
-                    self._changed.wait_for(lambda: len(self._calls) >= self._last_served, _GATHERING)
+                    self._changed.wait_for(lambda: len(self._calls) >= self._num_served, _GATHERING)
                     batch = self._next_batch()
                 if batch:
                     self._serve(batch)
@@ -173,7 +163,7 @@ class ModelWorker:
             return []
         first = min(self._calls, key=attrgetter("due"))
         calls = [call for call in self._calls if call.kind == first.kind and not call.is_alone]
-        batch, room = [], self._room(first)
+        batch, room = [], self._max_rows(first)
         for call in [first] if first.is_alone else sorted(calls, key=attrgetter("due")):
             rows = call.rows[len(call.results) :][:room]
             if rows:
@@ -181,14 +171,13 @@ class ModelWorker:
                 room -= len(rows)
         return batch
 
-    def _room(self, first: Call) -> int:
-        """Return the maximum number of rows in the next batch."""
+    def _max_rows(self, first: Call) -> int:
         if first.is_padded:
             return self._batch_size
         rate = self._rates.get(first.kind)
-        if rate is None or first.is_alone or not self._is_shared:  # a score may take much longer than decoding
+        if rate is None or first.is_alone or not self._can_share:  # a score may take much longer than decoding
             return 1
-        return min(LARGEST_BATCH, max(1, int(_SECONDS / rate)))
+        return min(LARGEST_BATCH, max(1, int(_BATCH_SECONDS / rate)))
 
     def _serve(self, batch: list[tuple[Call, list[Any]]]) -> None:
         first = batch[0][0]
@@ -196,11 +185,11 @@ class ModelWorker:
         padded = rows + [rows[-1]] * (self._batch_size - len(rows)) if first.is_padded else rows
         begun = time.perf_counter()
         try:
-            results = iter(first.context.run(first.run, first.model, padded))
+            results = iter(first.run(first.model, padded))
         except Exception as error:
             if len(batch) == 1:
                 self._finish([first], error)
-            for call, _ in batch:  # one may be at fault
+            for call, _ in batch:  # any of them may have failed
                 call.is_alone = True
             return
         rate = (time.perf_counter() - begun) / len(padded)
@@ -210,5 +199,5 @@ class ModelWorker:
         for call, part in batch:
             call.results += islice(results, len(part))
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]
-        self._last_served = len(done)
+        self._num_served = len(done)
         self._finish(done)

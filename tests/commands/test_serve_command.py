@@ -95,7 +95,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is served, one item per server; none is started."""
     served: list[dict[str, Any]] = []
     monkeypatch.setattr("glow_app.server.app.create_app", lambda **options: served.append(options))
-    monkeypatch.setattr("glow_app.server.run.run_server", lambda *_, **__: None)
+    monkeypatch.setattr("glow_app.server.process.run_server", lambda *_, **__: None)
     return served
 
 

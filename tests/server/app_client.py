@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.server.run import configured
+from glow_app.server.process import configured
 
 
 @contextmanager

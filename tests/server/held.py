@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from glow_app.models.image_model import ImageModel
-from glow_app.server.worker import Call, ModelWorker, Turn
+from glow_app.server.worker import Call, ModelWorker, Ticket
 
 
 class Held:
@@ -18,7 +18,7 @@ class Held:
             assert self._go.wait(30)
             return ["held"]
 
-        self.call = Call(wait, model, [None], Turn())
+        self.call = Call(wait, model, [None], Ticket())
         worker.submit(self.call)
         assert begun.wait(10)
 

@@ -19,9 +19,9 @@ from app_client import as_base64, png, saved, scans, text_bomb, upside
 from PIL import Image
 from registry import random_images
 
+from glow_app.server.answers import ApiError
 from glow_app.server.decoder import Decoder
 from glow_app.server.decoder_process import RefusedPictureError, decode
-from glow_app.server.errors import ApiError
 from glow_app.server.limits import Limits
 
 SHAPE = (3, 8, 8)

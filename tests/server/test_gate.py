@@ -15,10 +15,10 @@ from app_client import connected, error_of, running, wait_until
 from held import Held
 from registry import tiny_model
 
-from glow_app.server import protocol
+from glow_app.server import process
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.server.log import log_config
+from glow_app.server.monitoring import log_config
 
 KEY = "correct-horse"
 JSON = {"content-type": "application/json"}
@@ -273,7 +273,7 @@ def test_a_client_that_leaves_is_not_worked_for() -> None:
 
 
 def test_a_large_head_is_refused_also_in_one_piece(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_HEADERS", 10)
+    monkeypatch.setattr(process, "_MAX_HEADERS", 10)
     for number, status in ((8, b"HTTP/1.1 200"), (10, b"HTTP/1.1 400")):
         answer = raw(client, GET + b"A: b\r\n" * number + b"Connection: close\r\n\r\n")
         assert answer.startswith(status)

@@ -190,20 +190,20 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: it is 5x9; expected 13x9, "),
-        ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: it is black everywhere; "),
-        ({"restorer": "larger", "image": as_base64(DEEP)}, "image: it has more than 8 bits"),
+        ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: "),
+        ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: "),
+        ({"restorer": "larger", "image": as_base64(DEEP)}, "image: "),
         ({"restorer": "clean", "sigma": 0.5}, "sigma: "),
-        ({"restorer": "larger", "temperature": [0.5]}, "there are 1 temperatures; "),
+        ({"restorer": "larger", "temperature": [0.5]}, "there are 1 temperatures"),
         ({"restorer": "larger", "label": 1}, "label: "),
-        ({"restorer": "classes", "label": "dog"}, "label: there is no class dog; "),
-        ({"restorer": "larger", "count": 9}, "count: 9 are too many; at most 8"),
-        ({"restorer": "larger", "seed": 2**31 - 1}, "seed: with count 2 at most "),
-        ({}, "restorer: there are several; expected one of larger, clean, "),
+        ({"restorer": "classes", "label": "dog"}, "label: "),
+        ({"restorer": "larger", "count": 9}, "count: "),
+        ({"restorer": "larger", "seed": 2**31 - 1}, "seed: "),
+        ({}, "restorer: "),
         # Options of other tasks, before pictures are decoded.
-        ({"restorer": "larger", "mask": as_base64(MASK), **BROKEN}, "mask: the task Upscale takes none; "),
-        ({"restorer": "whole", **BROKEN}, "mask: the task Fill needs one; "),
-        ({"restorer": "whole", "mask": as_base64(MASK), "sigma": 5, **BROKEN}, "sigma: the task Fill takes none; "),
+        ({"restorer": "larger", "mask": as_base64(MASK), **BROKEN}, "mask: "),
+        ({"restorer": "whole", **BROKEN}, "mask: "),
+        ({"restorer": "whole", "mask": as_base64(MASK), "sigma": 5, **BROKEN}, "sigma: "),
     ],
 )
 def test_what_does_not_fit_is_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
@@ -243,11 +243,13 @@ def test_restorers_are_listed() -> None:
         }  # fmt: skip
         body = {"image": as_base64(PICTURE), "count": 1}
         assert client.post("/v1/restore", json=body).json()["restorer"] == "clean", "the only one need not be named"
-        assert refused(client, restorer="x") == (404, "unknown_restorer", "there is no such restorer; known: clean")
+        status, code, message = refused(client, restorer="x")
+        assert (status, code) == (404, "unknown_restorer")
+        assert "clean" in message
 
 
 def test_a_restorer_that_takes_one_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="the restorer maf takes pictures of one size only"):
+    with pytest.raises(ValueError, match="the restorer maf"):
         create_app(tiny_model(), restorers={"maf": tiny_restorer(Upscale(), prior=MAFPrior)})
 
 

@@ -17,8 +17,9 @@ from glow_app.bijections import record_solves
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
-from glow_app.server.shared import LatentsCache, SharedModel
-from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Turn
+from glow_app.server.latents_cache import LatentsCache
+from glow_app.server.service import SharedModel
+from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Ticket
 
 ASKED: list[tuple[range, list[float], int, float]] = [
     (range(3), [0.5, 0.9], 0, 1.25),
@@ -46,7 +47,7 @@ def worker(model: ImageModel, sizes: list[int]) -> Iterator[ModelWorker]:
 
 
 def standing_in(model: ImageModel, worker: ModelWorker) -> ImageModel:
-    return cast(ImageModel, SharedModel(model, worker, Turn(), LatentsCache()))
+    return cast(ImageModel, SharedModel(model, worker, Ticket(), LatentsCache()))
 
 
 def identity(_: ImageModel, rows: list[Any]) -> list[Any]:
@@ -105,12 +106,12 @@ def test_requests_share_batches_of_each_kind(model: ImageModel, worker: ModelWor
         batches.append(rows)
         return rows
 
-    first = Call(run, model, [0], Turn())
+    first = Call(run, model, [0], Ticket())
     worker.submit(first)
     first.future.result(10)
     held = Held(worker, model)
-    calls = [Call(run, model, [number] * 3, Turn()) for number in range(4)]
-    other = Call(identity, model, [9], Turn())
+    calls = [Call(run, model, [number] * 3, Ticket()) for number in range(4)]
+    other = Call(identity, model, [9], Ticket())
     for call in (*calls, other):
         worker.submit(call)
     held.let_go()
@@ -125,12 +126,12 @@ def test_batches_take_about_a_second(model: ImageModel, worker: ModelWorker) -> 
         lengths.append(len(rows))
         return rows
 
-    call = Call(run, model, [None] * 20, Turn())
+    call = Call(run, model, [None] * 20, Ticket())
     worker._rates[call.kind] = 0.12  # seconds per row
     worker.submit(call)
     assert len(call.future.result(10)) == 20
     assert lengths[0] == 8
-    slow = Call(lambda _, rows: lengths.append(len(rows)) or rows, model, [None] * 3, Turn())  # type: ignore[func-returns-value]
+    slow = Call(lambda _, rows: lengths.append(len(rows)) or rows, model, [None] * 3, Ticket())  # type: ignore[func-returns-value]
     worker.submit(slow)
     slow.future.result(10)
     assert lengths[-2] == 1, "one row, to see how long it takes"
@@ -146,7 +147,7 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(model: ImageM
             order.append(name)
             return rows
 
-        call = Call(run, model, [None] * rows, Turn(arrived))
+        call = Call(run, model, [None] * rows, Ticket(arrived))
         worker._rates[call.kind] = 0.04
         worker.submit(call)
         calls.append(call)
@@ -157,7 +158,7 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(model: ImageM
 
 
 def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, worker: ModelWorker) -> None:
-    left = Turn()
+    left = Ticket()
 
     def run(_: ImageModel, rows: list[Any]) -> list[Any]:
         if len(rows) > 1:
@@ -166,7 +167,7 @@ def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, wor
             raise ValueError("bad")
         return rows
 
-    calls = {name: Call(run, model, [name], left if name == "gone" else Turn()) for name in ("bad", "good", "gone")}
+    calls = {name: Call(run, model, [name], left if name == "gone" else Ticket()) for name in ("bad", "good", "gone")}
     worker._rates[calls["bad"].kind] = 1e-3
     held = Held(worker, model)
     for call in calls.values():
@@ -180,26 +181,26 @@ def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, wor
 
 
 def test_work_of_an_abandoned_request_is_given_up_at_once(model: ImageModel, worker: ModelWorker) -> None:
-    turn, served = Turn(), []
+    ticket, served = Ticket(), []
 
     def run(_: ImageModel, rows: list[Any]) -> list[Any]:
         served.append(len(rows))
-        worker.abandon(turn)
+        worker.abandon(ticket)
         return rows
 
-    held, waiting = Held(worker, model), Call(identity, model, [1], Turn())
+    held, waiting = Held(worker, model), Call(identity, model, [1], Ticket())
     worker.submit(waiting)
-    worker.abandon(waiting.turn)
+    worker.abandon(waiting.ticket)
     with pytest.raises(ModelEndedError):
         waiting.future.result(10)
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(identity, model, [1], waiting.turn))
-    begun = Call(run, model, [None] * 40, turn)
+        worker.submit(Call(identity, model, [1], waiting.ticket))
+    begun = Call(run, model, [None] * 40, ticket)
     worker.submit(begun)
     held.let_go()
     with pytest.raises(ModelEndedError):
         begun.future.result(10)
-    after = Call(identity, model, [1], Turn())
+    after = Call(identity, model, [1], Ticket())
     worker.submit(after)
     assert after.future.result(10) == [1]
     assert served == [1]
@@ -212,7 +213,7 @@ def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel,
         raise SystemExit
 
     held = Held(worker, model)
-    calls = [Call(die if dies else identity, model, [None], Turn(0.0)), Call(identity, model, [None], Turn())]
+    calls = [Call(die if dies else identity, model, [None], Ticket(0.0)), Call(identity, model, [None], Ticket())]
     for call in calls:
         worker.submit(call)
     if not dies:
@@ -231,7 +232,7 @@ def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel,
     worker._thread.join(10)
     assert not worker.is_alive
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(identity, model, [None], Turn()))
+        worker.submit(Call(identity, model, [None], Ticket()))
 
 
 def test_pictures_that_were_encoded_are_not_encoded_again(
@@ -245,24 +246,28 @@ def test_pictures_that_were_encoded_are_not_encoded_again(
 
     monkeypatch.setattr(model, "encode", counted)
     cache, images, labels = LatentsCache(), random_images(3), torch.tensor([0, 1, 2])
-    shared = SharedModel(model, worker, Turn(), cache)
+    shared = SharedModel(model, worker, Ticket(), cache)
     for _ in range(2):
         for ours, level in zip(shared.encode(images, labels), encode(images, labels), strict=True):
             torch.testing.assert_close(ours, level)
     assert sum(sizes) == 3
     shared.encode(images, labels.flip(0))  # of other classes
     assert sum(sizes) == 6
-    monkeypatch.setattr("glow_app.server.shared.KEPT_SECONDS", -1)
+    monkeypatch.setattr("glow_app.server.latents_cache.KEPT_SECONDS", -1)
     cache.expire()
     assert not cache._kept
 
 
 def test_few_bytes_of_latents_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.shared._BYTES", 3 * 16)
+    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
     cache, encoded = LatentsCache(), list[int]()
 
+    def encode(number: int) -> list[torch.Tensor]:
+        encoded.append(number)
+        return [torch.full((4,), float(number))]
+
     def ask(number: int) -> None:
-        (level,) = cache.get(bytes([number]), lambda: encoded.append(number) or [torch.full((4,), float(number))])  # type: ignore[func-returns-value]
+        (level,) = cache.get(torch.tensor([number]), None, partial(encode, number))
         assert level[0] == number
 
     for number in (0, 1, 2, 0, 3, 4, 0, 3, 4, 1):

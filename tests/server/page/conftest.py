@@ -23,7 +23,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.server.worker import Call, Turn
+from glow_app.server.worker import Call, Ticket
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
@@ -56,7 +56,7 @@ class Site:
             return rows
 
         self.app.state.gate.depth += jobs
-        self.app.state.service.worker.submit(Call(work, self.model, [None], Turn()))
+        self.app.state.service.worker.submit(Call(work, self.model, [None], Ticket()))
         assert begun.wait(20)
         try:
             yield done

@@ -99,7 +99,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     expect(page.locator("#score-task")).to_be_empty()
     reference = site.app.state.service.reference
     measures = generation.measure(site.model, images, seeds=range(10))
-    scores, verdicts = generation.score.oddities(measures, reference.typical), reference.judge(measures)
+    scores, verdicts = generation.scoring.oddities(measures, reference.typical), reference.judge(measures)
     labels = generation.infer_labels(site.model, images)
     assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
     assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]

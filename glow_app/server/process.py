@@ -1,15 +1,71 @@
-"""uvicorn's HTTP protocol, with time limits for clients, and without requests that exist only to cost work."""
+"""The server process: uvicorn with time limits for clients, and its graceful shutdown."""
 
 import asyncio
+import gc
+import os
+import resource
 
 import httptools
+import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_HEADERS, _HEAD_BYTES = 128, 2**15
+from glow_app.server.limits import LogFormat
+from glow_app.server.monitoring import log_config
+
+STOP_SECONDS = 3  # for requests in progress, which are refused afterwards
+_CONNECTIONS = 4096
+_OTHER_FILES = 64  # file descriptors for other files
+_MAX_HEADERS, _MAX_HEAD_BYTES = 128, 2**15
 # Maximum number of pieces of a body: ``_PIECES``, plus one per ``_PIECE_BYTES``. A piece costs about as much as 500
 # bytes, so bodies sent byte by byte on many connections would keep the server busy for seconds.
 _PIECES, _PIECE_BYTES = 64, 64
 _LEAST_BYTES = 2**14  # of its answer that a client must read in the time allowed for a request head
+
+
+def run_server(app: FastAPI, config: uvicorn.Config) -> None:
+    """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s."""
+    gc.freeze()  # spare the existing objects the garbage collections after large bodies
+    service = app.state.service
+    service.decoder.start()
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        service.close()
+
+
+def configured(
+    app: FastAPI,
+    host: str,
+    port: int,
+    head_seconds: float,
+    log_format: LogFormat = "text",
+    log_level: str = "info",
+) -> uvicorn.Config:
+    """Return the configuration of a server; a connection has ``head_seconds`` to send the head of a request."""
+    # Each idle connection holds a file descriptor; with the usual soft limit of 1,024 they could lock out all others.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = max(soft, min(hard, 65_536))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    # Trust forwarded addresses only from configured proxies, because any local client could send them.
+    proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
+    return uvicorn.Config(
+        app,
+        host,
+        port,
+        loop="asyncio",  # even if uvloop is installed
+        http=type("Protocol", (Protocol,), {"head_seconds": head_seconds}),
+        ws="none",
+        lifespan="off",
+        log_config=log_config(log_format, log_level.upper()),
+        access_log=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
+        server_header=False,
+        limit_concurrency=min(_CONNECTIONS, files - _OTHER_FILES),
+        timeout_keep_alive=max(1, int(head_seconds)),
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,12 +91,12 @@ class Protocol(HttpToolsProtocol):
         """Parse data; refuse a head that is too large."""
         self._head += len(data)
         super().data_received(data)
-        if self._is_head and self._head > _HEAD_BYTES and not self.transport.is_closing():
+        if self._is_head and self._head > _MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("Request head too large.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; refuse too many, and trailers, which would change the headers after they were checked."""
-        if not self._is_head or len(self.headers) >= _HEADERS:
+        if not self._is_head or len(self.headers) >= _MAX_HEADERS:
             raise httptools.HttpParserError("too many headers")
         super().on_header(name, value)
 
