@@ -26,4 +26,4 @@ for _ in range(600):
 
 # Measure on digits that the model has not seen, and draw new ones.
 print(f"{model.eval().bits_per_dim(test).mean():.3f} bits/dim on {len(test)} held-out digits")
-model.sample(80, temperature=0.7, seeds=range(80)).save("digits.png")
+model.sample(80, temperature=0.7, seeds=0).save("digits.png")
