@@ -175,10 +175,12 @@ def _restored(
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
-    from glow_app.data.decoding import read_photo
+    from glow_app.data.decoding import open_image, photo_of
 
     try:
-        return read_photo(Path(file), num_channels, require_size)
+        with open_image(Path(file)) as image:
+            require_size(image.height, image.width)
+            return photo_of(image, num_channels)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {file}") from error
     except Exception as error:  # Pillow's plugins share no narrower base class

@@ -1,7 +1,7 @@
 """Decode image files of any mode to uint8 arrays."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -21,14 +21,11 @@ _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 HEIC_EXTRA = "pip install 'glow-app[heic]'"
 
-_SIDES_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
+_SIZE_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
 _LONGEST_SIDE = 1 << 18
 
-# Signatures of the common formats, and their suffixes.
-_STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
-
 # Largest difference between the channels of a pixel that still counts as grey.
-_GREY = 8
+_GREY_TOLERANCE = 8
 
 
 def can_read_heic() -> bool:
@@ -72,20 +69,17 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source) as image:
-        return _reduced(_upright(image, (num_channels, short_side, short_side))[0], num_channels, short_side)
-
-
-def _reduced(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
-    scale = min(1.0, side / min(plain.size))
-    width, height = (max(1, round(scale * length)) for length in plain.size)
-    return _fitted(plain, (num_channels, height, width), "stretch")
+        plain, _ = _upright(image, (num_channels, short_side, short_side))
+        scale = min(1.0, short_side / min(plain.size))
+        width, height = (max(1, round(scale * length)) for length in plain.size)
+        return _fitted(plain, (num_channels, height, width), "stretch")
 
 
 class UnsupportedPictureError(ValueError):
     """An image is intact but of an unsupported kind."""
 
 
-class DeepPictureError(UnsupportedPictureError):
+class BitDepthError(UnsupportedPictureError):
     """An image has more than 8 bits per value, which decoding would lose."""
 
 
@@ -104,59 +98,40 @@ class Photo:
     note: str | None
 
 
-def read_photo(
-    source: Path | bytes,
-    num_channels: int,
-    require_size: Callable[[int, int], None] = lambda height, width: None,
-    formats: Sequence[str] | None = None,
-) -> Photo:
-    """Decode an image as :func:`decode_image` does, but at its original size and with its colour profile.
+def photo_of(image: Image.Image, num_channels: int) -> Photo:
+    """Return an opened image at its original size, upright, with transparency composited on white, and its profile.
 
     Args:
-        source: Image file, or its bytes.
+        image: From :func:`open_image`; it is decoded and rotated in place.
         num_channels: 1 (grey) or 3 (RGB).
-        require_size: Called with height and width before decoding; raises if they are unsuitable.
-        formats: As for :func:`decode_noted`.
     Raises:
-        DeepPictureError: If the image has more than 8 bits per value.
-        Exception: Whatever Pillow raises for a file it cannot read.
+        BitDepthError: If the image has more than 8 bits per value.
+        Exception: Whatever Pillow raises for a file that it cannot read.
     """
-    with open_image(source, formats) as image:
-        require_8_bits(image)
-        require_size(image.height, image.width)
-        return photo_of(image, num_channels)
-
-
-def photo_of(image: Image.Image, num_channels: int) -> Photo:
-    """Return an opened image at its original size, with its colour profile; decodes and rotates it in place."""
+    _require_8_bits(image)
     profile = image.info.get("icc_profile")
     plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     notes = []
     if image.has_transparency_data:
         alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
         notes += ["transparency made white"] if np.asarray(alpha).min() < 255 else []
-    if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
+    if num_channels == 1 and _has_colour(plain, *_SIZE_FOR_COLOUR):
         notes.append("colours made grey")
-    pixels = _reduced(plain, num_channels, _LONGEST_SIDE)
+    pixels = _fitted(plain, (num_channels, plain.height, plain.width), "stretch")
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")
     return Photo(pixels, kept, ", ".join(notes) or None)
 
 
-def require_8_bits(image: Image.Image) -> None:
-    """Refuse an image, decoded or not, of more than 8 bits per value.
-
-    Raises:
-        DeepPictureError: If the image has more.
-    """
+def _require_8_bits(image: Image.Image) -> None:
     is_deep = image.mode.startswith(("I", "F"))
     for codec, *_, options in getattr(image, "tile", ()):
         is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # the second number is the maximum value
         is_565 = "BGR;16" in str(options)  # 16 bits per pixel, not per value
         is_deep |= (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)
     if is_deep:
-        raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
+        raise BitDepthError("it has more than 8 bits per value; save it with 8 bits")
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
@@ -164,24 +139,15 @@ def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
     return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB "}[num_channels]
 
 
-def decode_noted(
-    source: Path | bytes, image_shape: tuple[int, int, int], formats: Sequence[str] | None = None
-) -> tuple[np.ndarray, str | None]:
-    """Decode an image as :func:`decode_image` does with ``resize="crop"``, and describe changes of size and colour.
+def fit_with_note(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
+    """Return an opened image as :func:`decode_image` does with ``resize="crop"``, and a note on what was changed.
 
     Args:
-        source: Image file, or its bytes.
+        image: From :func:`open_image`; it is decoded and rotated in place.
         image_shape: (C, H, W) of the result; C is 1 or 3.
-        formats: Pillow's names of the formats to try; all supported formats if omitted.
     Returns:
-        uint8 (C, H, W), and a description of the changes for users, or None if there were none.
+        uint8 (C, H, W), and the changes of size and colour in words for users, or None if there were none.
     """
-    with open_image(source, formats) as image:
-        return fit_noted(image, image_shape)
-
-
-def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Return what :func:`decode_noted` does, for an opened image; decodes and rotates it in place."""
     channels, height, width = image_shape
     plain, size = _upright(image, image_shape)
     notes = []
@@ -193,7 +159,12 @@ def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np
 
 
 def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
-    """Open an image file, or its bytes, of a supported format; HEIC only a file of that suffix. Decoding is lazy."""
+    """Open an image without decoding it.
+
+    Args:
+        source: Image file, or its bytes.
+        formats: Pillow's names of the formats to try; all supported ones if omitted, or HEIC for its suffix.
+    """
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
         suffix = source.suffix.lower()
@@ -205,12 +176,11 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
             register_heif_opener()
             formats = ["HEIF"]
     else:
-        file = io.BytesIO(source)
-        suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
+        file, suffix = io.BytesIO(source), ""
     try:
         return Image.open(file, formats=tuple(formats or _formats(suffix)))
     except UnidentifiedImageError as error:
-        raise UnidentifiedImageError("cannot identify image file: of no known format, or damaged") from error
+        raise UnidentifiedImageError("unknown image format, or damaged") from error
     except Image.DecompressionBombError as error:  # Pillow's message calls it an attack
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
@@ -225,9 +195,9 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # libtiff trusts what the file says about its strips: one may be used for all, or be larger than the image.
-        raise UnsupportedPictureError("it is a compressed TIFF, which is not supported; save it without, or as PNG")
+        raise UnsupportedPictureError("compressed TIFF is not supported; save it uncompressed or as PNG")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
-        raise UnsupportedPictureError("it is a run-length encoded BMP, which is not supported; save it as PNG")
+        raise UnsupportedPictureError("run-length encoded BMP is not supported; save it as PNG")
     image.load()
     size_before = image.size
     # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
@@ -248,7 +218,7 @@ def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
         return False
     # Reduced first, because converting a large image would copy it at full size.
     small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
-    return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
+    return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY_TOLERANCE)
 
 
 @cache

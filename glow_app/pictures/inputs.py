@@ -1,21 +1,20 @@
 """Convert files, Pillow images, arrays and tensors to image tensors, in a model's shape or at their own size."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import decode_noted, fit_noted, photo_of, read_photo, require_8_bits
+from glow_app.data.decoding import fit_with_note, open_image, photo_of
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
@@ -62,11 +61,10 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
             raise ValueError(f"a picture is {picture.dtype}, {tuple(picture.shape)}; expected torch.uint8, (C, H, W)")
         return picture
     if isinstance(picture, (str, Path)):
-        photo = _read(picture, read_photo, num_channels)
+        with _opened(picture) as image:
+            photo = photo_of(image, num_channels)
     else:
-        image = _as_pillow(picture)
-        require_8_bits(image)
-        photo = photo_of(image.copy(), num_channels)
+        photo = photo_of(_as_pillow(picture).copy(), num_channels)
     notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
     if note := ", ".join(filter(None, notes)):
         warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=5)
@@ -74,17 +72,20 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Read a picture file as :func:`~glow_app.data.decoding.decode_noted` does.
+    """Read a picture file as :func:`~glow_app.data.decoding.fit_with_note` does.
 
     Raises:
         ValueError: If the file cannot be read.
     """
-    return _read(path, decode_noted, image_shape)
+    with _opened(path) as image:
+        return fit_with_note(image, image_shape)
 
 
-def _read(path: str | Path, read: Callable[[Path, S], T], shape: S) -> T:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
-        return read(Path(path), shape)
+        with open_image(Path(path)) as image:
+            yield image
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
     except Exception as error:  # Pillow's plugins share no narrower type
@@ -108,7 +109,7 @@ def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
     elif isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
         return torch.from_numpy(picture.copy())
     else:
-        array, note = fit_noted(_as_pillow(picture).copy(), image_shape)
+        array, note = fit_with_note(_as_pillow(picture).copy(), image_shape)
     if note:
         warnings.warn(note, stacklevel=4)
     return torch.from_numpy(array.copy())

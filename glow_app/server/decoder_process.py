@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from glow_app.data.decoding import DeepPictureError, UnsupportedPictureError, decode_noted, read_photo
+from glow_app.data.decoding import BitDepthError, UnsupportedPictureError, fit_with_note, open_image, photo_of
 from glow_app.server.limits import LARGEST_PROFILE
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
@@ -50,10 +50,11 @@ def decode(
         raise RefusedPictureError(422, "not_base64", "not valid base64") from None
     _check(content, pixels, side, bound)
     try:
-        if len(shape) == 3:
-            return *decode_noted(content, (shape[0], shape[1], shape[2]), FORMATS), None
-        photo = read_photo(content, shape[0], formats=FORMATS)
-    except DeepPictureError as error:
+        with open_image(content, FORMATS) as image:
+            if len(shape) == 3:
+                return *fit_with_note(image, (shape[0], shape[1], shape[2])), None
+            photo = photo_of(image, shape[0])
+    except BitDepthError as error:
         raise RefusedPictureError(422, "deep_image", str(error)) from None
     except UnsupportedPictureError as error:
         raise RefusedPictureError(415, "unknown_format", str(error)) from None
