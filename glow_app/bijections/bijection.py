@@ -29,6 +29,14 @@ class Bijection(nn.Module, ABC):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latent to data; return ``(x, log_det)``, the log-determinant of this direction."""
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the latent of ``x``, as ``forward`` does; override it where the log-determinant is costly."""
+        return self.forward(x, context)[0]
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the data of ``z``, as ``inverse`` does; override it where the log-determinant is costly."""
+        return self.inverse(z, context)[0]
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise data-dependent parameters from the batch ``x``, once, and return ``forward(x, context)``.
 
@@ -69,6 +77,20 @@ class Chain(Bijection):
             log_det = log_det + term
         return z, log_det
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Encode by the bijections, first to last."""
+        for bijection in self.bijections:
+            assert isinstance(bijection, Bijection)
+            x = bijection.encode(x, context)
+        return x
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decode by the bijections, last to first."""
+        for bijection in reversed(self.bijections):
+            assert isinstance(bijection, Bijection)
+            z = bijection.decode(z, context)
+        return z
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise the bijections first to last, each on the output of those before it."""
         log_det = x.new_zeros(x.shape[0])
@@ -99,6 +121,14 @@ class Inverse(Bijection):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the wrapped bijection."""
         return self.bijection(z, context)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decode by the wrapped bijection."""
+        return self.bijection.decode(x, context)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Encode by the wrapped bijection."""
+        return self.bijection.encode(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pass ``x``, this bijection's input, to the wrapped one's ``initialize``, whose own input is not known yet.

@@ -1,12 +1,11 @@
 """The multiscale architecture: squeeze, steps and split per level."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, Squeeze, without_log_det
+from glow_app.bijections import Bijection, Squeeze
 from glow_app.flows.context import Context, for_each, join, per_level
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
@@ -25,7 +24,7 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
     channels, height, width = image_shape
-    largest = most_levels(height, width)
+    largest = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both can be halved
     if largest == 0:
         raise ValueError(
             f"image_shape is {tuple(image_shape)}; height and width must be even: resize or pad the images"
@@ -37,11 +36,6 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
         )
     # A squeeze multiplies the channels by 4, and the split before it halves them.
     return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
-
-
-def most_levels(height: int, width: int) -> int:
-    """Return how often both sides can be halved: the largest number of levels for images of this size."""
-    return min((side & -side).bit_length() - 1 for side in (height, width))
 
 
 class MultiscaleFlow(nn.Module):
@@ -78,11 +72,13 @@ class MultiscaleFlow(nn.Module):
         any_size: bool = False,
     ) -> None:
         super().__init__()
-        level_shapes(image_shape, len(steps))  # checks the shape
+        shapes = level_shapes(image_shape, len(steps))
         assert len(split_priors) == len(steps) - 1, "one split prior between two levels"
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.any_size = any_size
+        # Channels that go on to the next level, and of the latent.
+        self.split_sizes = [*([c // 2, c // 2] for c, _, _ in shapes[:-1]), [0, shapes[-1][0]]]
         self.levels = nn.ModuleList(Level(Squeeze(), *bijections) for bijections in steps)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
@@ -98,54 +94,60 @@ class MultiscaleFlow(nn.Module):
         Raises:
             ValueError: If the flow has no latents for images of this size.
         """
-        channels, *sides = self.image_shape
-        if [height, width] != sides and not self.any_size:
+        if (height, width) != self.image_shape[1:] and not self.any_size:
             raise ValueError(
-                f"this flow is for images of shape (B, {_commas(self.image_shape)}), got height {height} "
-                f"and width {width}; with a Gaussian prior it would take other sizes"
+                f"height is {height} and width is {width}; expected those of {self.image_shape}: only a flow with a "
+                "Gaussian prior takes other sizes"
             )
         multiple = 2 ** len(self.levels)
         if min(height, width) < 1 or height % multiple or width % multiple:
             raise ValueError(f"height is {height} and width is {width}; expected multiples of {multiple}")
-        shapes = level_shapes((channels, height, width), len(self.levels))
-        return [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
+        sizes = enumerate(self.split_sizes, start=1)
+        return [(channels, height >> level, width >> level) for level, (_, channels) in sizes]
 
     def forward(self, x: Tensor, context: Context = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
-        latents, log_dets = self._to_latents(x, context, initialize=False)
+        latents, log_dets = self._forward(x, context)
         return latents, sum(log_dets[1:], log_dets[0])
-
-    @torch.no_grad()
-    def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Initialise every data-dependent parameter from the batch ``x``, layer by layer."""
-        self._to_latents(x, context, initialize=True)
 
     def inverse(self, latents: Sequence[Tensor], context: Context = None) -> tuple[Tensor, Tensor]:
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self.check_latents(latents)
-        contexts = per_level(context, len(self.levels))
-        x, log_det = self.prior.inverse(latents[-1], for_each(contexts[-1], latents[-1]))
-        for index, level in reversed(list(enumerate(self.levels))):
-            assert isinstance(level, Level)
-            x, term = level.inverse(x, contexts[index])
+        parts = reversed(self._parts(context))
+        x, log_det = latents[-1][:, :0], latents[-1].new_zeros(latents[-1].shape[0])
+        for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
+            half, term = prior.inverse(latent, _prior_context(x, latent, of_level))
             log_det = log_det + term
-            if index > 0:
-                split_prior = self.split_priors[index - 1]
-                assert isinstance(split_prior, Bijection)
-                half, term = split_prior.inverse(latents[index - 1], join(x, contexts[index - 1]))
-                log_det = log_det + term
-                x = torch.cat([x, half], dim=1)
+            x, term = level.inverse(torch.cat([x, half], dim=1), of_level)
+            log_det = log_det + term
         return x, log_det
 
     def encode(self, x: Tensor, context: Context = None) -> list[Tensor]:
         """Return the whitened latents of ``x``, one per level."""
-        with without_log_det():
-            return self(x, context)[0]
+        self._check_images(x)
+        latents = []
+        for level, sizes, prior, of_level in self._parts(context):
+            x, half = level.encode(x, of_level).split(sizes, dim=1)
+            latents.append(prior.encode(half, _prior_context(x, half, of_level)))
+        return latents
 
     def decode(self, latents: Sequence[Tensor], context: Context = None) -> Tensor:
-        """Return the image of ``latents``; the exact inverse of :meth:`encode`."""
-        with without_log_det():
-            return self.inverse(latents, context)[0]
+        """Return the images of ``latents``; the exact inverse of :meth:`encode`."""
+        self.check_latents(latents)
+        parts = reversed(self._parts(context))
+        x = latents[-1][:, :0]
+        for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
+            half = prior.decode(latent, _prior_context(x, latent, of_level))
+            x = level.decode(torch.cat([x, half], dim=1), of_level)
+        return x
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Context = None) -> None:
+        """Initialise every data-dependent parameter from the batch ``x``, layer by layer."""
+        self._check_images(x)
+        for level, sizes, prior, of_level in self._parts(context):
+            x, half = level.initialize(x, of_level)[0].split(sizes, dim=1)
+            prior.initialize(half, _prior_context(x, half, of_level))
 
     def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         """Return the log-density of ``x`` in nats, (B,)."""
@@ -159,45 +161,44 @@ class MultiscaleFlow(nn.Module):
 
         with the log-determinants of the level's steps and of the prior of its latent.
         """
-        latents, log_dets = self._to_latents(x, context, initialize=False)
-        terms = [standard_normal_log_density([z]) + term for z, term in zip(latents, log_dets, strict=True)]
-        return torch.stack(terms, dim=1)
+        levels = zip(*self._forward(x, context), strict=True)
+        return torch.stack([standard_normal_log_density([z]) + log_det for z, log_det in levels], dim=1)
 
-    def _to_latents(self, x: Tensor, context: Context, initialize: bool) -> tuple[list[Tensor], list[Tensor]]:
-        if x.ndim != 4 or x.shape[1] != self.image_shape[0]:
-            raise ValueError(f"this flow is for images of shape (B, {_commas(self.image_shape)}), got {tuple(x.shape)}")
-        self.latent_shapes_at(*x.shape[2:])  # checks the size
-
-        def run(bijection: nn.Module, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-            assert isinstance(bijection, Bijection)
-            return bijection.initialize(x, context) if initialize else bijection(x, context)
-
+    def _forward(self, x: Tensor, context: Context) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the latent and the log-determinant of each level."""
+        self._check_images(x)
         latents, log_dets = [], []
-        parts = zip(self.levels, [*self.split_priors, None], per_level(context, len(self.levels)), strict=True)
-        for level, split_prior, of_level in parts:
-            x, log_det = run(level, x, of_level)
-            if split_prior is None:
-                latent, term = run(self.prior, x, for_each(of_level, x))
-            else:
-                x, half = x.chunk(2, dim=1)
-                latent, term = run(split_prior, half, join(x, of_level))
+        for level, sizes, prior, of_level in self._parts(context):
+            x, log_det = level(x, of_level)
+            x, half = x.split(sizes, dim=1)
+            latent, term = prior(half, _prior_context(x, half, of_level))
             latents.append(latent)
             log_dets.append(log_det + term)
         return latents, log_dets
 
+    def _parts(self, context: Context) -> list[tuple[Bijection, list[int], Bijection, Tensor | None]]:
+        """Return each level, the sizes of its split, the prior of its latent, and its context, the finest first."""
+        priors, contexts = [*self.split_priors, self.prior], per_level(context, len(self.levels))
+        return list(zip(self.levels, self.split_sizes, priors, contexts, strict=True))  # type: ignore[arg-type]
+
+    def _check_images(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.image_shape[0]:
+            raise ValueError(
+                f"expected images of shape (B, C, H, W), (C, H, W) {self.image_shape}, got {tuple(x.shape)}"
+            )
+        self.latent_shapes_at(*x.shape[2:])
+
     def check_latents(self, latents: Sequence[Tensor]) -> None:
         """Raise ValueError if there is not one latent per level, of the right shape, for the same number of images."""
-        shapes = [tuple(latent.shape[1:]) for latent in latents]
-        expected = self.latent_shapes
-        if self.any_size and shapes and len(shapes[0]) == 3:
-            height, width = shapes[0][1:]
-            expected = self.latent_shapes_at(2 * height, 2 * width)
-        if shapes != expected:
-            raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
-        if any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
-            sizes = _commas([z.shape[0] for z in latents])
-            raise ValueError(f"the latents are of {sizes} images; expected the same number in each level")
+        shapes = [tuple(latent.shape) for latent in latents]
+        sides = self.image_shape[1:]
+        if self.any_size and shapes and len(shapes[0]) == 4:
+            sides = 2 * shapes[0][2], 2 * shapes[0][3]
+        expected = self.latent_shapes_at(*sides)
+        if not shapes or shapes != [(*shapes[0][:1], *shape) for shape in expected]:
+            raise ValueError(f"expected latents of shapes (B, C, H, W), (C, H, W) {expected}, got {shapes}")
 
 
-def _commas(shape: Sequence[int]) -> str:
-    return ", ".join(map(str, shape))
+def _prior_context(kept: Tensor, latent: Tensor, context: Tensor | None) -> Tensor | None:
+    """Return the context of a latent's prior, joined with the channels that go on, if any."""
+    return join(kept, context) if kept.shape[1] else for_each(context, latent)

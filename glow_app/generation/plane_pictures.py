@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, loose_solves, without_log_det
+from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, loose_solves
 from glow_app.models.plane_model import PlaneModel
 from glow_app.priors import GaussianPrior
 
@@ -55,9 +55,9 @@ def flow_picture(model: PlaneModel, num_points: int = 20_000, seed: int = 0) -> 
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]
-    with without_log_det(), loose_solves(TOLERANCE):
+    with loose_solves(TOLERANCE):
         for step, is_stage in _inverse_steps(model.flow):
-            points = step(points)[0]
+            points = step(points)
             stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
     shown = np.linspace(0, len(stages) - 1, min(PANELS, len(stages))).round().astype(int)
     # A hue by direction, paler towards the centre.
@@ -67,18 +67,18 @@ def flow_picture(model: PlaneModel, num_points: int = 20_000, seed: int = 0) -> 
     return _row([_dots(stages[index].cpu(), colours) for index in shown])
 
 
-def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], tuple[Tensor, Tensor]], bool]]:
+def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], Tensor], bool]]:
     """Yield the steps of a bijection's inverse in order, and whether the result of each deserves a panel."""
     if isinstance(bijection, Chain):
         for part in reversed(bijection.bijections):
             yield from _inverse_steps(part)
     elif isinstance(bijection, ContinuousFlow):
         for start, end in pairwise(np.linspace(1.0, 0.0, PANELS).tolist()):
-            yield partial(bijection.between, start=start, end=end), True
+            yield partial(bijection.move, start=start, end=end), True
     else:
         assert isinstance(bijection, Bijection)
         # The frame follows the points, so a mere shift and scale would look the same as before.
-        yield bijection.inverse, not isinstance(bijection, (Reshape, ActNorm, GaussianPrior))
+        yield bijection.decode, not isinstance(bijection, (Reshape, ActNorm, GaussianPrior))
 
 
 def _frame(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
+from glow_app.bijections import ActNorm, Bijection, Chain, Reshape
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.density import Density
 from glow_app.nn.class_path import describe_part
@@ -67,15 +67,13 @@ class PlaneModel(Density):
     def encode(self, x: Tensor) -> Tensor:
         """Return the whitened latents of ``x``."""
         require_vector("this model", x, 2)
-        with without_log_det():
-            return self.flow(x.to(self.device, self.dtype))[0]
+        return self.flow.encode(x.to(self.device, self.dtype))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the points of the latents ``z``."""
         require_vector("this model", z, 2)
-        with without_log_det():
-            return self.flow.inverse(z.to(self.device, self.dtype))[0]
+        return self.flow.decode(z.to(self.device, self.dtype))
 
     def sample(self, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
         """Return ``num`` points, (num, 2).

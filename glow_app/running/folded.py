@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
-from glow_app.bijections.continuous.options import solve_options
 from glow_app.bijections.pixelwise import mix
 from glow_app.flows import Glow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
@@ -81,8 +80,7 @@ class FoldedStep(Bijection):
         mixing: Applied first.
         coupling: Applied to its result.
     Shape:
-        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats, zeros inside
-        :func:`~glow_app.bijections.without_log_det`.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     """
 
     def __init__(self, mixing: FoldedAffine, coupling: AffineCoupling) -> None:
@@ -127,9 +125,7 @@ class FoldedStep(Bijection):
 
     def _log_det(self, scale_minus_one: Tensor) -> Tensor:
         """Return the log-determinant of the forward direction, (B,)."""
-        batch, _, height, width = scale_minus_one.shape
-        if not solve_options().log_det:
-            return scale_minus_one.new_zeros(batch)
+        height, width = scale_minus_one.shape[2:]
         return height * width * self._log_abs_det + scale_minus_one.log1p().flatten(1).sum(1)
 
 

@@ -48,6 +48,15 @@ def test_round_trip(case: Case, side: str) -> None:
     torch.testing.assert_close(back_log_det, -log_det, rtol=0, atol=case.tolerance)
 
 
+def test_encode_and_decode_are_the_directions_without_log_dets(case: Case) -> None:
+    bijection, x, context = case.build()
+    z = bijection(x, context)[0]
+    torch.testing.assert_close(bijection.encode(x, context), z, rtol=0, atol=case.tolerance)
+    torch.testing.assert_close(
+        bijection.decode(z, context), bijection.inverse(z, context)[0], rtol=0, atol=case.tolerance
+    )
+
+
 def test_log_det_equals_the_jacobians(case: Case) -> None:
     for direction, x, context in both_ways(case, batch_size=2):
         log_det = direction(x, context)[1]

@@ -267,13 +267,13 @@ def test_bad_arguments_are_refused_by_name(arguments: dict[str, object]) -> None
 def test_images_and_latents_of_other_shapes_are_refused() -> None:
     flow = tiny_glow((3, 8, 8), prior=MAFPrior)
     for shape in ((2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)):
-        with pytest.raises(ValueError, match=r"images of shape \(B, 3, 8, 8\), got "):
+        with pytest.raises(ValueError, match=r"expected images of shape|height is"):
             flow(torch.zeros(shape))
     good = [torch.zeros(2, *shape) for shape in flow.latent_shapes]
     for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]]):
-        with pytest.raises(ValueError, match="this flow has latents of shapes"):
+        with pytest.raises(ValueError, match="expected latents of shapes"):
             flow.inverse(bad)
-    with pytest.raises(ValueError, match="the latents are of 2, 1 images; expected the same number"):
+    with pytest.raises(ValueError, match="expected latents of shapes"):
         flow.inverse([good[0], good[1][:1]])
 
 

@@ -322,7 +322,7 @@ def test_latents_that_do_not_fit_are_refused(trained: ImageModel) -> None:
     latents = trained.encode(random_images(2))
     bad_latents: list[Any] = [latents[:1], latents[0], [latents[0][0], latents[1]]]
     for bad in bad_latents:
-        with pytest.raises(ValueError, match=r"latents of shapes .* \(without the batch\), got "):
+        with pytest.raises(ValueError, match="expected latents of shapes"):
             trained.decode(bad)
     assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
 

@@ -8,7 +8,6 @@ import torch
 from registry import perturb, random_images, tiny_model
 from torch import Tensor
 
-from glow_app.bijections import without_log_det
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import MAFPrior
@@ -58,8 +57,6 @@ def test_both_directions_and_their_log_dets_are_those_of_the_flow(fold: Any) -> 
             torch.testing.assert_close(one, other, rtol=0, atol=0)
         for one, other in zip(folded.inverse(latents, context), flow.inverse(latents, context), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
-        with without_log_det():
-            assert torch.equal(folded(x, context)[0][0], expected[0])
     assert not any(parameter.requires_grad for parameter in folded.parameters())
     assert all(parameter.requires_grad for parameter in flow.parameters())
 

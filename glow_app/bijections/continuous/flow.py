@@ -46,8 +46,8 @@ class ContinuousFlow(Bijection):
 
     .. math:: \frac 1 D \int_0^1 \lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2 \, dt
 
-    (with the Frobenius norm of the Jacobian where the trace is exact). Inside
-    :func:`~glow_app.bijections.without_log_det` it computes the point alone, at a fraction of the cost.
+    (with the Frobenius norm of the Jacobian where the trace is exact). ``encode`` and ``decode`` solve for the point
+    alone, at a fraction of the cost.
 
     Args:
         velocity: The network :math:`v`.
@@ -131,12 +131,30 @@ class ContinuousFlow(Bijection):
         """Follow the velocity from time 1 to time 0."""
         return self.between(z, 1.0, 0.0, context)
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Follow the velocity from time 0 to time 1, without the trace."""
+        return self.move(x, 0.0, 1.0, context)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Follow the velocity from time 1 to time 0, without the trace."""
+        return self.move(z, 1.0, 0.0, context)
+
     def between(self, x: Tensor, start: float, end: float, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Follow the velocity from time ``start`` to time ``end``; return the point and its log-determinant."""
-        options, span = solve_options(), (start, end)
-        record, wanted = options.record, options.log_det
+        """Follow the velocity from time ``start`` to time ``end``; return the point and the log-determinant."""
+        z, log_det = self._solve(x, (start, end), context, with_log_det=True)
+        return z, log_det
+
+    def move(self, x: Tensor, start: float, end: float, context: Tensor | None = None) -> Tensor:
+        """Follow the velocity from time ``start`` to time ``end``; return the point alone."""
+        (z,) = self._solve(x, (start, end), context, with_log_det=False)
+        return z
+
+    def _solve(
+        self, x: Tensor, span: tuple[float, float], context: Tensor | None, with_log_det: bool
+    ) -> tuple[Tensor, ...]:
+        record = solve_options().record
         if not len(x):
-            return x.clone(), x.new_zeros(0)
+            return x.clone(), *[x.new_zeros(0)] * with_log_det
         if not bool(x.isfinite().all()):
             raise SolverError(
                 "a continuous flow was given a point that is not finite: the bijections before it have diverged; "
@@ -145,12 +163,12 @@ class ContinuousFlow(Bijection):
         with _outside_inference_mode():
             if context is not None and context.is_inference():
                 context = context.clone()
-            penalised = wanted and record is not None and torch.is_grad_enabled() and any(self.weights)
-            states = (x, *[x.new_zeros(len(x))] * (wanted + penalised))
+            penalised = with_log_det and record is not None and torch.is_grad_enabled() and any(self.weights)
+            states = (x, *[x.new_zeros(len(x))] * (with_log_det + penalised))
             parameters = dict(self.velocity.named_parameters())
             dynamics = Dynamics(
                 self._velocity_given(context, parameters),
-                self._draw_noise(x, record) if wanted else None,
+                self._draw_noise(x, record) if with_log_det else None,
                 self.weights if penalised else None,
                 span,
                 method := self._method(x.dtype),
@@ -160,7 +178,7 @@ class ContinuousFlow(Bijection):
         if record is not None:
             record.num_evaluations.append(dynamics.num_evaluations)
             record.penalty = sum(sums[1:], start=record.penalty)
-        return z, sums[0] if wanted else x.new_full((len(x),), math.nan)
+        return z, *sums[:1]
 
     def _velocity_given(
         self, context: Tensor | None, parameters: Mapping[str, Tensor]

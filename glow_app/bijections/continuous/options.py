@@ -1,4 +1,4 @@
-"""Context managers that set options of ODE solves: record the cost, repeat the noise, skip the log-determinant.
+"""Context managers that set options of ODE solves: record the cost, repeat the noise, loosen tolerances.
 
 A bijection takes an input and a context. Its caller may be several layers away from a continuous flow inside it, so
 these options travel in a context variable, which threads and generators keep apart.
@@ -36,12 +36,10 @@ class SolveOptions:
 
     Attributes:
         record: Where cost and penalty are recorded, if anywhere.
-        log_det: Whether to compute log-determinants; see :func:`without_log_det`.
         least_tolerance: Adaptive solves are no tighter than this.
     """
 
     record: SolveRecord | None = None
-    log_det: bool = True
     least_tolerance: float = 0.0
 
 
@@ -121,14 +119,6 @@ def _seeded(device: torch.device, generator: torch.Generator | None = None) -> t
     # Hashed, since a copy of the generator would repeat the noise of other draws.
     digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
-
-
-def without_log_det() -> AbstractContextManager[None]:
-    """Skip the log-determinant of continuous flows, which becomes NaN, and of folded steps, which becomes 0.
-
-    Use it for sampling and encoding. Other bijections are unaffected. The trace is most of the cost of a solve.
-    """
-    return _changed(log_det=False)
 
 
 def loose_solves(tolerance: float) -> AbstractContextManager[None]:
