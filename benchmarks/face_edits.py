@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glow_app import load_model
-from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
+from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.generation import edit, load_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.stored_model import StoredModel, model_hash
 
-NAMES = (*YES_NO_NAMES, *REAL_NAMES)
-NUM_YES_NO = len(YES_NO_NAMES)
+NAMES = (*BINARY_NAMES, *REAL_NAMES)
+NUM_BINARY = len(BINARY_NAMES)
 SIDE = 64
 RUNS = Path(__file__).parents[1] / "runs"
 NUM_TRAINING, NUM_EDITED, NUM_EPOCHS = (640, 64, 1) if IS_SHORT else (20_000, 600, 8)
@@ -80,8 +80,8 @@ def train() -> FaceClassifier:
 
     def loss_of(rows: Tensor) -> Tensor:
         answers = classifier(images[rows].float() / 255)
-        yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_YES_NO], attributes[rows, :NUM_YES_NO])
-        return yes_no + 5 * functional.mse_loss(answers[:, NUM_YES_NO:], attributes[rows, NUM_YES_NO:])
+        yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_BINARY], attributes[rows, :NUM_BINARY])
+        return yes_no + 5 * functional.mse_loss(answers[:, NUM_BINARY:], attributes[rows, NUM_BINARY:])
 
     train_classifier(
         classifier, loss_of, len(images), NUM_EPOCHS, batch_size=128, learning_rate=3e-3, weight_decay=0.05
@@ -108,14 +108,14 @@ def trained() -> FaceClassifier:
 def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
     """Return the attributes that the classifier sees, (N, 15): probabilities, then numbers from 0 to 1."""
     answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
-    return torch.cat([answers[:, :NUM_YES_NO].sigmoid(), answers[:, NUM_YES_NO:]], dim=1)
+    return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
 
 
 def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
     """Return how well the classifier sees: shares of right answers, and root mean squared errors of the real ones."""
     right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
     error = (answers - attributes).double().square().mean(0).sqrt()
-    return {name: float(right[n] if n < NUM_YES_NO else error[n]) for n, name in enumerate(NAMES)}
+    return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
     before, after = before[needs_it], after[needs_it]
     changed = torch.cat(
         [
-            (after[:, :NUM_YES_NO] > 0.5) != (before[:, :NUM_YES_NO] > 0.5),
-            (after - before)[:, NUM_YES_NO:].abs() > REAL_CHANGE,
+            (after[:, :NUM_BINARY] > 0.5) != (before[:, :NUM_BINARY] > 0.5),
+            (after - before)[:, NUM_BINARY:].abs() > REAL_CHANGE,
         ],
         dim=1,
     )
@@ -184,7 +184,7 @@ def main() -> None:
         if name not in directions:
             continue
         for sign in (1, -1):
-            strength = sign * (1.0 if place < NUM_YES_NO else REAL_STRENGTH)
+            strength = sign * (1.0 if place < NUM_BINARY else REAL_STRENGTH)
             changed = torch.cat([edit(model, part, [(directions[name], strength)]) for part in images.split(50)])
             result = outcome(before, seen(classifier, changed), place, sign)
             results[f"{name} {strength:+g}"] = asdict(result)

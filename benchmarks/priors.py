@@ -26,8 +26,8 @@ from torch.optim.swa_utils import AveragedModel
 from glow_app.bijections import record_solves
 from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import train_loader
-from glow_app.data.request import Split
 from glow_app.data.sources import load_split
+from glow_app.data.splits import Split
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator

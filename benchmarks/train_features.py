@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from glow_app.data.image_set import ImageSet
-from glow_app.data.request import Split
 from glow_app.data.sources import load_split
+from glow_app.data.splits import Split
 from glow_app.evaluation.features import GREY_SIDE, WEIGHTS, FashionCNN
 from glow_app.files import atomic_file
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.request import Cut, Split
+from glow_app.data.splits import Split, SplitFractions
 from glow_app.messages import UsageError, closest, pluralise
 from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.presets import config_path
@@ -218,7 +218,7 @@ def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -
     with TemporaryDirectory() as scratch, built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli:
         options, trainer = cli.datamodule.hparams, cli.trainer
         size = max(1, options["batch_size"])
-        cut = Cut(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
+        cut = SplitFractions(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
         num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
         batches = max(1, num_images // (size * trainer.world_size))
         steps = -(-batches // trainer.accumulate_grad_batches)

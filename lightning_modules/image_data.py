@@ -9,13 +9,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
-from glow_app.data.request import Cut, Resize, Split, SplitRequest
 from glow_app.data.sources import load_split
+from glow_app.data.splits import Resize, Split, SplitFractions, SplitRequest
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.resumable_data import SPLITS, ResumableDataModule
 
 # Arguments that decide which images are held out from training.
-SPLIT_BY = ("source", *(field.name for field in fields(Cut)), "count")
+SPLIT_BY = ("source", *(field.name for field in fields(SplitFractions)), "count")
 # Recorded instead of a hash of file names if a run was resumed with other images or other splits.
 _MIXED = "mixed"
 

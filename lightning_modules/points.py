@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import Bijection, record_solves
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 from glow_app.data.toys import TOYS, PointSet, load_points
 from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.plane_pictures import density_picture, flow_picture, samples_picture

@@ -10,7 +10,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.image_set import BatchedSet
 from glow_app.data.loader import TrainLoader, train_loader
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 
 S = TypeVar("S", bound=BatchedSet[Any])
 

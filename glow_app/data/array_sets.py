@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glow_app.data.image_set import ImageSet, choose
-from glow_app.data.request import SplitRequest
+from glow_app.data.image_set import ImageSet, select_split
+from glow_app.data.splits import SplitRequest
 
 # Where Debian's package dataset-fashion-mnist installs the original files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -34,7 +34,7 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     digits = load_digits()
     images = (np.minimum(digits.images, 15) * 17).astype(np.uint8)[:, None]
     labels = torch.from_numpy(digits.target.astype(np.int64))
-    return choose(ImageSet(images, labels, [str(name) for name in digits.target_names]), request)
+    return select_split(ImageSet(images, labels, [str(name) for name in digits.target_names]), request)
 
 
 def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
@@ -64,10 +64,11 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
         loaded = getattr(datasets, name)(str(root), train=request.split != "test", download=request.download)
     except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError and more
         raise FileNotFoundError(
-            f"{name} cannot be read from {root} ({error}); pass --data.download true, or --data.root DIR "
-            "if you have it (--root, where a command has it)"
+            f"{name} cannot be read from {root} ({error}); pass --data.download true, or its folder as --data.root "
+            "(glow evaluate: --root)"
         ) from error
     pixels = np.asarray(loaded.data)
     images = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     labels = torch.as_tensor(loaded.targets, dtype=torch.int64)
-    return choose(ImageSet(images, labels, [label.split(" - ")[0] for label in loaded.classes]), request, ("test",))
+    class_names = [label.split(" - ")[0] for label in loaded.classes]
+    return select_split(ImageSet(images, labels, class_names), request, ("test",))

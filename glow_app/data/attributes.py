@@ -58,5 +58,5 @@ def _column(path: Path, name: str, cells: list[list[str]]) -> Tensor:
     column = torch.tensor(numbers, dtype=torch.float64)
     distinct = column.unique()
     if not all(map(math.isfinite, numbers)) or len(distinct) < 2:
-        raise ValueError(f"{path}: column {name} is not finite or everywhere the same; leave it out")
+        raise ValueError(f"{path}: column {name} has a non-finite value or the same everywhere; leave it out")
     return (column > distinct[0]).double() if len(distinct) == 2 else (column - column.mean()) / column.std()

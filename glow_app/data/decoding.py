@@ -11,8 +11,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
+from glow_app.data.splits import Resize
 
 # Excludes formats that Pillow decodes in Python (such as run-length encoded BMP, refused below) or by another program
 # (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from glow_app.data.cache import folder_images
 from glow_app.data.decoding import decode_image, decode_photo
-from glow_app.data.image_set import ImageSet, choose
+from glow_app.data.image_cache import folder_images
+from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.listing import all_class_names, list_images, split_layout
-from glow_app.data.request import Split, SplitRequest
+from glow_app.data.splits import Split, SplitRequest
 
 # Photographs are reduced to this short side, or to four crops if that is more: camera pixels are soft and noisy.
 _SHORT_SIDE = 512
 # Maximum number of crops in total, if 256 per photograph would be fewer; few photographs then give more crops each.
-_MANY_CROPS = 65_536
+_MIN_TOTAL_CROPS = 65_536
 
 
 def load_folder(request: SplitRequest) -> ImageSet:
@@ -47,7 +47,7 @@ def load_folder(request: SplitRequest) -> ImageSet:
     pool = ImageSet(
         decoded.images, labels, class_names if part.class_names else (), contents=parts["train"].hash_of_names
     )
-    return choose(pool, request, parts)
+    return select_split(pool, request, parts)
 
 
 def load_photos(request: SplitRequest) -> ImageSet:
@@ -67,7 +67,7 @@ def load_photos(request: SplitRequest) -> ImageSet:
     listing = list_images(request.folder("photos"))
     photos_of_split = {listing.files[row].name for row in request.rows(len(listing.files), request.split)}
     shape = request.image_shape
-    read = partial(_crops, image_shape=shape, max_crops=max(256, _MANY_CROPS // len(listing.files)))
+    read = partial(_crops, image_shape=shape, max_crops=max(256, _MIN_TOTAL_CROPS // len(listing.files)))
     crops = folder_images(listing, shape, request.cache_dir, read, "cutting crops from photographs", chunk_size=4)
     rows = np.flatnonzero([name in photos_of_split for name in crops.names])
     if not len(rows):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glow_app.data.decoding import decode_image
-from glow_app.data.image_set import ImageSet, LazyImages, choose
-from glow_app.data.request import Resize, SplitRequest, own_splits
+from glow_app.data.image_set import ImageSet, LazyImages, select_split
+from glow_app.data.splits import Resize, SplitRequest, named_splits
 from glow_app.files import HUB
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def _load(place: str, request: SplitRequest, described: str, **options: str | No
     try:
         import datasets
     except ImportError as error:
-        raise ValueError(f"{described} needs the package datasets: pip install 'glow-app[hub]'") from error
+        raise ValueError(f"{described} needs the package datasets; run: pip install 'glow-app[hub]'") from error
     splits = _open(place, described, options)
-    official = own_splits(splits) or ({"train": next(iter(splits))} if len(splits) == 1 else {})
+    official = named_splits(splits) or ({"train": next(iter(splits))} if len(splits) == 1 else {})
     name = official.get(request.split, official.get("train"))
     if name is None:
         raise ValueError(f"{described} has no split to train on, only {', '.join(splits)}")
@@ -63,8 +63,8 @@ def _load(place: str, request: SplitRequest, described: str, **options: str | No
     # Decoded by decode_image, as the files of a folder are.
     rows = splits[name].select_columns(columns[0]).cast_column(columns[0], datasets.Image(decode=False))
     read = partial(_read, rows, columns[0], request.image_shape, request.resize)
-    labels, class_names = _labels(splits, name)
-    return choose(ImageSet(LazyImages(len(rows), request.image_shape, read), labels, class_names), request, official)
+    images = LazyImages(len(rows), request.image_shape, read)
+    return select_split(ImageSet(images, *_labels(splits, name)), request, official)
 
 
 def _open(place: str, described: str, options: dict[str, str | None]) -> "dict[str, Dataset]":

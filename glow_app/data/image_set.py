@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glow_app.data.request import SplitRequest
 from glow_app.data.resizing import convert_array
+from glow_app.data.splits import SplitRequest
 
 Batch = tuple[Tensor, Tensor]
 T = TypeVar("T")
 
 # Number of consecutive unreadable images after which a data set counts as damaged.
-PATIENCE = 16
+MAX_UNREADABLE = 16
 
 
 class BatchedSet(Dataset[T], ABC):
@@ -160,14 +160,14 @@ class ImageSet(BatchedSet[Batch]):
         if isinstance(self._storage, np.ndarray):
             return self._storage[rows], rows
         positions = np.arange(len(self))[np.asarray(indices, dtype=np.int64)]
-        pairs = [self._readable(self._storage, int(position)) for position in positions]
+        pairs = [self._first_readable(self._storage, int(position)) for position in positions]
         images = np.stack([image for image, _ in pairs]) if pairs else np.empty((0, *self.image_shape), np.uint8)
         return images, np.array([row for _, row in pairs], dtype=np.int64)
 
-    def _readable(self, storage: LazyImages, position: int) -> tuple[np.ndarray, int]:
+    def _first_readable(self, storage: LazyImages, position: int) -> tuple[np.ndarray, int]:
         """Return the first readable image of this set from a position on, and its row."""
         reason = ""
-        for distance in range(min(PATIENCE, len(self))):
+        for distance in range(min(MAX_UNREADABLE, len(self))):
             row = int(self._rows[(position + distance) % len(self)])
             try:
                 image = storage.read(row)
@@ -175,9 +175,9 @@ class ImageSet(BatchedSet[Batch]):
                 reason = reason or f"image {row} cannot be read ({type(error).__name__}: {error})"
                 continue
             if reason:
-                warnings.warn(f"{reason}; the next one stands in for it", stacklevel=2)
+                warnings.warn(f"{reason}; using the next image instead", stacklevel=2)
             return image, row
-        raise ValueError(f"{reason}, and neither can the next {PATIENCE - 1}: the data set is damaged")
+        raise ValueError(f"{reason}, nor can the next {MAX_UNREADABLE - 1}: the data set is damaged")
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.
@@ -193,13 +193,13 @@ class ImageSet(BatchedSet[Batch]):
             self._storage = self._storage()
 
 
-def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
+def select_split(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
     """Return the requested split of a pool, at the requested shape and up to the limit.
 
     Args:
         pool: Images of the split if it is official, otherwise the images to cut into splits.
         request: Split to return.
-        official: As for :meth:`~glow_app.data.request.Cut.rows`.
+        official: As for :meth:`~glow_app.data.splits.SplitFractions.rows`.
     """
     chosen = pool.subset(request.rows(len(pool), request.split, official)[: request.limit])
     if chosen.image_shape == request.image_shape:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glow_app.data.decoding import HEIC_EXTRA, HEIC_SUFFIXES, can_read_heic, readable_formats
-from glow_app.data.request import Split, own_splits
-from glow_app.messages import is_line, pluralise
+from glow_app.data.splits import Split, named_splits
+from glow_app.messages import pluralise
 
-_RUN = {"config.yaml", "metrics.csv"}  # identify the folder of a training run, whose sample grids are not training data
+_RUN_FILES = {"config.yaml", "metrics.csv"}  # in the folder of a training run, whose sample grids are not training data
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def list_images(root: Path) -> FolderListing:
     runs: list[str] = []
     files = tuple(sorted(_walk(root, unsupported, runs), key=lambda file: file.name))
     if runs:
-        warnings.warn(f"left out {pluralise(len(runs), 'training run')} in {root}: {min(runs)}", stacklevel=2)
+        warnings.warn(f"skipped {pluralise(len(runs), 'training run')} in {root}: {min(runs)}", stacklevel=2)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unsupported.most_common())
     remedy = "convert them to JPEG or PNG" + (f", or {HEIC_EXTRA}" if HEIC_SUFFIXES & unsupported.keys() else "")
     if not files:
@@ -103,48 +103,40 @@ def list_images(root: Path) -> FolderListing:
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     """Return the listing of each split that has its own directory; if none has, the whole listing as "train".
 
-    Directories of splits are named as in :data:`~glow_app.data.request.SPLIT_NAMES`, in any case. A directory for
+    Directories of splits are named as in :data:`~glow_app.data.splits.SPLIT_NAMES`, in any case. A directory for
     training without another split counts only if there is nothing beside it. A warning names what is ignored, and
     images that prevent directories from being classes.
     """
     folders = {file.class_name for file in listing.files if file.class_name is not None}
     num_loose = sum(file.class_name is None for file in listing.files)
     loose = [pluralise(num_loose, "picture")] if num_loose else []
-    splits = own_splits(folders)
+    splits = named_splits(folders)
     others = sorted(folders.difference(splits.values()))
     if "train" not in splits or (len(splits) == 1 and (loose or others)):
         if loose and len(folders) > 1:
-            warnings.warn(f"{listing.root} has no classes: {loose[0]} beside its folders", stacklevel=2)
+            warnings.warn(f"{listing.root} is unlabelled: it has {loose[0]} beside its folders", stacklevel=2)
         return {"train": listing}
-    if left := loose + others:
-        warnings.warn(f"{listing.root} has splits; left out beside them: {', '.join(left)}", stacklevel=2)
+    if ignored := loose + others:
+        warnings.warn(f"{listing.root} has splits; ignored beside them: {', '.join(ignored)}", stacklevel=2)
     return {split: listing.below(name) for split, name in splits.items()}
 
 
 def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
-    """Return the sorted union of the classes of all splits.
-
-    Raises:
-        ValueError: If a class name is not a line of text.
-    """
-    for part in parts.values():
-        for name in part.class_names:
-            if not is_line(name):
-                raise ValueError(f"{part.root} has the class {name!r}; expected a line of text: rename the folder")
+    """Return the sorted union of the classes of all splits."""
     return tuple(sorted({name for part in parts.values() for name in part.class_names}))
 
 
 def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
     """Yield the image files; count the suffixes of unsupported formats, and collect the folders of training runs."""
     suffixes = {*readable_formats(), *(HEIC_SUFFIXES if can_read_heic() else ())}
-    visited: set[str] = set()  # real paths, so that links lead nowhere twice
+    visited: set[str] = set()  # real paths, so that links are followed to no folder twice
 
     def warn(error: OSError) -> None:
-        warnings.warn(f"left out a folder that cannot be listed: {error}", stacklevel=5)
+        warnings.warn(f"skipped a folder that cannot be listed: {error}", stacklevel=5)
 
     for directory, folders, names in os.walk(root, onerror=warn, followlinks=True):
         folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
-        is_run = Path(directory) != root and set(names) >= _RUN
+        is_run = Path(directory) != root and set(names) >= _RUN_FILES
         if is_run:
             runs.append(directory)
         if is_run or (real := os.path.realpath(directory)) in visited:

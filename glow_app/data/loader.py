@@ -14,7 +14,7 @@ from glow_app.data.image_set import BatchedSet
 
 T = TypeVar("T")
 
-NUM_FIRST = 512  # images; a Glow of four levels initialised from 32 starts 0.04 bits/dim higher
+NUM_FIRST_IMAGES = 512  # images; a Glow of four levels initialised from 32 starts 0.04 bits/dim higher
 
 
 class ResumableSampler(DistributedSampler[int]):
@@ -69,19 +69,17 @@ class TrainLoader(DataLoader[T]):
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch, how many of its batches and examples were served, and whether it is complete."""
-        whole = self.served >= (self.pass_length or len(self))
-        return {"epoch": self.epoch, "served": self.served, "examples": self.served * self.stride, "whole": int(whole)}
+        complete = int(self.served >= (self.pass_length or len(self)))
+        examples = self.served * self.stride
+        return {"epoch": self.epoch, "served": self.served, "examples": examples, "complete": complete}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from :meth:`state_dict` at the next iteration; batch size and number of ranks may differ.
 
         If the number of served examples is not a multiple of the new stride, the last few are served again.
         """
-        self.epoch, self.served = state["epoch"], state["served"]
-        if state.get("whole"):
-            self.served = self.pass_length or len(self)
-        elif "examples" in state:
-            self.served = state["examples"] // self.stride
+        self.epoch = state["epoch"]
+        self.served = (self.pass_length or len(self)) if state["complete"] else state["examples"] // self.stride
         self._continues = True
 
 
@@ -143,6 +141,6 @@ def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
         taken.append(batch)
         num_images += num_ranks * len(taken[-1][0])
         num_values += num_ranks * taken[-1][0].numel()
-        if num_images >= NUM_FIRST or num_values >= NUM_FIRST * 3 * 32 * 32:
+        if num_images >= NUM_FIRST_IMAGES or num_values >= NUM_FIRST_IMAGES * 3 * 32 * 32:
             break
     return tuple(map(torch.cat, zip(*taken, strict=True)))  # type: ignore[return-value]

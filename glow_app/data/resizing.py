@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageOps
 
-from glow_app.data.request import Resize
+from glow_app.data.splits import Resize
 
 _FILTER = Image.Resampling.LANCZOS
 

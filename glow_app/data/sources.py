@@ -10,7 +10,7 @@ from glow_app.data.faces.rendered import load_faces
 from glow_app.data.folder import load_folder, load_photos
 from glow_app.data.huggingface import load_datasets, load_hub
 from glow_app.data.image_set import ImageSet
-from glow_app.data.request import Resize, Split, SplitRequest
+from glow_app.data.splits import Resize, Split, SplitRequest
 from glow_app.files import HUB
 from glow_app.messages import closest
 

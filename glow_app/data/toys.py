@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from glow_app.data.image_set import BatchedSet
-from glow_app.data.request import Split, check_split
+from glow_app.data.splits import Split, check_split
 from glow_app.messages import closest
 from glow_app.seeding import step_generator
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
-from glow_app.data.request import Split
 from glow_app.data.sources import load_split
+from glow_app.data.splits import Split
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.messages import pluralise, size_text

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, FitPrior, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.command_line.arguments import read_config

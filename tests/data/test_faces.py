@@ -7,7 +7,7 @@ import pytest
 
 from glow_app.data.faces import drawing, rendered
 from glow_app.data.faces.drawing import face_svg, render_face
-from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, Face, draw_face
+from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, Face, draw_face
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
@@ -15,7 +15,7 @@ from glow_app.data.sources import load_split
 SIDE = 32
 PLAIN = replace(
     draw_face(0, 0),
-    **dict.fromkeys(YES_NO_NAMES, False),
+    **dict.fromkeys(BINARY_NAMES, False),
     **dict.fromkeys(REAL_NAMES, 0.5),  # type: ignore[arg-type]
 )
 
@@ -54,12 +54,12 @@ def test_attributes_and_every_other_field_are_independent() -> None:
     assert np.abs(np.corrcoef(table.T) - np.eye(len(names))).max() < 0.14
     assert (table.min(0) >= 0).all()
     assert (table.max(0) <= 1).all()
-    yes = table[:, : len(YES_NO_NAMES)]
+    yes = table[:, : len(BINARY_NAMES)]
     assert set(np.unique(yes)) == {0, 1}
     assert (yes.mean(0) > 0.1).all()
 
 
-@pytest.mark.parametrize("name", YES_NO_NAMES)
+@pytest.mark.parametrize("name", BINARY_NAMES)
 def test_a_switched_attribute_changes_the_picture(name: str) -> None:
     changed = np.abs(render_face(replace(PLAIN, **{name: True}), SIDE).astype(int) - render_face(PLAIN, SIDE))
     assert changed.max() > 40

@@ -44,7 +44,7 @@ def test_by_class(tmp_path: Path, make_images: Make) -> None:
     assert images.class_names == ("dog", "train")
     assert images.labels.tolist() == [int(value >= 100) for value in values(images)]
     make_images(tmp_path / "pets", 1)
-    with pytest.warns(UserWarning, match="has no classes: 1 picture beside its folders"):
+    with pytest.warns(UserWarning, match="is unlabelled: it has 1 picture beside its folders"):
         assert load(tmp_path / "pets").class_names == ()
 
 
@@ -73,7 +73,7 @@ def test_missing_splits_are_cut_from_train_and_other_folders_are_left_out(tmp_pa
     make_images(root / "eval/a", 5, first=50)
     make_images(root / "masks", 2)
     make_images(root, 1)
-    with pytest.warns(UserWarning, match=r"has splits; left out beside them: 1 picture, masks$"):
+    with pytest.warns(UserWarning, match=r"has splits; ignored beside them: 1 picture, masks$"):
         train, validation, test = (load(root, split) for split in ("train", "validation", "test"))
     assert len(validation) == 2
     assert sorted(values(train) + values(validation)) == list(range(20))
@@ -94,7 +94,7 @@ def test_broken_files_and_bombs_are_reported_once_a_start(
             warnings.simplefilter("default")  # as Python's: the same words of the same line once
             images = [value for split in ("train", "validation", "test") for value in values(load(root, split))]
         (message,) = [str(warning.message) for warning in seen]
-        assert re.match(r"3 of 23 files in .*some are left out: bomb.png \(it has more than 4,000 pi", message)
+        assert re.match(r"3 of 23 files in .*some cannot be used: bomb.png \(it has more than 4,000 pi", message)
         assert sorted(images) == list(range(20))
 
 

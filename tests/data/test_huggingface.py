@@ -98,7 +98,7 @@ def test_two_ranks_of_two_workers_see_every_image_once_and_resume_within_an_epoc
 
     def seen(rank: int, num_workers: int, served: int = 0) -> list[int]:
         loader = train_loader(images, 5, num_replicas=2, rank=rank, num_workers=num_workers)
-        loader.load_state_dict({"epoch": 0, "served": served})
+        loader.load_state_dict({"epoch": 0, "examples": 10 * served, "complete": 0})
         return [value for batch, _ in loader for value in batch[:, 0, 0, 0].tolist()]
 
     ranks = [seen(rank, num_workers=0) for rank in range(2)]
@@ -134,7 +134,7 @@ def test_the_next_image_stands_in_for_a_damaged_one_with_its_label(tmp_path: Pat
     plain = rows_of(TRAIN).cast_column("picture", datasets.Image(decode=False))
     plain.map(spoil, with_indices=True).cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "few")
     images = load(tmp_path / "few")
-    with pytest.warns(UserWarning, match=r"image [34] cannot be read .*; the next one stands in"):
+    with pytest.warns(UserWarning, match=r"image [34] cannot be read .*; using the next image"):
         found = images.images
     assert not {3, 4} & set(values(found))
     labels = [images.__getitems__([index]) for index in range(len(images))]

@@ -36,7 +36,7 @@ def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch
 def test_trainings_are_left_out_unless_they_are_what_is_listed(tmp_path: Path) -> None:
     run = touch(tmp_path / "runs/x", "config.yaml", "metrics.csv", "samples/1.png")
     touch(tmp_path, "a.png", "b/config.yaml", "b/c.png")
-    with pytest.warns(UserWarning, match=r"left out 1 training run in .*: .*runs/x"):
+    with pytest.warns(UserWarning, match=r"skipped 1 training run in .*: .*runs/x"):
         assert names(tmp_path) == ["a.png", "b/c.png"]
     assert names(run) == ["samples/1.png"]
 

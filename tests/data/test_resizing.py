@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.data.request import Resize
 from glow_app.data.resizing import array_to_image, convert_array, resize_image
+from glow_app.data.splits import Resize
 
 
 @pytest.fixture

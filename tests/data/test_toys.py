@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 from glow_app.data.toys import TOYS, load_points
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

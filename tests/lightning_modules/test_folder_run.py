@@ -12,7 +12,7 @@ from registry import tiny_glow, tiny_model
 
 import glow_app
 from glow_app.cli import main
-from glow_app.data.request import Cut
+from glow_app.data.splits import SplitFractions
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained
@@ -172,7 +172,7 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     pictures(tmp_path / "pets" / "cat", 40)
     pictures(tmp_path / "pets" / "dog", 1)
     monkeypatch.chdir(tmp_path)
-    seed = next(seed for seed in range(100) if 40 not in Cut(seed=seed).rows(41, "train"))
+    seed = next(seed for seed in range(100) if 40 not in SplitFractions(seed=seed).rows(41, "train"))
     options = ["--config=folder_cpu", "--data.root=pets", "--model.flow.num_classes=2", "--run_dir=run"]
     options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
     with pytest.warns(

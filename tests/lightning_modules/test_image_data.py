@@ -11,8 +11,8 @@ from tiny_training import fed
 from torch.utils.data import SequentialSampler
 
 from glow_app.data import sources
-from glow_app.data.image_set import ImageSet, choose
-from glow_app.data.request import SplitRequest
+from glow_app.data.image_set import ImageSet, select_split
+from glow_app.data.splits import SplitRequest
 from lightning_modules.image_data import ImageDataModule
 
 
@@ -28,7 +28,7 @@ def numbered_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load(request: SplitRequest) -> ImageSet:
         images = np.stack([np.arange(50), np.full(50, 255)], axis=1).astype(np.uint8).reshape(50, 1, 1, 2)
-        return choose(ImageSet(images, torch.arange(50) % 2, ("even", "odd")), request)
+        return select_split(ImageSet(images, torch.arange(50) % 2, ("even", "odd")), request)
 
     monkeypatch.setitem(sources.SOURCES, "numbers", load)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from glow_app.bijections import Bijection, SolverError, record_solves
 from glow_app.bijections.continuous import flow as continuous
 from glow_app.bijections.continuous.trace import Dynamics
-from glow_app.data.request import Split
+from glow_app.data.splits import Split
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from lightning_modules import likelihood_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput

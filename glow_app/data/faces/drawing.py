@@ -51,21 +51,21 @@ _BLAZER = ("#3A4C5A", "#2F4351")
 # The visible square of the 264 x 280 drawing: 80 % of its width, below its uppermost 6 %.
 _LEFT, _TOP, _SIDE = 26.4, 16.8, 211.2
 # Half width and top of hair and hats that would extend beyond the square; they are scaled down.
-_LARGE = {
+_OVERSIZED = {
     "big_hair": (117, 13), "curvy": (107, 16), "dreads": (121, 14), "elvis": (66, -4), "frizzle": (58, 9),
     "fro": (116, 0), "hat": (122, 2), "loose_hair": (123, 9), "mohawk": (18, 14), "mowgli": (96, 7),
     "pompadour": (57, 1), "quiff": (70, 1), "short_curly": (60, 9), "short_dreads_2": (96, 0), "short_waved": (62, 10),
     "turban": (84, 3), "wild": (100, 10), "winter_hat_2": (72, 0), "winter_hat_3": (69, 0),
     "winter_hat_4": (69, 4),
 }  # fmt: skip
-_MIDDLE = (132, 100)
+_CENTRE = (132, 100)
 # Hair above this y coordinate is hidden by a hat.
 _BRIM = 66
 # Placeholder for the colour of a fragment.
 COLOUR = "{colour}"
 _COLOURED = {"Hair-Color", "Facial-Hair-Color", "Fabric-Color", "Skin-Color"}
 _PLACEHOLDERS = {"Facial-Hair", "Accessory", "Graphic", "Title"}
-_LEFT_OUT = {"Clothing", "Face", "Top"}
+_OMITTED = {"Clothing", "Face", "Top"}
 # Factor by which faces are rendered larger, before averaging over blocks.
 _OVERSAMPLING = 2
 
@@ -91,10 +91,10 @@ def face_svg(face: Face) -> str:
     layers = [
         _background(face),
         _coloured(part("styles", "transparent"), colours.skin_colour(face)),
-        _moved(0, 170, _clothes(face)),
-        _moved(76, 82, _features(face), 'fill="#000000"'),
+        _translated(0, 170, _clothes(face)),
+        _translated(76, 82, _features(face), 'fill="#000000"'),
         _hair(face),
-        _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), colours.hair_colour(face)))
+        _translated(49, 72, _coloured(_drawing("facial_hair", _BEARDS, face.beard_style), colours.hair_colour(face)))
         if face.beard
         else "",
         _top("hat", _HATS, face.hat_style, colours.hat_colour(face)) if face.hat else "",
@@ -117,20 +117,20 @@ def _background(face: Face) -> str:
 
 
 def _clothes(face: Face) -> str:
-    piece = _coloured(_choice("clothes", _CLOTHES, face.clothes_style), colours.clothes_colour(face))
+    piece = _coloured(_drawing("clothes", _CLOTHES, face.clothes_style), colours.clothes_colour(face))
     for drawn, colour in zip(_BLAZER, colours.blazer_colours(face), strict=True):
         piece = piece.replace(drawn, colour)
     return piece
 
 
 def _features(face: Face) -> str:
-    mouth = _choice("mouth", _SMILES if face.smiling else _OTHER_MOUTHS, face.mouth)
-    eyes = _choice("eyes", _CLOSED_EYES if face.eyes_closed else _OPEN_EYES, face.eyes)
+    mouth = _drawing("mouth", _SMILES if face.smiling else _OTHER_MOUTHS, face.mouth)
+    eyes = _drawing("eyes", _CLOSED_EYES if face.eyes_closed else _OPEN_EYES, face.eyes)
     return (
-        _moved(2, 52, mouth)
-        + _moved(28, 40, _choice("nose", _NOSES, face.nose), 'fill-opacity="0.16"')
-        + _moved(0, 8, eyes)
-        + _moved(0, 0, _choice("eyebrows", _EYEBROWS, face.eyebrows), 'fill-opacity="0.6"')
+        _translated(2, 52, mouth)
+        + _translated(28, 40, _drawing("nose", _NOSES, face.nose), 'fill-opacity="0.16"')
+        + _translated(0, 8, eyes)
+        + _translated(0, 0, _drawing("eyebrows", _EYEBROWS, face.eyebrows), 'fill-opacity="0.6"')
     )
 
 
@@ -143,36 +143,36 @@ def _hair(face: Face) -> str:
 
 
 def _eyewear(face: Face) -> str:
-    clear = _moved(62, 85, _choice("accessories", _GLASSES, face.glasses_style))
-    dark = _moved(62, 85 - 48 * face.glasses, _choice("accessories", _SUNGLASSES, face.sunglasses_style))
+    clear = _translated(62, 85, _drawing("accessories", _GLASSES, face.glasses_style))
+    dark = _translated(62, 85 - 48 * face.glasses, _drawing("accessories", _SUNGLASSES, face.sunglasses_style))
     return face.glasses * clear + face.sunglasses * dark
 
 
 def _top(kind: str, names: Sequence[str], variant: float, colour: str) -> str:
-    name = _chosen(names, variant)
+    name = _selected(names, variant)
     piece = _coloured(part(f"top/{kind}", name), colour)
-    if name not in _LARGE:
+    if name not in _OVERSIZED:
         return piece
-    half_width, top = _LARGE[name]
-    (x, y), margin = _MIDDLE, 2
+    half_width, top = _OVERSIZED[name]
+    (x, y), margin = _CENTRE, 2
     wide = min(1, (_SIDE / 2 - margin) / half_width)
     high = min(1, (y - _TOP - margin) / (y - top))
     return f'<g transform="translate({x},{y}) scale({wide:.4f},{high:.4f}) translate({-x},{-y})">{piece}</g>'
 
 
-def _chosen(names: Sequence[str], variant: float) -> str:
+def _selected(names: Sequence[str], variant: float) -> str:
     return names[int(variant * len(names))]
 
 
-def _choice(kind: str, names: Sequence[str], variant: float) -> str:
-    return part(kind, _chosen(names, variant))
+def _drawing(kind: str, names: Sequence[str], variant: float) -> str:
+    return part(kind, _selected(names, variant))
 
 
 def _coloured(piece: str, colour: str) -> str:
     return piece.replace(COLOUR, colour)
 
 
-def _moved(right: float, down: float, piece: str, attributes: str = "") -> str:
+def _translated(right: float, down: float, piece: str, attributes: str = "") -> str:
     return f'<g transform="translate({right},{down})" {attributes}>{piece}</g>'
 
 
@@ -197,7 +197,7 @@ def part(kind: str, name: str) -> str:
 def _serialised(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
     """Serialise an element without titles and empty placeholders; a masked colour becomes a filled shape."""
     identity = element.get("id")
-    if element.tag in ("title", "desc") or identity in _LEFT_OUT or (identity in _PLACEHOLDERS and not len(element)):
+    if element.tag in ("title", "desc") or identity in _OMITTED or (identity in _PLACEHOLDERS and not len(element)):
         return ""
     attributes = {name: _prefixed(name, value, prefix) for name, value in element.items()}
     if identity in _COLOURED:

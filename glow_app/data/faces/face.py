@@ -75,11 +75,11 @@ class Face:
 
     def attributes(self) -> dict[str, float]:
         """Return the attributes by name: binary ones as 0 or 1, real ones in [0, 1]."""
-        return {name: float(getattr(self, name)) for name in (*YES_NO_NAMES, *REAL_NAMES)}
+        return {name: float(getattr(self, name)) for name in (*BINARY_NAMES, *REAL_NAMES)}
 
 
 _NAMES = [field.name for field in fields(Face)]
-YES_NO_NAMES = tuple(_SHARES)
+BINARY_NAMES = tuple(_SHARES)
 REAL_NAMES = tuple(_NAMES[len(_SHARES) : _NAMES.index("mouth")])
 
 

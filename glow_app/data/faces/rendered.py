@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glow_app.data.cache import Chunk, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
-from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
-from glow_app.data.image_set import ImageSet, choose
-from glow_app.data.request import SplitRequest
+from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
+from glow_app.data.image_cache import Chunk, cache_folder, cached, in_chunks, read_entry
+from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.resizing import array_to_image
+from glow_app.data.splits import SplitRequest
 from glow_app.files import atomic_folder
 
 _PACKAGES = ("python-avatars", "resvg-py")
-_CHUNK = 32
-_WORTH_PROCESSES = 64
-_WORTH_PROGRESS = 200
+_CHUNK_SIZE = 32
+_MIN_FACES_FOR_PROCESSES = 64
+_MIN_FACES_FOR_PROGRESS = 200
 
 TABLE_NAME = "attributes.csv"
-USUAL_COUNT = 10_000
+DEFAULT_COUNT = 10_000
 # The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
 _SEED = 0
 
@@ -43,10 +43,10 @@ def load_faces(request: SplitRequest) -> ImageSet:
     """
     sides = request.image_shape[1:]
     side = min(sides) if request.resize == "pad" else max(sides)
-    count = request.count or USUAL_COUNT
+    count = request.count or DEFAULT_COUNT
     images = rendered_faces(_SEED, count, side, request.cache_dir)
     pool = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
-    return choose(pool.subset(range(count)), request)
+    return select_split(pool.subset(range(count)), request)
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:
@@ -61,8 +61,8 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
     for path in folder.glob(f"{stem}-*.json"):
         if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
             return kept.images
-    if count > _WORTH_PROGRESS:
-        print(f"rendering {count:,} faces of {side}x{side} pixels once, to keep them in {folder}", file=sys.stderr)
+    if count > _MIN_FACES_FOR_PROGRESS:
+        print(f"rendering {count:,} faces of {side}x{side} pixels once; they are kept in {folder}", file=sys.stderr)
     return cached(folder / f"{stem}-{count}", shape, partial(face_chunks, seed, count, side)).images
 
 
@@ -75,9 +75,9 @@ def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
         ValueError: If a package is missing.
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
-    processes = (os.cpu_count() or 1) if count >= _WORTH_PROCESSES else 0
-    doing = f"rendering {count:,} faces" if count > _WORTH_PROGRESS else None
-    yield from in_chunks(partial(_render, seed, side), count, _CHUNK, processes, doing)
+    processes = (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
+    doing = f"rendering {count:,} faces" if count > _MIN_FACES_FOR_PROGRESS else None
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, doing)
 
 
 def _render(seed: int, side: int, indices: range) -> Chunk:
@@ -107,9 +107,9 @@ def write_faces(folder: Path, seed: int, count: int, side: int) -> None:
         (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file,
     ):
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", *YES_NO_NAMES, *REAL_NAMES])
+        table.writerow(["file", *BINARY_NAMES, *REAL_NAMES])
         for chunk in face_chunks(seed, count, side):
             for name, image in zip(chunk.names, chunk.images, strict=True):
                 array_to_image(image).save(building / name)
                 values = draw_face(seed, int(Path(name).stem)).attributes().items()
-                table.writerow([name, *(f"{v:g}" if key in YES_NO_NAMES else f"{v:.4f}" for key, v in values)])
+                table.writerow([name, *(f"{v:g}" if key in BINARY_NAMES else f"{v:.4f}" for key, v in values)])

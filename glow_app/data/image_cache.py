@@ -24,9 +24,9 @@ from glow_app.files import atomic_file
 from glow_app.progress import tracked
 
 _VERSION = 2
-_WORTH_PROCESSES = 500
-_WORTH_PROGRESS = 2000
-_MOST_PROCESSES = 16
+_MIN_FILES_FOR_PROCESSES = 500
+_MIN_FILES_FOR_PROGRESS = 2000
+_MAX_PROCESSES = 16
 
 Shape = tuple[int, int, int]
 
@@ -87,8 +87,8 @@ def folder_images(
     count = len(files)
 
     def chunks() -> Iterator[Chunk]:
-        processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
-        doing = f"{described} ({count:,} files)" if count > _WORTH_PROGRESS else None
+        processes = _MAX_PROCESSES if count >= _MIN_FILES_FOR_PROCESSES else 0
+        doing = f"{described} ({count:,} files)" if count > _MIN_FILES_FOR_PROGRESS else None
         skipped: list[tuple[str, str]] = []
         for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
             skipped += chunk.skipped
@@ -118,8 +118,7 @@ def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]
         return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks(), facts)
     except OSError as error:  # from the cache: errors of reading are recorded, not raised
         warnings.warn(
-            f"cannot write the image cache ({error}); it is in a temporary folder, for this process only; "
-            "set data.cache_dir",
+            f"cannot write the image cache ({error}); using a temporary folder for this process; set data.cache_dir",
             stacklevel=3,
         )
         entry = Path(_temporary_folder().name) / entry.name
@@ -212,4 +211,4 @@ def _skipped_message(listing: FolderListing, skipped: Iterable[tuple[str, str]])
     described = [f"{name} ({reason})" for name, reason in skipped]
     more = f"; and {len(described) - 3} more" if len(described) > 3 else ""
     total = f"{len(described)} of {len(listing.files)} files"
-    return f"{total} in {listing.root} are left out: {'; '.join(described[:3])}{more}"
+    return f"{total} in {listing.root} cannot be used: {'; '.join(described[:3])}{more}"

@@ -1,4 +1,4 @@
-"""A validated request for one split of a source."""
+"""Training, validation and test splits: their names, how they are divided, and a validated request for one."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 }
 
 
-def own_splits(present: Iterable[str]) -> dict[Split, str]:
+def named_splits(present: Iterable[str]) -> dict[Split, str]:
     """Return the name of each split's own directory or file, if present; case is ignored."""
     folded = {name.casefold(): name for name in sorted(present)}
     return {split: folded[name] for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in folded}
@@ -33,7 +33,7 @@ def check_split(split: Split, limit: int | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class SplitFractions:
     """Seeded division of a data set's positions into training, validation and test splits.
 
     Args:
@@ -84,7 +84,7 @@ class Cut:
             if size < 1 and (name == "train" or fractions[name]):
                 described = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
                 raise ValueError(
-                    f"{count} images are too few: {described} leave none for {name}; give more, or change the fractions"
+                    f"{count} images are too few: {described} leave none for {name}; add images or change the fractions"
                 )
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
@@ -95,7 +95,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class SplitRequest(Cut):
+class SplitRequest(SplitFractions):
     """A split of a source at an image shape; the fields are the arguments of :func:`load_split`.
 
     Raises:
@@ -117,7 +117,7 @@ class SplitRequest(Cut):
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         if self.count is not None and self.count < 1:
-            raise ValueError(f"count is {self.count}; expected at least 1, or None for the usual number")
+            raise ValueError(f"count is {self.count}; expected at least 1, or None for the default")
         shape = self.image_shape
         if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ValueError(f"image_shape is {tuple(shape)}; expected three positive integers (C, H, W)")
@@ -127,5 +127,5 @@ class SplitRequest(Cut):
     def folder(self, source: str) -> Path:
         """Return the root; raise ValueError if there is none."""
         if self.root is None:
-            raise ValueError(f"source {source!r} needs a folder; pass --data.root DIR (--root, where a command has it)")
+            raise ValueError(f"source {source!r} needs a folder; pass --data.root DIR (glow evaluate: --root DIR)")
         return self.root
