@@ -18,7 +18,7 @@ import torch
 from common import write_result, write_table
 from PIL import Image, ImageFilter
 
-from glow_app.commands.common import picture_batches
+from glow_app.commands.input_pictures import picture_batches
 from glow_app.data.sources import load_split
 from glow_app.generation import MANY_ORDINARY, ODDITIES, Measures, Reference, detect, measure
 from glow_app.models.image_model import ImageModel

@@ -9,7 +9,6 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, format_warning, printable
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
@@ -51,10 +50,15 @@ options:
                let a model name a prior, conditioner or task of your own,
                such as my_package.MyPrior"""
 
+# Settings of glibc's allocator, which allocates all CPU tensors. Huge pages of 2 MB where available (glibc 2.35 or
+# newer); and a single arena for all threads that keeps up to 2 GB of freed memory, because returning it would make the
+# next allocation fault in every page again.
+_TUNABLES = {"hugetlb": 1, "mmap_threshold": 2**30 - 1, "trim_threshold": 2**31 - 1, "arena_max": 1}
+
 
 def start() -> int:
     """Set up the process, and run its command line."""
-    begin_with_huge_pages()
+    restart_with_huge_pages()
     # Threads of GNU OpenMP wait by spinning. If a second busy process shares the cores, they take time from the very
     # thread that they wait for, and a step takes 30 times as long. With this limit it takes 7 times as long, and a
     # single process loses nothing. OpenMP reads the variable when torch is imported, which happens later.
@@ -65,6 +69,20 @@ def start() -> int:
     # As Ctrl-C does, so that records are written and temporary files removed; some commands have handlers of their own.
     signal.signal(signal.SIGTERM, _unwind)
     return main()
+
+
+def restart_with_huge_pages() -> None:
+    """Restart this program once with allocator settings for large tensors.
+
+    Cuts CPU sampling time by up to half; training steps gain on some CPUs only. Results stay the same. The restart is
+    needed because glibc reads these settings only at the start of a process. Does nothing with other C libraries, or if
+    the environment has its own settings.
+    """
+    is_set = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if is_set or "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}):
+        return
+    tunables = ":".join(f"glibc.malloc.{name}={value}" for name, value in _TUNABLES.items())
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "GLIBC_TUNABLES": tunables})
 
 
 def main(arguments: list[str] | None = None) -> int:

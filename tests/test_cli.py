@@ -93,7 +93,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("sample extra", "unknown argument extra"),
         ("fit", "--config NAME, such as folder32"),
         ("validate", "--checkpoint"),
-        ("sample --output ''", "it is empty"),
+        ("sample --output ''", "the value is empty"),
         ("sample --temperature=nan", "nan is not a temperature; expected a number from 0 to 100 (0.7 is usual)"),
         ("sample --guidance=10.5", "10.5 is not a guidance; expected a number from 0 to 10"),
         ("sample --seed=2147483648", "2147483648 is not a seed; expected 0 to 2147483647"),
@@ -186,3 +186,27 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{128 + signal.SIGPIPE}\n", "")
+
+
+RESTARTED = """
+import os, sys
+from glow_app.cli import restart_with_huge_pages
+print("start", flush=True)
+restart_with_huge_pages()
+print(sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), sep="|")
+"""
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}), reason="not glibc")
+@pytest.mark.parametrize("settings", [{}, {"GLIBC_TUNABLES": "1"}])
+def test_the_program_restarts_once_with_huge_pages_unless_the_environment_has_settings(
+    settings: dict[str, str],
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_TUNABLES", "MALLOC_"))}
+    command = [sys.executable, "-c", RESTARTED, "--count", "a b"]
+    done = subprocess.run(command, env={**kept, **settings}, capture_output=True, text=True, check=True)
+    *starts, last = done.stdout.splitlines()
+    assert starts == ["start"] * (1 if settings else 2)
+    arguments, tunables = last.split("|")
+    assert arguments == "['--count', 'a b']"
+    assert settings or "glibc.malloc.hugetlb=1" in tunables

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import load, output_folder, refuse_existing
+from glow_app.commands.loading import load
 from glow_app.commands.parser import Parser
+from glow_app.commands.results import refuse_existing
 from glow_app.messages import pluralise
 from glow_app.progress import tracked
 
@@ -22,9 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation.tensor_file import load_latents
     from glow_app.pictures.images import save_png, to_pil
 
-    model = load(arguments)
-    latents = load_latents(Path(arguments.latents), model)
-    folder = Path(arguments.output)
+    model, _ = load(arguments)
+    latents, folder = load_latents(Path(arguments.latents), model), arguments.output
     # Numbered, because pictures of different folders may share a name.
     names = [f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
     refuse_existing([folder / name for name in names], arguments.overwrite)
@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         part = slice(start, start + arguments.batch_size)
         labels = None if latents.labels is None else latents.labels[part]
         images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, image in zip(names[part], images, strict=True):
-            save_png(to_pil(image), output_folder(arguments) / name)
+            save_png(to_pil(image), folder / name)
     print(f"{pluralise(len(names), 'image')}: {folder}")

@@ -2,26 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from glow_app.commands.classes import LISTED, PictureClasses
-from glow_app.commands.common import (
-    directions_folders,
-    load,
-    made_by,
-    output_folder,
-    picture_batches,
-    picture_files,
-    refuse_existing,
-)
+from glow_app.commands.input_pictures import LISTED, classified_batches, picture_files
+from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given
 from glow_app.commands.parser import Parser, number
+from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import check_strength
 
-if TYPE_CHECKING:
-    from glow_app.data.attributes import Attributes
-
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+# Names of the attributes, files or folders of the examples, and the attributes of each file.
+Examples = tuple[list[str], list[str], dict[str, list[float]]]
 
 
 def add_arguments(parser: Parser) -> None:
@@ -50,9 +42,7 @@ def add_arguments(parser: Parser) -> None:
     for action in (learn, apply):
         action.add_model_arguments()
         action.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
-        action.add_argument(
-            "--directions", help="folder of directions (default: directions/ beside the model)", metavar="FOLDER"
-        )
+        action.add_directions_argument()
 
 
 def _strength(text: str) -> float:
@@ -72,62 +62,64 @@ def _learn(arguments: argparse.Namespace) -> None:
     """Learn the direction of an attribute from pictures with and without it, or several from a table."""
     import torch
 
-    from glow_app.data.attributes import read_attributes
     from glow_app.generation.directions import check_name, save_direction
     from glow_app.generation.editing import learn_directions
+    from glow_app.storage.stored_model import StoredModel
 
-    by_folders = {bool(value) for value in (arguments.name, arguments.present, arguments.absent)}
-    if by_folders != {not arguments.attributes}:
-        raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
-    for option in ("columns", "folder"):
-        if not arguments.attributes and getattr(arguments, option) is not None:
-            raise UsageError(f"--{option} is of a table of attributes; give --attributes FILE, or leave it out")
-    folder = directions_folders(arguments)[0]
+    stored = StoredModel(arguments.checkpoint)
+    folder, *other_folders = directions_folders(arguments, stored)
     if arguments.directions is None and folder.is_symlink():  # in a downloaded model, it could lead anywhere
-        raise FileExistsError(f"{folder} is a link; remove it, or give its folder by --directions")
-    table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
-    names = [arguments.name] if table is None else table.names
+        raise FileExistsError(f"{folder} is a symbolic link; remove it, or pass its target as --directions")
+    names, places, attributes = _examples(arguments)
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
-    values = _values_of_folders(arguments) if table is None else _values_of_table(table, arguments)
-    places = [arguments.present, arguments.absent] if table is None else list(values)
-    model = load(arguments)
-    classes = PictureClasses(model, arguments.label)
-    batches = picture_batches(model, places, arguments.batch_size, "learning")
+    model = load_stored(stored, arguments.device)
+    given = read_given(model, arguments)
+    batches = classified_batches(model, places, given, arguments.batch_size, "learning")
     examples = (
-        (images, torch.tensor([values[file] for file in files]), classes.of(images, files)) for files, images in batches
+        (images, torch.tensor([attributes[file] for file in files]), labels) for files, images, labels in batches
     )
-    learnt = learn_directions(model, examples, names)
-    classes.report()
-    for name, direction in learnt.items():
+    for name, direction in learn_directions(model, examples, names).items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
-        for hidden in directions_folders(arguments)[1:]:
-            if (hidden / path.name).exists():
-                print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")
+        for other in other_folders:
+            if (other / path.name).exists():
+                print(f"it replaces the model's own direction {name}, which is used with --directions {other}")
 
 
-def _values_of_folders(arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Return the attribute of each picture file of both folders; refuse missing folders and the same folder twice."""
+def _examples(arguments: argparse.Namespace) -> Examples:
+    """Return the examples of two folders or of a table; refuse incomplete options."""
+    uses_folders = {bool(value) for value in (arguments.name, arguments.present, arguments.absent)}
+    if uses_folders != {not arguments.attributes}:
+        raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
+    if arguments.attributes:
+        return _examples_of_table(arguments)
+    for option in ("columns", "folder"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} needs --attributes FILE")
     if Path(arguments.present).resolve() == Path(arguments.absent).resolve():
-        raise UsageError(f"--with and --without are the same folder, {arguments.present}; expected two")
-    folders = ((arguments.present, 1.0), (arguments.absent, 0.0))
-    return {file: [value] for place, value in folders for file in picture_files([place])}
+        raise UsageError(f"--with and --without must be two folders, got {arguments.present} twice")
+    places = {arguments.present: 1.0, arguments.absent: 0.0}
+    attributes = {file: [value] for place, value in places.items() for file in picture_files([place])}
+    return [arguments.name], list(places), attributes
 
 
-def _values_of_table(table: "Attributes", arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Return the attributes of each picture file; refuse missing files and unusable attributes."""
+def _examples_of_table(arguments: argparse.Namespace) -> Examples:
+    """Return the examples of ``--attributes``; refuse missing files and unusable attributes."""
+    from glow_app.data.attributes import read_attributes
     from glow_app.generation.editing import check_attributes
 
+    table = read_attributes(Path(arguments.attributes), arguments.columns)
     root = Path(arguments.folder or Path(arguments.attributes).parent)
     files = [root / file for file in table.files]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
-            "give their folder by --folder, or take their lines out of the table"
+            "give their folder by --folder, or remove their lines from the table"
         )
     check_attributes(table.values, table.names)
-    return dict(zip(map(str, files), table.values.tolist(), strict=True))
+    attributes = dict(zip(map(str, files), table.values.tolist(), strict=True))
+    return list(table.names), list(attributes), attributes
 
 
 def _apply(arguments: argparse.Namespace) -> None:
@@ -136,29 +128,27 @@ def _apply(arguments: argparse.Namespace) -> None:
     from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 
-    model = load(arguments)
-    direction = load_direction(arguments.direction, model, *directions_folders(arguments))
-    folder = Path(arguments.output)
-    sources = picture_files(arguments.images)
+    model, stored = load(arguments)
+    given = read_given(model, arguments)
+    direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+    folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.
-    names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
-    refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
-    facts = {"direction": arguments.direction, **made_by(arguments)}
+    names = {file: f"{number:03d}_{Path(file).stem}_{arguments.direction}" for number, file in enumerate(files)}
+    outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
+    refuse_existing(outputs, arguments.overwrite)
+    common = {"direction": arguments.direction, **provenance(stored)}
     texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
-    classes = PictureClasses(model, arguments.label)
-    planned, count = iter(zip(sources, names, strict=True)), 0
-    for files, image in picture_batches(model, arguments.images, 1, "editing"):
-        label = classes.of(image, files)
-        name = next(name for source, name in planned if source == files[0])  # skips unreadable pictures
-        picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
-        picture_facts = facts | ({} if label is None else class_facts(model, int(label)))
+    count = 0
+    for (file,), image, label in classified_batches(model, arguments.images, given, 1, "editing"):
+        picture, strip = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
+        facts = common | ({} if label is None else class_facts(model, int(label)))
         changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], label)
-        save_png(to_pil(changed[0]), picture, {**picture_facts, "strength": arguments.strength})
+        folder.mkdir(parents=True, exist_ok=True)
+        save_png(to_pil(changed[0]), picture, {**facts, "strength": arguments.strength})
         shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
-        save_png(shown, strip, {**picture_facts, "strength": ", ".join(texts)})
-        if len(sources) <= LISTED:
+        save_png(shown, strip, {**facts, "strength": ", ".join(texts)})
+        if len(files) <= LISTED:
             print(printable(f"{picture}, {strip}"))
         count += 1
-    classes.report()
-    if len(sources) > LISTED:
+    if len(files) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")

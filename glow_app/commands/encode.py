@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import load, picture_batches, print_lost_bits, refuse_existing
+from glow_app.commands.input_pictures import classified_batches
+from glow_app.commands.loading import load, read_given
 from glow_app.commands.parser import Parser
+from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise
 
 
@@ -28,23 +29,23 @@ def run(arguments: argparse.Namespace) -> None:
 
     output = Path(arguments.output)
     if output.suffix != ".safetensors":
-        raise UsageError(f"--output {output} is of no known kind; expected a name that ends in .safetensors")
+        raise UsageError(f"--output must end in .safetensors, got {output}")
     refuse_existing([output], arguments.overwrite)
-    model = load(arguments)
-    names, batch_labels = [], []
+    model, _ = load(arguments)
+    given = read_given(model, arguments)
+    names, all_labels = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
-    classes, lost = PictureClasses(model, arguments.label), 0
-    for files, images in picture_batches(model, arguments.images, arguments.batch_size, "encoding"):
-        labels = classes.of(images, files)
+    change = 0
+    for files, images, labels in classified_batches(model, arguments.images, given, arguments.batch_size, "encoding"):
         for level_parts, z in zip(parts, model.encode(images, labels), strict=True):
             level_parts.append(z.cpu())
-        batch_labels += [] if labels is None else [labels]
+        all_labels += [] if labels is None else [labels]
         names += files
-        lost = max(lost, int(low_bits(model, images).abs().max()))
-    classes.report()
+        change = max(change, int(low_bits(model, images).abs().max()))
     levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most a single level is in memory twice
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, torch.cat(batch_labels) if batch_labels else None), model, output)
+    save_latents(Latents(levels, names, torch.cat(all_labels) if all_labels else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
-    print_lost_bits(model, lost)
+    if change:
+        print(f"quantised to {model.num_bits} bits first, which changed pixels by up to {change} of 255")

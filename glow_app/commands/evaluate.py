@@ -6,20 +6,11 @@ A restoration model is evaluated by PSNR, SSIM, and the share of true values wit
 import argparse
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import (
-    load,
-    made_by,
-    output_folder,
-    refuse_existing,
-    stored_model,
-    table_row,
-    write_json,
-)
-from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
-from glow_app.commands.evaluate_samples import PICTURE, loaded_features, measured_samples
+from glow_app.commands.evaluate_restoration import COMPARISON, DRAWS, RESTORED, measure_restorer, refuse_sample_options
+from glow_app.commands.evaluate_samples import NEIGHBOURS, feature_extractor, measure_samples
+from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import (
     Parser,
     guidance,
@@ -29,18 +20,20 @@ from glow_app.commands.parser import (
     seed_number,
     temperatures,
 )
+from glow_app.commands.results import refuse_existing, table_row, write_json
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
     from glow_app.data.image_set import ImageSet
     from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
 
 LIMIT = 2000  # default number of held-out images
-LEAST = 8  # minimum number of images for a meaningful comparison of features
+LEAST = 8  # minimum number of images for a meaningful comparison
 REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 
-_enough = number_type(int, f"must be a whole number, at least {LEAST}: fewer images tell nothing", LEAST.__le__)
+_enough = number_type(int, f"must be a whole number, at least {LEAST}", LEAST.__le__)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -58,7 +51,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--limit", type=_enough, help=most)
     among = "largest number of training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=_enough, default=60_000, help=among)
-    samples = "number of samples (default: as many as held-out images); for a restoration model, draws in a mean (8)"
+    samples = (
+        f"number of samples (default: as many as held-out images); for a restoration model, draws in a mean ({DRAWS})"
+    )
     parser.add_argument("--count", type=positive_int, help=samples)
     drawn = (
         "temperature of the samples, or one per level (default: 1, the model's own distribution; for a restoration "
@@ -79,50 +74,61 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the figures, and write evaluation.json and a picture."""
     from glow_app.evaluation import verdict
+    from glow_app.pictures.images import save_png
 
-    path = Path(arguments.output) / "evaluation.json"
+    path = arguments.output / "evaluation.json"
     refuse_existing([path], arguments.overwrite)
-    model = load(arguments, restores=None)
+    model, stored = load(arguments, restores=None)
     if model.task is not None:
-        prepare_restorations(model.task, arguments)
+        refuse_sample_options(model.task, arguments)
     elif arguments.count is not None and arguments.count < LEAST:
-        raise UsageError(f"--count is {arguments.count}; expected at least {LEAST}: fewer images tell nothing")
-    else:
-        refuse_existing([path.with_name(PICTURE)], arguments.overwrite)
-        arguments.limit = arguments.limit or LIMIT
-    extract = loaded_features(model, arguments)
-    data = _data(model, arguments)
+        raise UsageError(f"--count must be at least {LEAST}, got {arguments.count}")
+    picture_path = path.with_name(NEIGHBOURS if model.task is None else COMPARISON)
+    refuse_existing([picture_path], arguments.overwrite)
+    extract = feature_extractor(model, arguments.features)
+    data = _data(model, stored, arguments)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
-    arguments.count = arguments.count or len(data.held_out)
-    require_seeds(arguments.seed, arguments.count)
-    record: dict[str, Any] = {**made_by(arguments), "num_bits": model.num_bits, "data": data.facts}
+    count = arguments.count or (len(data.held_out) if model.task is None else DRAWS)
+    require_seeds(arguments.seed, count)
+    record: dict[str, Any] = {**provenance(stored), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     if model.task is not None:
-        record |= measured_restorations(model, data, arguments)
+        figures, picture = measure_restorer(model, data.held_out, count, arguments)
     else:
         record["bits_per_dim"] = _bits(model, data.held_out, arguments)
-        record |= measured_samples(model, data, extract, arguments)
-        record["reconstruction"] = _reconstructed(model, data.held_out, arguments)
-        record["verdict"] = verdict(record)
-    write_json(output_folder(arguments) / path.name, record)
+        figures, picture = measure_samples(model, data, extract, count, arguments)
+        figures["reconstruction"] = _reconstruction(model, data.held_out, arguments.batch_size)
+        figures["verdict"] = verdict(record | figures)
+    record |= figures
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if picture is None:
+        picture_path.unlink(missing_ok=True)  # that of an earlier model
+    else:
+        save_png(picture, picture_path, {"model": stored.hash, "seed": arguments.seed})
+        print(f"{'nearest training images' if model.task is None else 'the first pictures'}: {picture_path}")
+    write_json(path, record)
     print(f"all figures: {path}")
     print(*record["verdict"], sep="\n")
 
 
-def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
+def _data(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> "EvaluationData":
+    """Return the images to measure on, and print what they are."""
     from glow_app.evaluation import evaluation_data
 
-    given = {name: getattr(arguments, name) for name in ("source", "root", "training", "split", "limit", "train_limit")}
-    recorded = stored_model(arguments).data()
+    limit = arguments.limit or (LIMIT if model.task is None else RESTORED)
+    train_limit = arguments.train_limit if model.task is None else 0  # restorations need no training images
+    given = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
+    recorded = stored.data()
     known = {"source": arguments.source, "root": arguments.root or arguments.training}
     for name in [name for name, value in known.items() if value is None and name in recorded]:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
-    data = evaluation_data(model, recorded, **given)
-    origin = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
+    data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **given)
+    is_known = data.facts["as_in_training"]
+    origin = "as in the training" if is_known else "the model may have been trained on them"
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
-        whole = "the most that --limit allows" if len(data.held_out) == arguments.limit else "measured whole"
+        whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
         part = f"of {arguments.root}, {whole} ({origin})"
     channels, height, width = model.flow.image_shape
     print(
@@ -146,16 +152,16 @@ def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace
         figures["one_draw" if draws == 1 else "importance_weighted"] = asdict(bits)
     figures.setdefault("importance_weighted", figures["one_draw"])  # the same for a single draw
     png = png_bits_per_dim(images.head(REFERENCE_IMAGES), model.num_bits)
-    print(table_row("bits/dim of a PNG", f"{png:.4f}", "of the same images, below each other"))
+    print(table_row("bits/dim of a PNG", f"{png:.4f}", "of the same images, stacked vertically"))
     return figures | {"png": png, "trace_estimated": bool(note)}
 
 
-def _reconstructed(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
+def _reconstruction(model: "ImageModel", images: "ImageSet", batch_size: int) -> dict[str, Any]:
     from glow_app.evaluation import batches
     from glow_app.generation import reconstruct
 
     exact = error = 0
-    for part, labels in batches(images, arguments.batch_size, "reconstructing"):
+    for part, labels in batches(images, batch_size, "reconstructing"):
         result = reconstruct(model, part, labels)
         exact += int((result.images == model.quantised(part)).flatten(1).all(1).sum())
         error = max(error, result.max_pixel_error)

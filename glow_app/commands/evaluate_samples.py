@@ -5,9 +5,10 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import device_of, output_folder, stored_model, table_row
+from glow_app.commands.results import table_row
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from glow_app.data.image_set import ImageSet
@@ -15,34 +16,42 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 COMPARED = 256  # images whose nearest training images are searched
-SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
-PICTURE = "neighbours.png"
+SHOWN, NEAREST = 8, 4  # rows of the picture, and neighbours of each kind
+NEIGHBOURS = "neighbours.png"
 NO_FEATURES = (
-    "features: none, since the bundled ones describe grey clothes and would call colour blobs real; with --features "
-    "FILE, such as the weights of torchvision's inception_v3, FID, KID, precision and recall are measured"
+    "features: none, since the bundled extractor is for grey clothes; --features FILE, such as the weights of "
+    "torchvision's inception_v3, adds FID, KID, precision and recall"
 )
 
 
-def loaded_features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":
+def feature_extractor(model: "ImageModel", features: str) -> "FeatureExtractor | None":
     """Return the extractor of ``--features``; None for restorers, and for colours with that of grey images."""
     from glow_app.evaluation import load_features
 
-    if model.task is not None or (arguments.features == "small" and model.flow.image_shape[0] != 1):
+    if model.task is not None or (features == "small" and model.flow.image_shape[0] != 1):
         return None
-    return load_features(arguments.features, device_of(arguments))
+    return load_features(features, model.device)
 
 
-def measured_samples(
-    model: "ImageModel", data: "EvaluationData", extract: "FeatureExtractor | None", arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """Print and return the figures of features and nearest training images; write a picture of the latter.
+def measure_samples(
+    model: "ImageModel",
+    data: "EvaluationData",
+    extract: "FeatureExtractor | None",
+    count: int,
+    arguments: argparse.Namespace,
+) -> "tuple[dict[str, Any], Image.Image | None]":
+    """Print and return the figures of samples; return a picture of the nearest training images, if these are known.
 
-    Without an extractor, only pixels are compared.
+    Args:
+        model: The model.
+        data: Held-out images and training images.
+        extract: The feature extractor; without one, only pixels are compared.
+        count: Number of samples.
+        arguments: Of ``glow evaluate``.
     """
     from glow_app.evaluation import draw_samples, feature_facts
-    from glow_app.pictures.images import save_png
 
-    size, count = arguments.batch_size, arguments.count if extract else min(arguments.count, COMPARED)
+    size, count = arguments.batch_size, count if extract else min(count, COMPARED)
     labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
     samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
@@ -56,15 +65,11 @@ def measured_samples(
         title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
         record["features"] = feature_facts(extract, features.shape[1])
         record["comparisons"] = _comparisons(data, extract, features, title, arguments)
-    path = output_folder(arguments) / PICTURE
-    path.unlink(missing_ok=True)  # remove that of an earlier model
     if data.train is None:
-        print("copies of training images: not looked for, as these are not known; give their folder with --training")
-    else:
-        record["nearest"], picture = _neighbours(data.held_out, data.train, extract, drawn, size)
-        save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
-        print(f"nearest training images: {path}")
-    return record
+        print("copies of training images: not checked, since the training images are unknown; give --training FOLDER")
+        return record, None
+    record["nearest"], picture = _neighbours(data.held_out, data.train, extract, drawn, size)
+    return record, picture
 
 
 def _comparisons(
@@ -83,7 +88,7 @@ def _comparisons(
     sets = {"drawn": compare(real, drawn, arguments.seed)}
     if train:
         sets["training_images"] = compare(real, train[0], arguments.seed)
-    kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
+    kind = f"{real.shape[1]} dimensions, trained on {extract.trained_on}"
     print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
     print(table_row("", title, *(f"{len(features)} training images" for features in train)))
     print(table_row("FID", *(f"{each.fid:.3f}" for each in sets.values())))
@@ -96,7 +101,7 @@ def _comparisons(
 
 def _neighbours(
     images: "ImageSet", train: "ImageSet", extract: "FeatureExtractor | None", drawn: "Tensor", batch_size: int
-) -> tuple[dict[str, Any], Any]:
+) -> "tuple[dict[str, Any], Image.Image]":
     """Print and return the nearness of samples to training images, and return a picture of the nearest."""
     import torch
 
@@ -104,7 +109,7 @@ def _neighbours(
     from glow_app.pictures.panels import neighbour_picture
 
     held_out = torch.from_numpy(images.head(COMPARED))
-    neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
+    neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEAREST, batch_size)
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
     for name, ranked in (("features", neighbours.by_features), ("pixels", neighbours.by_pixels)):

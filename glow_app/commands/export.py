@@ -1,9 +1,8 @@
 """Export a model's weights, or its sampler as a program that runs without this package."""
 
 import argparse
-from pathlib import Path
 
-from glow_app.commands.common import device_of, load, print_origin, stored_model
+from glow_app.commands.loading import load, print_origin
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
 
@@ -28,9 +27,10 @@ def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.generation import load_directions
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import save_pretrained
+    from glow_app.storage.stored_model import StoredModel
 
-    stored = stored_model(arguments)
-    model = stored.load(device_of(arguments))
+    stored = StoredModel(arguments.checkpoint)
+    model = stored.load(arguments.device)
     print_origin(stored)
     directions = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
     files = [direction.path for direction in directions.values() if direction.path is not None]
@@ -44,9 +44,9 @@ def _write_sampler(arguments: argparse.Namespace) -> None:
     from glow_app.export import PROGRAM_NAME, save_sampler
 
     if arguments.device not in ("auto", "cpu"):
-        raise UsageError(f"--format torch-export exports on the CPU; leave --device {arguments.device} out")
+        raise UsageError(f"--format torch-export runs on the CPU only; leave out --device {arguments.device}")
     arguments.device = "cpu"
-    model, stored = load(arguments), stored_model(arguments)
+    model, stored = load(arguments)
     share = save_sampler(model, arguments.output, stored.facts, overwrite=arguments.overwrite)
-    print(f"{Path(arguments.output) / PROGRAM_NAME} (model {stored.hash[:12]})")
+    print(f"{arguments.output / PROGRAM_NAME} (model {stored.hash[:12]})")
     print(f"checked against the model: {1 - share:.4%} of the pixels are equal")

@@ -4,14 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import load, made_by, picture_batches, picture_files, refuse_existing
+from glow_app.commands.input_pictures import classified_batches, picture_files
+from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser, number, whole_number
+from glow_app.commands.results import refuse_existing
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
 USUAL_FRAMES = 9
 USUAL_SECONDS = 3.0
+SUFFIXES = (".png", ".gif", ".webp")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -29,11 +31,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         default="interpolation.png",
-        help="a strip (.png) or an animation there and back (.gif, .webp); .png and .webp are lossless, "
-        ".gif of grey pictures too",
+        help="strip (.png), or animation that runs forwards and back (.gif, .webp); lossless as .png and .webp, and "
+        "for grey pictures as .gif",
         metavar="FILE",
     )
-    seconds = f"duration of an animation, there and back (default: {USUAL_SECONDS:g})"
+    seconds = f"duration of an animation, forwards and back (default: {USUAL_SECONDS:g})"
     parser.add_argument("--seconds", type=number, help=seconds)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
@@ -42,19 +44,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
     from glow_app.models.class_labels import class_facts
-    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, animation_bytes, shortest_loop
+    from glow_app.pictures.animations import SHORTEST, animation_bytes, shortest_loop
     from glow_app.pictures.images import save_png, strip
 
-    output = Path(arguments.output)
-    arguments.images = picture_files(arguments.images)
-    _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
+    output, files = Path(arguments.output), picture_files(arguments.images)
+    _check(arguments, len(files))
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
-    model = load(arguments)
-    ((names, images),) = picture_batches(model, arguments.images, len(arguments.images))
-    classes = PictureClasses(model, arguments.label)
-    labels = classes.of(images, names)
-    classes.report()
+    model, stored = load(arguments)
+    given = read_given(model, arguments)
+    ((_, images, labels),) = classified_batches(model, files, given, len(files))
     if arguments.mix:
         frames, way = mix_levels(model, images, labels), "levels mixed"
         num_frames = len(frames)
@@ -64,33 +63,34 @@ def run(arguments: argparse.Namespace) -> None:
         way = "arc" if is_arc else "line"
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
-        facts: dict[str, Any] = {"pictures": ", ".join(Path(image).name for image in arguments.images)}
+        facts: dict[str, Any] = {"pictures": ", ".join(Path(file).name for file in files)}
         facts |= {} if labels is None else class_facts(model, *labels.tolist())
-        save_png(strip(frames, num_frames), output, facts | {"way": way, **made_by(arguments)})
+        save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:
             file.write(animation_bytes(frames, output.suffix.lower(), seconds))
     print(f"{pluralise(len(frames), 'frame')}: {output}")
     if output.suffix.lower() != ".png" and (played := shortest_loop(len(frames))) > seconds:
-        print(f"it plays {played:.2f} s, not {seconds:g} s: no frame is shown for less than {SHORTEST} s")
+        print(f"it plays for {played:.2f} s instead of {seconds:g} s: a frame is shown for at least {SHORTEST} s")
 
 
-def _check(arguments: argparse.Namespace, is_known: bool) -> None:
-    count = len(arguments.images)
+def _check(arguments: argparse.Namespace, count: int) -> None:
+    """Raise UsageError if options contradict each other or the number of pictures."""
+    suffix = Path(arguments.output).suffix.lower()
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
         raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
     if arguments.frames is not None and arguments.frames < 2:
-        raise UsageError(f"--frames is {arguments.frames}; expected at least 2, the two pictures themselves")
+        raise UsageError(f"--frames must be at least 2, the two pictures themselves, got {arguments.frames}")
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
         option = "--frames" if arguments.spherical is None else "--spherical"
-        raise UsageError(f"--mix exchanges whole levels, with nothing between; leave {option} out")
+        raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
     if arguments.label is not None and len(arguments.label) != count:
         classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
-        raise UsageError(f"glow interpolate got {classes} for {pluralise(count, 'picture')}; give --label one for each")
-    if not is_known:
-        raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif or .webp")
-    if arguments.seconds is not None and Path(arguments.output).suffix.lower() == ".png":
-        raise UsageError("--seconds is of an animation, and a .png is a strip; leave it out or give another --output")
+        raise UsageError(f"--label has {classes} for {pluralise(count, 'picture')}; expected one for each")
+    if suffix not in SUFFIXES:
+        raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
+    if arguments.seconds is not None and suffix == ".png":
+        raise UsageError("--seconds needs an animation; leave it out, or use an --output that ends in .gif or .webp")
     if arguments.seconds is not None and not 0 < arguments.seconds < 3600:
-        raise UsageError(f"--seconds is {arguments.seconds:g}; expected a number above 0 and below 3600")
+        raise UsageError(f"--seconds must be above 0 and below 3600, got {arguments.seconds:g}")

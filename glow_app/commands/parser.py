@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
 
     def add_label_argument(self, text: str, several: bool = False) -> None:
-        """Add ``--label``, which ``load`` converts to numbers; ``text`` is the help after "number or name of the"."""
+        """Add ``--label``; ``text`` is the help after "number or name of the"."""
         nargs = "+" if several else None
         self.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
 
@@ -70,6 +70,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--output", **options, help="output folder", metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
 
+    def add_directions_argument(self) -> None:
+        """Add ``--directions``."""
+        text = "folder of directions (default: directions/ beside the model)"
+        self.add_argument("--directions", help=text, metavar="FOLDER")
+
     def add_batch_size_argument(self, default: int = 16) -> None:
         """Add ``--batch-size``."""
         self.add_argument("--batch-size", type=positive_int, default=default, help="images per batch")
@@ -78,7 +83,7 @@ class Parser(argparse.ArgumentParser):
 def _not_empty(text: str) -> str:
     """Return a string for argparse, unless it is empty, which as a path would mean the current folder."""
     if not text:
-        raise argparse.ArgumentTypeError("it is empty, perhaps from an unset shell variable; give a value")
+        raise argparse.ArgumentTypeError("the value is empty, perhaps an unset shell variable")
     return text
 
 

@@ -2,18 +2,10 @@
 
 import argparse
 
-from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import (
-    load,
-    made_by,
-    output_folder,
-    picture_batches,
-    picture_files,
-    print_lost_bits,
-    refuse_existing,
-    refuse_replacing,
-)
+from glow_app.commands.input_pictures import classified_batches, picture_files
+from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser
+from glow_app.commands.results import refuse_existing, refuse_replacing
 from glow_app.messages import pluralise
 
 SHOWN = 64  # images in the comparison, originals and reconstructions
@@ -38,19 +30,20 @@ def run(arguments: argparse.Namespace) -> None:
     path = arguments.output / "comparison.png"
     refuse_replacing(picture_files(arguments.images), [path])
     refuse_existing([path], arguments.overwrite)
-    model = load(arguments)
-    shown, classes = [], PictureClasses(model, arguments.label)
-    count = error = lost = 0
-    for names, images in picture_batches(model, arguments.images, arguments.batch_size, "reconstructing"):
-        result = reconstruct(model, images, classes.of(images, names))
+    model, stored = load(arguments)
+    given = read_given(model, arguments)
+    shown, count, error, change = [], 0, 0, 0
+    for _, images, labels in classified_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
+        result = reconstruct(model, images, labels)
         if 2 * count < SHOWN:  # only the first, so that memory does not grow with the number of pictures
             shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))
         count += len(images)
         error = max(error, result.max_pixel_error)
-        lost = max(lost, result.max_quantisation)
+        change = max(change, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
-    save_png(picture, output_folder(arguments) / path.name, made_by(arguments))
-    classes.report()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_png(picture, path, provenance(stored))
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
-    print_lost_bits(model, lost)
+    if change:
+        print(f"quantised to {model.num_bits} bits first, which changed pixels by up to {change} of 255")
     print(f"originals and reconstructions side by side: {path}")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import load, made_by, picture_files, print_changes
+from glow_app.commands.input_pictures import picture_files, print_changes
+from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser, number_type, require_seeds, seed_number, temperature
 from glow_app.commands.results import RECORD, ResultsFolder, listed_results
 from glow_app.messages import UsageError, pluralise, printable
@@ -40,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--damage",
         action="store_true",
-        help="damage the pictures first, at random as in training: to try a model on undamaged pictures",
+        help="damage the pictures first, at random as in training, to try a model on undamaged pictures",
     )
     parser.add_label_argument("class of the pictures")
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison for each picture."""
     from glow_app.pictures.images import to_pil, with_profile
     from glow_app.pictures.inputs import as_photo
-    from glow_app.restoration import require_task
+    from glow_app.restoration import require_task, restore
 
     if arguments.checkpoint is None:
         photos, faces = (", ".join(bundled_restorers(kind)) for kind in ("photos", DEFAULT_MODEL))
@@ -64,17 +65,22 @@ def run(arguments: argparse.Namespace) -> None:
             f"{DEFAULT_MODEL} {faces}, or a model trained with, for example, --config restore/upscale2"
         )
     require_seeds(arguments.seed, arguments.count)
-    model = load(arguments, restores=True)
-    _require_options(require_task(model), arguments)
+    model, stored = load(arguments, restores=True)
+    given = read_given(model, arguments)
+    task = require_task(model)
+    _require_options(task, arguments)
     mask, masks = (None, []) if arguments.mask is None else (as_photo(arguments.mask, 1), [arguments.mask])
     named = _pictures_by_name(arguments)
     kinds = [*(f"seed{arguments.seed + number}" for number in range(arguments.count)), "mean", "spread", "comparison"]
     restored, changes = [], []
-    with ResultsFolder(arguments.output, arguments.overwrite, made_by(arguments)) as folder:
+    with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
         folder.protect([*named.values(), *masks], [f"{name}_{kind}.png" for name in named for kind in kinds])
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                restoration, photo, original, note = _restored(model, file, mask, number, len(named) == 1, arguments)
+                photo, damaged, original = _read(model, file, mask, number, arguments)
+                doing = "restoring" if len(named) == 1 else None
+                options = (arguments.count, arguments.temperature, arguments.seed, given, doing)
+                restoration = restore(model, damaged, *options)
             except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
                 if len(named) == 1:
                     raise
@@ -84,7 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
                 image = with_profile(to_pil(picture), photo.icc_profile)
                 folder.save(image, f"{name}_{kind}.png", facts, picture=file)
             restored.append(name)
-            changes += [(file, note)] if note else []
+            if note := ", ".join(filter(None, [photo.note, task.note(damaged)])):
+                changes.append((file, note))
         if not restored:
             raise ValueError(f"none of the {len(named)} pictures could be restored")
     print_changes(changes)
@@ -96,10 +103,10 @@ def run(arguments: argparse.Namespace) -> None:
 def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> None:
     for name in ("mask", "sigma"):
         if getattr(arguments, name) is not None and (arguments.damage or name not in task.takes):
-            user = "--damage" if arguments.damage else f"this model, which has the task {type(task).__name__}"
-            raise UsageError(f"--{name} is not for {user}; leave it out")
+            user = "--damage" if arguments.damage else f"a model with the task {type(task).__name__}"
+            raise UsageError(f"--{name} cannot be used with {user}; leave it out")
     if "mask" in task.takes and arguments.mask is None and not arguments.damage:
-        raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
+        raise UsageError("this model fills missing parts: give --mask MASK.png, white where pixels are missing")
 
 
 def _pictures_by_name(arguments: argparse.Namespace) -> dict[str, str]:
@@ -122,7 +129,7 @@ def _pictures_by_name(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _files(place: str, mask: str | None) -> list[str]:
-    """Return a picture file, or those of a folder without the mask and, unless all are, results of earlier runs."""
+    """Return a picture file, or those of a folder without the mask and, if other files remain, without results."""
     folder = Path(place)
     if not folder.is_dir():
         return [str(folder)]
@@ -133,22 +140,21 @@ def _files(place: str, mask: str | None) -> list[str]:
     others = [file for file in files if Path(file) not in listed and not subfolders.intersection(Path(file).parents)]
     if others and len(others) < len(files):
         results = pluralise(len(files) - len(others), "result")
-        print(printable(f"left out: {results} of earlier runs in {place}; name the files to restore them"))
+        print(printable(f"left out {results} of earlier runs in {place}; name the files to restore them"))
     return others or files
 
 
-def _restored(
-    model: "ImageModel",
-    file: str,
-    mask: "Tensor | None",
-    number: int,
-    is_single: bool,
-    arguments: argparse.Namespace,
-) -> "tuple[Restoration, Photo, Tensor | None, str]":
-    """Return draws, the picture that was read, the undamaged original with ``--damage``, and a note on changes."""
+def _read(
+    model: "ImageModel", file: str, mask: "Tensor | None", number: int, arguments: argparse.Namespace
+) -> "tuple[Photo, Tensor, Tensor | None]":
+    """Return a picture as read, as damaged, and, with ``--damage``, the undamaged original.
+
+    Raises:
+        ValueError: If it is missing, unreadable or too large.
+    """
     import torch
 
-    from glow_app.restoration import require_size, require_task, restore
+    from glow_app.restoration import require_size, require_task
     from glow_app.seeding import step_generator
 
     task, num_channels = require_task(model), model.flow.image_shape[0]
@@ -157,24 +163,19 @@ def _restored(
     def check_size(height: int, width: int) -> None:
         require_size(model, arguments.count, math.ceil(height / factor), math.ceil(width / factor))
 
-    photo = _read(file, num_channels, check_size)
-    pixels, original = torch.from_numpy(photo.pixels.copy()), None
-    if arguments.damage:
-        height, width = (side // factor * factor for side in pixels.shape[1:])
-        original = pixels[:, :height, :width]
-        if not original.numel():
-            raise ValueError(f"{file} is too small to be reduced {factor} times")
-        # From another stream than the draws, which would otherwise reuse the noise that they should remove.
-        damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
-    else:
-        damaged = task.prepare(pixels, mask, arguments.sigma)
-    doing = "restoring" if is_single else None
-    options = (arguments.count, arguments.temperature, arguments.seed, arguments.label, doing)
-    note = ", ".join(filter(None, [photo.note, task.note(damaged)]))
-    return restore(model, damaged, *options), photo, original, note
+    photo = _read_photo(file, num_channels, check_size)
+    pixels = torch.from_numpy(photo.pixels.copy())
+    if not arguments.damage:
+        return photo, task.prepare(pixels, mask, arguments.sigma), None
+    height, width = (side // factor * factor for side in pixels.shape[1:])
+    original = pixels[:, :height, :width]
+    if not original.numel():
+        raise ValueError(f"{file} is too small to be reduced {factor} times")
+    # From another stream than the draws, which would otherwise reuse the noise that they should remove.
+    return photo, task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0], original
 
 
-def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
+def _read_photo(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
     from glow_app.data.decoding import open_image, photo_of
 
     try:

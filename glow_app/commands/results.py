@@ -1,14 +1,14 @@
-"""A folder of pictures, with the record of the run that wrote them."""
+"""Results of a command: files that are not replaced by accident, and a folder of pictures with its record."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from glow_app.commands.common import refuse_existing, refuse_replacing, write_json
-from glow_app.messages import printable
+from glow_app.files import atomic_file, require_folder
+from glow_app.messages import UsageError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,16 +16,46 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 
 
-class ResultsFolder:
-    """A context in which a run writes pictures; at its end, also after an interruption, ``run.json`` lists them.
+def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
+    """Raise FileExistsError if an output file exists, unless ``overwrite``, or a file blocks its folder."""
+    for folder in {path.parent for path in paths}:
+        require_folder(folder)
+    existing = next((path for path in paths if path.exists()), None)
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing} exists already; choose {instead} or pass --overwrite")
 
-    A folder with a ``run.json`` is left alone: the results go to the next free name, such as ``samples-2``. With
-    ``overwrite`` they take the place of those that it lists. If nothing is written, nothing is left or changed.
+
+def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> None:
+    """Raise UsageError if an output file is also an input, even with ``--overwrite``."""
+    resolved = {Path(file).resolve() for file in inputs}
+    for output in outputs:
+        if output.resolve() in resolved:
+            raise UsageError(f"{output} is an input and would be replaced by a result; choose another --output")
+
+
+def table_row(name: str, *cells: str, width: int = 35) -> str:
+    """Format a row of a printed table, with 28 characters for the name and ``width`` for each cell."""
+    return f"{name:<28}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record of plain types as JSON, with null for non-finite numbers, which JSON cannot represent."""
+    finite = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    with atomic_file(path) as file:
+        file.write((json.dumps(finite, indent=1) + "\n").encode())
+
+
+class ResultsFolder:
+    """A folder that a run fills with pictures; at the end, also after an interruption, ``run.json`` lists them.
+
+    Used as a context manager. If the folder has a ``run.json`` already, the next free name is taken, such as
+    ``samples-2``. With ``overwrite``, the folder itself is taken, and the pictures that its ``run.json`` lists are
+    replaced. If nothing is written, nothing is left or changed.
 
     Args:
         output: Folder to write to.
         overwrite: Whether to replace earlier results, and other files of the same names.
-        facts: Facts for the record and the text of all pictures.
+        facts: Facts for the record and the metadata of all pictures.
         record: Facts for the record alone.
     Attributes:
         path: The folder that is written to.
@@ -48,7 +78,7 @@ class ResultsFolder:
                     (path / RECORD).open("x").close()
                 break
         if path != self.path:
-            print(printable(f"{self.path} holds results already; these go to {path} (--overwrite replaces)"))
+            print(printable(f"{self.path} already holds results; writing to {path} (--overwrite replaces them)"))
         self.path, self._replaced = path, listed_results(path)
         return self
 
@@ -59,7 +89,7 @@ class ResultsFolder:
         refuse_existing(outputs, self._overwrites)
 
     def save(self, image: "Image.Image", name: str, facts: Mapping[str, Any], **recorded: Any) -> None:
-        """Write a picture as PNG, with ``facts`` in its text and the record, and ``recorded`` in the record alone."""
+        """Write a picture as PNG, with ``facts`` in metadata and record, and ``recorded`` in the record alone."""
         from glow_app.pictures.images import save_png
 
         path = self.path / name

@@ -6,28 +6,21 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import (
-    load,
-    made_by,
-    output_folder,
-    picture_batches,
-    picture_files,
-    refuse_existing,
-    refuse_replacing,
-    stored_model,
-    write_json,
-)
+from glow_app.commands.input_pictures import picture_batches, picture_files
+from glow_app.commands.loading import Given, load, load_stored, provenance, read_given
 from glow_app.commands.parser import Parser, positive_int, seed_number
+from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
 
 LISTED = 10  # maximum number of unusual pictures to print, and of pictures in the sheet
 SHEET = "oddest.png"
-NO_VERDICTS = "no verdicts: the model knows no ordinary pictures; give --reference FOLDER of them"
+NO_VERDICTS = "no verdicts: the model has no reference of ordinary pictures; give one by --reference FOLDER"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,7 +29,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_model_arguments()
     parser.add_output_arguments("scores")
     parser.add_argument(
-        "--reference", help="folder of ordinary pictures (default: those known to the model, if any)", metavar="FOLDER"
+        "--reference",
+        help="folder of ordinary pictures (default: those stored with the model, if any)",
+        metavar="FOLDER",
     )
     saved = "store the statistics of --reference with the exported model, for later scores and glow serve"
     parser.add_argument("--save-reference", action="store_true", help=saved)
@@ -52,89 +47,101 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv, scores.json and a sheet of the oddest pictures; with outliers, measure their detection."""
     from glow_app.data.listing import list_images
-    from glow_app.generation import USUAL_PERCENT
 
     if arguments.save_reference:
         _save_reference(arguments)
         return
     if bool(arguments.images) == bool(arguments.outliers):
-        raise UsageError("glow score needs pictures to score, or else --reference and --outliers")
+        raise UsageError("glow score needs either pictures to score, or --reference and --outliers")
     if arguments.outliers and not arguments.reference:
-        raise UsageError("--outliers needs --reference: ordinary pictures to tell them from")
+        raise UsageError("--outliers needs --reference, a folder of ordinary pictures")
     # List all folders first, to refuse invalid ones before any picture is measured.
     listings = [list_images(Path(place)) for place in (arguments.reference, arguments.outliers) if place]
     names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json", SHEET]
-    folder = Path(arguments.output)
+    paths = [arguments.output / name for name in names]
     compared = [listing.root / file.name for listing in listings for file in listing.files]
-    refuse_replacing([*picture_files(arguments.images), *compared], [folder / name for name in names])
-    refuse_existing([folder / name for name in names], arguments.overwrite)
-    model = load(arguments)
+    refuse_replacing([*picture_files(arguments.images), *compared], paths)
+    refuse_existing(paths, arguments.overwrite)
+    model, stored = load(arguments)
+    given = read_given(model, arguments)
     if arguments.outliers:
-        _detect(model, arguments)
-        return
-    reference, usual = _reference(model, arguments)
-    files, measures = _measure(model, arguments.images, arguments)
-    rows, labels = _rows(files, measures, reference, arguments), _labels_text(model, arguments)
-    facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": usual, "labels": labels}
-    with atomic_file(output_folder(arguments) / "scores.csv") as file:
+        _detect(model, given, arguments)
+    else:
+        _score(model, stored, given, arguments)
+
+
+def _score(model: "ImageModel", stored: "StoredModel", given: Given, arguments: argparse.Namespace) -> None:
+    from glow_app.generation import USUAL_PERCENT
+
+    reference, usual = _reference(model, stored, given, arguments)
+    files, measures = _measure(model, arguments.images, given, arguments)
+    rows, labels, folder = _rows(files, measures, reference, arguments), _labels_text(model, given), arguments.output
+    facts = {"model": stored.hash, "num_bits": model.num_bits, "usual": usual, "labels": labels}
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "scores.csv") as file:
         writer = csv.DictWriter(codecs.getwriter("utf-8")(file, "surrogateescape"), list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     write_json(folder / "scores.json", {**facts, "images": rows})
     mean, draws = float(measures.bits_per_dim.mean()), pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
-    print(NO_VERDICTS if usual is None else f"what is usual: {usual}")
+    print(NO_VERDICTS if usual is None else f"reference: {usual}")
     print(f"labels: {labels}")
     if reference is not None:
         odd = [row for row in rows if row["verdict"] == "unusual"]
-        print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
+        print(f"unusual: {len(odd)} of {len(rows)} (expected of ordinary pictures: {100 - USUAL_PERCENT:g} %)")
         for row in _oddest(odd):
             print(f"  {printable(row['file'])}: {row['reason']}")
-    _write_sheet(model, rows, folder / SHEET, made_by(arguments))
+    _write_sheet(model, rows, folder / SHEET, provenance(stored))
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
 
-def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str] | tuple[None, None]":
+def _reference(
+    model: "ImageModel", stored: "StoredModel", given: Given, arguments: argparse.Namespace
+) -> "tuple[Reference, str] | tuple[None, None]":
     """Return the reference of ordinary pictures and a description of these pictures, or None for both."""
     from glow_app.generation import Reference
     from glow_app.storage.pretrained import REFERENCE_KEY
 
     if arguments.reference:
-        return Reference.of(_measure(model, [arguments.reference], arguments)[1]), arguments.reference
-    plain = stored_model(arguments).facts.get(REFERENCE_KEY)
+        return Reference.of(_measure(model, [arguments.reference], given, arguments)[1]), arguments.reference
+    plain = stored.facts.get(REFERENCE_KEY)
     if plain is None:
         return None, None
     reference = Reference.from_plain(plain, len(model.flow.latent_shapes))
-    classes = "" if arguments.label is None else ", of all classes"
-    return reference, f"{reference.num_images:,} ordinary images known to the model{classes}"
+    classes = "" if given is None else ", of all classes"
+    return reference, f"{reference.num_images:,} ordinary images stored with the model{classes}"
 
 
 def _save_reference(arguments: argparse.Namespace) -> None:
     from glow_app.data.listing import list_images
     from glow_app.generation import Reference
     from glow_app.storage.pretrained import save_reference
+    from glow_app.storage.stored_model import StoredModel
 
     if not arguments.reference or arguments.images or arguments.outliers or arguments.label is not None:
-        raise UsageError("--save-reference goes with --reference alone: a folder of held-out pictures of all classes")
+        raise UsageError("--save-reference needs --reference alone: a folder of held-out pictures of all classes")
     list_images(Path(arguments.reference))
-    stored = stored_model(arguments)
+    stored = StoredModel(arguments.checkpoint)
     if not stored.path.is_dir() or not stored.is_own:
         raise UsageError(f"--save-reference needs an exported model of your own, got {stored.place} (see glow export)")
-    measures = _measure(load(arguments), [arguments.reference], arguments)[1]
+    model = load_stored(stored, arguments.device)
+    _, measures = _measure(model, [arguments.reference], None, arguments)
     save_reference(stored.path, Reference.of(measures).to_plain())
-    print(f"{stored.path}: the reference of its scores is {pluralise(len(measures), 'image')} of {arguments.reference}")
+    print(f"stored with {stored.path}: a reference of {pluralise(len(measures), 'image')} of {arguments.reference}")
 
 
-def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
+def _measure(
+    model: "ImageModel", places: list[str], given: Given, arguments: argparse.Namespace
+) -> "tuple[list[str], Measures]":
     from glow_app.generation import Measures, measure
-    from glow_app.models.class_labels import as_labels
 
     files: list[str] = []
     parts = []
     for names, images in picture_batches(model, places, arguments.batch_size, "scoring"):
         first = arguments.seed + len(files)
-        labels, seeds = as_labels(model, arguments.label, len(images)), range(first, first + len(images))
-        parts.append(measure(model, images, labels, num_draws=arguments.draws, seeds=seeds))
+        seeds = range(first, first + len(images))
+        parts.append(measure(model, images, given, num_draws=arguments.draws, seeds=seeds))
         files += names
     return files, Measures.joined(parts)
 
@@ -177,33 +184,35 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
     print(f"the {'oddest' if rows[0]['verdict'] else 'highest bits/dim'}: {path}")
 
 
-def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
+def _labels_text(model: "ImageModel", given: Given) -> str:
     from glow_app.models.class_labels import class_text
 
     if model.flow.num_classes is None:
         return "none"
-    if arguments.label is not None:
-        return f"class {class_text(model, arguments.label)}"
-    return f"class unknown: averaged over {model.flow.num_classes} classes"
+    if isinstance(given, int):
+        return f"class {class_text(model, given)}"
+    return f"unknown, averaged over {model.flow.num_classes} classes"
 
 
-def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
+def _detect(model: "ImageModel", given: Given, arguments: argparse.Namespace) -> None:
     from glow_app.generation import detect
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import histogram_picture
 
-    _, ordinary = _measure(model, [arguments.reference], arguments)
-    _, odd = _measure(model, [arguments.outliers], arguments)
+    _, ordinary = _measure(model, [arguments.reference], given, arguments)
+    _, odd = _measure(model, [arguments.outliers], given, arguments)
     detections = detect(ordinary, odd)
-    folder, usual, labels = output_folder(arguments), len(ordinary) // 2, _labels_text(model, arguments)
+    folder, usual, labels = arguments.output, len(ordinary) // 2, _labels_text(model, given)
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
     scores = {name: {"auroc": result.auroc, "aupr": result.aupr} for name, result in detections.items()}
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "detection.json", {**counts, "labels": labels, "scores": scores})
     values = {name: (result.ordinary.tolist(), result.odd.tolist()) for name, result in detections.items()}
     notes = {name: f"AUROC {result.auroc:.3f}" for name, result in detections.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
     ordinary_images = pluralise(counts["ordinary"], "ordinary image")
-    print(f"{pluralise(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual\nlabels: {labels}")
+    print(f"{pluralise(len(odd), 'outlier')} and {ordinary_images}; {usual} other ordinary images as the reference")
+    print(f"labels: {labels}")
     for name, result in detections.items():
         print(f"{name:<14} AUROC {result.auroc:.3f}  AUPR {result.aupr:.3f}")
     print(f"histograms: {folder / 'histograms.png'}")

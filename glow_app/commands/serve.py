@@ -9,15 +9,17 @@ import warnings
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from glow_app.commands.common import device_of, directions_folders, load, load_stored, stored_model
+from glow_app.commands.loading import directions_folders, load, load_stored
 from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
 from glow_app.storage.model_folders import RUN_MODELS, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
+    import torch
+
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
@@ -36,11 +38,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
-    directions = "folder of directions (default: directions/ beside the model)"
-    parser.add_argument("--directions", help=directions, metavar="FOLDER")
+    parser.add_directions_argument()
     restorers = (
-        "restoration models to serve, none if no PATH follows (default: with the bundled model faces all six bundled "
-        "ones, with another model none)"
+        "restoration models to serve; none if no PATH follows (default: six bundled ones with the bundled model faces, "
+        "none with other models)"
     )
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
@@ -58,52 +59,47 @@ def run(arguments: argparse.Namespace) -> None:
         from glow_app.server import process
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
+    from glow_app.generation import load_directions
 
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
     keys = _keys(arguments)
     if not keys and not _is_local(arguments.host):
-        warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
+        warnings.warn(f"anyone who can reach {arguments.host} can use this server; set {KEY}", stacklevel=1)
     if arguments.directions is not None and not Path(arguments.directions).is_dir():
-        raise ValueError(
-            f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
-        )
+        raise ValueError(f"there is no folder {arguments.directions}; --directions is a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
-    served = _served(arguments)
-    app = application.create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **served)
-    print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
+    model, stored = load(arguments, show_origin=True)
+    app = application.create_app(
+        model=model,
+        directions=load_directions(model, *directions_folders(arguments, stored)),
+        training=stored.facts,
+        restorers=_restorers(arguments.restorers, stored, model.device),
+        limits=limits,
+        keys=keys,
+        hosts=hosts,
+        batch_size=arguments.batch_size,
+    )
+    print(f"page and API of {arguments.checkpoint} on {model.device}", flush=True)
     log = arguments.log_format, arguments.log_level
     process.run_server(app, process.configured(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
-def _served(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Load the model, its directions, the facts of its training, and restorers from disk."""
-    from glow_app.generation import load_directions
-
-    model = load(arguments, show_origin=True)
-    return {
-        "model": model,
-        "directions": load_directions(model, *directions_folders(arguments)),
-        "training": stored_model(arguments).facts,
-        "restorers": _restorers(arguments),
-    }
-
-
-def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
+def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "dict[str, ImageModel]":
     """Load the models of ``--restorers``; return them by their names in the API."""
     from glow_app.storage.stored_model import StoredModel
 
-    places, main = arguments.restorers, stored_model(arguments).path
     if places is None:
-        own = bundled_restorers(main.name) if bundled_models().get(main.name) == main else []
+        name = main.path.name
+        own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
         places = own and own + bundled_restorers("photos")
     models: dict[str, ImageModel] = {}
     for place in places:
         stored = StoredModel(place)
-        name = _name_of(stored)
-        names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+        base = _name_of(stored)
+        names = (f"{base}-{number}" if number > 1 else base for number in count(1))
         name = next(free for free in names if free not in models)
-        models[name] = load_stored(stored, device_of(arguments), show_origin=True, restores=True)
+        models[name] = load_stored(stored, device, show_origin=True, restores=True)
         print(printable(f"restorer {name}: {type(models[name].task).__name__}"))
     return models
 
@@ -133,7 +129,7 @@ def _keys(arguments: argparse.Namespace) -> list[str]:
     try:
         return [checked_key(key) for key in keys or [""]]
     except ValueError as error:
-        raise UsageError(f"glow serve: {error}; give another by --api-key-file or {KEY}, or neither") from error
+        raise UsageError(f"glow serve: {error}; set another key by --api-key-file or {KEY}, or neither") from error
 
 
 def _require_free(host: str, port: int) -> None:
@@ -155,13 +151,11 @@ def _is_local(host: str) -> bool:
 
 batch_size = number_type(
     int,
-    f"is not a batch size; expected 1 to {LARGEST_BATCH}, since smaller batches are filled up to it",
+    f"is not a batch size; expected 1 to {LARGEST_BATCH}",
     lambda value: 1 <= value <= LARGEST_BATCH,
 )
 port = number_type(int, "is not a port; expected 0 to 65535", lambda value: 0 <= value <= 65535)
-seconds = number_type(
-    float, "is not a time to wait; expected above 0 and below 86400 seconds", lambda value: 0 < value < 86_400
-)
+seconds = number_type(float, "is not a number of seconds above 0 and below 86400", lambda value: 0 < value < 86_400)
 
 
 def _host_name(text: str) -> str:

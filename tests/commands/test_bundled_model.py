@@ -46,7 +46,7 @@ def test_clothes_go_through_every_command(glow: Glow) -> None:
     assert glow("edit", "apply", clothes[0], "--direction", "dressy", "--strength", 0, *model).code == 0
     assert np.array_equal(pixels(Path(f"edits/000_{clothes[0].stem}_dressy.png")), pixels(clothes[0]))
     scored = glow("score", clothes[1], "--reference", "samples", *model)
-    assert "labels: class unknown: averaged over 10 classes\n" in scored.output
+    assert "labels: unknown, averaged over 10 classes\n" in scored.output
     exported = glow("export", "--output", "mine", *model)
     assert exported.output.endswith("directions for glow edit: brightness, contrast, dressy, length, width\n")
     assert (

@@ -96,14 +96,14 @@ def test_a_direction_is_not_written_through_a_link_beside_the_model(
     (tmp_path / "elsewhere").mkdir()
     (model / "directions").symlink_to(tmp_path / "elsewhere")
     learn = ["edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", model]
-    assert "directions is a link; remove it" in refused(*learn)
+    assert "directions is a symbolic link; remove it" in refused(*learn)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_table_is_looked_at_first(
     model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glow_app.commands.edit.load", lambda _: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("glow_app.commands.edit.load_stored", lambda *_: pytest.fail("a model was loaded"))
     learn = ["edit", "learn", "--checkpoint", model, "--attributes"]
     whole = Path("attributes.csv").read_text().splitlines()
     tables = {

@@ -87,7 +87,7 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert "give --source" in refused("evaluate", "--checkpoint", conditional)
     result = glow("evaluate", "--checkpoint", conditional, "--source", "digits", "--count", 50, *FAST)
     assert result.code == 0, result
-    assert "not recorded whether the training held them out" in result.output
+    assert "the model may have been trained on them" in result.output
     assert "the class names of the model and of digits differ, such as 'Kind A'" in " ".join(result.errors)
     found, model = figures(tmp_path / "evaluation"), load_model(conditional)
     held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
@@ -101,7 +101,7 @@ def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path,
     options = ["evaluate", "--checkpoint", colour, "--source", "digits", *FAST]
     result = glow(*options)
     assert (result.code, result.errors) == (0, [])
-    assert "features: none, since the bundled ones describe grey clothes" in result.output
+    assert "features: none" in result.output
     assert "nearest by features" not in result.output
     found = figures(tmp_path / "evaluation")
     assert found["features"] is found["comparisons"] is None

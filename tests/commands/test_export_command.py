@@ -40,7 +40,7 @@ def test_what_is_refused(conditional: Path, tmp_path: Path, refused: Callable[..
     export = ["export", "--output", "out", "--format", "torch-export", "--checkpoint"]
     planar = save_pretrained(tiny_model(prior=PlanarPrior), tmp_path / "planar")
     assert "use glow sample" in refused(*export, planar, code=1)
-    assert "leave --device cuda out" in refused(*export, conditional, "--device", "cuda", code=2)
+    assert "--device cuda" in refused(*export, conditional, "--device", "cuda", code=2)
     (tmp_path / "out").mkdir()
     assert "--overwrite" in refused(*export, conditional, code=1)
     (tmp_path / "out" / "thesis.tex").write_text("years of work")

@@ -45,7 +45,7 @@ def test_a_server_open_to_the_world_without_a_key_is_warned_of(
     monkeypatch.delenv("GLOW_API_KEY", raising=False)
     here = ["serve", f"--checkpoint={exported}", "--port=0"]
     assert main([*here, "--max-body-seconds=3"]) == 0
-    with pytest.warns(UserWarning, match=r"anyone who reaches 0\.0\.0\.0 may use this server; set GLOW_API_KEY"):
+    with pytest.warns(UserWarning, match=r"anyone who can reach 0\.0\.0\.0 can use this server; set GLOW_API_KEY"):
         assert main([*here, "--host=0.0.0.0"]) == 0
     monkeypatch.setenv("GLOW_API_KEY", "k")
     assert main([*here, "--host=0.0.0.0"]) == 0
@@ -83,7 +83,7 @@ def test_a_key_that_no_client_could_send_is_refused(
         ("--host=192.0.2.1", 1),
     ],
 )
-@pytest.mark.filterwarnings("ignore:anyone who reaches")
+@pytest.mark.filterwarnings("ignore:anyone who can reach")
 def test_wrong_options_are_refused(option: str, expected: int, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = refusal(capsys, option)
     assert code == expected

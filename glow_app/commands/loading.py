@@ -1,0 +1,91 @@
+"""Load the model of `--checkpoint`, and read what is given about the images."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glow_app import __version__
+from glow_app.messages import printable
+from glow_app.storage.model_folders import origin
+
+if TYPE_CHECKING:
+    import torch
+
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
+
+Given = int | list[int] | None  # class numbers
+
+
+def load(
+    arguments: argparse.Namespace, show_origin: bool = False, restores: bool | None = False
+) -> "tuple[ImageModel, StoredModel]":
+    """Return the image model of ``--checkpoint`` on ``--device``, and where it is stored; see :func:`load_stored`."""
+    from glow_app.storage.stored_model import StoredModel
+
+    stored = StoredModel(arguments.checkpoint)
+    return load_stored(stored, arguments.device, show_origin, restores), stored
+
+
+def load_stored(
+    stored: "StoredModel", device: "str | torch.device", show_origin: bool = False, restores: bool | None = False
+) -> "ImageModel":
+    """Return a stored image model, ready for use.
+
+    Prints place and hash of the model with ``show_origin``, or if it is bundled or from the hub.
+
+    Raises:
+        ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
+    """
+    from glow_app.restoration import require_task
+
+    model = stored.load_image_model(device).freeze()
+    if model.task is None and restores:
+        raise ValueError(
+            f"{stored.place} is not a restoration model; train one with, for example, --config restore/upscale2"
+        )
+    if model.task is not None and restores is False:
+        raise ValueError(
+            f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore, or "
+            f"glow serve --restorers {stored.place}"
+        )
+    if model.task is not None:
+        require_task(model)  # raises if the flow is untrained
+    print_origin(stored, show_origin)
+    return model
+
+
+def print_origin(stored: "StoredModel", always: bool = False) -> None:
+    """Print place and hash of a model that is bundled or from the hub, or of any model with ``always``."""
+    if always or not stored.is_own:
+        facts = "".join(f", {name} {value}" for name, value in origin(stored.place).items() if name != "hub")
+        print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
+
+
+def provenance(stored: "StoredModel") -> dict[str, str]:
+    """Return what the results of a command record about their origin: the model's hash and the version."""
+    return {"model": stored.hash, "version": __version__}
+
+
+def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> list[Path]:
+    """Return the folders of directions: ``--directions``, or else those of the model. New ones go to the first."""
+    return stored.directions if arguments.directions is None else [Path(arguments.directions)]
+
+
+def read_given(model: "ImageModel", arguments: argparse.Namespace) -> Given:
+    """Return the class numbers of ``--label``: one, or a list if the option takes several; None if it is not given."""
+    label = arguments.label
+    if label is None or isinstance(label, str):
+        return None if label is None else _class_number(model, label)
+    return [_class_number(model, name) for name in label]
+
+
+def _class_number(model: "ImageModel", label: str) -> int:
+    """Return the number of a class; print a note if the label is also the name of another class."""
+    from glow_app.models.class_labels import class_number
+
+    number, names = class_number(model, label), model.class_names
+    if label in names and names[number] != label:
+        own = f"the class named {label} has number {names.index(label)}"
+        print(printable(f"--label {label} is the number of the class named {names[number]}; {own}"))
+    return number
