@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, ConditionalAffine, InvertibleConv1x1
+from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, DiagonalAffine, InvertibleConv1x1
 from glow_app.data.sources import load_split
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
@@ -61,7 +61,7 @@ def step(num_channels: int) -> Bijection:
 flow = MultiscaleFlow(
     (1, 8, 8),
     steps=[[step(4) for _ in range(NUM_STEPS)], [step(8) for _ in range(NUM_STEPS)]],
-    split_priors=[ConditionalAffine(2, 2 + CONTEXT)],
+    split_priors=[DiagonalAffine(2, 2 + CONTEXT)],
     prior=GaussianPrior((8, 2, 2), CONTEXT),
 )
 embedding = nn.Embedding(NUM_CLASSES, CONTEXT)  # the class of a digit, as a vector that every network and prior sees

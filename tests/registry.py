@@ -15,16 +15,15 @@ from glow_app.bijections import (
     AffineMap,
     Bijection,
     Chain,
-    ConditionalAffine,
     ContextDifference,
     ContinuousFlow,
     DiagonalAffine,
     Inverse,
     InvertibleConv1x1,
-    LowRankWhitening,
     MaskedAutoregressive,
     PixelwiseChain,
     Planar,
+    PrincipalDirections,
     Reshape,
     SplineMap,
     Squeeze,
@@ -187,8 +186,8 @@ def _run_by(runner: Runner, *steps: Bijection) -> Level:
 
 
 def _fitted(bijection: B, shape: tuple[int, ...]) -> B:
-    """Return a bijection whose low-rank part is fitted to correlated values."""
-    part = next(part for part in bijection.modules() if isinstance(part, LowRankWhitening))
+    """Return a bijection whose principal directions are fitted to correlated values."""
+    part = next(part for part in bijection.modules() if isinstance(part, PrincipalDirections))
     values = torch.randn(400, 1, *shape[1:], generator=torch.Generator().manual_seed(0))
     part.double().fit((1 + torch.arange(shape[0]))[:, None, None] * values.double())
     return bijection
@@ -207,7 +206,7 @@ REGISTRY: dict[str, Case] = {
     "PixelwiseChain": Case(lambda: PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), (4, 1, 3)),
     "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
     "FoldedAffine": Case(lambda: FoldedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
-    "LowRankWhitening": Case(lambda: _fitted(LowRankWhitening((4, 2, 3), 3), (4, 2, 3)), (4, 2, 3)),
+    "PrincipalDirections": Case(lambda: _fitted(PrincipalDirections((4, 2, 3), 3), (4, 2, 3)), (4, 2, 3)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
     "AffineCoupling, residual, context": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3,)),
@@ -217,9 +216,9 @@ REGISTRY: dict[str, Case] = {
     "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
     "AffineCoupling, conv, bounded input": Case(lambda: AffineCoupling(4, _conv(4, 2), max_input=0.8), (4, 2, 2)),
     "Squeeze": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
-    "DiagonalAffine": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),
-    "ConditionalAffine, map": Case(lambda: ConditionalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
-    "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
+    "DiagonalAffine": Case(lambda: DiagonalAffine(4), (4, 2, 2)),
+    "DiagonalAffine, map": Case(lambda: DiagonalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
+    "DiagonalAffine, vector": Case(lambda: DiagonalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
     "ContextDifference": Case(lambda: ContextDifference(2), (2, 1, 3), (2, 1, 3)),
     "ContextDifference, mask": Case(lambda: ContextDifference(4, has_mask=True), (4, 1, 3), (8, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
@@ -280,7 +279,7 @@ REGISTRY: dict[str, Case] = {
         (3,),
         tolerance=1e-6,
     ),
-    "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),
+    "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine(4), InvertibleConv1x1(4)), (4, 2, 1)),
     "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
     "Level, plain": Case(lambda: Level(Squeeze(), _step(4)), (1, 2, 4)),
     "Level, fused, context": Case(lambda: _run_by(run_fused, _step(8, 3), _step(8)), (2, 2, 2), (3,)),

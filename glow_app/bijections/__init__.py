@@ -1,7 +1,7 @@
 """Invertible maps with log-determinants: data to latent forward, latent to data backward."""
 
 from glow_app.bijections.actnorm import ActNorm
-from glow_app.bijections.affine import ConditionalAffine, ContextDifference, DiagonalAffine
+from glow_app.bijections.affine import AffineMap, ContextDifference, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.bijection import Bijection, Chain, Inverse
 from glow_app.bijections.continuous.flow import ContinuousFlow
@@ -9,10 +9,10 @@ from glow_app.bijections.continuous.options import SolveRecord, held_noise, loos
 from glow_app.bijections.continuous.solver import SolverError
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling
-from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
-from glow_app.bijections.low_rank import LowRankWhitening
+from glow_app.bijections.elementwise import ElementwiseMap, SplineMap
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
+from glow_app.bijections.principal_directions import PrincipalDirections
 from glow_app.bijections.reshape import Reshape
 from glow_app.bijections.squeeze import Squeeze
 from glow_app.bijections.whitening import Whitening

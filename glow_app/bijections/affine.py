@@ -1,115 +1,134 @@
-"""Diagonal Gaussians as bijections onto N(0, I): with learned parameters, or parameters from a context."""
+"""Shift and scale: a diagonal Gaussian, as the map that whitens it."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from glow_app.bijections.bijection import Bijection
+from glow_app.bijections.coupling import bounded
+from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_image
+from glow_app.nn.shape_checks import require_image, require_positive
 
-_MAX_LOG_SCALE = 4.0  # nats
+MAX_LOG_SCALE = 4.0  # nats
 
 # The factor by which known differences are magnified: at 8 bits, noise of a standard deviation of 0.001 becomes 0.03.
 _KNOWN = 24.0
 
 
+@dataclass(frozen=True)
+class AffineMap(ElementwiseMap):
+    r"""Shift and scale with parameters from a network: a Gaussian.
+
+    .. math:: z = (x - \mu)\, e^{-s}, \qquad s = m \tanh(r / m), \qquad \theta = (\mu, r)
+
+    Args:
+        max_log_scale: The bound :math:`m`, nats.
+    References:
+        MAF, Papamakarios et al. 2017, arXiv:1705.07057, section 3.1. The bound is ours.
+    """
+
+    max_log_scale: float = MAX_LOG_SCALE
+
+    def __post_init__(self) -> None:
+        require_positive(max_log_scale=self.max_log_scale)
+
+    @property
+    def num_parameters(self) -> int:
+        """The mean and the raw log-scale."""
+        return 2
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Whiten."""
+        mean, log_scale = self._mean_and_log_scale(parameters)
+        return _whiten(x, mean, log_scale), -log_scale
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour."""
+        mean, log_scale = self._mean_and_log_scale(parameters)
+        return _colour(z, mean, log_scale), log_scale
+
+    def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = parameters.unbind(-1)
+        return mean, bounded(raw, self.max_log_scale)
+
+
 class DiagonalAffine(Bijection):
-    r"""A learned diagonal Gaussian, as the bijection that whitens it.
+    r"""A diagonal Gaussian of which mean and scale are learned, one pair per channel, or functions of the context.
 
     .. math:: z = (x - \mu) \odot e^{-s}, \qquad \log|\det J| = -\sum s
 
     so that :math:`x \sim \mathcal N(\mu, e^{2s})` exactly when :math:`z \sim \mathcal N(0, I)`. Starts as the identity.
 
-    Args:
-        shape: Shape of mean and log-scale, without the batch; broadcasts to the input, such as ``(C, 1, 1)`` for one
-            Gaussian per channel.
-    Shape:
-        x, z: (B, ...) to which ``shape`` broadcasts; log_det: (B,), nats.
-    Raises:
-        ValueError: If ``shape`` does not broadcast to the input.
-    """
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(*shape))
-        self.log_scale = nn.Parameter(torch.zeros(*shape))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whiten ``x``."""
-        log_det = -self._sum_log_scale(x)
-        return (x - self.mean) * (-self.log_scale).exp(), log_det
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Colour ``z``."""
-        log_det = self._sum_log_scale(z)
-        return z * self.log_scale.exp() + self.mean, log_det
-
-    def _sum_log_scale(self, x: Tensor) -> Tensor:
-        shape = tuple(self.log_scale.shape)
-        if len(shape) != x.ndim - 1 or any(s not in (1, n) for s, n in zip(shape, x.shape[1:], strict=True)):
-            raise ValueError(f"DiagonalAffine of shape {shape} does not fit an input of shape {tuple(x.shape)}")
-        repeats = math.prod(x.shape[1:]) // self.log_scale.numel()
-        return (repeats * self.log_scale.sum()).expand(x.shape[0])
-
-
-class ConditionalAffine(Bijection):
-    r"""A diagonal Gaussian whose mean and scale depend on the context.
-
-    The prior of a split half given the kept half, and of all channels given the features of a picture.
-
-    .. math:: z = (x - \mu(h)) \odot e^{-s(h)}, \qquad \log|\det J| = -\sum s(h), \qquad
-              s = m \tanh(r / m)
-
-    One zero-initialised convolution gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m = 4` on
-    the log-scale keeps samples from exploding at contexts unlike those of training.
+    One zero-initialised convolution of the context gives :math:`\mu` and r, and :math:`s = m \tanh(r / m)`. The bound
+    :math:`m = 4` keeps samples from exploding at contexts unlike those of training.
 
     Args:
-        num_channels: Channels of the input.
-        context_features: Channels :math:`E` of the context.
+        num_channels: Channels :math:`C` of the input.
+        context_features: Channels :math:`E` of the context; 0 for learned parameters.
         kernel_size: Side of the convolution's kernel: 3 for feature maps, 1 for vectors.
     Shape:
-        x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``, or (1, E, H, W) for all
-        of the batch; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``, or (1, E, H, W) for all of the
+        batch; log_det: (B,), nats.
     Raises:
         ValueError: If the input has other channels, or the context is missing or of another shape.
     References:
-        Glow, arXiv:1807.03039: the published code's ``split2d_prior``; SRFlow, arXiv:2006.14200: its affine injector.
-        The bound is ours.
+        Glow, arXiv:1807.03039: the published code's ``prior`` and ``split2d_prior``; SRFlow, arXiv:2006.14200: its
+        affine injector. The bound is ours.
     """
 
-    def __init__(self, num_channels: int, context_features: int, kernel_size: int = 3) -> None:
+    def __init__(self, num_channels: int, context_features: int = 0, kernel_size: int = 3) -> None:
         super().__init__()
         self.num_channels = num_channels
         self.context_features = context_features
         self.kernel_size = kernel_size
-        self.projection = ZeroConv2d(context_features, 2 * num_channels, kernel_size)
+        if context_features:
+            self.projection = ZeroConv2d(context_features, 2 * num_channels, kernel_size)
+        else:
+            self.mean = nn.Parameter(torch.zeros(num_channels, 1, 1))
+            self.log_scale = nn.Parameter(torch.zeros(num_channels, 1, 1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whiten ``x`` given the context."""
-        mean, log_scale = self._mean_and_log_scale(x, context)
-        return (x - mean) * (-log_scale).exp(), -log_scale.expand_as(x).flatten(1).sum(1)
+        """Whiten ``x``."""
+        mean, log_scale, total = self._parameters_for(x, context)
+        return _whiten(x, mean, log_scale), -total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Colour ``z`` given the context."""
-        mean, log_scale = self._mean_and_log_scale(z, context)
-        return z * log_scale.exp() + mean, log_scale.expand_as(z).flatten(1).sum(1)
+        """Colour ``z``."""
+        mean, log_scale, total = self._parameters_for(z, context)
+        return _colour(z, mean, log_scale), total
 
-    def _mean_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        require_image("ConditionalAffine", x, self.num_channels)
-        vector = (x.shape[0], self.context_features)
-        expected = vector if self.kernel_size == 1 else (*vector, *x.shape[2:])
-        shape = None if context is None else tuple(context.shape)
-        if context is None or shape not in (expected, (*vector, *x.shape[2:]), (1, *vector[1:], *x.shape[2:])):
-            raise ValueError(f"ConditionalAffine expects a context of shape {expected}, got {shape}")
-        if context.ndim == 2:
-            context = context[:, :, None, None]
+    def _parameters_for(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mean, the log-scale, and the sum of the log-scale over each image, (B,)."""
+        require_image("DiagonalAffine", x, self.num_channels)
+        if not self.context_features:
+            return self.mean, self.log_scale, (x.shape[2:].numel() * self.log_scale.sum()).expand(x.shape[0])
+        context = self._checked(context, x)
         with full_precision(x.device):
             mean, raw = self.projection(context.to(x.dtype)).chunk(2, dim=1)
-            return mean, _MAX_LOG_SCALE * torch.tanh(raw / _MAX_LOG_SCALE)
+            log_scale = bounded(raw, MAX_LOG_SCALE)
+        return mean, log_scale, log_scale.expand_as(x).flatten(1).sum(1)
+
+    def _checked(self, context: Tensor | None, x: Tensor) -> Tensor:
+        """Return the context as feature maps."""
+        vector = (x.shape[0], self.context_features)
+        feature_maps = (*vector, *x.shape[2:])
+        expected = vector if self.kernel_size == 1 else feature_maps
+        shape = None if context is None else tuple(context.shape)
+        if context is None or shape not in (expected, feature_maps, (1, *feature_maps[1:])):
+            raise ValueError(f"DiagonalAffine expects a context of shape {expected}, got {shape}")
+        return context[:, :, None, None] if context.ndim == 2 else context
+
+
+def _whiten(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    return (x - mean) * (-log_scale).exp()
+
+
+def _colour(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    return z * log_scale.exp() + mean
 
 
 class ContextDifference(Bijection):

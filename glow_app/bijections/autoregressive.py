@@ -5,8 +5,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from glow_app.bijections.affine import AffineMap
 from glow_app.bijections.bijection import Bijection
-from glow_app.bijections.elementwise import AffineMap, ElementwiseMap
+from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import MADE
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_choice, require_vector

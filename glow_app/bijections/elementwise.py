@@ -1,4 +1,4 @@
-"""Increasing scalar functions with parameters from a network: affine, and rational-quadratic spline."""
+"""Increasing scalar functions with parameters from a network, and the rational-quadratic spline."""
 
 import math
 from abc import ABC, abstractmethod
@@ -34,43 +34,6 @@ class ElementwiseMap(ABC):
     @abstractmethod
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return x and :math:`-\log f'_\theta(x)`."""
-
-
-@dataclass(frozen=True)
-class AffineMap(ElementwiseMap):
-    r"""Shift and scale: a Gaussian.
-
-    .. math:: z = (x - \mu)\, e^{-s}, \qquad s = m \tanh(r / m), \qquad \theta = (\mu, r)
-
-    Args:
-        max_log_scale: The bound :math:`m`, nats.
-    References:
-        MAF, Papamakarios et al. 2017, arXiv:1705.07057, section 3.1. The bound is ours.
-    """
-
-    max_log_scale: float = 4.0
-
-    def __post_init__(self) -> None:
-        require_positive(max_log_scale=self.max_log_scale)
-
-    @property
-    def num_parameters(self) -> int:
-        """The mean and the raw log-scale."""
-        return 2
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Whiten."""
-        mean, log_scale = self._mean_and_log_scale(parameters)
-        return (x - mean) * (-log_scale).exp(), -log_scale
-
-    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour."""
-        mean, log_scale = self._mean_and_log_scale(parameters)
-        return z * log_scale.exp() + mean, log_scale
-
-    def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw = parameters.unbind(-1)
-        return mean, self.max_log_scale * torch.tanh(raw / self.max_log_scale)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from glow_app.bijections import (
     AffineCoupling,
     Bijection,
     Chain,
-    ConditionalAffine,
     ContextDifference,
     Coupling,
+    DiagonalAffine,
     InvertibleConv1x1,
     PixelwiseChain,
     Whitening,
@@ -120,14 +120,14 @@ class Glow(MultiscaleFlow):
         ]
         if condition_channels:
             for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
-                level.insert(1, ConditionalAffine(c, e))
+                level.insert(1, DiagonalAffine(c, e))
             steps[0].insert(0, ContextDifference(shapes[0][0], has_mask=condition_mask))
         last_prior = prior(shapes[-1], features[-1])
         super().__init__(
             image_shape,
             steps,
             split_priors=[
-                ConditionalAffine(c // 2, c // 2 + e) for (c, _, _), e in zip(shapes[:-1], features[:-1], strict=True)
+                DiagonalAffine(c // 2, c // 2 + e) for (c, _, _), e in zip(shapes[:-1], features[:-1], strict=True)
             ],
             prior=last_prior,
             any_size=isinstance(last_prior, GaussianPrior),

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from glow_app.bijections import Bijection, ConditionalAffine, DiagonalAffine, LowRankWhitening
+from glow_app.bijections import Bijection, DiagonalAffine, PrincipalDirections
 
 
 class GaussianPrior(Bijection):
@@ -13,8 +13,8 @@ class GaussianPrior(Bijection):
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context that moves the mean and the scale; 0 for none.
-        rank: Most directions of the whole latent that have a variance of their own; 0 for none. The training of a
-            restorer fits them; see :class:`~glow_app.bijections.LowRankWhitening`.
+        rank: Most directions of the whole latent that have a variance of their own, which is not trained but fitted;
+            0 for none. See :class:`~glow_app.bijections.PrincipalDirections`.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     References:
@@ -23,14 +23,8 @@ class GaussianPrior(Bijection):
 
     def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0, rank: int = 0) -> None:
         super().__init__()
-        num_channels = latent_shape[0]
-        self.whiten: Bijection = (
-            ConditionalAffine(num_channels, context_features, kernel_size=1)
-            if context_features
-            else DiagonalAffine((num_channels, 1, 1))
-        )
-
-        self.low_rank = LowRankWhitening(latent_shape, rank) if rank else None
+        self.whiten = DiagonalAffine(latent_shape[0], context_features, kernel_size=1)
+        self.low_rank = PrincipalDirections(latent_shape, rank) if rank else None
 
     @property
     def config(self) -> dict[str, object]:

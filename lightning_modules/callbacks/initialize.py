@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from glow_app.bijections import LowRankWhitening
+from glow_app.bijections import PrincipalDirections
 from glow_app.data.loader import first_examples
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import GaussianPrior
@@ -58,7 +58,7 @@ class InitializeActNorm(Callback):
 
 
 class FitPrior(Callback):
-    """Fits the :class:`~glow_app.bijections.LowRankWhitening` of a restoration model before each validation.
+    """Fits the :class:`~glow_app.bijections.PrincipalDirections` of a restoration model before each validation.
 
     It starts when the flow :attr:`~lightning_modules.encoder_first.EncoderFirst.settles`. The prior is fitted to the
     last latents of training images, encoded by the weights that are validated: directions fitted 700 steps earlier
@@ -86,7 +86,7 @@ class FitPrior(Callback):
         low_rank.fit(gathered.reshape(-1, *latents.shape).transpose(0, 1).flatten(0, 1))
 
 
-def _low_rank(module: Any) -> LowRankWhitening | None:
+def _low_rank(module: Any) -> PrincipalDirections | None:
     if not isinstance(module, DensityModule) or module.model.flow.encoder is None:
         return None
     prior = module.model.flow.prior

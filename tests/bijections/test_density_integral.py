@@ -29,18 +29,18 @@ from glow_app.nn import ConvConditioner, GatedResidualConditioner
 def _affine() -> Bijection:
     mixing = [PixelwiseChain(ActNorm(2), InvertibleConv1x1(2)) for _ in range(3)]
     couplings = [AffineCoupling(2, ConvConditioner(1, 2, 8)), AffineCoupling(2, GatedResidualConditioner(1, 2, 8))]
-    return Chain(mixing[0], couplings[0], mixing[1], couplings[1], mixing[2], DiagonalAffine((2, 1, 1)))
+    return Chain(mixing[0], couplings[0], mixing[1], couplings[1], mixing[2], DiagonalAffine(2))
 
 
 def _additive_and_inverse() -> Bijection:
     mixing = [PixelwiseChain(InvertibleConv1x1(2), ActNorm(2)) for _ in range(2)]
     couplings = [AdditiveCoupling(2, ConvConditioner(1, 1, 8)), Inverse(AffineCoupling(2, ConvConditioner(1, 2, 8)))]
-    return Chain(mixing[0], couplings[0], mixing[1], couplings[1], DiagonalAffine((2, 1, 1)))
+    return Chain(mixing[0], couplings[0], mixing[1], couplings[1], DiagonalAffine(2))
 
 
 def _planar() -> Bijection:
     planars = [Planar(2), Planar(2, nonlinearity="leaky"), Planar(2), Planar(2, nonlinearity="leaky")]
-    return Chain(Reshape((2, 1, 1), (2,)), DiagonalAffine((2,)), *planars)
+    return Chain(DiagonalAffine(2), Reshape((2, 1, 1), (2,)), *planars)
 
 
 def _autoregressive() -> Bijection:
@@ -48,7 +48,7 @@ def _autoregressive() -> Bijection:
         MaskedAutoregressive(2, 8, elementwise=SplineMap(6, 3.0)),
         MaskedAutoregressive(2, 8, ordering="reversed"),
     ]
-    return Chain(Reshape((2, 1, 1), (2,)), DiagonalAffine((2,)), *layers)
+    return Chain(DiagonalAffine(2), Reshape((2, 1, 1), (2,)), *layers)
 
 
 @pytest.mark.parametrize("constructor", [_affine, _additive_and_inverse, _planar, _autoregressive])

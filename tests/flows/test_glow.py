@@ -301,7 +301,7 @@ def test_the_configuration_is_plain_and_complete() -> None:
 
 
 def test_a_flow_without_steps_is_a_standard_normal() -> None:
-    flow = MultiscaleFlow((2, 4, 6), [[]], [], DiagonalAffine((1, 1, 1)))
+    flow = MultiscaleFlow((2, 4, 6), [[]], [], DiagonalAffine(8))
     x = torch.randn(3, 2, 4, 6)
     expected = -0.5 * (x.square().sum((1, 2, 3)) + 48 * math.log(2 * math.pi))
     torch.testing.assert_close(flow.log_prob(x), expected)

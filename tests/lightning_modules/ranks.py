@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.bijections import low_rank
+from glow_app.bijections import principal_directions
 from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
 from glow_app.running import Memory
@@ -57,7 +57,7 @@ def train(
     if task is not None:
         options = {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
         options["prior"] = partial(GaussianPrior, rank=2)
-        low_rank._EXAMPLES_PER_DIRECTION = 4
+        principal_directions.EXAMPLES_PER_DIRECTION = 4
     flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10, **options)
     # Of a restorer's rate, its encoder has three tenths.
     optimizer = partial(torch.optim.Adam, lr=1e-3 if task is None else 3e-3)

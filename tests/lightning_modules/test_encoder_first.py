@@ -25,7 +25,7 @@ from tiny_training import (
 from torch import Tensor
 from torch.optim import SGD
 
-from glow_app.bijections import low_rank
+from glow_app.bijections import principal_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
@@ -166,7 +166,7 @@ def test_a_flow_settles_in_the_last_fifth_of_its_steps(total: float, settling: l
 def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool, accumulated: int
 ) -> None:
-    monkeypatch.setattr(low_rank, "_EXAMPLES_PER_DIRECTION", 4)
+    monkeypatch.setattr(principal_directions, "EXAMPLES_PER_DIRECTION", 4)
     module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
     last_latent, encoders = ImageModel.last_latent, []
 

@@ -31,7 +31,7 @@ class KnownFlow(MultiscaleFlow):
     encoder = None
 
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
-        super().__init__(image_shape, [[]], [], DiagonalAffine((1, 1, 1)))
+        super().__init__(image_shape, [[]], [], DiagonalAffine(4 * image_shape[0]))
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
         self.double()
 

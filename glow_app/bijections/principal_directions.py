@@ -1,4 +1,4 @@
-"""Whitening of a whole latent along a few directions."""
+"""Whitening along the principal directions of a whole latent."""
 
 import math
 
@@ -9,13 +9,13 @@ from glow_app.bijections.bijection import Bijection
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_at_least, require_image
 
-_ITERATIONS = 10
-_EXAMPLES_PER_DIRECTION = 100
-_MIN_STD = 0.1  # where examples do not vary
+POWER_ITERATIONS = 10
+EXAMPLES_PER_DIRECTION = 100
+MIN_STD = 0.1  # where examples do not vary
 
 
-class LowRankWhitening(Bijection):
-    r"""Scaling along a few directions in the space of all values, the principal ones of the input.
+class PrincipalDirections(Bijection):
+    r"""Scaling along a few directions in the space of all values, the principal directions of the input.
 
     .. math:: z = x + Q\,(\mathrm{diag}(\sigma)^{-1} - I)\, Q^\top x, \qquad \log|\det J| = -\sum_i \log \sigma_i
 
@@ -69,19 +69,19 @@ class LowRankWhitening(Bijection):
         self.reset()
         x = x[x.flatten(1).isfinite().all(1)]
         chosen, other = x.flatten(1)[::2], x.flatten(1)[1::2]
-        rank = min(self.rank, len(x) // _EXAMPLES_PER_DIRECTION)
+        rank = min(self.rank, len(x) // EXAMPLES_PER_DIRECTION)
         if rank == 0:
             return
         with full_precision(x.device):
             basis = chosen[:rank].T
-            for _ in range(_ITERATIONS):  # of the power method, for a subspace
+            for _ in range(POWER_ITERATIONS):  # for the whole subspace
                 # On the CPU, since MPS has no QR decomposition, or a slow one.
                 basis = torch.linalg.qr((chosen.T @ (chosen @ basis)).cpu()).Q.to(x)
             self.directions[:rank] = basis.T.unflatten(1, x.shape[1:])
-            self.std[:rank] = (other @ basis).square().mean(0).sqrt().clamp(min=_MIN_STD)
+            self.std[:rank] = (other @ basis).square().mean(0).sqrt().clamp(min=MIN_STD)
 
     def _scale(self, x: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-        require_image("LowRankWhitening", x, self.directions.shape[1])
+        require_image("PrincipalDirections", x, self.directions.shape[1])
         if x.shape[1:] != self.directions.shape[1:]:
             return x, x.new_zeros(x.shape[0])
         flat, rows = x.flatten(1), self.directions.flatten(1)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.bijections import LowRankWhitening
-from glow_app.bijections.low_rank import _EXAMPLES_PER_DIRECTION
+from glow_app.bijections import PrincipalDirections
+from glow_app.bijections.principal_directions import EXAMPLES_PER_DIRECTION
 
 SHAPE = (6, 4, 2)
 
@@ -23,7 +23,7 @@ def examples(num: int, *deviations: float, shape: tuple[int, int, int] = SHAPE, 
 
 def test_finds_the_directions_and_their_deviations() -> None:
     x, directions = examples(6000, 4.0, 2.0)
-    whitening = LowRankWhitening(SHAPE, 5)
+    whitening = PrincipalDirections(SHAPE, 5)
     whitening.fit(x)
     fitted = whitening.directions.flatten(1)
     torch.testing.assert_close((fitted[:2] @ directions.T).abs(), torch.eye(2), rtol=0.0, atol=0.05)
@@ -34,7 +34,7 @@ def test_finds_the_directions_and_their_deviations() -> None:
 
 def test_makes_the_examples_likelier() -> None:
     x, _ = examples(2000, 3.0)
-    whitening = LowRankWhitening(SHAPE, 4)
+    whitening = PrincipalDirections(SHAPE, 4)
 
     def log_density() -> float:
         z, log_det = whitening(x)
@@ -46,8 +46,8 @@ def test_makes_the_examples_likelier() -> None:
 
 
 def test_takes_one_direction_per_hundred_examples_at_most() -> None:
-    whitening = LowRankWhitening(SHAPE, 5)
-    for num, expected in ((_EXAMPLES_PER_DIRECTION * 3 + 10, 3), (_EXAMPLES_PER_DIRECTION - 1, 0)):
+    whitening = PrincipalDirections(SHAPE, 5)
+    for num, expected in ((EXAMPLES_PER_DIRECTION * 3 + 10, 3), (EXAMPLES_PER_DIRECTION - 1, 0)):
         x, _ = examples(num, 3.0)
         whitening.fit(x)  # forgets what it was fitted to before
         assert int(whitening.directions.flatten(1).any(1).sum()) == expected
@@ -56,7 +56,7 @@ def test_takes_one_direction_per_hundred_examples_at_most() -> None:
 
 def test_leaves_out_examples_that_are_not_finite() -> None:
     x, _ = examples(402, 3.0)
-    finite, damaged = LowRankWhitening(SHAPE, 2), LowRankWhitening(SHAPE, 2)
+    finite, damaged = PrincipalDirections(SHAPE, 2), PrincipalDirections(SHAPE, 2)
     finite.fit(x[2:])
     x[:2, 0, 0, 0] = torch.tensor([math.nan, math.inf])
     damaged.fit(x)
@@ -65,7 +65,7 @@ def test_leaves_out_examples_that_are_not_finite() -> None:
 
 
 def test_examples_that_do_not_vary_leave_it_invertible() -> None:
-    whitening = LowRankWhitening(SHAPE, 2)
+    whitening = PrincipalDirections(SHAPE, 2)
     whitening.fit(torch.zeros(400, *SHAPE))
     x, _ = examples(3)
     z, log_det = whitening(x)
@@ -75,7 +75,7 @@ def test_examples_that_do_not_vary_leave_it_invertible() -> None:
 
 def test_leaves_inputs_of_another_size_as_they_are() -> None:
     x, _ = examples(400, 3.0)
-    whitening = LowRankWhitening(SHAPE, 2)
+    whitening = PrincipalDirections(SHAPE, 2)
     whitening.fit(x)
     larger = torch.randn(2, 6, 8, 4)
     for run in (whitening.forward, whitening.inverse):
