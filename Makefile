@@ -5,20 +5,19 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 WHEEL := runs/wheel
 
-# As in glow_app/cli.py: threads that spin without limit would starve a second process on the same cores.
+# As in glow_app/cli.py: threads that spin without limit starve other processes on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
 .PHONY: demo test wheel lint format docs gallery bench lock image pin-base
 
 $(BIN)/.installed: pyproject.toml
-	@echo "installing into $(VENV); a minute or two"
+	@echo "installing into $(VENV), which takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Trains on small faces; then samples, blends and edits pictures with that model and with the bundled one, and reduces
-# and enlarges a picture of the latter. Images this small do not gain from more threads, which slow it down much on a
-# busy machine.
+# Trains on small faces, samples, blends and edits with that model and with the bundled one, and restores a picture of
+# the bundled one. Images this small gain nothing from more threads, which are slow on a busy machine.
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed
 	rm -rf $(DEMO)
@@ -30,7 +29,7 @@ demo: $(BIN)/.installed
 	$(call pictures,mine,--checkpoint $(DEMO))
 	$(call pictures,bundled,)
 	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --checkpoint faces-upscale4 --output $(DEMO)/pictures/restored
-	@echo "pictures: $(DEMO)/pictures/mine/grid.png, blend.png, edited/; bundled/ has the same; comparison.png, restored/"
+	@echo "pictures of the new and the bundled model: $(DEMO)/pictures/mine/, $(DEMO)/pictures/bundled/; reconstructed and restored ones: $(DEMO)/pictures/"
 
 # Pictures of a model: $(1) is the folder, $(2) the model.
 define pictures
@@ -42,7 +41,7 @@ endef
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
 
-# Installs a wheel and tries it in an empty folder, to check that the package is complete.
+# Installs a wheel and runs commands in an empty folder, to check that the package is complete.
 wheel: TRY = cd $(WHEEL)/empty && PYTHONPATH=../site ../../../$(BIN)/python -m glow_app.cli
 wheel: $(BIN)/.installed
 	rm -rf $(WHEEL) build
@@ -81,7 +80,7 @@ $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
 	touch $@
 
-# The short forms; results are printed, not saved. Nothing else should run at the same time.
+# Short forms of the benchmarks; results are printed, not saved. Nothing else should run at the same time.
 bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/speed.py --short
@@ -107,7 +106,7 @@ image:
 	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*') \
 	  --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .
 
-# Writes the tag's current digest into the Dockerfile.
+# Pins the base image: writes the current digest of its tag into the Dockerfile.
 BASE := python:3.11-slim
 pin-base:
 	digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \

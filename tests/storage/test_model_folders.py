@@ -58,7 +58,7 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
         }
         assert sum(file.stat().st_size for file in files) < 8 << 20
         card = (folder / "README.md").read_text()
-        for words in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Meant for", "## Limits"):
+        for words in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Intended use", "## Limits"):
             assert words in card
         assert len(model.class_names) == (model.flow.num_classes or 0)
         assert all(class_name in card for class_name in model.class_names)
