@@ -11,8 +11,7 @@ from torch import Tensor
 from torch._C import _disabled_torch_function_impl
 
 from glow_app.messages import pluralise
-from glow_app.pictures.captions import drawable
-from glow_app.pictures.images import columns_for, grid, png_bytes, save_png, to_pil
+from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
 
 LARGEST_TURN = 12  # classes side by side; with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook

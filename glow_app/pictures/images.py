@@ -1,23 +1,26 @@
-"""Convert tensors to pictures, compose grids, and write and read PNGs with metadata."""
+"""Convert tensors to pictures, compose grids with captions, and write and read PNGs with metadata."""
 
 import io
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from glow_app.data.decoding import is_profile_for
+from glow_app.data.decoding import is_profile_for, open_image
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
-from glow_app.pictures.captions import captioned
 
 LONGEST_ROW = 12  # maximum number of frames in a row of a strip
 WHITE, LINE = 255, 128  # grey levels of the background and of the lines around images
+PAPER, INK = "#ffffff", "#333333"  # of captions
+MAX_FONT, MIN_FONT, SPACE = 13, 9, 5  # pixels: sizes of captions, and space around them
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -90,7 +93,7 @@ def picture_of_rows(
         rows: Images of each row, uint8 (B, C, H, W); B may differ.
         min_side: Images are enlarged by an integer factor until the picture is at least this wide, unless its height
             would exceed four times this number.
-        above, left: Captions of columns and rows; see :func:`~glow_app.pictures.captions.captioned`.
+        above, left: Captions of columns and rows; see :func:`captioned`.
     """
     columns = max(map(len, rows))
     channels, height, width = rows[0].shape[1:]
@@ -119,6 +122,54 @@ def strip(frames: Tensor, num_frames: int) -> Image.Image:
     columns = min(lengths, key=lambda columns: -num_frames % columns)
     parts = [frames[start : start + num_frames] for start in range(0, len(frames) - 1, num_frames - 1)]
     return picture_of_rows([row for part in parts for row in part.split(columns)])
+
+
+@cache
+def font(size: int = MAX_FONT) -> ImageFont.FreeTypeFont:
+    """Return Pillow's built-in font, of a size in pixels."""
+    return ImageFont.load_default(size)  # type: ignore[return-value]
+
+
+def drawable(text: str) -> str:
+    """Return a text in ASCII, which is all the font has: é becomes e, and other characters become ``?``."""
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in plain)
+
+
+def text_width(text: str, size: int = MAX_FONT) -> int:
+    """Return the width of a text in pixels."""
+    return round(font(size).getlength(text))
+
+
+def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[str] = ()) -> Image.Image:
+    """Return the picture, unchanged in the lower right corner, with captions above its columns and beside its rows.
+
+    Args:
+        picture: Grey or RGB picture with columns of equal width and rows of equal height.
+        above: Caption of each column, or none; captions too wide for the smallest font are shortened.
+        left: Caption of each row, or none.
+    """
+    if not above and not left:
+        return picture
+    above, left = list(map(drawable, above)), list(map(drawable, left))
+    column = picture.width // max(1, len(above)) - SPACE
+    size = next(
+        (s for s in range(MAX_FONT, MIN_FONT, -1) if all(text_width(t, s) <= column for t in above)),
+        MIN_FONT,
+    )
+    top = size + 2 * SPACE if above else 0
+    edge = max(map(text_width, left)) + 2 * SPACE if left else 0
+    canvas = Image.new(picture.mode, (picture.width + edge, picture.height + top), PAPER)
+    canvas.paste(picture, (edge, top))
+    draw = ImageDraw.Draw(canvas)
+    for number, text in enumerate(above):
+        shorter = (f"{text[:end].rstrip()}…" for end in range(len(text) - 1, 0, -1))
+        shown = next((cut for cut in (text, *shorter) if text_width(cut, size) <= column), "")
+        draw.text((edge + (number + 0.5) * picture.width / len(above), top / 2), shown, INK, font(size), anchor="mm")
+    for number, text in enumerate(left):
+        y = top + (number + 0.5) * picture.height / len(left)
+        draw.text((edge - SPACE, y), text, INK, font(), anchor="rm")
+    return canvas
 
 
 def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
@@ -150,12 +201,7 @@ def read_png_text(path: Path) -> dict[str, str]:
         ValueError: If the file is not a readable PNG.
     """
     try:
-        picture = Image.open(path)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is refused: {error}") from error
-    with picture:
-        if picture.format != "PNG":
-            raise ValueError(f"{path} is a {picture.format} file; expected a PNG written by `glow sample`")
-        return dict(getattr(picture, "text", {}))
+        with open_image(path, ["PNG"]) as picture:
+            return dict(getattr(picture, "text", {}))
+    except (UnidentifiedImageError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a PNG: {error}") from error

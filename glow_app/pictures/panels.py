@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.pictures.captions import INK, PAPER, captioned, drawable, font, text_width
-from glow_app.pictures.images import enlarged, grid
+from glow_app.pictures.images import INK, PAPER, captioned, drawable, enlarged, font, grid, text_width
 
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))

@@ -85,7 +85,7 @@ def test_files_without_facts(exported: Path, refused: Refused) -> None:
     shutil.copy(exported / "model.safetensors", "model.safetensors")
     Path("samples").mkdir()
     for name, words in {
-        "broken.png": "not a picture that can be read",
+        "broken.png": "cannot be read as a PNG",
         "plain.png": "has no metadata",
         "torn.safetensors": "is damaged or no safetensors file",
         "model.safetensors": "holds neither latents nor a direction",

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from registry import random_images
 
-from glow_app.pictures.images import grid, picture_of_rows, read_png_text, save_png, strip, to_pil
+from glow_app.pictures.images import captioned, grid, picture_of_rows, read_png_text, save_png, strip, to_pil
 
 GREY, WHITE = 128, 255
 
@@ -75,6 +75,32 @@ def test_a_row_goes_from_picture_to_picture(num_images: int, num_frames: int, ex
     assert np.array_equal(np.asarray(found), np.asarray(picture_of_rows([frames[row] for row in expected])))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_picture_keeps_its_corner(mode: str) -> None:
+    picture = Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
+    found = captioned(picture, ["a", "b", "c"], ["first", "second"])
+    assert found.mode == mode
+    top, left = found.height - 50, found.width - 120
+    assert min(top, left) > 10
+    assert np.array_equal(np.asarray(found)[top:, left:], np.asarray(picture))
+    assert captioned(picture) is picture
+
+
+def ink(found: Image.Image) -> np.ndarray:
+    return np.asarray(found.convert("L")) < 128
+
+
+def test_each_caption_stands_whole_at_its_place() -> None:
+    white = Image.new("L", (120, 50), "white")
+    above = ink(captioned(white, ["one", "", "three"]))
+    assert [above[:-50, part : part + 40].any() for part in (0, 40, 80)] == [True, False, True]
+    left = ink(captioned(white, left=["", "two"]))
+    assert [left[part : part + 25, :-120].any() for part in (0, 25)] == [False, True]
+    both = ink(captioned(white, ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
+    assert not both[0].any()
+    assert not both[:, 0].any()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_keeps_pixels_and_text_and_replaces_what_was_there(tmp_path: Path, channels: int) -> None:
     image = random_images(1, (channels, 5, 7))[0]
@@ -93,6 +119,6 @@ def test_a_png_keeps_pixels_and_text_and_replaces_what_was_there(tmp_path: Path,
 def test_what_is_no_png(tmp_path: Path) -> None:
     Image.new("L", (2, 2)).save(tmp_path / "a.png", format="BMP")
     (tmp_path / "b.png").write_text("words")
-    for name, message in (("a.png", "is a BMP file"), ("b.png", "not a picture")):
-        with pytest.raises(ValueError, match=message):
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as a PNG"):
             read_png_text(tmp_path / name)
