@@ -67,7 +67,7 @@ def start() -> int:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may be invalid text
     # As Ctrl-C does, so that records are written and temporary files removed; some commands have handlers of their own.
-    signal.signal(signal.SIGTERM, _unwind)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     return main()
 
 
@@ -108,8 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _unwind(number: int, _: FrameType | None) -> NoReturn:
-    # `timeout` and service managers often send a second signal, which would interrupt writing the record.
+def _exit_on_signal(number: int, _: FrameType | None) -> NoReturn:
+    # `timeout` and service managers often send a second signal, which would interrupt the writing of a record.
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 

@@ -39,7 +39,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         path: The file to write; an existing file is replaced.
     """
     temporary = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # within the limit on names
-    with _errors_name(path, temporary):
+    with _name_in_errors(path, temporary):
         opened = temporary.open("xb")
         try:
             with opened as file:
@@ -53,7 +53,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _errors_name(path: Path, temporary: Path) -> Iterator[None]:
+def _name_in_errors(path: Path, temporary: Path) -> Iterator[None]:
     """Make errors name ``path`` if they name no file, like that of a full disk, or the temporary one."""
     try:
         yield
@@ -84,16 +84,16 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
-        _errors_name(folder, Path(scratch)),
+        _name_in_errors(folder, Path(scratch)),
     ):
         # A subfolder, because the scratch folder's permissions exclude other users.
         new = Path(scratch) / "new"
         new.mkdir()
         yield new
-        _exchange(new, folder, Path(scratch) / "old" if overwrite else None)
+        _replace_folder(new, folder, Path(scratch) / "old" if overwrite else None)
 
 
-def _exchange(new: Path, folder: Path, old: Path | None) -> None:
+def _replace_folder(new: Path, folder: Path, old: Path | None) -> None:
     """Replace ``folder`` by ``new`` or leave it unchanged; without ``old``, a folder created meanwhile is kept."""
     try:
         if old and folder.exists():

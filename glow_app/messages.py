@@ -32,9 +32,9 @@ def printable(text: object) -> str:
     )
 
 
-def pluralise(number: int, thing: str) -> str:
+def pluralise(number: int, noun: str) -> str:
     """Return a number with a noun, such as ``1 image`` or ``2,000 images``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size_text(width: int, height: int) -> str:

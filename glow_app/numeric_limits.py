@@ -12,7 +12,7 @@ def check_strength(strength: float) -> float:
     """
     if not -LARGEST_STRENGTH <= strength <= LARGEST_STRENGTH:  # neither is NaN
         raise ValueError(
-            f"{strength:g} is not a strength; expected a number from {-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g} "
+            f"strength is {strength:g}; expected a number from {-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g} "
             "(1 adds the attribute)"
         )
     return strength

@@ -13,7 +13,7 @@ def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
     Args:
         items: The items to work on.
         total: Number of items.
-        doing: Description of the work.
+        doing: Description of the work, such as ``"drawing"``.
     """
     if total <= 1 or sys.stderr is None or not sys.stderr.isatty():
         yield from items
@@ -21,7 +21,7 @@ def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import Progress
 
-    # Output of the loop goes above the bar if it is a terminal's; redirected output must not move to the terminal.
+    # What the loop prints appears above the bar, unless it is redirected, which must not end up on the terminal.
     above = sys.stdout is not None and sys.stdout.isatty()
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=above) as progress:
         yield from progress.track(items, total, description=doing)

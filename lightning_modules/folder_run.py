@@ -262,7 +262,7 @@ def options_parser() -> argparse.ArgumentParser:
     size = "height and width to resize to, a multiple of 16 (default: by pictures and device)"
     parser.add_argument("--size", type=positive_int, help=size, metavar="N")
     length = parser.add_mutually_exclusive_group()
-    minutes = number_type(float, "is not a number of minutes above 0", lambda minutes: 0 < minutes < 1e6)
+    minutes = number_type(float, above=0, most=1e6)
     length.add_argument("--minutes", type=minutes, default=_MINUTES, help="training time", metavar="N")
     passes = "passes over the pictures, instead of --minutes"
     length.add_argument("--epochs", type=positive_int, help=passes, metavar="N")

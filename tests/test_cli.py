@@ -94,9 +94,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("fit", "--config NAME, such as folder32"),
         ("validate", "--checkpoint"),
         ("sample --output ''", "the value is empty"),
-        ("sample --temperature=nan", "nan is not a temperature; expected a number from 0 to 100 (0.7 is usual)"),
-        ("sample --guidance=10.5", "10.5 is not a guidance; expected a number from 0 to 10"),
-        ("sample --seed=2147483648", "2147483648 is not a seed; expected 0 to 2147483647"),
+        ("sample --temperature=nan", "--temperature: must be a number from 0 to 100, got 'nan'"),
+        ("sample --guidance=10.5", "--guidance: must be a number from 0 to 10, got"),
+        ("sample --seed=2147483648", "--seed: must be a whole number from 0 to 2147483647, got"),
         ("sample --output out.png", "out.png is the name of a file; expected a folder for the results"),
     ],
 )
@@ -124,7 +124,7 @@ def test_text_in_the_place_of_a_number(one_line: OneLine) -> None:
         import_module(f"glow_app.commands.{command}").add_arguments(parser)
         for words, option in numbers_of(parser, command):
             line = one_line(*words.split(), f"{option}=many")
-            assert re.search(rf"argument {option}: many (is not an?|must be a) \w+", line)
+            assert re.search(rf"argument {option}: must be .*, got 'many'", line)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument(
         "--count", type=positive_int, default=1000, help="number of faces; a larger number only adds faces"
     )
-    render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
+    render.add_argument(
+        "--size", type=number_type(int, 1, LARGEST_FACE), default=64, help="height and width in pixels", metavar="N"
+    )
     render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
     render.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
     render.set_defaults(act=_render)
@@ -39,10 +41,3 @@ def _render(arguments: argparse.Namespace) -> None:
     write_faces(folder, arguments.seed, arguments.count, arguments.size)
     print(f"{pluralise(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
     print(f"train on them: glow fit {shlex.quote(str(folder))}")
-
-
-_face_side = number_type(
-    int,
-    f"is not a size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64",
-    lambda side: 1 <= side <= LARGEST_FACE,
-)

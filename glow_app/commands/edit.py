@@ -5,10 +5,10 @@ from pathlib import Path
 
 from glow_app.commands.input_pictures import LISTED, classified_batches, picture_files
 from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given
-from glow_app.commands.parser import Parser, number
+from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise, printable
-from glow_app.numeric_limits import check_strength
+from glow_app.numeric_limits import LARGEST_STRENGTH
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
 
@@ -36,21 +36,14 @@ def add_arguments(parser: Parser) -> None:
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
     apply.add_argument("--direction", required=True, help="direction learnt by glow edit learn", metavar="NAME")
-    apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 removes it")
+    strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
+    apply.add_argument("--strength", type=strength, default=1.0, help="1 adds the attribute, -1 removes it")
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         action.add_model_arguments()
         action.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
         action.add_directions_argument()
-
-
-def _strength(text: str) -> float:
-    value = number(text)
-    try:
-        return check_strength(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(arguments: argparse.Namespace) -> None:

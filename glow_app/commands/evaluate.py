@@ -33,7 +33,7 @@ LIMIT = 2000  # default number of held-out images
 LEAST = 8  # minimum number of images for a meaningful comparison
 REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 
-_enough = number_type(int, f"must be a whole number, at least {LEAST}", LEAST.__le__)
+_enough = number_type(int, LEAST)
 
 
 def add_arguments(parser: Parser) -> None:

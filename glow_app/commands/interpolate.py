@@ -6,7 +6,7 @@ from typing import Any
 
 from glow_app.commands.input_pictures import classified_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
-from glow_app.commands.parser import Parser, number, whole_number
+from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", help="two or more picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
-    parser.add_argument("--frames", type=whole_number, help=frames)
+    parser.add_argument("--frames", type=number_type(int, 2), help=frames)
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
     parser.add_argument("--spherical", action=argparse.BooleanOptionalAction, help=f"{spherical} (default: arcs)")
     parser.add_argument(
@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="FILE",
     )
     seconds = f"duration of an animation, forwards and back (default: {USUAL_SECONDS:g})"
-    parser.add_argument("--seconds", type=number, help=seconds)
+    parser.add_argument("--seconds", type=number_type(float, above=0, most=3600), help=seconds)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
@@ -80,8 +80,6 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
         raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
-    if arguments.frames is not None and arguments.frames < 2:
-        raise UsageError(f"--frames must be at least 2, the two pictures themselves, got {arguments.frames}")
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
         option = "--frames" if arguments.spherical is None else "--spherical"
         raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
@@ -92,5 +90,3 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
         raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
     if arguments.seconds is not None and suffix == ".png":
         raise UsageError("--seconds needs an animation; leave it out, or use an --output that ends in .gif or .webp")
-    if arguments.seconds is not None and not 0 < arguments.seconds < 3600:
-        raise UsageError(f"--seconds must be above 0 and below 3600, got {arguments.seconds:g}")

@@ -1,6 +1,7 @@
 """The parser of commands, with options that several commands share, and number types with helpful errors."""
 
 import argparse
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -97,34 +98,29 @@ def _folder(text: str) -> Path:
 
 
 def number_type(
-    kind: Callable[[str], Number], message: str, fits: Callable[[Number], bool] = lambda _: True
+    kind: Callable[[str], Number], least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf
 ) -> Callable[[str], Number]:
-    """Return a type for argparse: numbers of ``kind`` that fit; for others, the error is the text and ``message``."""
+    """Return a type for argparse: numbers of ``kind`` from ``least``, or above ``above``, to ``most``."""
+    bounds = f"from {least:.0f} to {most:.0f}"
+    if above > -math.inf:
+        bounds = f"above {above:.0f} and at most {most:.0f}"
+    elif most == math.inf:
+        bounds = f"of at least {least:.0f}"
+    noun = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> Number:
         with suppress(ValueError):
-            if fits(value := kind(text)):
+            if least <= (value := kind(text)) <= most and value > above:  # neither is NaN
                 return value
-        raise argparse.ArgumentTypeError(f"{text} {message}")
+        raise argparse.ArgumentTypeError(f"must be {noun} {bounds}, got {text!r}")
 
     return parse
 
 
-whole_number = number_type(int, "is not a whole number")
-number = number_type(float, "is not a number")  # accepts NaN and infinities
-positive_int = number_type(int, "must be a whole number, at least 1", lambda value: value >= 1)
-seed_number = number_type(int, f"is not a seed; expected 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
-temperature = number_type(
-    float,
-    f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)",
-    lambda value: 0 <= value <= LARGEST_TEMPERATURE,
-)
-
-guidance = number_type(
-    float,
-    f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)",
-    lambda value: 0 <= value <= LARGEST_GUIDANCE,
-)
+positive_int = number_type(int, 1)
+seed_number = number_type(int, 0, LARGEST_SEED)
+temperature = number_type(float, 0, LARGEST_TEMPERATURE)
+guidance = number_type(float, 0, LARGEST_GUIDANCE)
 
 
 def temperatures(text: str) -> float | list[float]:
@@ -137,4 +133,4 @@ def require_seeds(first: int, count: int) -> None:
     """Raise UsageError if the last of ``count`` seeds would exceed the largest."""
     last = first + count - 1
     if last > LARGEST_SEED:
-        raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: lower --seed or --count")
+        raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: use a lower --seed or --count")

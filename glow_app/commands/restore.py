@@ -33,23 +33,20 @@ def add_arguments(parser: Parser) -> None:
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
     parser.add_output_arguments("restored")
-    parser.add_argument("--count", type=_count, default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}")
+    parser.add_argument(
+        "--count", type=number_type(int, 1, LARGEST_COUNT), default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}"
+    )
     parser.add_argument("--temperature", type=temperature, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
     parser.add_argument("--mask", help="fill: picture that is white where pixels are missing")
-    parser.add_argument("--sigma", type=_sigma, help="denoise: standard deviation in grey levels (default: estimated)")
+    sigma = "denoise: standard deviation of the noise, grey levels (default: estimated)"
+    parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma)
     parser.add_argument(
         "--damage",
         action="store_true",
         help="damage the pictures first, at random as in training, to try a model on undamaged pictures",
     )
     parser.add_label_argument("class of the pictures")
-
-
-_count = number_type(
-    int, f"must be a whole number from 1 to {LARGEST_COUNT:,}", lambda value: 1 <= value <= LARGEST_COUNT
-)
-_sigma = number_type(float, "must be a number of grey levels from 1 to 255", lambda value: 1 <= value <= 255)
 
 
 def run(arguments: argparse.Namespace) -> None:

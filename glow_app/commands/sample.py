@@ -134,5 +134,5 @@ def image_size(text: str) -> tuple[int, int]:
     """Parse a size such as 256x128, and return height and width, for argparse."""
     sides = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
     if sides is None or "0" in sides.groups():
-        raise argparse.ArgumentTypeError(f"{text} is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128")
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT in pixels, such as 256x128, got {text!r}")
     return int(sides[2]), int(sides[1])

@@ -30,7 +30,9 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow serve``."""
     parser.add_model_arguments()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
-    parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any free port")
+    parser.add_argument(
+        "--port", type=number_type(int, 0, 65535), default=8000, help="port to listen on; 0 for any free port"
+    )
     key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
     parser.add_argument("--api-key-file", help=key, metavar="FILE")
     hosts = "accepted Host names besides IP addresses, localhost and --host; *.example.com for subdomains, * for any"
@@ -45,10 +47,11 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
-    parser.add_argument("--batch-size", type=batch_size, default=16, help=shared)
+    parser.add_argument("--batch-size", type=number_type(int, 1, LARGEST_BATCH), default=16, help=shared)
     limits = parser.add_argument_group("limits")
     for field in fields(Limits):
-        option, kind = f"--max-{field.name.replace('_', '-')}", positive_int if field.type is int else seconds
+        kind = positive_int if field.type is int else number_type(float, above=0, most=86_400)
+        option = f"--max-{field.name.replace('_', '-')}"
         limits.add_argument(option, type=kind, default=field.default, help=field.metadata["help"])
 
 
@@ -147,15 +150,6 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-batch_size = number_type(
-    int,
-    f"is not a batch size; expected 1 to {LARGEST_BATCH}",
-    lambda value: 1 <= value <= LARGEST_BATCH,
-)
-port = number_type(int, "is not a port; expected 0 to 65535", lambda value: 0 <= value <= 65535)
-seconds = number_type(float, "is not a number of seconds above 0 and below 86400", lambda value: 0 < value < 86_400)
 
 
 def _host_name(text: str) -> str:

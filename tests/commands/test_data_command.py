@@ -42,7 +42,7 @@ def test_an_existing_folder_and_other_shapes_are_refused(glow: Glow, refused: Ca
     assert glow(*options, "--count", 4).code == 0
     assert "my_faces exists already; choose another place" in refused(*options, "--count", 2)
     assert len(list(Path("my_faces").iterdir())) == 5
-    assert "square" in refused(*options[:3], "--output", "others", "--size", "48x64")
+    assert "--size: must be a whole number" in refused(*options[:3], "--output", "others", "--size", "48x64")
 
 
 def test_faces_need_their_packages(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def test_interpolation_is_refused(
     trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
-    assert "--frames must be at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
+    assert "--frames: must be a whole number of at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
     assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
     assert "2 classes for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--label", 1, 2)
     assert ".png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)

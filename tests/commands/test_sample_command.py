@@ -280,7 +280,7 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--size", "16"], 2, "16 is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128"),
+        (["--size", "16"], 2, "--size: must be WIDTHxHEIGHT"),
         (["--size", "10x8"], 1, "height is 8 and width is 10; expected multiples of"),
         (["--guidance", 1.25], 1, "guidance is 1.25, and the model has no classes"),
         (["--count", 10**12], 2, "lower --seed or --count"),

@@ -99,7 +99,7 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     ("arguments", "message"),
     [
         (["--size", "40"], "--size 40 is not a multiple of 16"),
-        (["--minutes", "0"], "0 is not a number of minutes above 0"),
+        (["--minutes", "0"], "must be a number above 0"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
         (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
