@@ -45,12 +45,12 @@ class SplineCoupling(Coupling):
         """Return the parameters of each value's spline, (B, C/2, H, W, 23)."""
         return (output.unflatten(1, (-1, self.outputs_per_channel)).movedim(2, -1),)
 
-    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def transform(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Bend."""
         z_b, log_derivative = self.spline.forward(x_b, *theta)
         return z_b, log_derivative.flatten(1).sum(1)
 
-    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_transform(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Bend back."""
         x_b, log_derivative = self.spline.inverse(z_b, *theta)
         return x_b, log_derivative.flatten(1).sum(1)

@@ -48,7 +48,7 @@ class ActNorm(PixelwiseAffine):
         return torch.diag((-log_scale).exp()), -bias, -log_scale.sum()
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Normalise the batch ``x``, over all ranks, and return ``forward(x)``; a second call changes nothing."""
+        """Normalise the whole batch ``x`` and return ``forward(x)``; a second call changes nothing."""
         self.norm.initialize_parameters(x)
         return self.forward(x, context)
 

@@ -53,23 +53,23 @@ class Coupling(Bijection):
         """Return :math:`\\theta` from the conditioner's output, which has the dtype of the data."""
 
     @abstractmethod
-    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def transform(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return :math:`g(x_b)` and its log-determinant."""
 
     @abstractmethod
-    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_transform(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return :math:`g^{-1}(z_b)` and its log-determinant."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the second half."""
         x_a, x_b = self.halves(x)
-        z_b, log_det = self.change(x_b, *self.parameters_of(x_a, context))
+        z_b, log_det = self.transform(x_b, *self.parameters_of(x_a, context))
         return torch.cat([x_a, z_b], dim=1), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the second half back."""
         z_a, z_b = self.halves(z)
-        x_b, log_det = self.change_back(z_b, *self.parameters_of(z_a, context))
+        x_b, log_det = self.inverse_transform(z_b, *self.parameters_of(z_a, context))
         return torch.cat([z_a, x_b], dim=1), log_det
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -124,12 +124,12 @@ class AdditiveCoupling(Coupling):
         """Return the shift."""
         return (output,)
 
-    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def transform(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Shift."""
         (shift,) = theta
         return x_b + shift, x_b.new_zeros(x_b.shape[0])
 
-    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_transform(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Shift back."""
         (shift,) = theta
         return z_b - shift, z_b.new_zeros(z_b.shape[0])
@@ -178,12 +178,12 @@ class AffineCoupling(Coupling):
         shift, raw = output.chunk(2, dim=1)
         return shift, (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
 
-    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def transform(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Shift, then scale."""
         shift, scale_minus_one = theta
         return (x_b + shift) * (1.0 + scale_minus_one), scale_minus_one.log1p().flatten(1).sum(1)
 
-    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_transform(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the scale, then the shift."""
         shift, scale_minus_one = theta
         return z_b / (1.0 + scale_minus_one) - shift, -scale_minus_one.log1p().flatten(1).sum(1)

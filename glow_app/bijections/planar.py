@@ -103,7 +103,7 @@ class Planar(Bijection):
         self.nonlinearity = nonlinearity
         self.min_slope = min_slope
         self.w, self.u = nn.Parameter(torch.empty(num_features)), nn.Parameter(torch.empty(num_features))
-        if not self.w.is_meta:  # where arithmetic would import torch's compiler
+        if not self.w.is_meta:  # where arithmetic takes seconds to import
             nn.init.normal_(self.w, std=1 / math.sqrt(num_features))
             nn.init.normal_(self.u, std=0.01)  # not zero, where w and b would get no gradient
         self.b = nn.Parameter(torch.zeros(1))

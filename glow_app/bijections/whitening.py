@@ -6,8 +6,8 @@ from torch import Tensor
 from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.pixelwise import PixelwiseChain
-from glow_app.nn.data_dependent import sum_over_ranks
 from glow_app.nn.precision import widen
+from glow_app.whole_batch import whole_batch_sum
 
 # Variance, relative to the largest, below which a direction counts as empty. For photographs, 8-bit dequantisation
 # noise has 2e-6.
@@ -20,7 +20,7 @@ class Whitening(PixelwiseChain):
     .. math:: z = W x', \qquad W = \mathrm{diag}(\lambda)^{-1/2} V^T
 
     where :math:`x'` is the actnorm's output for the batch, and :math:`V \mathrm{diag}(\lambda) V^T` the covariance of
-    its channels over images, pixels and ranks. Rows are sorted by decreasing variance, so the half that a coupling
+    its channels over images and pixels. Rows are sorted by decreasing variance, so the half that a coupling
     leaves unchanged, and that is kept at a split, holds the large components. Trained like any other such pair.
 
     While all conditioners are zero the flow is linear, and this is the best linear map of a pixel. The initial random
@@ -43,7 +43,7 @@ class Whitening(PixelwiseChain):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whiten the batch ``x``, over all ranks, and return ``forward(x)``; a second call changes nothing."""
+        """Whiten the whole batch ``x`` and return ``forward(x)``; a second call changes nothing."""
         norm, mixing = self.bijections
         assert isinstance(norm, ActNorm)
         assert isinstance(mixing, InvertibleConv1x1)
@@ -56,10 +56,10 @@ class Whitening(PixelwiseChain):
 
 
 def _whitening(x: Tensor) -> Tensor | None:
-    """Return the matrix that whitens the channels of ``x`` over all ranks, (C, C), or None if there is none."""
+    """Return the matrix that whitens the channels of the whole batch, (C, C), or None if there is none."""
     values = widen(x).transpose(0, 1).flatten(1)
     channels, count = values.shape
-    sums = sum_over_ranks(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu().double()
+    sums = whole_batch_sum(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu().double()
     total = float(sums[-1])
     variances, vectors = torch.linalg.eigh(sums[:-1].view(channels, channels) / total)
     if total < 2 * channels or variances[0] <= MIN_VARIANCE * variances[-1]:

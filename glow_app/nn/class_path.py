@@ -1,4 +1,4 @@
-"""Conditioners, priors and tasks in a configuration: class path and arguments."""
+"""Exchangeable parts of a model in a configuration: class path and arguments."""
 
 from typing import Any
 

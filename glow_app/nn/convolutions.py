@@ -11,7 +11,7 @@ from glow_app.nn.torch_func import inside_torch_func
 
 
 class _ScaledConv2d(nn.Module, ABC):
-    r"""Convolution with a scale per output, :math:`e^{g s}`, folded into its weights; g is the ``gain``."""
+    r"""Convolution with a scale per output, :math:`e^{g s}`, multiplied into its weights; g is the ``gain``."""
 
     gain: float
 
@@ -20,7 +20,7 @@ class _ScaledConv2d(nn.Module, ABC):
         return _convolve(x, *self.weight_and_bias())
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias with the scale folded in."""
+        """Return weight and bias with the scale multiplied in."""
         weight, bias, log_scale = self.weight_bias_and_log_scale()
         scale = (self.gain * log_scale).exp()
         return weight * scale[:, None, None, None], bias * scale
@@ -35,7 +35,7 @@ class ActNormConv2d(_ScaledConv2d):
 
     .. math:: y = (w * x + b)\, e^{s} = (w\,e^{s}) * x + b\,e^{s}
 
-    Scaling the weights instead of the activations costs next to nothing. The published code has actnorm inside its
+    Scaling the weights instead of the activations is almost free. The published code has actnorm inside its
     couplings, which the paper does not mention: without it training starts far more slowly.
 
     Args:
@@ -53,7 +53,7 @@ class ActNormConv2d(_ScaledConv2d):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
-        if not self.weight.is_meta:  # where arithmetic would import torch's compiler
+        if not self.weight.is_meta:  # where arithmetic takes seconds to import
             nn.init.normal_(self.weight, std=0.05)
         self.norm = DataDependentAffine(out_channels)
 

@@ -1,12 +1,10 @@
 """Scale and shift per channel, initialised from a batch."""
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from glow_app.nn.precision import widen
+from glow_app.whole_batch import whole_batch_max, whole_batch_sum
 
 # Standard deviation, relative to the largest absolute value, below which a channel counts as constant on the batch. It
 # keeps scale 1, since dividing by its deviation would blow up the first value that differs.
@@ -46,20 +44,20 @@ class DataDependentAffine(nn.Module):
 
     @torch.no_grad()
     def initialize_parameters(self, x: Tensor) -> None:
-        """Set bias and log-scale from the statistics of ``x`` over all ranks; a second call changes nothing.
+        """Set bias and log-scale from the statistics of the whole batch; a second call changes nothing.
 
         Args:
-            x: (B, C, ...), at least one value per channel.
+            x: (B, C, ...), the batch or this process's part of it; at least one value per channel.
         """
         if self.initialized:
             return
         # Sums over many pixels lose digits.
         values = widen(x.detach()).transpose(0, 1).reshape(self.num_channels, -1)
         count = values.new_tensor([float(values.shape[1])])
-        mean = sum_over_ranks(values.sum(1)) / (total := sum_over_ranks(count))
-        variance = sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
+        mean = whole_batch_sum(values.sum(1)) / (total := whole_batch_sum(count))
+        variance = whole_batch_sum((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
-        largest = _over_ranks(values.abs().amax(1), dist.ReduceOp.MAX)
+        largest = whole_batch_max(values.abs().amax(1))
         std = torch.where(std > MIN_STD * largest, std, 1.0)
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())
@@ -87,18 +85,3 @@ class DataDependentAffine(nn.Module):
 def _forget_initialized(module: nn.Module, incompatible_keys: object) -> None:
     assert isinstance(module, DataDependentAffine)
     module._seen_initialized = False
-
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """Return the sum over all processes, the same on each to the last bit."""
-    return _over_ranks(values, dist.ReduceOp.SUM)
-
-
-def _over_ranks(values: Tensor, operation: Any) -> Tensor:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        total = values.clone()
-        dist.all_reduce(total, operation)
-        # Some reductions may differ in the last bit between ranks, so all take the result of rank 0.
-        dist.broadcast(total, src=0)
-        return total
-    return values

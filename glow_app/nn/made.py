@@ -108,9 +108,9 @@ class MADE(nn.Module):
         groups = self.groups
         features = [group.stop - group.start for group in groups]
         hidden = [self._counts[group.start] for group in groups]
-        first = _Front(self.first, num, features, hidden)
-        last = _Front(self.last, num, hidden, [self.num_parameters * count for count in features])
-        blocks = [[_Front(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
+        first = _UnrolledLayer(self.first, num, features, hidden)
+        last = _UnrolledLayer(self.last, num, hidden, [self.num_parameters * count for count in features])
+        blocks = [[_UnrolledLayer(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
         if (shift := self._shift(num, context)) is not None:
             first.pending = first.pending + shift
         for index, group in enumerate(groups):
@@ -139,7 +139,7 @@ def _block(hidden: Degrees, residual: bool) -> list[MaskedLinear]:
     return [MaskedLinear(hidden, hidden), *([MaskedLinear(hidden, hidden, scale=0.01)] if residual else [])]
 
 
-class _Front:
+class _UnrolledLayer:
     """A masked layer during :meth:`MADE.unroll`: the outputs not yet taken, summed over the inputs known so far."""
 
     def __init__(self, layer: MaskedLinear, num: int, inputs: Sequence[int], outputs: Sequence[int]) -> None:

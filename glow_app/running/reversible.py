@@ -18,9 +18,9 @@ from glow_app.running.first_order import first_order_only
 # of gradients by rounding.
 MAX_DRIFT = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
-# Number of passes by checkpointing after the first drift; it doubles with each further one. The first steps of a
-# training can be ill-conditioned although later ones are not.
-FIRST_REST = 100
+# Passes by checkpointing after the first drift; their number doubles with each further one. The first training steps
+# can be ill-conditioned although later ones are not.
+FIRST_FALLBACK = 100
 
 Gradients = dict[Tensor, Tensor]
 
@@ -48,19 +48,20 @@ class ReversibleRunner:
 
     Attributes:
         drift: Relative error of the last recomputed input, for the worst image of the batch; None before the first.
+        fallback: Passes by checkpointing that are left.
     References:
         The Reversible Residual Network, Gomez et al. 2017, arXiv:1707.04585.
     """
 
     def __init__(self) -> None:
         self.drift: float | None = None
-        self.rest = 0
-        self._next_rest = FIRST_REST
+        self.fallback = 0
+        self._next_fallback = FIRST_FALLBACK
 
     def __call__(self, chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Apply the bijections first to last."""
-        if self.rest:
-            self.rest -= 1
+        if self.fallback:
+            self.fallback -= 1
             return run_checkpointed(chain, x, context)
         return _Reversible.apply(self, chain, x, context, *chain.parameters())
 
@@ -83,14 +84,14 @@ class ReversibleRunner:
         # A non-finite output makes the gradients non-finite, and says nothing about the inverse.
         if self.drift <= limit or not torch.isfinite(z).all():
             return gradients
-        if self._next_rest == FIRST_REST:
+        if self._next_fallback == FIRST_FALLBACK:
             warnings.warn(
                 f"memory: reversible recomputed the input {tuple(x.shape[1:])} of {len(chain.bijections)} bijections "
                 f"with a relative error of {self.drift:.1e}, above {limit:.0e}: their inverse is ill-conditioned. They "
-                f"are checkpointed now, which needs more memory, and tried again after {FIRST_REST} steps",
+                f"are checkpointed now, which needs more memory, and tried again after {FIRST_FALLBACK} steps",
                 stacklevel=2,
             )
-        self.rest, self._next_rest = self._next_rest, 2 * self._next_rest
+        self.fallback, self._next_fallback = self._next_fallback, 2 * self._next_fallback
         del gradients
         return _by_checkpoints(chain, x, context, *grad_outputs)
 
@@ -120,10 +121,10 @@ def _(coupling: Coupling, z: Tensor, context: Tensor | None) -> tuple[list[Tenso
         x_a = z_a.detach().requires_grad_()
         theta = coupling.parameters_of(x_a, context)
         with torch.no_grad():
-            x_b, _ = coupling.change_back(z_b, *theta)
+            x_b, _ = coupling.inverse_transform(z_b, *theta)
         x_b.requires_grad_()
-        changed, log_det = coupling.change(x_b, *theta)
-        return [x_a, x_b], torch.cat([x_a, changed], dim=1), log_det
+        z_b, log_det = coupling.transform(x_b, *theta)
+        return [x_a, x_b], torch.cat([x_a, z_b], dim=1), log_det
 
 
 class _Reversible(Function):

@@ -24,7 +24,7 @@ from glow_app.flows import Level
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.running import Memory, choose_runners
-from glow_app.running.reversible import FIRST_REST, ReversibleRunner
+from glow_app.running.reversible import FIRST_FALLBACK, ReversibleRunner
 
 MODES: list[Memory] = ["checkpoint", "reversible"]
 MODELS: dict[str, dict[str, Any]] = {
@@ -180,11 +180,11 @@ def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradient
     runner = runner_of(chain)
     assert runner.drift is not None
     assert runner.drift > 1e-5
-    assert runner.rest == FIRST_REST
+    assert runner.fallback == FIRST_FALLBACK
     assert relative_error(found["reversible"], found["checkpoint"]) == 0
     assert relative_error(found["reversible"], found["store"]) < 1e-6  # where all is stored, the last steps are fused
     # Then for a while without the detour; when it is taken again, without another warning.
-    runner.rest = 5
+    runner.fallback = 5
     taken = []
     for _ in range(10):
         before, runner.drift = runner.drift, None
@@ -204,7 +204,7 @@ def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
         z, log_det = chain(poisoned, context)
         (z.sum() + log_det.sum()).backward()
     assert any(not p.grad.isfinite().all() for p in chain.parameters() if p.grad is not None)
-    assert not runner_of(chain).rest
+    assert not runner_of(chain).fallback
 
 
 def test_the_activations_kept_do_not_grow_with_the_steps() -> None:

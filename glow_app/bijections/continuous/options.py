@@ -53,7 +53,7 @@ def solve_options() -> SolveOptions:
 
 
 @contextmanager
-def _changed(**changes: object) -> Iterator[None]:
+def _with_options(**changes: object) -> Iterator[None]:
     token = _OPTIONS.set(replace(_OPTIONS.get(), **changes))  # type: ignore[arg-type]
     try:
         yield
@@ -72,8 +72,8 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
             z, log_det = flow(x)
         loss = (record.penalty - standard_normal_log_density([z]) - log_det).mean()
 
-    Records nest: a solve is recorded in the innermost one. Recomputation in a backward pass, as under activation
-    checkpointing, happens outside the block: with a ``generator`` its noise would differ.
+    Records nest: a solve is recorded in the innermost one. A forward pass that is repeated in the backward pass runs
+    outside the block: with a ``generator`` its noise would differ.
 
     Args:
         generator: Draws the noise of trace estimates, on its own device, so that a step can be repeated exactly.
@@ -81,7 +81,7 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
         The record, filled as solves finish.
     """
     record = SolveRecord(generator)
-    with _changed(record=record):
+    with _with_options(record=record):
         yield record
 
 
@@ -106,7 +106,7 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
         noise.set_state(state)
 
     try:
-        with _changed(record=record):
+        with _with_options(record=record):
             yield rewind
     finally:
         record.generator = given
@@ -123,4 +123,4 @@ def _seeded(device: torch.device, generator: torch.Generator | None = None) -> t
 
 def loose_solves(tolerance: float) -> AbstractContextManager[None]:
     """Raise the tolerances of adaptive solves to at least ``tolerance``. Generated images need no tighter ones."""
-    return _changed(least_tolerance=tolerance)
+    return _with_options(least_tolerance=tolerance)
