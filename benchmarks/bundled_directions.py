@@ -1,9 +1,9 @@
-"""The directions that come with the bundled model of clothes, learnt from its training images.
+"""Learn the directions of the bundled clothes model from its training images.
 
     python benchmarks/bundled_directions.py
 
-Writes glow_app/bundled/fashion-mnist/directions/. An attribute is in standard deviations, so that a strength of 1 is
-one of them; all are learnt together, so that each leaves the others alone as far as they can be told apart.
+Writes glow_app/bundled/fashion-mnist/directions/. Attributes are standardised, so strength 1 is one standard deviation.
+All directions are fitted together, so that each changes the other attributes as little as possible.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "glow_app/bundled/fashion-mnist/directions"
 
 
 def attributes(images: Tensor) -> dict[str, Tensor]:
-    """Return what is measured of images, (N, 1, H, W), by name."""
+    """Return the attributes of images (N, 1, H, W), by name."""
     values = images[:, 0].float() / 255
     piece = values > 0.1
     area = piece.sum((1, 2)).clamp(min=1)
@@ -43,7 +43,7 @@ def main() -> None:
     images, labels = torch.from_numpy(chosen.images), chosen.labels
     measured = attributes(images)
     table = torch.stack(list(measured.values()), dim=1)
-    # Within a class: what differs between classes is the label's to change.
+    # Standardised within each class, because the label accounts for differences between classes.
     for label in labels.unique():
         rows = labels == label
         table[rows] = (table[rows] - table[rows].mean(0)) / table[rows].std(0).clamp(min=1e-6)

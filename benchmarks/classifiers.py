@@ -1,4 +1,4 @@
-"""How the classifiers of the benchmarks are trained."""
+"""Training of the benchmarks' classifiers."""
 
 from collections.abc import Callable
 
@@ -17,16 +17,16 @@ def train_classifier(
     learning_rate: float,
     weight_decay: float,
 ) -> None:
-    """Train with AdamW and one cycle of the learning rate.
+    """Train with AdamW and a one-cycle learning rate.
 
     Args:
-        network: Whose parameters are trained.
-        loss_of: Returns the loss of the images at some places.
-        num_images: How many there are; those that fill no batch are left out, others in each epoch.
-        num_epochs: Times that they are gone through.
-        batch_size: Images to a batch.
-        learning_rate: At the height of the cycle.
-        weight_decay: Of AdamW.
+        network: The network to train.
+        loss_of: Returns the loss of the images with the given indices.
+        num_images: Number of images. Each epoch drops an incomplete last batch, of random images.
+        num_epochs: Number of epochs.
+        batch_size: Images per batch.
+        learning_rate: Highest learning rate.
+        weight_decay: Weight decay of AdamW.
     """
     num_batches = num_images // batch_size
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)

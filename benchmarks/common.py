@@ -1,4 +1,4 @@
-"""What every benchmark shares: timing, peak memory, the record of machine and commit, and the tables of docs/."""
+"""Shared parts of the benchmarks: timing, peak memory, the machine's description, results and the tables of docs/."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def interleaved_medians(
     warm: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Return the median seconds of each run, taken in turns so that a slow moment hits all of them."""
+    """Return the median seconds of each run; the runs take turns, so that a slow moment affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + warm):
         for name, run in runs.items():
@@ -58,7 +58,7 @@ def interleaved_medians(
 
 
 def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
-    """Return the peak bytes of tensors during a call, beyond those before it, as counted by torch's allocator."""
+    """Return the peak bytes of tensors during a call beyond those before it, as counted by torch's allocator."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -77,7 +77,7 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
 
 
 def write_result(name: str, result: Mapping[str, Any]) -> Path:
-    """Write ``results/NAME.json`` with the machine beside the figures; of a short run elsewhere."""
+    """Write the machine and the figures to ``results/NAME.json``, or to a temporary folder in a short run."""
     folder = Path(tempfile.gettempdir()) if IS_SHORT else RESULTS
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": describe_machine(), **result}, indent=2) + "\n")
@@ -85,13 +85,13 @@ def write_result(name: str, result: Mapping[str, Any]) -> Path:
 
 
 def earlier_results(name: str, key: str = "results") -> dict[str, Any]:
-    """Return the figures under ``key`` in ``results/NAME.json``; none if there is no such file."""
+    """Return the figures under ``key`` in ``results/NAME.json``, or an empty dictionary if the file is missing."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())[key] if path.exists() else {}
 
 
 def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], page: str) -> None:
-    """Print a table and put it into a page of docs/, between the comments that hold its name."""
+    """Print a table and write it into a page of docs/, between the comments with its name."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
     print(*lines, sep="\n")
     if IS_SHORT:
@@ -100,5 +100,5 @@ def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]],
     file = DOCS / page
     text = file.read_text(encoding="utf-8")
     text, count = re.subn(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
-    assert count == 1, f"{file} has {count} places for {name}"
+    assert count == 1, f"{file} has {count} pairs of comments for {name}; expected one"
     file.write_text(text, encoding="utf-8")

@@ -1,14 +1,14 @@
-"""Whether edits of faces do what their names say: a classifier of the attributes looks at the faces before and after.
+"""Test whether edits of faces do what their names say, with a classifier of the attributes before and after.
 
-    python benchmarks/face_edits.py                    # the bundled model, with the directions that come with it
-    python benchmarks/face_edits.py --checkpoint RUN   # another one, with those beside it
+    python benchmarks/face_edits.py                    # the bundled model and its directions
+    python benchmarks/face_edits.py --checkpoint RUN   # another model and the directions beside it
 
-The classifier learns from rendered faces (seed 1) and is kept in runs/; minutes of one thread the first time. Edited
-are faces that neither the model nor the classifier has seen (seed 2). An attribute of yes or no is added to faces
-without it, and removed from faces with it; a real one is moved by half its range, towards the other half, and has to
-move by a quarter at least; so have others to count as changed.
+The classifier is trained on rendered faces (seed 1), which takes minutes on one thread the first time, and is kept in
+runs/. The edited faces (seed 2) are unknown to both the model and the classifier. A yes/no attribute is added to faces
+without it, and removed from faces with it. A continuous attribute is moved by half its range, towards the other half.
+A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
-The classifier's last layer but one is written as well, as features for FID, precision and recall:
+The classifier's last but one layer is saved too, as features for FID, precision and recall:
 
     glow evaluate --checkpoint faces --features runs/face_features.pt
 """
@@ -37,12 +37,12 @@ NUM_BINARY = len(BINARY_NAMES)
 SIDE = 64
 RUNS = Path(__file__).parents[1] / "runs"
 NUM_TRAINING, NUM_EDITED, NUM_EPOCHS = (640, 64, 1) if IS_SHORT else (20_000, 600, 8)
-REAL_CHANGE = 0.25  # of the range of a real attribute: what counts as a change of it
+REAL_CHANGE = 0.25  # smallest change of a continuous attribute that counts, as a share of its range
 REAL_STRENGTH = 0.5
 
 
 class FaceClassifier(nn.Sequential):
-    """Logits of the yes-or-no attributes, then the real ones, (B, 15), of images (B, 3, 64, 64) from 0 to 1."""
+    """From images (B, 3, 64, 64) in [0, 1] to logits of the yes/no attributes and values of the others, (B, 15)."""
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []
@@ -55,7 +55,7 @@ class FaceClassifier(nn.Sequential):
 
 
 class FaceFeatures(nn.Module):
-    """What the classifier's convolutions see, averaged over the places: uint8 (B, 3, 64, 64) to (B, 128)."""
+    """The classifier's convolutions, averaged over all positions: uint8 (B, 3, 64, 64) to (B, 128)."""
 
     def __init__(self, classifier: FaceClassifier) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class FaceFeatures(nn.Module):
 
 
 def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return rendered faces, and their attributes from 0 to 1, (N, 15)."""
+    """Return rendered faces and their attributes in [0, 1], (N, 15)."""
     images = torch.from_numpy(rendered_faces(seed, count, SIDE, None)[:count].copy())
     attributes = [draw_face(seed, index).attributes() for index in range(count)]
     return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
@@ -90,7 +90,7 @@ def train() -> FaceClassifier:
 
 
 def trained() -> FaceClassifier:
-    """Return the classifier, which is trained unless it has been."""
+    """Return the classifier, from its file if there is one."""
     weights = RUNS / "face_classifier.safetensors"
     if weights.exists() and not IS_SHORT:
         classifier = FaceClassifier()
@@ -106,13 +106,13 @@ def trained() -> FaceClassifier:
 
 @torch.no_grad()
 def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
-    """Return the attributes that the classifier sees, (N, 15): probabilities, then numbers from 0 to 1."""
+    """Return the predicted attributes, (N, 15): probabilities of the yes/no attributes, then values of the others."""
     answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
     return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
 
 
 def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
-    """Return how well the classifier sees: shares of right answers, and root mean squared errors of the real ones."""
+    """Return the accuracy for each yes/no attribute, and the root mean squared error for each of the others."""
     right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
     error = (answers - attributes).double().square().mean(0).sqrt()
     return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}
@@ -120,13 +120,13 @@ def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an edit did to the faces that needed it.
+    """The effect of an edit on the faces that needed it.
 
     Args:
-        num_faces: How many they are.
-        right: Share of them in which the attribute is seen to be as wanted.
+        num_faces: Number of these faces.
+        right: Share in which the attribute changed as requested.
         others: Share in which any other attribute changed.
-        worst: The attribute that changed most often beside it, and the share.
+        worst: The other attribute that changed most often, and its share.
     """
 
     num_faces: int
@@ -136,13 +136,13 @@ class Outcome:
 
 
 def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
-    """Return what an edit did, by the attributes seen before and after, (N, 15).
+    """Return the effect of an edit, from the predicted attributes before and after, (N, 15).
 
     Args:
         before: Attributes of the faces.
-        after: Of the same faces, edited.
-        place: Of the edited attribute in ``NAMES``.
-        sign: 1 where it was to be added, -1 where it was to be removed; other faces are left out.
+        after: Attributes of the same faces after the edit.
+        place: Index of the edited attribute in ``NAMES``.
+        sign: 1 if the attribute was added, -1 if it was removed; faces that did not need the edit are left out.
     """
     needs_it = (before[:, place] < 0.5) == (sign > 0)
     before, after = before[needs_it], after[needs_it]
@@ -168,7 +168,7 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="faces")
-    parser.add_argument("--directions", type=Path, help="folder of them; beside the model if left out")
+    parser.add_argument("--directions", type=Path, help="folder of directions (default: beside the model)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     classifier = trained()
@@ -198,7 +198,7 @@ def main() -> None:
         rows.append([f"`{direction}`", moved, str(one["num_faces"]), *shares, worst])
     for share in ("right", "others"):
         print(f"mean of {share}: {sum(one[share] for one in results.values()) / len(results):.3f}")
-    header = ["direction", "strength", "faces", "as wanted, of 100", "another changed, of 100", "most often"]
+    header = ["direction", "strength", "faces", "as requested, of 100", "another changed, of 100", "most often changed"]
     write_table("face_edits", header, rows, "edit.md")
 
 

@@ -1,10 +1,10 @@
-"""What a training step needs at its peak in the three memory modes, over the depth: the table of docs/training.md.
+"""Peak memory of a training step in the three memory modes, by depth: the table of docs/training.md.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --width 128 --batch-size 4
 
-Forward and backward pass of one batch, beyond parameters, gradients and optimiser state, counted by torch's allocator.
-Times are those of forward and backward pass, in turns.
+Measures forward and backward pass of one batch, beyond parameters, gradients and optimiser state, as counted by
+torch's allocator. The times are those of forward and backward pass; the modes take turns.
 """
 
 import argparse
@@ -61,8 +61,8 @@ def main() -> None:
         ]
         for mode in MODES
     ]
-    depths = [f"{num_steps} steps a level" for num_steps in results]
-    header = ["`model.memory`", *depths, "growth", "time of the deepest, against `store`"]
+    depths = [f"{num_steps} steps per level" for num_steps in results]
+    header = ["`model.memory`", *depths, "growth", "time at the largest depth, relative to `store`"]
     write_table("memory", header, rows, page="training.md")
 
 

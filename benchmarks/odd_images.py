@@ -1,11 +1,11 @@
-"""How well `glow score` finds pictures that are no clothes: both tables of docs/find-odd-images.md.
+"""Test how well `glow score` finds pictures other than clothes: both tables of docs/find-odd-images.md.
 
     python docs/example_pictures.py pictures
     python benchmarks/odd_images.py pictures [--save]
 
-The scores' figures are those of ``glow score --reference pictures/clothes --outliers pictures/KIND``. The verdicts
-compare with 1,000 validation images of Fashion-MNIST; ``--save`` writes these statistics into the bundled model of
-clothes, as the end of `glow fit` does for other models.
+The figures are those of ``glow score --reference pictures/clothes --outliers pictures/KIND``. The verdicts compare
+with 1,000 validation images of Fashion-MNIST. ``--save`` stores these statistics in the bundled clothes model, as
+`glow fit` does at its end for other models.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def pictures_of(model: ImageModel, folder: Path) -> np.ndarray:
 
 
 def measured(model: ImageModel, images: np.ndarray) -> Measures:
-    """Return what is measured of images, as by ``glow score``."""
+    """Measure images as ``glow score`` does."""
     parts = torch.from_numpy(np.ascontiguousarray(images)).split(16)
     return Measures.joined(
         [measure(model, part, seeds=range(16 * number, 16 * number + len(part))) for number, part in enumerate(parts)]
@@ -51,14 +51,14 @@ def measured(model: ImageModel, images: np.ndarray) -> Measures:
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
-    """Return images blurred by a Gaussian of one pixel."""
+    """Return images blurred by a Gaussian with a radius of one pixel."""
     return np.stack(
         [np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1)))[None] for (image,) in images]
     )
 
 
 def odd_images(clothes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return pictures that are no clothes, or clothes as the model has not seen them."""
+    """Return pictures of other things, and clothes changed in ways that the model has not seen."""
     rng = np.random.default_rng(0)
     changed: dict[str, Callable[[], np.ndarray]] = {
         "handwritten digits": lambda: load_split("digits", "train", SHAPE, limit=NUM_ODD).images,
@@ -107,13 +107,13 @@ def verdicts(model: ImageModel, save: bool) -> None:
         shares[name], reasons[name] = len(odd) / len(found), dict(Counter(odd).most_common())
         rows.append([name, f"{100 * shares[name]:.1f} %", next(iter(reasons[name]), "")])
     write_result("verdicts", {"model": model_hash(model), "unusual": shares, "reasons": reasons})
-    write_table("verdicts", ["pictures", "unusual", "most often because"], rows, "find-odd-images.md")
+    write_table("verdicts", ["pictures", "unusual", "most common reason"], rows, "find-odd-images.md")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, help="folder of docs/example_pictures.py")
-    parser.add_argument("--save", action="store_true", help="write the statistics into the bundled model of clothes")
+    parser.add_argument("pictures", type=Path, help="folder written by docs/example_pictures.py")
+    parser.add_argument("--save", action="store_true", help="store the statistics in the bundled clothes model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(MODEL)

@@ -1,11 +1,10 @@
-"""How quick the page of ``glow serve`` is in Chromium: from a click to painted pictures, and while a slider is dragged.
+"""Measure the page of ``glow serve`` in Chromium: time from a click to painted pictures, and frames while dragging.
 
     python benchmarks/page.py [--checkpoint PATH] [--repeats 30] [--seconds 5]
 
-A move is timed from the slider's event until the picture that it asks for is painted, one move after another. Dragged,
-the slider gets a new value every 16 ms, as from a mouse; counted are the frames of the screen in which other pictures
-are painted than in the frame before. Needs the ``dev`` extra and a Chromium, that of the PATH or of the environment
-variable CHROMIUM.
+Moves are timed one after another, from the slider's event until the requested picture is painted. During a drag, the
+slider gets a new value every 16 ms, as from a mouse, and the frames with a new picture are counted. Needs the ``dev``
+extra and Chromium, found on the PATH or by the environment variable CHROMIUM.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from typing import Any
 from common import IS_SHORT, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
-# Resolves with the milliseconds from a click on Draw until its pictures are decoded and a frame with them is painted.
+# Resolves with the milliseconds from a click on Draw until the pictures are decoded and painted.
 CLICK = """async () => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     const before = document.querySelector(".batch");
@@ -34,7 +33,7 @@ CLICK = """async () => {
     await frame();
     return performance.now() - begun;
 }"""
-# Resolves with the milliseconds of each move of a slider, until a frame with another image than before is painted.
+# Resolves with the milliseconds of each move of a slider until a new image is painted.
 MOVE = """async ([slider, image, count]) => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     const input = document.querySelector(slider);
@@ -52,7 +51,7 @@ MOVE = """async ([slider, image, count]) => {
     }
     return times;
 }"""
-# Resolves with the number of frames in which an image is another one than before, while a slider moves.
+# Resolves with the number of frames per second with a new image while a slider moves.
 DRAG = """async ([slider, image, seconds]) => {
     const input = document.querySelector(slider);
     const [low, high] = [Number(input.min), Number(input.max)];
@@ -89,13 +88,13 @@ def serving(checkpoint: str) -> Iterator[str]:
 
 
 def clicks(page: Page, count: int, repeats: int) -> dict[str, float]:
-    """Return milliseconds until so many pictures are painted."""
+    """Return the milliseconds from a click until ``count`` pictures are painted."""
     page.get_by_label("Count").fill(str(count))
     return quantiles([page.evaluate(CLICK) for _ in range(repeats + 3)][3:])
 
 
 def moves(page: Page, slider: str, image: str, repeats: int, seconds: float) -> dict[str, float]:
-    """Return milliseconds until what a move asks for is painted, and the frames shown in a second of dragging."""
+    """Return the milliseconds until the picture of a move is painted, and the new pictures per second of dragging."""
     times = page.evaluate(MOVE, [slider, image, repeats + 3])[3:]
     return {**quantiles(times), "per_second": page.evaluate(DRAG, [slider, image, seconds])}
 

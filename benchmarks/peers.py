@@ -1,7 +1,7 @@
-"""Public Glow implementations, and this project's, under one interface, at equal architecture.
+"""Public Glow implementations and this project's, behind one interface and with the same architecture.
 
-normflows and FrEIA come with ``pip install -e '.[bench]'``. y0ast's is no package: it is taken from a checkout of its
-repository, and left out where there is none.
+``pip install -e '.[bench]'`` installs normflows and FrEIA. y0ast's implementation is not a package: it is loaded from a
+checkout of its repository, and left out without one.
 """
 
 import argparse
@@ -34,14 +34,14 @@ OURS = "glow-app"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What all of them build.
+    """The architecture that all implementations build.
 
     Args:
-        size: Side of the images.
-        levels: Levels.
-        steps: Steps a level; only this project takes another number for each.
-        width: Of the conditioners: 3x3, 1x1 and 3x3 convolution.
-        channels: Of the images.
+        size: Height and width of the images.
+        levels: Number of levels.
+        steps: Steps per level; only this project accepts a list with a number for each level.
+        width: Width of the conditioners, which have 3x3, 1x1 and 3x3 convolutions.
+        channels: Channels of the images.
     """
 
     size: int = 32
@@ -57,19 +57,19 @@ class Architecture:
 
 
 class GlowModel(nn.Module, ABC):
-    """A Glow as a benchmark sees it."""
+    """The interface of an implementation."""
 
     def initialize(self, images: Tensor) -> None:
-        """Set what is set from the first batch, uint8 (B, 3, H, W)."""
+        """Set the data-dependent parameters from the first batch, uint8 (B, 3, H, W)."""
         with torch.no_grad():
             self(images)
 
     def optimizer(self, lr: float) -> Optimizer:
-        """Return Adam as an example of this implementation would have it."""
+        """Return Adam, as in the examples of this implementation."""
         return torch.optim.Adam(self.parameters(), lr=lr)
 
     def prepare(self) -> None:
-        """Make ready for use without training."""
+        """Prepare for inference."""
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class GlowModel(nn.Module, ABC):
 
 
 class Ours(GlowModel):
-    """This project's, by its public names alone; with further options of its Glow."""
+    """This project's implementation, by its public API; ``options`` are passed to its Glow."""
 
     def __init__(self, architecture: Architecture, **options: Any) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Ours(GlowModel):
 
 
 class Normflows(GlowModel):
-    """As in its example of Glow on CIFAR-10, without classes."""
+    """normflows, as in its Glow example for CIFAR-10, without classes."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Normflows(GlowModel):
 
 
 class Freia(GlowModel):
-    """Its all-in-one blocks (fixed rotation, global and coupling scales), which are faster than its Glow blocks."""
+    """FrEIA with its all-in-one blocks (fixed rotation, global and coupling scales), faster than its Glow blocks."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], GlowModel]]:
-    """Return how each implementation is built, this project's first."""
+    """Return the constructor of each implementation by name, this project's first."""
     found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours, "normflows": Normflows, "FrEIA": Freia}
     if arguments.y0ast:
         found["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
@@ -220,5 +220,5 @@ def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], G
 
 
 def _number(steps: int | list[int]) -> int:
-    assert isinstance(steps, int), "the other implementations have as many steps in every level"
+    assert isinstance(steps, int), "the other implementations need the same number of steps in every level"
     return steps

@@ -1,10 +1,10 @@
-"""How well the bundled models restore whole photographs: a table of docs/restore.md, and its picture of a coffee cup.
+"""Measure how well the bundled models restore whole photographs: a table of docs/restore.md, and its figure.
 
     python benchmarks/photographs.py
 
-The photographs come with scikit-image and scikit-learn (extras ``bench`` and ``demo``); no model was trained on them.
-They are reduced to half their sides, compressed to JPEG of quality 20, or get noise of 25 grey levels, and are restored
-by one draw at temperature 0 and one at 0.7.
+The photographs are part of scikit-image and scikit-learn (extras ``bench`` and ``demo``); no model was trained on them.
+They are reduced to half their width and height, compressed as JPEG with quality 20, or get noise of 25 grey levels.
+They are then restored by one draw at temperature 0 and one at 0.7.
 """
 
 import argparse
@@ -26,11 +26,11 @@ TASKS: dict[str, RestorationTask] = {
     "photos-deblock": Deblock(20, 20),
     "photos-denoise": Denoise(25, 25),
 }
-PART = slice(200, 392), slice(270, 462)  # of the coffee cup, rows and columns
+PART = slice(200, 392), slice(270, 462)  # rows and columns of the coffee cup in the figure
 
 
 def photographs() -> dict[str, Tensor]:
-    """Return photographs of even sides, uint8 (3, H, W), by name."""
+    """Return photographs cropped to even sides, uint8 (3, H, W), by name."""
     pictures = {name: getattr(skimage.data, name)() for name in ("astronaut", "cat", "coffee", "rocket")}
     pictures |= {"dahlia": load_sample_image("flower.jpg"), "pagoda": load_sample_image("china.jpg")}
     even = {name: picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2] for name, picture in pictures.items()}

@@ -1,10 +1,10 @@
 """Parameters and memory of every preset in configs/, in the three memory modes: the table of docs/presets.md.
 
     python benchmarks/presets.py
-    python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
+    python benchmarks/presets.py folder32 folder128    # only these; the others keep their figures
 
-Memory is what another image adds to the peak of a training step, in float32 on a CPU. What is expected, and who
-measured it, stands in the header of each file.
+Memory is what one more image adds to the peak of a training step, in float32 on a CPU. The expected bits/dim and their
+source are read from the header of each file.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 
 def measure(path: Path) -> dict[str, Any]:
-    """Return the figures of one preset."""
+    """Measure one preset."""
     options = yaml.safe_load(path.read_text())["model"]
     model = ImageModel(Glow(**options["flow"]["init_args"]), options["num_bits"])
     labels = torch.zeros(4, dtype=torch.int64)
@@ -37,7 +37,7 @@ def measure(path: Path) -> dict[str, Any]:
     memory = {}
     for mode in get_args(Memory):
         model.set_runners(mode)
-        peak(1)  # the gradients are there from now on
+        peak(1)  # allocates the gradients
         memory[mode] = peak(2) - peak(1)
     return {
         "image_shape": list(model.flow.image_shape),
@@ -48,18 +48,18 @@ def measure(path: Path) -> dict[str, Any]:
 
 
 def random_images(model: ImageModel, num: int) -> torch.Tensor:
-    """Return uint8 noise."""
+    """Return uint8 images of noise."""
     return torch.randint(0, 256, (num, *model.flow.image_shape), dtype=torch.uint8)
 
 
 def bytes_text(num_bytes: float) -> str:
-    """Return three digits and a unit."""
+    """Format a size with three digits and a unit."""
     unit, size = next((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if num_bytes >= size)
     return f"{num_bytes / size:.3g} {unit}"
 
 
 def row(name: str, found: dict[str, Any]) -> list[str]:
-    """Return the line of the table."""
+    """Return a preset's row of the table."""
     channels, height, width = found["image_shape"]
     return [
         f"[`{name}.yaml`](../configs/{name}.yaml)",

@@ -1,10 +1,10 @@
-"""Which prior to choose: test bits/dim after equal training time, and what a step and a sample cost, on one thread.
+"""Compare the priors: test bits/dim after equal training time, and the time of a step and of a sample, on one thread.
 
     python benchmarks/priors.py                                # 5 priors x 2 seeds x 300 s
 
-The model is that of configs/CONFIG.yaml, the priors are those of configs/prior/. The time of a step is measured first,
-in turns, while nothing else should run; the time of training over it is the number of steps, which other work on the
-machine does not change any more. What is evaluated are averaged weights, as in `glow fit`.
+The model is that of configs/CONFIG.yaml, the priors are those of configs/prior/. The times of a step are measured
+first, in turns; nothing else should run then. They determine the number of training steps, so that later work on the
+machine does not change the results. Averaged weights are evaluated, as in `glow fit`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ Config = dict[str, Any]
 
 
 def class_of(spec: dict[str, Any]) -> Callable[..., Any]:
-    """Return the class that a configuration names, with its arguments."""
+    """Return the class named by a configuration, bound to its arguments."""
     module, _, name = spec["class_path"].rpartition(".")
     return partial(getattr(import_module(module), name), **spec.get("init_args", {}))
 
@@ -59,7 +59,7 @@ def load(config: Config, split: Split, seed: int) -> ImageSet:
 
 
 def train(name: str, config: Config, num_steps: int, seed: int) -> Iterator[AveragedModel]:
-    """Train for so many steps; yield the averaged model after each."""
+    """Train for ``num_steps`` steps; yield the averaged model after each."""
     model = build(name, config, seed)
     loader = train_loader(load(config, "train", seed), config["data"]["batch_size"], seed=seed)
     model.initialize(*next(iter(loader)), step_generator(seed, 0, "cpu", "initialize"))
@@ -139,7 +139,7 @@ def main() -> None:
             print(f"seed {seed} {name:<10} {runs[-1]}", flush=True)
     settings = {"seconds": arguments.seconds, "seeds": arguments.seeds}
     write_result(f"priors_{arguments.config}", {"arguments": settings, "step_ms": times, "results": results})
-    header = ["prior", "bits/dim", "against the Gaussian", "a training step", "an image", "parameters of the prior"]
+    header = ["prior", "bits/dim", "relative to the Gaussian", "training step", "sampled image", "parameters of the prior"]
     rows = [cells(name, results, times[name]) for name in PRIORS]
     write_table(f"priors {arguments.config}", header, rows, "priors.md")
 

@@ -1,12 +1,12 @@
-"""Held-out bits/dim against training seconds: this project's Glow and the public ones, on one thread each.
+"""Held-out bits/dim over training time: this project's Glow and public implementations, on one thread each.
 
     python benchmarks/quality.py --source folder --root CIFAR10_FOLDER --shape 3 32 32 --y0ast FOLDER
     python benchmarks/quality.py --seconds 60 --only glow-app normflows
 
-"Same architecture" is what the others build: levels of 8 steps at width 128. The other implementations are trained by
-Adamax at 1e-3, which is better in so short a time than the rates in their examples; one of them is trained by our
-recipe too, to separate the recipe from the model. The clock is processor time, and does not count evaluations. With
---only the results of the others stay.
+"Same architecture" is that of the others: levels of 8 steps at width 128. The other implementations are trained with
+Adamax at 1e-3, which is better in so short a time than the rates in their examples. One of them is also trained with
+our recipe, to separate the recipe from the model. The clock is processor time without evaluations. With --only, the
+results of the others are kept.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from racing import Recipe, add_data_arguments, load_data, race
 
 from lightning_modules.optimizers import Muon
 
-# What trials found best; see docs/speed.md.
+# The best settings found; see docs/speed.md.
 SAME = Recipe(Muon, lr=3e-3, warmup=50, decay=0.5, narrow=True)
 BEST = replace(SAME, lr=5e-3)
-# The others' numbers may not bear bfloat16, for which theirs is all that autocast narrows.
+# The others run in float32, because autocast would run more than their conditioners in bfloat16.
 PEER, PEER_BY_OURS = Recipe(), replace(SAME, narrow=False)
 
 LOOKS = (30, 60, 100, 150, 200, 300, 450)
@@ -37,9 +37,9 @@ def best(architecture: Architecture) -> GlowModel:
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:
-    """Return what is trained, and how."""
+    """Return the model and the recipe of each contender."""
     others = {name: build for name, build in peers(arguments).items() if name != OURS}
-    # What is the recipe, and what is the model: one of the others, trained as ours.
+    # One of the others is trained with our recipe too, to separate the effects of recipe and model.
     fairest = "y0ast" if "y0ast" in others else "normflows"
     return {
         f"{OURS}, best": (best, BEST),
@@ -54,9 +54,9 @@ def main() -> None:
     add_data_arguments(parser)
     add_peer_arguments(parser)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--only", nargs="+", default=[""], help="contenders whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[""], help="train only contenders with these prefixes")
     parser.add_argument("--name", default="quality_fashion_mnist")
-    parser.add_argument("--float32", action="store_true", help="for processors without bfloat16")
+    parser.add_argument("--float32", action="store_true", help="train in float32, for processors without bfloat16")
     arguments = parser.parse_args()
     channels, size, _ = arguments.shape
     architecture = Architecture(size, 3 if size % 8 == 0 else 2, 8, 128, channels)
@@ -90,7 +90,7 @@ def document(name: str, results: dict[str, dict[str, Any]]) -> None:
 
 
 def plot(name: str, curves: dict[str, dict[float, float]]) -> None:
-    """Draw the curves as a picture of docs/."""
+    """Plot the curves into docs/images/."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5))

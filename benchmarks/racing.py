@@ -1,6 +1,6 @@
-"""A training against the clock: held-out bits/dim after so many seconds of processor time on one thread.
+"""Training for a fixed time: held-out bits/dim after a number of seconds of processor time on one thread.
 
-The clock is processor time, so that other work on the machine changes little; evaluation does not count.
+The clock is processor time, so other work on the machine changes little. Evaluations are not counted.
 """
 
 import argparse
@@ -26,14 +26,14 @@ Data = tuple[ImageSet, Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained.
+    """Settings of a training.
 
     Args:
         optimizer: Called with the parameters and ``lr``.
         lr: Highest learning rate.
-        batch_size: Images a step.
-        warmup: Steps up to the highest learning rate.
-        decay: Share of the time at whose end the learning rate has fallen to 0, along a cosine; 0 for none.
+        batch_size: Images per step.
+        warmup: Steps until the highest learning rate.
+        decay: Share of the time, at the end, in which the learning rate falls to 0 along a cosine; 0 for none.
         narrow: Whether conditioners run in bfloat16.
         clip: Largest norm of the gradient.
     """
@@ -47,7 +47,7 @@ class Recipe:
     clip: float = 100.0
 
     def factor(self, step: int, elapsed: float) -> float:
-        """Return what the learning rate is multiplied with at a step, and after a share of the time."""
+        """Return the factor of the learning rate at a step and an elapsed share of the time."""
         left = 1.0 - elapsed
         falling = 1.0 if left > self.decay else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0) / self.decay)
         return min(1.0, (step + 1) / self.warmup) * falling
@@ -55,12 +55,12 @@ class Recipe:
 
 @dataclass
 class Race:
-    """What came of a training.
+    """The result of a training.
 
     Args:
-        curve: (seconds, held-out bits/dim).
-        steps: Of the optimiser.
-        parameters: Of the model.
+        curve: Pairs of seconds and held-out bits/dim.
+        steps: Number of optimiser steps.
+        parameters: Number of parameters of the model.
     """
 
     curve: list[tuple[float, float]]
@@ -69,19 +69,19 @@ class Race:
 
     @property
     def bits_per_dim(self) -> float:
-        """At the end."""
+        """Held-out bits/dim at the end."""
         return self.curve[-1][1]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names the images."""
+    """Add the options that select the images."""
     parser.add_argument("--source", default="fashion_mnist")
-    parser.add_argument("--root", default=None, help="of a folder of images, or of the data set's files")
+    parser.add_argument("--root", default=None, help="folder of images, or of the data set's files")
     parser.add_argument("--shape", type=int, nargs=3, default=[1, 28, 28])
 
 
 def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
-    """Return the training images and some held-out ones."""
+    """Return the training images and ``held_out`` validation images."""
     shape = cast(tuple[int, int, int], tuple(arguments.shape))
     training = load_split(arguments.source, "train", shape, root=arguments.root)
     validation = load_split(arguments.source, "validation", shape, root=arguments.root, limit=held_out)
@@ -95,13 +95,13 @@ def race(
     seconds: float,
     looks: Iterable[float] = (),
 ) -> Race:
-    """Train on one thread and return the curve.
+    """Train on one thread and return the result.
 
     Args:
-        model: To train.
-        recipe: How.
-        data: Of :func:`load_data`.
-        seconds: Of processor time.
+        model: The model to train.
+        recipe: Settings of the training.
+        data: The result of :func:`load_data`.
+        seconds: Processor time to train for.
         looks: Further times at which held-out bits/dim are measured.
     """
     torch.set_num_threads(1)

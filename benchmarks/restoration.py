@@ -1,11 +1,11 @@
-"""How well the presets of restore/ restore held-out CIFAR-10: the table of docs/restore.md.
+"""Measure how well the presets of restore/ restore held-out CIFAR-10 pictures: a table of docs/restore.md.
 
     python benchmarks/restoration.py FOLDER
     python benchmarks/restoration.py FOLDER --only denoise fill --steps 3000
 
-FOLDER is a folder of 32x32 pictures, one file each. Every preset is trained on them by `glow fit` with bfloat16 on one
-thread, whose seconds of processor time are in the table, and measured by `glow evaluate` at temperature 1.
-scikit-image, where it is installed, gives the classical methods. The figures of other presets are kept.
+FOLDER contains 32x32 pictures, one file each. Every preset is trained on them by `glow fit` with bfloat16 on one
+thread, and measured by `glow evaluate` at temperature 1. The table shows the processor time of the training.
+The classical methods need scikit-image. The figures of other presets are kept.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 from common import describe_machine, earlier_results, write_result, write_table
 
 PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
-# The level of noise that figures of other methods are for; in the preset it is any from 5 to 50.
+# Published figures of other methods are for this level of noise; the preset uses random levels from 5 to 50.
 OPTIONS = {"denoise": ["--model.task.init_args.min_sigma=25", "--model.task.init_args.max_sigma=25"]}
 PRECISION = "bf16-mixed"
 SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
@@ -40,14 +40,14 @@ def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
         evaluate += ["--temperature", "1", "--limit", str(arguments.limit)]
         subprocess.run(evaluate, env=environment, check=True)
         figures = json.loads(Path(f"{folder}/out/evaluation.json").read_text())
-        del figures["data"]["root"]  # a place on this machine
+        del figures["data"]["root"]  # a path on this machine
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     facts = {"machine": describe_machine(), "precision": PRECISION, "steps": arguments.steps}
     return {"seconds": round(seconds), **facts, **figures}
 
 
 def row(preset: str, figures: dict[str, Any]) -> list[str]:
-    """Return the line of the table."""
+    """Return a preset's row of the table."""
     kinds = figures["restorations"]
 
     def ratio(kind: str) -> str:
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("root")
     parser.add_argument("--only", nargs="+", choices=PRESETS, default=PRESETS)
     parser.add_argument("--steps", type=int, default=11_000)
-    parser.add_argument("--limit", type=int, default=200, help="held-out pictures")
+    parser.add_argument("--limit", type=int, default=200, help="number of held-out pictures (default: %(default)s)")
     arguments = parser.parse_args()
     for preset in arguments.only:
         figures = measure(preset, arguments)

@@ -1,9 +1,9 @@
-"""A server under load: answers of four kinds of requests, alone and mixed.
+"""A server under load, with mixes of requests.
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another for so long. Images are compared with those of `glow sample`. Processor time
-and memory are those of the server and its decoding process together. Writes results/serving.json, quoted in
+Each client sends one request after another. The images are compared with those of `glow sample`. Processor time and
+memory are those of the server and its decoding process together. Writes results/serving.json, quoted in
 docs/serving.md.
 """
 
@@ -49,7 +49,7 @@ MIXES = {
 
 
 def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
-    """Return what is sent to each endpoint, by the number of the request."""
+    """Return a function for each endpoint, from the number of the request to its body."""
     images = model.sample(64, 0.7, 1000, labels_of_seeds(model, range(64), None))
     pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
     label = {} if model.flow.num_classes is None else {"label": 0}
@@ -68,7 +68,7 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: Any) -> tuple[int, Any]:
-    """Send a request and return status and answer; by hand, since a client's library takes longer than the server."""
+    """Send a request and return status and answer, without a client library, which would be slower than the server."""
     content = json.dumps(body).encode()
     head = f"POST /v1/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
@@ -78,7 +78,7 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
 
 
 async def client(port: int, number: int, end: float, mix: list[str], sent: dict[str, Body], answers: Answers) -> None:
-    """Ask until the end."""
+    """Send requests until the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     count = number * 1_000_000
     while (begun := time.perf_counter()) < end:
@@ -113,13 +113,13 @@ def processor_seconds(process: int) -> float:
 
 
 def resident(process: int) -> float:
-    """Return megabytes that a process and its children hold."""
+    """Return the resident memory of a process and its children, in megabytes."""
     texts = [Path(f"/proc/{one}/status").read_text() for one in family(process)]
     return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
 
 
 def check(address: str, model: ImageModel) -> None:
-    """Compare images with those of `glow sample`."""
+    """Check that the server draws the images of `glow sample`."""
     settings = model.generation
     for seed, expected in sample_batches(model, 16, settings.temperature, 100, guidance=settings.guidance):
         answer = httpx.post(f"{address}/v1/sample", json={"seed": seed}, timeout=60).json()
@@ -130,7 +130,7 @@ def check(address: str, model: ImageModel) -> None:
 
 @contextmanager
 def serving(arguments: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """Yield process and port of a server."""
+    """Start a server; yield its process number and port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,12 +1,12 @@
-"""Training step, sampling, encoding and memory against public Glow implementations, and against what no Glow can avoid.
+"""Time and memory of training, sampling and encoding, compared with public Glow implementations and the physical limit.
 
     python benchmarks/speed.py --y0ast FOLDER
     python benchmarks/speed.py --short --only sampling
     python benchmarks/speed.py --device cuda
 
-What no Glow can avoid are its conditioners' convolutions alone: forward and backward in training, forward in use.
-Within a row of the table all run in turns in one process: same shapes, same threads, warm; the ratio of the medians is
-what counts. Only a run of all cases on a CPU is kept.
+The physical limit is the time of the conditioners' convolutions alone: forward and backward in training, forward
+otherwise. The entries of a table row are measured in turns in one process, with the same shapes and threads, after a
+warm-up; compare the ratios of their medians. Results are kept only if all cases were run on a CPU.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
 from glow_app.flows.multiscale import level_shapes
+from glow_app.messages import pluralise
 from glow_app.running import images_at_a_time
 
 Run = Callable[[], object]
@@ -32,7 +33,7 @@ BF16, COMPILED, REVERSIBLE = f"{OURS}, bf16", f"{OURS}, bf16, compiled", f"{OURS
 
 
 class Case(NamedTuple):
-    """What is measured, of three levels of ``steps`` each."""
+    """One row of the table; the models have three levels of ``steps`` steps."""
 
     kind: str
     width: int
@@ -44,14 +45,14 @@ class Case(NamedTuple):
 
     @property
     def architecture(self) -> Architecture:
-        """The model."""
+        """The architecture of the models."""
         return Architecture(self.size, 3, self.steps, self.width)
 
     @property
     def title(self) -> str:
-        """In words."""
-        size = f"{self.size}x{self.size}, 3x{self.steps} steps, {self.images} images, {self.threads} threads"
-        return f"{self.kind}: width {self.width}, {size}"
+        """The name of the row."""
+        load = f"{pluralise(self.images, 'image')}, {pluralise(self.threads, 'thread')}"
+        return f"{self.kind}: width {self.width}, {self.size}x{self.size}, 3x{self.steps} steps, {load}"
 
 
 CASES = [
@@ -70,7 +71,7 @@ CASES = [
 
 
 class Bench:
-    """Builds what is measured, on one device."""
+    """Measures cases on one device."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.builds: dict[str, Build] = peers(arguments)
@@ -79,7 +80,7 @@ class Bench:
         self.repeats = 5 if arguments.short else 11
 
     def measure(self, case: Case) -> dict[str, float]:
-        """Return seconds, or bytes, of each implementation."""
+        """Return the seconds or bytes of each implementation."""
         torch.set_num_threads(case.threads)
         if case.kind == "training step":
             return interleaved_medians(self.training_steps(case), self.repeats)
@@ -95,17 +96,17 @@ class Bench:
         return interleaved_medians(runs, self.repeats)
 
     def training_steps(self, case: Case) -> dict[str, Run]:
-        """Return the training steps of all, and the convolutions alone."""
+        """Return the training step of each implementation, and the convolutions alone."""
         runs = {LIMIT: self.convolutions(case)}
         runs |= {name: self.training_step(build, case) for name, build in self.builds.items()}
         runs[BF16] = self.training_step(self.builds[OURS], case, narrow=True)
         if not self.is_short:
-            torch.compiler.reset()  # it keeps the graphs of eight shapes at most
+            torch.compiler.reset()  # the compiler keeps graphs for at most eight shapes
             runs[COMPILED] = self.training_step(self.builds[OURS], case, narrow=True, compiled=True)
         return runs
 
     def initialized(self, build: Build, case: Case, **runners: Any) -> tuple[GlowModel, Tensor]:
-        """Return a model with its actnorms set, and the batch that set them."""
+        """Return an initialised model, and a batch of images."""
         torch.manual_seed(0)
         a = case.architecture
         model = build(a).to(self.device)
@@ -130,13 +131,13 @@ class Bench:
         return run
 
     def bytes_of_a_step(self, build: Build, case: Case, **runners: Any) -> float:
-        """Return what forward and backward need at their peak beyond parameters and gradients."""
+        """Return the peak bytes of forward and backward pass beyond parameters and gradients."""
         model, images = self.initialized(build, case, **runners)
 
         def run() -> None:
             model(images).mean().backward()
 
-        run()  # the gradients are there from now on
+        run()  # allocates the gradients
         return float(peak_memory(run, self.device))
 
     def layers(self, case: Case, batch_size: int) -> list[Layer]:
@@ -156,7 +157,7 @@ class Bench:
         return layers
 
     def convolutions(self, case: Case) -> Run:
-        """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
+        """Return a run of all conditioner convolutions alone, forward and backward."""
         layers = self.layers(case, case.images)
 
         def run() -> None:
@@ -168,7 +169,7 @@ class Bench:
         return run
 
     def forward_convolutions(self, case: Case) -> Run:
-        """Return a run of all conditioner convolutions forward, a part of the images after another, as we decode."""
+        """Return a forward run of all conditioner convolutions, a few images at a time, as in our decoding."""
         size = min(case.images, images_at_a_time(case.width, case.architecture.shape))
         layers = self.layers(case, size)
 
@@ -182,7 +183,7 @@ class Bench:
 
 
 def condition(layer: Layer) -> Tensor:
-    """Return what the convolutions of a conditioner make of its input."""
+    """Return the output of a conditioner's convolutions."""
     h, weights, biases, _ = layer
     for weight, bias in zip(weights, biases, strict=True):
         h = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
@@ -190,7 +191,7 @@ def condition(layer: Layer) -> Tensor:
 
 
 def ratios(case: Case, values: dict[str, float], builds: dict[str, Build]) -> dict[str, float]:
-    """Return the values against the best of the other implementations, and print them."""
+    """Return the ratios of the values to the best of the other implementations, and print them."""
     best = min((name for name in builds if name != OURS), key=lambda name: values[name])
     found = {name: value / values[best] for name, value in values.items()}
     print(case.title)
@@ -204,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = sorted({case.kind for case in CASES})
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
-    parser.add_argument("--short", action="store_true", help="fewer cases and repeats, nothing compiled")
+    parser.add_argument("--short", action="store_true", help="fewer cases and repeats, without compilation")
     parser.add_argument("--device", default="cpu")
     add_peer_arguments(parser)
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Test log-likelihood of every head on every toy density, by the configurations that are shipped.
+"""Test log-likelihood of every head on every toy density, with the configurations in configs/toy/.
 
-    python benchmarks/toys.py                       # all: about an hour and a half of one core, half of it for cnf
+    python benchmarks/toys.py                       # all: about an hour and a half on one core, half of it for cnf
     python benchmarks/toys.py --heads maf --toys rings
 
-Writes results/toys.json, and the table of docs/priors.md. What is reported is the excess: the mean log-density of the
-toy itself on the test points, or minus its entropy where the density has no closed form, minus the model's. It
-estimates the Kullback-Leibler divergence.
+Writes results/toys.json and a table of docs/priors.md. The table reports the excess: the mean log-density of the toy
+itself on the test points (minus its entropy, if the density has no closed form) less that of the model. It estimates
+the Kullback-Leibler divergence.
 """
 
 import argparse
@@ -36,7 +36,7 @@ HEADS: dict[str, list[str]] = {
 
 
 def measure(head: str, toy: str) -> dict[str, Any]:
-    """Train as a user would, in a process of its own, and evaluate the exported model."""
+    """Train by `glow fit` in a new process, and evaluate the exported model."""
     config, *options = HEADS[head]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "glow_app.cli", "fit", f"--config={ROOT}/configs/toy/{config}.yaml"]

@@ -1,10 +1,10 @@
 """Train the feature extractor of `glow evaluate` on Fashion-MNIST, and write it into the package.
 
-    python benchmarks/train_features.py                 # 10 epochs, some minutes of one thread
-    python benchmarks/train_features.py --root FOLDER   # where the four files of Fashion-MNIST lie
+    python benchmarks/train_features.py                 # 10 epochs, a few minutes on one thread
+    python benchmarks/train_features.py --root FOLDER   # with the four files of Fashion-MNIST in FOLDER
 
-The classifier learns from all 60,000 training images, mirrored and moved by up to two pixels. The same seed, thread
-count, torch and processor give the same weights. Writes glow_app/evaluation/fashion_cnn_64.safetensors and
+The classifier is trained on all 60,000 training images, mirrored and shifted by up to two pixels. The same seed, thread
+count, torch version and processor give the same weights. Writes glow_app/evaluation/fashion_cnn_64.safetensors and
 results/train_features.json.
 """
 
@@ -31,13 +31,13 @@ LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
 
 
 def load(split: Split, root: str | None) -> tuple[Tensor, Tensor]:
-    """Return images from 0 to 1, and labels."""
+    """Return images in [0, 1], and labels."""
     chosen: ImageSet = load_split("fashion_mnist", split, (1, GREY_SIDE, GREY_SIDE), root=root, validation_fraction=0.0)
     return torch.from_numpy(chosen.images).float() / 255, chosen.labels
 
 
 def varied(images: Tensor) -> Tensor:
-    """Return a batch of which half are mirrored, all moved by the same few pixels."""
+    """Return a batch with a random half mirrored, shifted by the same few pixels."""
     mirrored = torch.rand(len(images)).lt(0.5)[:, None, None, None]
     down, right = (int(torch.randint(-LARGEST_MOVE, LARGEST_MOVE + 1, ())) for _ in range(2))
     padded = functional.pad(torch.where(mirrored, images.flip(-1), images), [LARGEST_MOVE] * 4)
@@ -46,7 +46,7 @@ def varied(images: Tensor) -> Tensor:
 
 
 def train(network: FashionCNN, images: Tensor, labels: Tensor, num_epochs: int) -> None:
-    """Train to tell the classes apart."""
+    """Train to classify the images."""
 
     def loss_of(rows: Tensor) -> Tensor:
         return functional.cross_entropy(network(varied(images[rows])), labels[rows], label_smoothing=0.05)
@@ -56,7 +56,7 @@ def train(network: FashionCNN, images: Tensor, labels: Tensor, num_epochs: int) 
 
 @torch.no_grad()
 def accuracy(network: FashionCNN, images: Tensor, labels: Tensor) -> float:
-    """Return the share of right answers."""
+    """Return the share of correctly classified images."""
     network.eval()
     answers = torch.cat([network(part).argmax(1) for part in images.split(1000)])
     return float((answers == labels).double().mean())

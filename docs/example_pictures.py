@@ -1,10 +1,10 @@
-"""Write folders of pictures to follow the pages of docs/ with: clothes, five kinds of odd pictures, and photographs.
+"""Write the example pictures of the pages of docs/: clothes, five kinds of odd pictures, shirts and photographs.
 
     python docs/example_pictures.py pictures
 
-Clothes are test images of Fashion-MNIST (Zalando, MIT licence; fetched at the first use), digits those of scikit-learn
-(UCI, CC BY 4.0; the extra ``demo``) enlarged to the same 28x28, and the photographs parts of an example of it: a dahlia
-by vultilion (CC BY 2.0). All else is made from these or by a seed.
+The clothes are test images of Fashion-MNIST (Zalando, MIT licence), downloaded on first use. The digits are those of
+scikit-learn (UCI, CC BY 4.0; extra ``demo``), enlarged to 28x28. The photographs are parts of an example image of
+scikit-learn, a dahlia by vultilion (CC BY 2.0). The rest is made from these or from a seed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ NUM_CLOTHES, NUM_ODD, NUM_SORTED = 1000, 500, 200
 
 
 def write(folder: Path, images: np.ndarray, names: list[str] | None = None) -> None:
-    """Write images (N, 1, H, W), uint8, numbered."""
+    """Write uint8 images (N, 1, H, W) to numbered files."""
     folder.mkdir(parents=True)
     for number, (image,) in enumerate(images):
         name = "" if names is None else f"_{names[number]}"
@@ -29,15 +29,15 @@ def write(folder: Path, images: np.ndarray, names: list[str] | None = None) -> N
 
 
 def write_odd(folder: Path, clothes: np.ndarray) -> None:
-    """Write the kinds of pictures that are no clothes, or such as the model has not seen.
+    """Write pictures of other things, and clothes changed in ways that the model has not seen.
 
     Args:
-        folder: To make a folder for each kind in.
-        clothes: Images of clothes, of which some are made.
+        folder: Parent of the new folders, one for each kind.
+        clothes: Images of clothes to change.
     """
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8)
-    grey[0] = 0  # the likeliest picture of all
+    grey[0] = 0  # the most likely picture of all
     clothes = clothes[:NUM_ODD]
     write(folder / "digits", load_split("digits", "train", SHAPE, limit=NUM_ODD).images)
     write(folder / "flat", np.broadcast_to(grey, (NUM_ODD, *SHAPE)))
@@ -47,7 +47,7 @@ def write_odd(folder: Path, clothes: np.ndarray) -> None:
 
 
 def write_shirts(folder: Path) -> None:
-    """Write patterned T-shirts into one folder and plain ones into another: training images, told apart by edges."""
+    """Write plain and patterned T-shirts, the training images with the fewest and the most edges, into two folders."""
     train = load_split("fashion_mnist", "train", SHAPE, limit=20_000, download=True)
     shirts = train.images[train.labels.numpy() == train.class_names.index("T-shirt/top")]
     inside = shirts[:, 0, 6:24, 9:19].astype(float)
@@ -66,9 +66,9 @@ def write_photos(folder: Path) -> None:
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write all folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="to make")
+    parser.add_argument("folder", type=Path, help="folder to create")
     folder = parser.parse_args().folder
     test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD, download=True)
     kinds = [test.class_names[label].split("/")[0].lower().replace(" ", "-") for label in test.labels]

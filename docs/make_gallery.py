@@ -1,10 +1,10 @@
-"""Make the pictures of the pages anew, by the commands that stand in them.
+"""Recreate the pictures of the pages by running the pages' commands.
 
     python docs/make_gallery.py
     python docs/make_gallery.py --pages interpolate.md edit.md
 
-Every command of a page is run as it stands, in an empty folder for the page; a comment ``<!-- made: FILE -->`` above a
-picture says which of the files that the commands wrote it is.
+The commands of a page are run unchanged in an empty folder. A comment ``<!-- made: FILE -->`` above a picture names
+the file, written by these commands, that it is copied from.
 """
 
 import argparse
@@ -19,19 +19,19 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md", "find-odd-images.md"]
 LARGEST = 200_000  # bytes of a picture
-# Commands that a page shows without running them: they are about files that nobody has.
-SOMEONE_ELSES = ("my_pictures", "runs/mine/TIME")
+# Commands on these files are not run, because the files do not exist.
+NOT_AVAILABLE = ("my_pictures", "runs/mine/TIME")
 
 
 def commands_of(text: str) -> list[list[str]]:
     """Return the commands of a page's indented blocks, in order, each as words."""
     lines = re.sub(r" \\\n +", " ", text).splitlines()
     shown = [line[4:] for line in lines if re.match(r" {4}(glow|python) ", line)]
-    return [shlex.split(line, comments=True) for line in shown if not any(name in line for name in SOMEONE_ELSES)]
+    return [shlex.split(line, comments=True) for line in shown if not any(name in line for name in NOT_AVAILABLE)]
 
 
 def pictures_of(text: str) -> dict[str, str]:
-    """Return what the commands write, by the picture of the page that it becomes."""
+    """Return the file that the commands write for each picture of a page."""
     return {picture: made for made, picture in re.findall(r"<!-- made: (\S+) -->\n!\[[^]]*\]\((\S+)\)", text)}
 
 
@@ -43,7 +43,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def make(page: str) -> None:
-    """Make the pictures of a page."""
+    """Recreate the pictures of a page."""
     text = (DOCS / page).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -54,13 +54,13 @@ def make(page: str) -> None:
         for picture, made in pictures_of(text).items():
             size = (folder / made).stat().st_size
             if size > LARGEST:
-                raise SystemExit(f"{made} of {page} has {size:,} bytes; expected at most {LARGEST:,}: draw less")
+                raise SystemExit(f"{made} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer images")
             shutil.copyfile(folder / made, DOCS / picture)
             print(f"{picture}: {size:,} bytes", flush=True)
 
 
 def main() -> None:
-    """Make those of all pages, or of some."""
+    """Recreate the pictures of all pages, or of those named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", nargs="+", choices=PAGES, default=PAGES)
     for page in parser.parse_args().pages:
