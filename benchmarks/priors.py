@@ -139,7 +139,7 @@ def main() -> None:
             print(f"seed {seed} {name:<10} {runs[-1]}", flush=True)
     settings = {"seconds": arguments.seconds, "seeds": arguments.seeds}
     write_result(f"priors_{arguments.config}", {"arguments": settings, "step_ms": times, "results": results})
-    header = ["prior", "bits/dim", "relative to the Gaussian", "training step", "sampled image", "parameters of the prior"]
+    header = ["prior", "bits/dim", "relative to the Gaussian", "training step", "sampled image", "prior parameters"]
     rows = [cells(name, results, times[name]) for name in PRIORS]
     write_table(f"priors {arguments.config}", header, rows, "priors.md")
 

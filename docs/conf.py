@@ -1,6 +1,6 @@
 """Sphinx: the pages of this folder, and the API reference from the docstrings. `make docs` builds docs/_build/html.
 
-Nothing is fetched, neither when it is built nor when it is read: formulas are MathML, which browsers draw.
+Neither building nor reading the pages downloads anything: formulas are MathML, which browsers draw.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # or an attribute with a docstring of its own would be there twice
+napoleon_use_ivar = True  # otherwise an attribute with its own docstring would appear twice
 napoleon_custom_sections = ["Shape"]
 
 

@@ -54,7 +54,7 @@ def make(page: str) -> None:
         for picture, made in pictures_of(text).items():
             size = (folder / made).stat().st_size
             if size > LARGEST:
-                raise SystemExit(f"{made} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer images")
+                raise SystemExit(f"{made} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer")
             shutil.copyfile(folder / made, DOCS / picture)
             print(f"{picture}: {size:,} bytes", flush=True)
 
