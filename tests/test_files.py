@@ -7,7 +7,7 @@ import pytest
 from glow_app.files import atomic_file, atomic_folder
 
 
-def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+def test_a_file_is_replaced_whole_or_kept(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_file(path) as file:
         file.write(b"first")
@@ -23,7 +23,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_error_of_a_full_disk_names_what_was_to_be_written(tmp_path: Path) -> None:
+def test_the_error_of_a_full_disk_names_the_target(tmp_path: Path) -> None:
     path = tmp_path / "result"
     for written in (atomic_file(path), atomic_folder(path, [])):
         with pytest.raises(OSError, match="No space left") as failed, written:

@@ -1,4 +1,4 @@
-"""Hundreds of damaged files of each kind: an error in a line or a result, in bounded memory, and nothing written."""
+"""Hundreds of damaged files of each kind: each is read or refused, in bounded memory, and no file is written."""
 
 import json
 import random
@@ -24,9 +24,9 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
 
 MUTATIONS = 120
-ROOM = 1 << 30  # bytes of address space beyond what is taken at the beginning
+MEMORY = 1 << 30  # bytes of address space beyond what is used at the start
 
-# What a command prints in one line; the last are those of a bad value deep in a library, printed with their names.
+# Errors that a command prints in one line; the last four come from invalid values deep in a library.
 EXPECTED = (ValueError, OSError, FloatingPointError, KeyError, TypeError, IndexError, SyntaxError, OverflowError)
 
 Kind = tuple[Path, Callable[[Path], object]]
@@ -54,8 +54,8 @@ def latents(folder: Path) -> Kind:
     save_latents(Latents(levels, ["a", "b"]), model, folder / "x.safetensors")
 
     def read(path: Path) -> None:
-        found = load_latents(path, model)
-        model.decode([level.to(model.dtype) for level in found.levels], found.labels)
+        stored = load_latents(path, model)
+        model.decode([level.to(model.dtype) for level in stored.levels], stored.labels)
 
     return folder / "x.safetensors", read
 
@@ -91,7 +91,7 @@ NUMBERS = (b"-1", b"0", b"99999999999999999999", b"1e999", b"[]", b"{}", b'"x"',
 
 
 def mutated(content: bytes, generator: random.Random, numbers_only: bool = False) -> bytes:
-    """Return bytes with a few changes: flips, cuts, repetitions, other lengths, other numbers in text."""
+    """Return the content with a few random changes: flipped bits, cuts, repetitions, other lengths and numbers."""
     data = bytearray(content)
     for _ in range(generator.choice((1, 1, 2, 5))):
         place = generator.randrange(len(data) or 1)
@@ -141,7 +141,7 @@ def fuzz(kind: str, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_damaged_files_are_refused_in_a_line_or_read(tmp_path: Path) -> None:
-    # In a process of its own: its memory is bounded, and a crash of a library would be seen.
+    # In a separate process, whose memory is limited, and in which a library may crash.
     command = [sys.executable, __file__, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -152,7 +152,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     for name in KINDS:
         (folder := Path(sys.argv[1], name)).mkdir()
         fuzz(name, folder)

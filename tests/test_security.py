@@ -1,4 +1,4 @@
-"""Files of other people that SECURITY.md calls safe, beyond what the tests of their readers check."""
+"""Files that SECURITY.md calls safe to open, beyond the tests of their readers."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ from glow_app.storage.pretrained import save_pretrained
 ROOT = Path(__file__).parents[1]
 
 
-def test_deep_json_is_one_line(tmp_path: Path) -> None:
+def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"format": "glow-latents/1", "facts": "[" * 200_000})
     with pytest.raises(ValueError, match="is damaged"):
         read_content(path)
 
 
-def test_latents_without_names_are_one_line(tmp_path: Path) -> None:
+def test_latents_without_names_are_refused(tmp_path: Path) -> None:
     model = tiny_model()
     for facts in (None, {"a": 1}, [1, 2], ["a\0b"]):
         write_tensors(tmp_path / "x.safetensors", {"level0": torch.zeros(1)}, model, LATENTS, facts)
@@ -31,12 +31,12 @@ def test_latents_without_names_are_one_line(tmp_path: Path) -> None:
             load_latents(tmp_path / "x.safetensors", model)
 
 
-def test_a_terminal_is_not_commanded() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable("a\x1b]0;owned\x07b\u202ec é 日") == "a\\x1b]0;owned\\x07b\\u202ec é 日"
     assert "\x1b" not in format_warning("file \x1b[2J.png")
 
 
-def test_info_and_errors_escape_what_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_and_errors_escape_text_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = save_pretrained(tiny_model(), tmp_path / "model", {"note": "\x1b[2Jboo", "\x1b[1mname": 3})
     assert main(["info", str(folder)]) == 0
     assert main(["info", str(tmp_path / "\x1b[2Jnothing.ckpt")]) == 1
@@ -45,7 +45,7 @@ def test_info_and_errors_escape_what_files_say(tmp_path: Path, capsys: pytest.Ca
     assert "\\x1b[2Jboo" in captured.out
 
 
-def test_nothing_else_reads_pickles_or_runs_text() -> None:
+def test_no_other_module_reads_pickles_or_evaluates_text() -> None:
     readers = {
         r"torch\.load\(": {"glow_app/evaluation/features.py", "glow_app/storage/checkpoint.py"},
         r"torch\.jit\.load\(": {"glow_app/evaluation/features.py"},
@@ -58,5 +58,5 @@ def test_nothing_else_reads_pickles_or_runs_text() -> None:
     }
     files = [path for top in ("glow_app", "lightning_modules") for path in (ROOT / top).rglob("*.py")]
     for pattern, known in readers.items():
-        found = {str(path.relative_to(ROOT)) for path in files if re.search(rf"(?<![\w.]){pattern}", path.read_text())}
-        assert found <= known, (pattern, found - known)
+        users = {str(path.relative_to(ROOT)) for path in files if re.search(rf"(?<![\w.]){pattern}", path.read_text())}
+        assert users <= known, (pattern, users - known)

@@ -22,12 +22,12 @@ def load(source: str, split: str = "train", shape: tuple[int, int, int] = (1, 28
     return load_split(source, split, shape, **options)  # type: ignore[arg-type]
 
 
-def test_unknown_source_is_answered_with_the_nearest() -> None:
+def test_an_unknown_source_suggests_the_closest() -> None:
     with pytest.raises(ValueError, match=r"unknown source 'cifar'; known: digits, .*; did you mean cifar10\?"):
         load("cifar")
 
 
-def test_digits_are_cut_in_three_and_lie_on_the_4_bit_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_have_three_splits_and_16_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     sklearn = pytest.importorskip("sklearn.datasets")
     sets = {split: load("digits", split, (1, 8, 8)) for split in SPLITS}
     assert [len(part) for part in sets.values()] == [1437, 180, 180]
@@ -95,7 +95,7 @@ def test_debians_files_are_unpacked_into_the_default_root(debian: Path, tmp_path
 
 
 @pytest.mark.parametrize("source", [*IDX, "cifar10"])
-def test_missing_files_say_where_and_how(tmp_path: Path, source: str) -> None:
+def test_missing_files_are_reported_with_a_remedy(tmp_path: Path, source: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"cannot be read from {tmp_path} .*; pass --data.download true"):
         load(source, root=tmp_path)
 
@@ -139,8 +139,8 @@ def test_cifar(cifar: Path) -> None:
     sets = {split: load("cifar10", split, (3, 32, 32), root=cifar) for split in SPLITS}
     assert [len(part) for part in sets.values()] == [18, 2, 4]
     original = pickle.loads((cifar / "cifar-10-batches-py/test_batch").read_bytes())["data"].reshape(-1, 3, 32, 32)
-    found = {image.tobytes() for image in sets["test"].images}
-    assert found == {image.tobytes() for image in original}
+    loaded = {image.tobytes() for image in sets["test"].images}
+    assert loaded == {image.tobytes() for image in original}
     assert sets["train"].class_names[9] == "class9"
     grey = load("cifar10", "test", (1, 32, 32), root=cifar)
     assert np.array_equal(grey.images, convert_array(sets["test"].images, (1, 32, 32), "crop"))

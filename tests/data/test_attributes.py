@@ -13,11 +13,11 @@ def write(path: Path, text: str) -> Path:
 
 def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "image_id,Smiling,age\n1.png,-1,10\n\n2.png,1,20\n3.png,1,30\n")
-    found = read_attributes(path)
-    assert (found.files, found.names) == (["1.png", "2.png", "3.png"], ["Smiling", "age"])
-    assert found.values[:, 0].tolist() == [0, 1, 1]
-    assert found.values[:, 1].tolist() == pytest.approx([-1, 0, 1])
-    assert torch.equal(read_attributes(path, ["age"]).values, found.values[:, 1:])
+    table = read_attributes(path)
+    assert (table.files, table.names) == (["1.png", "2.png", "3.png"], ["Smiling", "age"])
+    assert table.values[:, 0].tolist() == [0, 1, 1]
+    assert table.values[:, 1].tolist() == pytest.approx([-1, 0, 1])
+    assert torch.equal(read_attributes(path, ["age"]).values, table.values[:, 1:])
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -
         "\xff\xd8\xff\0",
     ],
 )
-def test_what_is_no_table(tmp_path: Path, text: str) -> None:
+def test_invalid_tables_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"a\.csv"):
         read_attributes(tmp_path / "a.csv")

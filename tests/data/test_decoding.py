@@ -100,7 +100,7 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert decode(save(Image.fromarray(values.astype(np.int32)), tmp_path / "j.tif"), 1)[0, 0].tolist() == expected
 
 
-def test_a_picture_of_one_pixel_a_row(tmp_path: Path) -> None:
+def test_an_extremely_long_picture_is_refused(tmp_path: Path) -> None:
     path = save(Image.new("1", (1, 262_145)), tmp_path / "thin.png")
     with pytest.raises(ValueError, match="a side has 262,145 pixels; expected at most 262,144"):
         decode(path)
@@ -204,7 +204,7 @@ NOTES = {
 
 @pytest.mark.parametrize("name", NOTES)
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> None:
+def test_changes_are_noted(tmp_path: Path, name: str, suffix: str) -> None:
     image, options, channels, expected = NOTES[name]
     path = save(image, tmp_path / f"a.{suffix}", **options)
     for source in (path, path.read_bytes()):
@@ -215,12 +215,12 @@ def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> Non
         assert np.array_equal(array, decode_image(path.read_bytes(), (channels, 6, 8), "crop"))
 
 
-def test_a_picture_of_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     ramp = np.linspace(0, 255, 48).repeat(64).reshape(48, 64).astype(np.uint8)
     picture = Image.fromarray(np.stack([ramp, 255 - ramp, ramp // 2], axis=2))
     exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     picture.save(tmp_path / "a.jpg", exif=exif.tobytes(), quality=95)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture.info["icc_profile"] = profile
@@ -229,7 +229,7 @@ def test_a_picture_of_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     expected = decode_image(tmp_path / "a.jpg", (3, 64, 48), "crop").astype(int)
     assert abs(decode_image(tmp_path / "a.heic", (3, 64, 48), "crop") - expected).max() < 24
     for content in ((tmp_path / "a.heic").read_bytes(), (tmp_path / "a.heic").rename(tmp_path / "a.png")):
-        with pytest.raises(UnidentifiedImageError):  # only a file of that suffix, and nothing that the server receives
+        with pytest.raises(UnidentifiedImageError):  # only a file of that suffix, never what the server receives
             decode_image(content, (3, 64, 48), "crop")
     monkeypatch.setattr(decoding, "can_read_heic", lambda: False)
     with pytest.raises(ValueError, match=r"it is a HEIC picture; run: pip install 'glow-app\[heic\]'"):

@@ -39,7 +39,7 @@ def load(
     return load_split("faces", split, shape, count=count, **more)  # type: ignore[arg-type]
 
 
-def test_seed_and_index_decide_a_face() -> None:
+def test_seed_and_index_determine_a_face() -> None:
     assert draw_face(3, 5) == draw_face(3, 5)
     assert len({draw_face(seed, index) for seed in range(5) for index in range(20)}) == 100
     # Fixed for all time: other machines have these as well.
@@ -60,7 +60,7 @@ def test_attributes_and_every_other_field_are_independent() -> None:
 
 
 @pytest.mark.parametrize("name", BINARY_NAMES)
-def test_a_switched_attribute_changes_the_picture(name: str) -> None:
+def test_a_binary_attribute_changes_the_picture(name: str) -> None:
     changed = np.abs(render_face(replace(PLAIN, **{name: True}), SIDE).astype(int) - render_face(PLAIN, SIDE))
     assert changed.max() > 40
     assert (changed.max(0) > 10).sum() >= 4
@@ -69,7 +69,7 @@ def test_a_switched_attribute_changes_the_picture(name: str) -> None:
 @pytest.mark.parametrize("name", REAL_NAMES)
 def test_a_real_attribute_changes_colours_continuously(name: str) -> None:
     values = (0.2, 0.23, 0.7)
-    pictures = [render_face(replace(PLAIN, **{name: one}), SIDE).astype(int) for one in values]  # type: ignore[arg-type]
+    pictures = [render_face(replace(PLAIN, **{name: value}), SIDE).astype(int) for value in values]  # type: ignore[arg-type]
     near, far = (np.abs(picture - pictures[0]).max() for picture in pictures[1:])
     assert 0 < near < 20
     assert far > max(8, near)
@@ -85,7 +85,7 @@ def test_faces_fill_the_square_without_holes() -> None:
         assert picture.reshape(3, -1).max(0).min() > 0
 
 
-def test_more_faces_leave_those_before_as_they_were(drawn: list[int]) -> None:
+def test_rendering_more_faces_keeps_the_earlier_ones(drawn: list[int]) -> None:
     first = rendered_faces(0, 8, SIDE, None)
     more = rendered_faces(0, 12, SIDE, None)
     assert np.array_equal(more[:8], first)
@@ -108,16 +108,16 @@ def test_cache_is_used(drawn: list[int]) -> None:
 
 def test_splits_are_disjoint_and_cover_everything() -> None:
     sets = [load(split) for split in ("train", "validation", "test")]
-    assert [len(one) for one in sets] == [16, 2, 2]
-    assert len({image.tobytes() for one in sets for image in one.images}) == 20
+    assert [len(part) for part in sets] == [16, 2, 2]
+    assert len({image.tobytes() for part in sets for image in part.images}) == 20
     assert len(load(limit=3)) == 3
     assert sets[0].class_names == ()
 
 
-def test_seed_cuts_and_does_not_draw() -> None:
+def test_the_seed_changes_the_splits_but_not_the_faces() -> None:
     def pictures(seed: int) -> list[set[bytes]]:
         sets = [load(split, validation_fraction=0.0, seed=seed) for split in ("train", "test")]
-        return [{image.tobytes() for image in one.images} for one in sets]
+        return [{image.tobytes() for image in part.images} for part in sets]
 
     first, second = pictures(0), pictures(1)
     assert set.union(*first) == set.union(*second)

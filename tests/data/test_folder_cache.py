@@ -78,15 +78,15 @@ def test_a_changed_folder_is_decoded_again(root: Path, decoded: list[str], chang
     assert len(build(root)) == len(decoded) == count
 
 
-def test_shape_resize_and_place_have_entries_of_their_own(root: Path, tmp_path: Path) -> None:
+def test_shape_resize_and_path_have_separate_entries(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copy")
     build(root)
     build(root, resize="pad")
     load_split("folder", "train", (1, 4, 6), root=root)
     build(tmp_path / "copy")
-    build(root, cache_dir=tmp_path / "mine")
+    build(root, cache_dir=tmp_path / "other")
     assert len(entries(tmp_path)) == 2 * 4
-    assert len(list((tmp_path / "mine").iterdir())) == 2
+    assert len(list((tmp_path / "other").iterdir())) == 2
 
 
 DAMAGES: dict[str, Callable[[Path, Path], object]] = {
@@ -97,7 +97,7 @@ DAMAGES: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_built_anew(root: Path, tmp_path: Path, decoded: list[str], damage: str) -> None:
+def test_a_damaged_entry_is_rebuilt(root: Path, tmp_path: Path, decoded: list[str], damage: str) -> None:
     build(root)
     DAMAGES[damage](*entries(tmp_path))
     decoded.clear()
@@ -115,7 +115,7 @@ def test_an_unwritable_cache_is_replaced_by_a_temporary_one(root: Path, tmp_path
     assert len(decoded) == 12
 
 
-def test_builders_at_once(root: Path, tmp_path: Path) -> None:
+def test_concurrent_builds(root: Path, tmp_path: Path) -> None:
     results: list[ImageSet] = []
     threads = [threading.Thread(target=lambda: results.append(build(root))) for _ in range(4)]
     for thread in threads:

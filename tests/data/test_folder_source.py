@@ -65,7 +65,7 @@ def test_split_folders(tmp_path: Path, make_images: Make, validation_name: str) 
     assert test.labels.tolist() == [0, 0, 0]
 
 
-def test_missing_splits_are_cut_from_train_and_other_folders_are_left_out(tmp_path: Path, make_images: Make) -> None:
+def test_missing_splits_are_cut_from_train_and_other_folders_are_ignored(tmp_path: Path, make_images: Make) -> None:
     root = tmp_path / "sets"
     make_images(root / "Training/a", 20)
     assert load(root).class_names == ("a",)
@@ -80,7 +80,7 @@ def test_missing_splits_are_cut_from_train_and_other_folders_are_left_out(tmp_pa
     assert sorted(values(test)) == [50, 51, 52, 53, 54]
 
 
-def test_broken_files_and_bombs_are_reported_once_a_start(
+def test_broken_files_and_bombs_are_reported_once_per_start(
     tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_images(tmp_path / "some", 20, size=(40, 40))
@@ -91,14 +91,14 @@ def test_broken_files_and_bombs_are_reported_once_a_start(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     for _ in range(2):  # the second start reads the cache
         with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("default")  # as Python's: the same words of the same line once
+            warnings.simplefilter("default")  # as Python's: one line reports the same text once
             images = [value for split in ("train", "validation", "test") for value in values(load(root, split))]
         (message,) = [str(warning.message) for warning in seen]
         assert re.match(r"3 of 23 files in .*some cannot be used: bomb.png \(it has more than 4,000 pi", message)
         assert sorted(images) == list(range(20))
 
 
-def test_what_is_refused(tmp_path: Path, make_images: Make) -> None:
+def test_unusable_folders_are_refused(tmp_path: Path, make_images: Make) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/a.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"no usable image: 1 of 1 files in .*a.png \(unknown image format"):

@@ -83,13 +83,13 @@ def values(images: np.ndarray) -> list[int]:
 
 def test_splits_images_and_labels(folder: Path) -> None:
     parts = {split: load(folder, split) for split in ("train", "validation", "test")}
-    found = {split: values(part.images) for split, part in parts.items()}
-    assert [len(part) for part in found.values()] == [27, 3, 5]
-    assert sorted(found["train"] + found["validation"]) == list(TRAIN)
-    assert sorted(found["test"]) == list(TEST)
-    assert all(part.labels.tolist() == [value % 2 for value in found[split]] for split, part in parts.items())
+    read = {split: values(part.images) for split, part in parts.items()}
+    assert [len(part) for part in read.values()] == [27, 3, 5]
+    assert sorted(read["train"] + read["validation"]) == list(TRAIN)
+    assert sorted(read["test"]) == list(TEST)
+    assert all(part.labels.tolist() == [value % 2 for value in read[split]] for split, part in parts.items())
     assert parts["train"].class_names == (("0", "1") if folder.name == "webdataset" else ("even", "odd"))
-    assert values(load(folder, limit=4).images) == found["train"][:4]
+    assert values(load(folder, limit=4).images) == read["train"][:4]
     assert load_split("datasets", "train", (1, 2, 2), root=folder).image_shape == (1, 2, 2)
 
 
@@ -127,7 +127,7 @@ def test_without_usable_labels(tmp_path: Path) -> None:
         assert len(load(tmp_path / name, "test")) == 3
 
 
-def test_the_next_image_stands_in_for_a_damaged_one_with_its_label(tmp_path: Path) -> None:
+def test_the_next_image_and_its_label_replace_a_damaged_one(tmp_path: Path) -> None:
     def spoil(row: dict, index: int) -> dict:
         return {"picture": {"bytes": b"x", "path": None} if index in (3, 4) else row["picture"]}
 
@@ -135,13 +135,13 @@ def test_the_next_image_stands_in_for_a_damaged_one_with_its_label(tmp_path: Pat
     plain.map(spoil, with_indices=True).cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "few")
     images = load(tmp_path / "few")
     with pytest.warns(UserWarning, match=r"image [34] cannot be read .*; using the next image"):
-        found = images.images
-    assert not {3, 4} & set(values(found))
+        read = images.images
+    assert not {3, 4} & set(values(read))
     labels = [images.__getitems__([index]) for index in range(len(images))]
     assert all(int(label) == int(image[0, 0, 0, 0]) % 2 for image, label in labels)
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_data_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="needs a folder"):

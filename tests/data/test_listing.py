@@ -23,7 +23,7 @@ def test_nested_and_sorted_by_posix_path_without_hidden_names(tmp_path: Path) ->
     assert names(tmp_path) == ["a-b.png", "a/b/c.gif", "a/z.JPG", "b.png", "gone.png"]
 
 
-def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_formats_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "can_read_heic", lambda: False)
     touch(tmp_path, "a.png", "b.HEIC", "c/d.heic", "e.avif", "notes.txt", ".f.heic")
     with pytest.warns(UserWarning, match=r"unsupported formats: 2 \.heic, 1 \.avif; convert .*, or pip install"):
@@ -33,7 +33,7 @@ def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch
         list_images(tmp_path)
 
 
-def test_trainings_are_left_out_unless_they_are_what_is_listed(tmp_path: Path) -> None:
+def test_training_runs_are_skipped_unless_listed_themselves(tmp_path: Path) -> None:
     run = touch(tmp_path / "runs/x", "config.yaml", "metrics.csv", "samples/1.png")
     touch(tmp_path, "a.png", "b/config.yaml", "b/c.png")
     with pytest.warns(UserWarning, match=r"skipped 1 training run in .*: .*runs/x"):
@@ -41,7 +41,7 @@ def test_trainings_are_left_out_unless_they_are_what_is_listed(tmp_path: Path) -
     assert names(run) == ["samples/1.png"]
 
 
-def test_links_are_followed_but_to_no_folder_twice(tmp_path: Path) -> None:
+def test_links_are_followed_but_never_to_the_same_folder_twice(tmp_path: Path) -> None:
     touch(tmp_path, "real/a/1.png", "elsewhere/2.png")
     (tmp_path / "real/a/up").symlink_to(tmp_path / "real")
     (tmp_path / "real/self").symlink_to(".")
@@ -60,7 +60,7 @@ def test_classes_and_labels(tmp_path: Path) -> None:
     assert files.labels(["dog/1.png", "4.png"]) == [0, 0]
 
 
-def test_what_cannot_be_listed(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"image folder .*nope does not exist"):
         list_images(tmp_path / "nope")
     touch(tmp_path, "file.png")

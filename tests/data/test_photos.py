@@ -61,7 +61,7 @@ def test_a_large_photograph_is_reduced_and_grey_on_request(tmp_path: Path) -> No
     assert decode_photo(tmp_path / "large.png", 3, 800).shape == (3, 700, 1024)
 
 
-def test_small_and_broken_files_are_left_out(photos: Path) -> None:
+def test_small_and_broken_files_are_skipped(photos: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(ValueError, match="expected at least 64x64"):
         load(photos, size=64)

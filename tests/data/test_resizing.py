@@ -47,7 +47,7 @@ def test_shrinking_is_antialiased() -> None:
     ("resize", "columns"),
     [("crop", [80, 112, 144, 175]), ("stretch", [32, 96, 160, 224]), ("pad", [32, 96, 160, 224])],
 )
-def test_what_is_kept_of_a_wide_picture(resize: Resize, columns: list[int]) -> None:
+def test_resizing_a_wide_picture(resize: Resize, columns: list[int]) -> None:
     wide = Image.fromarray(np.linspace(0, 255, 96, dtype=np.uint8)[None].repeat(48, axis=0))
     resized = np.asarray(resize_image(wide, 4, 4, resize)).astype(int)
     assert abs(resized[1:3] - columns).max() < 8

@@ -19,7 +19,7 @@ def test_disjoint_and_complete() -> None:
     assert sorted(chain(*split.values())) == list(range(101))
 
 
-def test_stable_and_decided_by_the_seed() -> None:
+def test_stable_and_determined_by_the_seed() -> None:
     assert parts(50) == parts(50)
     assert parts(50) != parts(50, seed=1)
     # Fixed numbers: another machine or release must not move images between splits.
@@ -27,7 +27,7 @@ def test_stable_and_decided_by_the_seed() -> None:
     assert parts(10)["test"] == [4, 6]
 
 
-def test_no_fraction_holds_nothing_out() -> None:
+def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert len(SplitFractions(validation_fraction=0, test_fraction=0).rows(5, "train")) == 5
     with pytest.raises(ValueError, match="no validation split: validation_fraction is 0; set it above 0"):
         SplitFractions(validation_fraction=0).rows(5, "validation")

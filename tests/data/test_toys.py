@@ -27,7 +27,7 @@ def integrand(name: str) -> tuple[Tensor, Tensor, Tensor]:
     return points, step**2 * log_density.exp(), log_density
 
 
-def test_which_densities_are_known() -> None:
+def test_known_densities() -> None:
     assert {name for name, toy in TOYS.items() if toy.density} == set(SQUARES)
     with pytest.raises(ValueError, match="no closed form"):
         TOYS["two_moons"].log_density(torch.zeros(1, 2))
@@ -47,9 +47,9 @@ def test_points_follow_the_density(name: str) -> None:
     points, mass, _ = integrand(name)
     count = 100_000
     drawn = draw(name, count).double()
-    cells, found = ((value.floor() + 6) @ value.new_tensor([12, 1]) for value in (points, drawn))
+    cells, drawn_cells = ((value.floor() + 6) @ value.new_tensor([12, 1]) for value in (points, drawn))
     expected = count * torch.zeros(200, dtype=torch.float64).index_add(0, cells.long(), mass)
-    observed = torch.bincount(found.long(), minlength=200)
+    observed = torch.bincount(drawn_cells.long(), minlength=200)
     likely = expected > 20
     rest = expected[~likely].sum().item()
     assert observed[~likely].sum() == pytest.approx(rest, abs=5 * math.sqrt(rest) + 3)
@@ -59,7 +59,7 @@ def test_points_follow_the_density(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_entropy_is_that_of_the_points(name: str) -> None:
+def test_the_entropy_matches_the_points(name: str) -> None:
     # Kozachenko and Leonenko's estimate of the entropy, by the distance of each point to its nearest neighbour.
     count = 5000
     points = draw(name, count).double()

@@ -83,14 +83,14 @@ def test_global_random_state_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_batch_size_that_does_not_fit() -> None:
+def test_an_invalid_batch_size_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size is 21, but with 20 training examples it must be from 1 to 20"):
         loader(20, 21)
     with pytest.raises(ValueError, match="on 3 ranks it must be from 1 to 6"):
         loader(20, 7, num_replicas=3)
 
 
-def test_the_first_examples_are_whole_batches_up_to_a_number_of_them() -> None:
+def test_the_first_examples_are_whole_batches_up_to_a_limit() -> None:
     small = [(torch.full((100, 1, 4, 4), number), torch.full((100,), number)) for number in range(9)]
     images, labels = first_examples(small)
     assert images.shape == (600, 1, 4, 4)

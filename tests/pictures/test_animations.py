@@ -24,7 +24,7 @@ def played(path: Path) -> tuple[np.ndarray, list[int]]:
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [("gif", 1), ("webp", 1), ("webp", 3)])
-def test_every_pixel_is_played_for_the_seconds_asked(tmp_path: Path, suffix: str, channels: int) -> None:
+def test_an_animation_keeps_every_pixel_and_lasts_as_requested(tmp_path: Path, suffix: str, channels: int) -> None:
     path = tmp_path / f"a.{suffix}"
     images = random_images(4, (channels, 8, 10))
     expected = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()[THERE_AND_BACK]

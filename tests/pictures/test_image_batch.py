@@ -30,7 +30,7 @@ def array(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-def test_whole_images_keep_what_made_them(images: Images) -> None:
+def test_whole_images_keep_their_facts(images: Images) -> None:
     assert (images.seeds, images.labels) == ([6, 7, 8, 9, 10], [0, 1, 2, 0, 1])
     mask = torch.tensor([False, True, False, False, True])
     chosen = {
@@ -46,7 +46,7 @@ def test_whole_images_keep_what_made_them(images: Images) -> None:
         assert tuple(part.seeds) == seeds
         expected = torch.Tensor.index_select(images, 0, torch.tensor([seed - 6 for seed in seeds]))
         assert torch.equal(part.reshape(expected.shape), expected)
-    assert [one.seeds for one in images] == [[6], [7], [8], [9], [10]]
+    assert [image.seeds for image in images] == [[6], [7], [8], [9], [10]]
 
 
 def test_other_results_are_plain_tensors(images: Images) -> None:
@@ -55,7 +55,7 @@ def test_other_results_are_plain_tensors(images: Images) -> None:
     assert torch.equal(torch.stack([images[0], images[1]]), images[:2])
 
 
-def test_copies_and_pickles_are_the_same(images: Images) -> None:
+def test_copies_and_pickles_are_equal(images: Images) -> None:
     for copied in (copy.copy(images), copy.deepcopy(images), pickle.loads(pickle.dumps(images))):
         assert isinstance(copied, Images)
         assert torch.equal(copied, images)

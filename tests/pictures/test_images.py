@@ -23,7 +23,7 @@ def array(picture: Image.Image) -> np.ndarray:
     ("count", "columns", "expected_rows", "expected_columns"),
     [(6, 3, 2, 3), (7, 3, 3, 3), (5, None, 2, 3), (2, 10, 1, 2), (1, None, 1, 1)],
 )
-def test_every_image_has_its_place(
+def test_a_grid_has_every_image_in_order(
     channels: int, count: int, columns: int | None, expected_rows: int, expected_columns: int
 ) -> None:
     images = random_images(count, (channels, 4, 6))
@@ -39,7 +39,7 @@ def test_every_image_has_its_place(
         enlarged = np.kron(image.permute(1, 2, 0).numpy(), np.ones((factor, factor, 1), dtype=np.uint8))
         assert np.array_equal(picture[place], enlarged)
         rest[place] = False
-    # Thin lines around the images, and nothing where there is none.
+    # Thin lines around the images, and white where there is no image.
     hole = np.zeros_like(rest)
     if missing := expected_columns * expected_rows - count:
         hole[-height:, -missing * width :] = True
@@ -69,28 +69,28 @@ def test_rows_may_be_of_different_lengths() -> None:
         (2, 100, [list(range(start, start + 10)) for start in range(0, 100, 10)]),
     ],
 )
-def test_a_row_goes_from_picture_to_picture(num_images: int, num_frames: int, expected: list[list[int]]) -> None:
+def test_a_strip_has_a_row_for_each_pair_of_images(num_images: int, num_frames: int, expected: list[list[int]]) -> None:
     frames = random_images((num_images - 1) * (num_frames - 1) + 1, (1, 4, 6))
-    found = strip(frames, num_frames)
-    assert np.array_equal(np.asarray(found), np.asarray(picture_of_rows([frames[row] for row in expected])))
+    picture = strip(frames, num_frames)
+    assert np.array_equal(np.asarray(picture), np.asarray(picture_of_rows([frames[row] for row in expected])))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_the_picture_keeps_its_corner(mode: str) -> None:
+def test_captions_leave_the_picture_unchanged(mode: str) -> None:
     picture = Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
-    found = captioned(picture, ["a", "b", "c"], ["first", "second"])
-    assert found.mode == mode
-    top, left = found.height - 50, found.width - 120
+    result = captioned(picture, ["a", "b", "c"], ["first", "second"])
+    assert result.mode == mode
+    top, left = result.height - 50, result.width - 120
     assert min(top, left) > 10
-    assert np.array_equal(np.asarray(found)[top:, left:], np.asarray(picture))
+    assert np.array_equal(np.asarray(result)[top:, left:], np.asarray(picture))
     assert captioned(picture) is picture
 
 
-def ink(found: Image.Image) -> np.ndarray:
-    return np.asarray(found.convert("L")) < 128
+def ink(result: Image.Image) -> np.ndarray:
+    return np.asarray(result.convert("L")) < 128
 
 
-def test_each_caption_stands_whole_at_its_place() -> None:
+def test_captions_are_drawn_whole_beside_their_rows_and_columns() -> None:
     white = Image.new("L", (120, 50), "white")
     above = ink(captioned(white, ["one", "", "three"]))
     assert [above[:-50, part : part + 40].any() for part in (0, 40, 80)] == [True, False, True]
@@ -102,7 +102,7 @@ def test_each_caption_stands_whole_at_its_place() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_png_keeps_pixels_and_text_and_replaces_what_was_there(tmp_path: Path, channels: int) -> None:
+def test_a_saved_png_keeps_pixels_and_text_and_replaces_the_file(tmp_path: Path, channels: int) -> None:
     image = random_images(1, (channels, 5, 7))[0]
     path = tmp_path / "a.png"
     path.write_text("old")
@@ -116,7 +116,7 @@ def test_a_png_keeps_pixels_and_text_and_replaces_what_was_there(tmp_path: Path,
     assert read_png_text(path) == {}
 
 
-def test_what_is_no_png(tmp_path: Path) -> None:
+def test_other_files_are_not_read_as_png(tmp_path: Path) -> None:
     Image.new("L", (2, 2)).save(tmp_path / "a.png", format="BMP")
     (tmp_path / "b.png").write_text("words")
     for name in ("a.png", "b.png"):

@@ -34,7 +34,7 @@ def forms(images: Images, folder: Path) -> list[Pictures]:
 
 
 @pytest.mark.parametrize("shape", [RGB, GREY])
-def test_all_forms_are_the_same_images(shape: tuple[int, int, int], tmp_path: Path) -> None:
+def test_all_forms_give_the_same_images(shape: tuple[int, int, int], tmp_path: Path) -> None:
     images = Images(random_images(3, shape))
     for given in forms(images, tmp_path):
         assert torch.equal(as_images(given, shape), images)
@@ -44,7 +44,7 @@ def test_all_forms_are_the_same_images(shape: tuple[int, int, int], tmp_path: Pa
     assert as_images(images, shape) is images
 
 
-def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path: Path) -> None:
+def test_pillow_images_are_converted_like_files_and_not_modified(tmp_path: Path) -> None:
     draw = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
     picture = Image.fromarray(draw)
     picture.save(tmp_path / "a.png")
@@ -68,12 +68,12 @@ def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path:
         ("nothing.png", ValueError, "there is no file nothing.png"),
     ],
 )
-def test_other_things_are_refused(given: object, kind: type[Exception], message: str) -> None:
+def test_invalid_pictures_are_refused(given: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         as_images(given, RGB)  # type: ignore[arg-type]
 
 
-def test_what_a_model_does_takes_pictures_and_names_of_classes() -> None:
+def test_functions_accept_pictures_and_class_names() -> None:
     model = tiny_model(num_classes=3)
     model.class_names = ["cat", "dog", "owl"]
     images, numbers = model.sample(2, seeds=1), torch.tensor([1, 2])

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read from them, from which place, and that damaged or foreign ones end in one line."""
+"""Checkpoints: what is read from them, where they are found, and how damaged ones are refused."""
 
 import copy
 import os
@@ -23,7 +23,7 @@ from glow_app.storage.stored_model import StoredModel, load_model, model_hash
 
 
 class RunsCode:
-    """A pickle of this creates a file when an ordinary unpickler reads it."""
+    """Its pickle creates a file when an unrestricted unpickler reads it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,7 +55,7 @@ def checkpoint(model: ImageModel, path: Path) -> Path:
 message_of = partial(one_line.message_of, load_model)
 
 
-def test_a_checkpoint_is_its_model(model: ImageModel, tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_equals_the_model(model: ImageModel, tmp_path: Path) -> None:
     content = contents(model)
     content["state_dict"]["metric.total"] = torch.zeros(1)  # ignored
     path = tmp_path / "best.ckpt"
@@ -69,14 +69,14 @@ def test_a_checkpoint_is_its_model(model: ImageModel, tmp_path: Path) -> None:
     assert torch.equal(loaded.decode(loaded.encode(images)), images)
 
 
-def test_a_device_that_is_not_there(model: ImageModel, tmp_path: Path) -> None:
+def test_an_unavailable_device_is_refused(model: ImageModel, tmp_path: Path) -> None:
     path = checkpoint(model, tmp_path / "best.ckpt")
     for device in ("abacus", "meta", torch.device("meta")):
         with pytest.raises(ValueError, match=f"device {device} is not available here; use cpu"):
             load_model(path, device)
 
 
-def test_a_runs_folder_means_its_export_else_its_best_else_its_last(model: ImageModel, tmp_path: Path) -> None:
+def test_a_run_folder_gives_its_export_or_best_or_last_checkpoint(model: ImageModel, tmp_path: Path) -> None:
     last = checkpoint(model, tmp_path / "last.ckpt")
     assert StoredModel(tmp_path).path == last
     best = checkpoint(tiny_model(seed=1), tmp_path / "best.ckpt")
@@ -86,7 +86,7 @@ def test_a_runs_folder_means_its_export_else_its_best_else_its_last(model: Image
     assert model_hash(load_model(tmp_path)) == model_hash(tiny_model(seed=2))
 
 
-def test_a_folder_of_runs_means_the_newest(model: ImageModel, tmp_path: Path) -> None:
+def test_a_folder_of_runs_gives_the_newest(model: ImageModel, tmp_path: Path) -> None:
     for number, name in enumerate(("new", "old")):
         path = checkpoint(model, tmp_path / "runs" / name / "time" / "last.ckpt")
         os.utime(path, (1000 - number, 1000 - number))
@@ -98,7 +98,7 @@ def test_a_folder_of_runs_means_the_newest(model: ImageModel, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("step", "age", "is_taken"), [(40, -1, True), (70, -1, False), (None, -1, False), (40, 0, False), (40, 1, False)]
 )
-def test_a_resumed_run_means_its_best_checkpoint_until_it_exports_again(
+def test_a_resumed_run_gives_its_best_checkpoint_until_the_next_export(
     model: ImageModel, tmp_path: Path, step: int | None, age: int, is_taken: bool
 ) -> None:
     export = save_pretrained(tiny_model(seed=2), tmp_path / "model", {"step": step})
@@ -129,7 +129,7 @@ def test_facts_and_data_of_the_training(model: ImageModel, tmp_path: Path) -> No
     assert StoredModel(checkpoint(model, tmp_path / "python.ckpt")).data() == {}
 
 
-def test_places_without_a_model_are_named(tmp_path: Path) -> None:
+def test_errors_name_the_path_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()  # a run whose export is empty
     (tmp_path / "pictures").mkdir()
     assert "nowhere.ckpt" in message_of(FileNotFoundError, tmp_path / "nowhere.ckpt")
@@ -139,14 +139,7 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
         load_model("")
 
 
-def test_a_truncated_checkpoint_is_damaged(model: ImageModel, tmp_path: Path) -> None:
-    content = (path := checkpoint(model, tmp_path / "best.ckpt")).read_bytes()
-    for share in (0.0001, 0.5, 0.9999):
-        path.write_bytes(content[: int(share * len(content))])
-        assert "best.ckpt is truncated or damaged" in message_of(ValueError, path)
-
-
-def test_every_flipped_byte_of_a_tensor_is_noticed(model: ImageModel, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_tensor_is_detected(model: ImageModel, tmp_path: Path) -> None:
     path = checkpoint(model, tmp_path / "best.ckpt")
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
@@ -173,13 +166,16 @@ OTHER_FILES = [
 OTHER_CONTENTS = [{"state_dict": {}}, {"glow_app": {}}, {"model": torch.zeros(3)}, [1, 2], torch.zeros(3), "text", None]
 
 
-def test_other_files_are_one_line_of_value_error(tmp_path: Path) -> None:
-    path = tmp_path / "best.ckpt"
-    for content in OTHER_FILES:
-        path.write_bytes(content)
+def test_other_and_truncated_files_raise_one_line(model: ImageModel, tmp_path: Path) -> None:
+    content = (path := checkpoint(model, tmp_path / "best.ckpt")).read_bytes()
+    for share in (0.0001, 0.5, 0.9999):
+        path.write_bytes(content[: int(share * len(content))])
+        assert "best.ckpt is truncated or damaged" in message_of(ValueError, path)
+    for other in OTHER_FILES:
+        path.write_bytes(other)
         assert "best.ckpt" in message_of(ValueError, path)
-    for other in OTHER_CONTENTS:
-        torch.save(other, path)
+    for stored in OTHER_CONTENTS:
+        torch.save(stored, path)
         assert "best.ckpt is not a checkpoint of `glow fit`" in message_of(ValueError, path)
     with pytest.raises(FileNotFoundError, match="is not a checkpoint file"):
         read_checkpoint(tmp_path)
@@ -195,7 +191,7 @@ DAMAGES: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("place", DAMAGES)
-def test_a_damaged_part_is_one_line_of_value_error(model: ImageModel, tmp_path: Path, place: str) -> None:
+def test_a_damaged_entry_raises_one_line(model: ImageModel, tmp_path: Path, place: str) -> None:
     for value in DAMAGES[place]:
         content = copy.deepcopy(contents(model))
         change(content, place, value)

@@ -1,4 +1,4 @@
-"""Bundled models, and models of the hub: its cache is real, its answers are not."""
+"""Bundled models, and models on the hub, with its real cache and simulated answers."""
 
 import hashlib
 import logging
@@ -58,18 +58,18 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
         }
         assert sum(file.stat().st_size for file in files) < 8 << 20
         card = (folder / "README.md").read_text()
-        for words in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Intended use", "## Limits"):
-            assert words in card
+        for text in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Intended use", "## Limits"):
+            assert text in card
         assert len(model.class_names) == (model.flow.num_classes or 0)
         assert all(class_name in card for class_name in model.class_names)
 
 
-def test_a_model_of_ones_own_goes_before_a_bundled_one() -> None:
+def test_a_local_model_takes_precedence_over_a_bundled_one() -> None:
     bundled = StoredModel(model_folders.DEFAULT_MODEL).path
     Path(model_folders.DEFAULT_MODEL).mkdir()
     assert StoredModel(model_folders.DEFAULT_MODEL).path == bundled  # a folder of pictures is no model
-    mine = save_pretrained(tiny_model(), model_folders.DEFAULT_MODEL, overwrite=True)
-    assert StoredModel(model_folders.DEFAULT_MODEL).path == mine
+    local = save_pretrained(tiny_model(), model_folders.DEFAULT_MODEL, overwrite=True)
+    assert StoredModel(model_folders.DEFAULT_MODEL).path == local
 
 
 def test_other_names_are_paths() -> None:
@@ -96,19 +96,19 @@ def test_a_model_is_read_from_the_cache(snapshot: Path, address: str) -> None:
 
 
 def test_two_files_of_one_commit_are_fetched(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requests = []
 
     def download(name: str, file: str, revision: str | None = None) -> str:
-        asked.append((name, file, revision))
+        requests.append((name, file, revision))
         return str(snapshot / file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     load_model("hf://me/shoes@v2")
-    assert asked == [("me/shoes", "config.json", "v2"), ("me/shoes", "model.safetensors", COMMIT)]
+    assert requests == [("me/shoes", "config.json", "v2"), ("me/shoes", "model.safetensors", COMMIT)]
     model_folders.fetch_model.cache_clear()
     (snapshot / "config.json").write_text('{"model_type": "bert"}')
     assert "is not a model that glow export wrote" in refusal(ValueError)
-    assert len(asked) == 3  # not the weights of another project
+    assert len(requests) == 3  # not the weights of another project
 
 
 def test_invalid_addresses() -> None:
@@ -117,7 +117,7 @@ def test_invalid_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "raised", "words"),
+    ("error", "raised", "message"),
     [
         (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub"),
         (errors.GatedRepoError, FileNotFoundError, "hf auth login"),
@@ -126,10 +126,10 @@ def test_invalid_addresses() -> None:
         (ConnectionResetError, ValueError, "cannot be fetched"),
     ],
 )
-def test_answers_of_the_hub(
+def test_errors_of_the_hub(
     error: type[Exception],
     raised: type[Exception],
-    words: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -140,7 +140,7 @@ def test_answers_of_the_hub(
         raise answer
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert words in refusal(raised)
+    assert message in refusal(raised)
     assert capfd.readouterr().err == ""
 
 

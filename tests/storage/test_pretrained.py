@@ -1,3 +1,5 @@
+"""Exported models: what is written, what is read back, and how damaged ones are refused."""
+
 import json
 import resource
 import time
@@ -90,8 +92,11 @@ def test_recommended_settings_are_kept_and_not_part_of_the_hash(tmp_path: Path) 
 
 DAMAGED_SETTINGS: list[object] = [
     *(None, [], {"temperature": [], "guidance": 1}, {"temperature": [0.7, True], "guidance": 1}),
-    *({"temperature": one, "guidance": 1} for one in ("0.7", [1.0] * 3, -0.1, 1e3, float("nan"), 10**400, {"0": 1})),
-    *({"temperature": 0.7, "guidance": one} for one in (None, "1", [1.0], 10.5, -1)),
+    *(
+        {"temperature": value, "guidance": 1}
+        for value in ("0.7", [1.0] * 3, -0.1, 1e3, float("nan"), 10**400, {"0": 1})
+    ),
+    *({"temperature": 0.7, "guidance": value} for value in (None, "1", [1.0], 10.5, -1)),
     {"temperature": 0.7, "guidance": 1, "__class__": "os"},
 ]
 
@@ -108,7 +113,7 @@ def test_damaged_settings_and_names_of_classes_are_refused(tmp_path: Path) -> No
         message_of(ValueError, folder)
 
 
-def test_the_hash_sees_weights_and_architecture(model: ImageModel) -> None:
+def test_the_hash_depends_on_weights_and_architecture(model: ImageModel) -> None:
     assert model_hash(tiny_model()) == model_hash(model)
     assert model_hash(perturb(tiny_model(), size=1e-4)) != model_hash(model)
     assert model_hash(tiny_model(num_bits=7)) != model_hash(model)
@@ -125,9 +130,9 @@ def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder
     save_pretrained(other, folder, overwrite=True)
     assert model_hash(load_model(folder)) == model_hash(other)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    (folder / "thesis.tex").write_text("years of work")
+    (folder / "notes.txt").write_text("not of the model")
     before = files()
-    with pytest.raises(FileExistsError, match=r"holds other files too, such as thesis\.tex"):
+    with pytest.raises(FileExistsError, match=r"holds other files too, such as notes\.txt"):
         save_pretrained(model, folder, overwrite=True)
     assert files() == before
 
@@ -155,14 +160,14 @@ def test_other_and_truncated_files_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["conditioner", "prior"])
-def test_only_listed_classes_may_be_named(folder: Path, part: str) -> None:
+def test_only_allowed_classes_may_be_named(folder: Path, part: str) -> None:
     for name in ("os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""):
         edit(folder, f"model/flow/{part}", {"class_path": name, "init_args": {"command": "true"}})
         assert f"pass --allow-class {name}, or call glow_app.allow_class" in message_of(ValueError, folder)
 
 
 @pytest.mark.parametrize("hidden_channels", [4, 10**9, 10**19])
-def test_a_configuration_for_other_weights_does_not_fit_and_costs_nothing(folder: Path, hidden_channels: int) -> None:
+def test_a_configuration_that_does_not_match_the_weights_is_refused_cheaply(folder: Path, hidden_channels: int) -> None:
     edit(folder, "model/flow/hidden_channels", hidden_channels)
     peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     message = message_of(ValueError, folder)
@@ -172,7 +177,7 @@ def test_a_configuration_for_other_weights_does_not_fit_and_costs_nothing(folder
 
 
 def test_a_model_of_absurdly_many_parts_fails_fast(folder: Path) -> None:
-    # Every step is a Python object, whatever its tensors weigh; empty tensors weigh nothing.
+    # Every step is a Python object, however small its tensors; empty tensors cost nothing.
     weights = load_file(folder / WEIGHTS_NAME)
     save_file({**weights, **{f"empty{n}": torch.zeros(0) for n in range(400)}}, folder / WEIGHTS_NAME)
     for num_steps in (600, [200, 200], 10**9):
@@ -201,7 +206,7 @@ EDITS: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("place", EDITS)
-def test_an_edited_configuration_is_one_line_of_value_error(folder: Path, place: str) -> None:
+def test_an_edited_configuration_raises_one_line(folder: Path, place: str) -> None:
     before = (folder / CONFIG_NAME).read_text()
     for value in EDITS[place]:
         (folder / CONFIG_NAME).write_text(before)
@@ -209,12 +214,12 @@ def test_an_edited_configuration_is_one_line_of_value_error(folder: Path, place:
         message_of(ValueError, folder)
 
 
-def test_other_weights_are_noticed(folder: Path, tmp_path: Path) -> None:
+def test_changed_weights_are_detected(folder: Path, tmp_path: Path) -> None:
     own = load_file(folder / WEIGHTS_NAME)
     other = {name: value.contiguous() for name, value in tiny_model(seed=1).state_dict().items()}
     name = next(name for name in own if name.endswith("log_scale"))
     without = {key: value for key, value in own.items() if key != name}
-    for weights, words in (
+    for weights, message in (
         (other, "are not those that config.json describes"),
         (own | {name: own[name] + 1e-3}, "are not those"),
         (own | {name: torch.zeros(1, 2, 3)}, f"do not match the model configuration: size mismatch for {name}"),
@@ -225,20 +230,20 @@ def test_other_weights_are_noticed(folder: Path, tmp_path: Path) -> None:
         (own | {name: own[name] * torch.inf}, "is not finite"),
     ):
         save_file(weights, folder / WEIGHTS_NAME)
-        assert words in message_of(ValueError, folder)
+        assert message in message_of(ValueError, folder)
     save_file(own, folder / WEIGHTS_NAME)
     for value in (None, "", 0):
         edit(folder, "sha256", value)
         message_of(ValueError, folder)
 
 
-def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path: Path) -> None:
+def test_directions_are_copied_and_kept(model: ImageModel, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.safetensors").write_text("theirs")
     (folder / DIRECTIONS_NAME).mkdir()
     (folder / DIRECTIONS_NAME / "mine.safetensors").write_text("mine")
     save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "theirs.safetensors"])
-    found = {path.name: path.read_text() for path in (folder / DIRECTIONS_NAME).iterdir()}
-    assert found == {"mine.safetensors": "mine", "theirs.safetensors": "theirs"}
+    directions = {path.name: path.read_text() for path in (folder / DIRECTIONS_NAME).iterdir()}
+    assert directions == {"mine.safetensors": "mine", "theirs.safetensors": "theirs"}
     with pytest.raises(FileNotFoundError):
         save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "none.safetensors"])
     assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
