@@ -3,12 +3,10 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from copy import deepcopy
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import ModuleDict, Parameter
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -25,11 +23,10 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
 from lightning_modules.resumable_data import ResumableDataModule, ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
+from lightning_modules.runs.run_trainer import require_exact_trainer
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
-
-_PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 class LikelihoodModule(pl.LightningModule, ABC):
@@ -54,12 +51,15 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
         super().__init__()
-        self.model, self.optimizer, self.lr_scheduler, self.seed = model, optimizer, lr_scheduler, seed
+        self.model, self.seed = model, seed
+        # Functions, which averaging copies by reference: the command line's factories hold its parser, which cannot be
+        # copied.
+        self.optimizer: OptimizerFactory = lambda parameters: optimizer(parameters)
+        self.lr_scheduler: ScheduleFactory = lambda optimizer, total_steps: lr_scheduler(optimizer, total_steps)
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         allow_parts(model)
         # Not part of the state dict, because metric states are not persistent.
-        stages = ("val", "test")
-        self.means = ModuleDict({f"{s}_{f}": MeanMetric(nan_strategy="disable") for s in stages for f in self.figures})
+        self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.figures})
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -89,20 +89,10 @@ class LikelihoodModule(pl.LightningModule, ABC):
         Raises:
             ValueError: If flows are not invertible at the precision, or the strategy shards parameters.
         """
-        if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
-            raise ValueError(
-                f"trainer.strategy is {type(strategy).__name__}, which gathers weights around a module's forward "
-                "alone, and not around its inverse or its initialisation; use --config trainer/ddp"
-            )
-        if (precision := str(self.trainer.precision)) not in _PRECISIONS:
-            raise ValueError(
-                f"trainer.precision is {precision}; expected one of {', '.join(_PRECISIONS)}: a flow whose states are "
-                "rounded to 16 bits does not invert"
-            )
+        require_exact_trainer(self.trainer)
         for mean in self.means.values():
-            assert isinstance(mean, MeanMetric)
-            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
-            mean.reset()  # sums from a validation in inference mode cannot be changed
+            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))  # type: ignore[operator]
+            mean.reset()  # type: ignore[operator]  # sums of an earlier validation, in inference mode, cannot be changed
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, which is stepped every step."""
@@ -127,16 +117,11 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 losses = self.loss(batch, generator)
         except SolverError as error:
             self.failure = str(error)
-            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
+            return math.nan * sum(parameter.sum() for parameter in self.parameters())  # type: ignore[return-value]
         loss = losses.mean()
         self.log(f"train/{self.metric}", loss)
         self._log_evaluations(solves.num_evaluations, "train", len(losses))
         return loss + torch.as_tensor(solves.penalty).mean()
-
-    def repeat(self, batch: Any, batch_idx: int) -> None:
-        """Repeat the forward pass of a training step with its noise, except that of trace estimates."""
-        with self.trainer.precision_plugin.train_step_context():
-            self.loss(batch, self.generator(batch_idx, f"train-{self.current_epoch}"))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch, with the same noise in every epoch."""
@@ -182,14 +167,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
         training = {"version": __version__, **metrics, **self.model.facts}
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # The command line's factories refer to the parser, and thus to the trainer and its processes, which cannot be
-        # copied. The averaged copy shares them.
-        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
-        copy = memo[id(self)] = type(self).__new__(type(self))
-        copy.__dict__ = deepcopy(self.__getstate__(), memo)
-        return copy
-
     def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
         num_rows = getattr(loader, "batch_size", None)
         generator = self.generator(batch_idx, stage, num_rows)
@@ -206,10 +183,9 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         for name, values in figures.items():
-            mean = self.means[key := f"{stage}_{name}"]
-            assert isinstance(mean, MeanMetric)
-            mean.update(values)
-            self.log(f"{stage}/{name}", mean, metric_attribute=f"means.{key}")
+            mean = self.means[name]
+            mean.update(values)  # type: ignore[operator]
+            self.log(f"{stage}/{name}", mean)  # type: ignore[arg-type]
         self._log_evaluations(solves.num_evaluations, stage, len(figures[self.metric]))
 
     def _log_evaluations(self, counts: list[int], stage: str, batch_size: int) -> None:

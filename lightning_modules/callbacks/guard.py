@@ -68,7 +68,7 @@ class NonFiniteGuard(Callback):
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        reason = "another rank's gradients are not finite" if is_finite else self._reason(pl_module)
+        reason = "another rank's gradients are not finite" if is_finite else self._reason(trainer, pl_module)
         message = f"step {trainer.global_step}: {reason}"
         # Without gradients, an optimiser changes neither weights nor moments.
         optimizer.zero_grad(set_to_none=True)
@@ -89,11 +89,17 @@ class NonFiniteGuard(Callback):
         self._restored.add(path)
         pl.utilities.rank_zero_warn(f"{message}; went back to {path} and halved the learning rate")
 
-    def _reason(self, pl_module: LikelihoodModule) -> str:
+    def _reason(self, trainer: pl.Trainer, pl_module: LikelihoodModule) -> str:
         if failure := pl_module.failure:
             pl_module.failure = None
             return failure
-        if (name := _first_bad_module(pl_module, lambda: pl_module.repeat(*self._batch))) is not None:
+        batch, batch_idx = self._batch
+
+        def repeat() -> None:  # with the noise of the step, except that of trace estimates
+            with trainer.precision_plugin.train_step_context():
+                pl_module.loss(batch, pl_module.generator(batch_idx, f"train-{pl_module.current_epoch}"))
+
+        if (name := _first_bad_module(pl_module, repeat)) is not None:
             return f"the output of {name} is not finite"
         bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
         # The backward pass starts at the last parameter.

@@ -1,6 +1,9 @@
-"""The trainer of a run, which counts epochs correctly after every resume."""
+"""The trainer of a run, which counts epochs correctly after every resume; and which trainers suit a flow."""
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+_PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 class RunTrainer(pl.Trainer):
@@ -20,3 +23,17 @@ class RunTrainer(pl.Trainer):
         """Number of optimiser steps of the whole run; infinite if neither epochs nor steps limit it."""
         steps, limit = super().estimated_stepping_batches, self.fit_loop.max_steps
         return steps if limit == -1 else min(steps, limit)
+
+
+def require_exact_trainer(trainer: pl.Trainer) -> None:
+    """Raise ValueError if flows do not invert at the trainer's precision, or its strategy shards parameters."""
+    if isinstance(strategy := trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+        raise ValueError(
+            f"trainer.strategy is {type(strategy).__name__}, which gathers sharded weights only around a module's "
+            "forward, not around its inverse or its initialisation; use --config trainer/ddp"
+        )
+    if trainer.precision not in _PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision}; expected one of {', '.join(_PRECISIONS)}: a flow whose states "
+            "are rounded to 16 bits does not invert"
+        )

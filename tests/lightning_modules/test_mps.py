@@ -46,4 +46,4 @@ def test_elsewhere_means_are_accumulated_in_float64(tmp_path: Path) -> None:
     module.initialize((random_images(16, (1, 8, 8)), torch.zeros(16).long()), torch.Generator())
     tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
     tiny_fit(tmp_path, module=module)
-    assert module.means["val_bpd"].mean_value.dtype == torch.float64
+    assert module.means["bpd"].mean_value.dtype == torch.float64
