@@ -59,7 +59,7 @@ def test_help_fits_80_columns(
     assert max(map(len, output.splitlines())) <= 80
 
 
-def test_help_and_plain_mistakes_import_nothing_heavy() -> None:
+def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
     code = (
         "import contextlib, io, sys\nfrom glow_app.cli import COMMANDS, TRAINING, main\n"
         "def run(*lines, without):\n"
@@ -100,7 +100,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("sample --output out.png", "out.png is the name of a file; expected a folder for the results"),
     ],
 )
-def test_wrong_usage(
+def test_wrong_usage_is_one_line(
     one_line: OneLine, arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -118,7 +118,7 @@ def numbers_of(parser: argparse.ArgumentParser, command: str) -> Iterator[tuple[
             yield command, action.option_strings[0]
 
 
-def test_text_in_the_place_of_a_number(one_line: OneLine) -> None:
+def test_text_instead_of_a_number_is_refused(one_line: OneLine) -> None:
     for command in COMMANDS:
         parser = Parser(prog=f"glow {command}")
         import_module(f"glow_app.commands.{command}").add_arguments(parser)
@@ -135,7 +135,7 @@ def test_text_in_the_place_of_a_number(one_line: OneLine) -> None:
         ("--data.batch_size=many", "many"),
     ],
 )
-def test_an_option_of_fit_that_does_not_fit(one_line: OneLine, option: str, words: str) -> None:
+def test_wrong_options_of_fit_are_refused(one_line: OneLine, option: str, words: str) -> None:
     assert words in one_line("fit", *FLOW, option)
 
 
@@ -181,7 +181,7 @@ def test_allowed_classes_reach_child_processes(monkeypatch: pytest.MonkeyPatch) 
     assert received == [["info", "x"], "a.B,c.D,e.F"]
 
 
-def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_a_command_silently(tmp_path: Path) -> None:
     script = f"{sys.executable} -m glow_app presets | true; echo ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The `glow` command in this process, and one trained run for all tests of this folder."""
+"""The `glow` command run in this process, and a trained run shared by all tests of this folder."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
-# Two levels of two steps on 4-bit digits, 8 training steps an epoch.
+# 4-bit digits, two levels of two steps, 8 training steps per epoch.
 TINY_RUN = [
     *("--model.num_bits=4", "--model.flow=glow_app.flows.Glow", "--model.flow.image_shape=[1,8,8]"),
     *("--model.flow.num_levels=2", "--model.flow.num_steps=2", "--model.flow.hidden_channels=16"),
@@ -28,7 +28,7 @@ TINY_RUN = [
 
 @dataclass(frozen=True)
 class Result:
-    """What one command left: exit code, standard output, and the lines of standard error with any warning."""
+    """Exit code and standard output of a command, and the lines of standard error with all warnings."""
 
     code: int
     output: str
@@ -42,7 +42,7 @@ def run_glow(*arguments: object) -> Result:
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
     ):
-        # What Python shows by default: pytest would keep it back.
+        # The warnings that Python shows by default; pytest would collect them.
         warnings.resetwarnings()
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
@@ -60,7 +60,7 @@ def glow() -> Callable[..., Result]:
 
 @pytest.fixture
 def refused() -> Callable[..., str]:
-    """Run a command that must fail in one line; return that line."""
+    """Run a command that must fail with a one-line message; return the message."""
 
     def run(*arguments: object, code: int | None = None) -> str:
         result = run_glow(*arguments)
@@ -79,7 +79,7 @@ def tiny_run() -> list[str]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two epochs; for reading only."""
+    """The folder of a run of two epochs; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     result = run_glow("fit", "--run_dir", folder, *TINY_RUN)
     assert result.code == 0, result
@@ -112,7 +112,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    """Three grey 8x8 PNGs whose pixels are what 4 bits keep."""
+    """Three grey 8x8 PNGs whose pixels survive quantisation to 4 bits."""
     rng = np.random.default_rng(3)
     paths = [tmp_path / "pictures" / f"{name}.png" for name in "abc"]
     paths[0].parent.mkdir()
@@ -123,7 +123,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read from or left in the home, the working folder or the environment."""
+    """Isolate each test from the home folder, the working folder and the environment."""
     monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "glow-cache"))
     monkeypatch.setenv("GLOW_DATA", str(tmp_path / "glow-data"))
     monkeypatch.setenv(ALLOWED_VARIABLE, "")

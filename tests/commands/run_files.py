@@ -1,4 +1,4 @@
-"""What commands leave behind, read for comparison."""
+"""Read and compare the files of runs."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 class Killed(Exception):
-    """Ends a training in the middle."""
+    """Raised to stop a training run early."""
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -32,7 +32,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Bit for bit, through containers."""
+    """Compare bit for bit, also within containers."""
     if isinstance(a, torch.Tensor):
         assert a.dtype == b.dtype, where
         assert torch.equal(a, b), where
@@ -49,7 +49,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
 
 
 def assert_same_training(a: Path, b: Path) -> None:
-    """The weights, their average, the optimiser and its schedule."""
+    """Compare weights, averaged weights, optimiser and schedule."""
     one, other = load(a / "last.ckpt"), load(b / "last.ckpt")
     assert one["global_step"] == other["global_step"]
     for part in ("current_model_state", "state_dict", "averaging_state", "optimizer_states", "lr_schedulers"):

@@ -1,4 +1,4 @@
-"""Every bad input is answered in one line and exit code 1 or 2, and leaves nothing behind."""
+"""Every bad input gives a one-line message and exit code 1 or 2, and leaves no files."""
 
 import io
 import os
@@ -15,20 +15,20 @@ Refused = Callable[..., str]
 
 
 class Hostile:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch hacked",)
 
 
 def saved(content: object) -> bytes:
-    """Return what torch writes of something."""
+    """Return the bytes that ``torch.save`` writes."""
     file = io.BytesIO()
     torch.save(content, file)
     return file.getvalue()
 
 
-# What is written, given a good checkpoint; None where there is no file.
+# Content of the file, given that of a good checkpoint; None for no file.
 CHECKPOINTS: dict[str, Callable[[bytes], bytes | None]] = {
     "missing": lambda good: None,
     "truncated early": lambda good: good[:5000],
@@ -43,7 +43,7 @@ CHECKPOINTS: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("name", [*CHECKPOINTS, "folder", "weights"])
-def test_bad_checkpoints(trained: Path, tmp_path: Path, refused: Refused, name: str) -> None:
+def test_bad_checkpoints_are_refused(trained: Path, tmp_path: Path, refused: Refused, name: str) -> None:
     path = tmp_path / "bad.ckpt"
     good = (trained / "last.ckpt").read_bytes()
     if name == "folder":
@@ -61,7 +61,7 @@ def test_bad_checkpoints(trained: Path, tmp_path: Path, refused: Refused, name: 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_damaged_exports(exported: Path, refused: Refused) -> None:
+def test_damaged_exports_are_refused(exported: Path, refused: Refused) -> None:
     model = Path("model")
     model.mkdir()
     config, weights = ((exported / name).read_bytes() for name in ("config.json", "model.safetensors"))
@@ -82,7 +82,7 @@ def test_damaged_exports(exported: Path, refused: Refused) -> None:
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "export", "interpolate", "fit"])
-def test_a_place_that_cannot_be_written(
+def test_unwritable_outputs_are_refused(
     exported: Path, tmp_path: Path, pictures: list[Path], refused: Refused, tiny_run: list[str], command: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -100,7 +100,7 @@ def test_a_place_that_cannot_be_written(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_bad_pictures(exported: Path, tmp_path: Path, refused: Refused) -> None:
+def test_bad_pictures_are_refused(exported: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     Image.new("F", (8, 8)).save(tmp_path / "float.tif")
@@ -123,7 +123,7 @@ BAD_RUNS = {
 }
 
 
-def test_bad_runs(refused: Refused, glow: Callable[..., Any], tiny_run: list[str]) -> None:
+def test_bad_training_options_are_refused(refused: Refused, glow: Callable[..., Any], tiny_run: list[str]) -> None:
     Path("broken").mkdir()
     Path("broken/a.png").write_bytes(b"\x89PNG and no more")
     Path("broken.yaml").write_text("model: [\n")
@@ -131,4 +131,4 @@ def test_bad_runs(refused: Refused, glow: Callable[..., Any], tiny_run: list[str
     fit = ["fit", "--run_dir", "run", *tiny_run, "--trainer.max_epochs=1"]
     for options, words in BAD_RUNS.items():
         assert words in refused(*fit, *options.split()), options
-    assert glow(*fit).code == 0  # in the folder of runs that could not start
+    assert glow(*fit).code == 0  # in the folder of the failed runs

@@ -1,4 +1,4 @@
-"""Every command with a bundled model, the default one, and one of the hub."""
+"""Commands with a bundled model, the default model, and a model from the hub."""
 
 import json
 import shutil
@@ -16,8 +16,8 @@ from glow_app.storage.stored_model import load_model, model_hash
 Glow = Callable[..., Any]
 
 
-def test_faces_where_no_model_is_named(glow: Glow) -> None:
-    Path("faces").mkdir()  # of pictures, it may be
+def test_the_default_model_is_faces(glow: Glow) -> None:
+    Path("faces").mkdir()  # a folder without a model does not hide the bundled one
     result = glow("sample", "--count", 1, "--seed", 3, "--batch-size", 1)
     assert result.output.startswith(f"model: faces (sha256 {model_hash(load_model('faces'))[:12]})\n")
     picture = next(Path("samples").glob("seed*.png"))
@@ -26,7 +26,7 @@ def test_faces_where_no_model_is_named(glow: Glow) -> None:
     assert glow("edit", "apply", picture, "--direction", "smiling").code == 0
 
 
-def test_clothes_go_through_every_command(glow: Glow) -> None:
+def test_every_command_with_a_bundled_model(glow: Glow) -> None:
     model = ("--checkpoint", "fashion-mnist")
     drawn = glow("sample", *model, "--count", 2, "--seed", 0, "--batch-size", 2, "--label", "dress", "8")
     assert drawn.output.startswith(f"model: fashion-mnist (sha256 {model_hash(load_model('fashion-mnist'))[:12]})\n")
@@ -55,7 +55,7 @@ def test_clothes_go_through_every_command(glow: Glow) -> None:
     assert model_hash(load_model("mine")) == model_hash(load_model("fashion-mnist"))
 
 
-def test_a_model_of_the_hub(
+def test_a_model_from_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = shutil.copytree(conditional, tmp_path / "c0ffee")

@@ -1,4 +1,4 @@
-"""`glow data render faces`, and trainings on them."""
+"""`glow data render faces`, and training on the result."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_faces_are_rendered_into_a_folder_with_a_table(glow: Glow) -> None:
         assert np.array_equal(np.asarray(Image.open(f"my_faces/{name}")), picture(0, index, 16))
 
 
-def test_an_existing_folder_and_other_shapes_are_refused(glow: Glow, refused: Callable[..., str]) -> None:
+def test_existing_folders_and_invalid_sizes_are_refused(glow: Glow, refused: Callable[..., str]) -> None:
     options = ("data", "render", "faces", "--size", 8, "--output", "my_faces")
     assert glow(*options, "--count", 4).code == 0
     assert "my_faces exists already; choose another place" in refused(*options, "--count", 2)
@@ -45,7 +45,7 @@ def test_an_existing_folder_and_other_shapes_are_refused(glow: Glow, refused: Ca
     assert "--size: must be a whole number" in refused(*options[:3], "--output", "others", "--size", "48x64")
 
 
-def test_faces_need_their_packages(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_for_faces_are_named(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered, "_PACKAGES", ("no-such-package",))
     error = refused("data", "render", "faces", "--count", 2, "--output", "my_faces", code=1)
     assert error == "error: rendering faces needs no-such-package; run: pip install 'glow-app[faces]'"
@@ -63,19 +63,12 @@ def test_directions_are_learnt_from_rendered_faces(glow: Glow, tiny_run: list[st
     assert glow("edit", "apply", "my_faces/000003.png", *change).code == 0
 
 
-def test_training_on_the_source_of_faces(glow: Glow, tiny_run: list[str]) -> None:
-    options = [*tiny_run, "--data.batch_size=16", "--data.source=faces", "--data.count=40"]
-    assert glow("fit", "--run_dir", "run", *options).code == 0
-    result = glow("test", "--checkpoint", "run")
-    assert "(faces, test split, 4 images of 8x8" in result.output
-
-
 def test_training_on_a_folder_of_hugging_face_datasets(
     glow: Glow, refused: Callable[..., str], tiny_run: list[str]
 ) -> None:
     datasets = pytest.importorskip("datasets")
     pixels = np.random.default_rng(0).integers(0, 256, (80, 10, 12), dtype=np.uint8)
-    columns = {"image": [Image.fromarray(one) for one in pixels], "label": [row % 2 for row in range(80)]}
+    columns = {"image": [Image.fromarray(image) for image in pixels], "label": [row % 2 for row in range(80)]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     datasets.Dataset.from_dict(columns, features=features).save_to_disk("mine")
     options = [*tiny_run, "--data.batch_size=16", "--data.source=datasets"]

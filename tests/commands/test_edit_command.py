@@ -26,7 +26,7 @@ def model(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def examples(trained: Path, tmp_path: Path) -> Path:
-    """24 samples; the even ones in one folder, the odd ones, brighter, in another."""
+    """24 samples: the even ones in one folder, and the odd ones, made brighter, in another."""
     lines = ["file,bright,number"]
     for number, (_, image) in enumerate(sample_batches(load_model(trained), 24, 0.7, 0)):
         name = f"{'dark' if number % 2 == 0 else 'bright'}/{number}.png"
@@ -37,7 +37,9 @@ def examples(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pictures: list[Path], glow: Glow) -> None:
+def test_a_direction_is_learnt_from_two_folders_and_applied(
+    model: Path, examples: Path, pictures: list[Path], glow: Glow
+) -> None:
     result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", model)
     assert result.code == 0, result
     assert result.output == f"bright, from 24 images: {model / 'directions/bright.safetensors'}\n"
@@ -60,22 +62,24 @@ def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pi
         assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-1, -0.5, 0, +0.5, +1"}
 
 
-def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refused: Callable[..., str]) -> None:
-    learn = ["edit", "learn", "--attributes", "attributes.csv", "--checkpoint", model, "--directions", "found"]
+def test_directions_are_learnt_from_a_table(
+    model: Path, examples: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    learn = ["edit", "learn", "--attributes", "attributes.csv", "--checkpoint", model, "--directions", "learnt"]
     assert glow(*learn).code == 0
-    assert sorted(path.name for path in Path("found").iterdir()) == ["bright.safetensors", "number.safetensors"]
+    assert sorted(path.name for path in Path("learnt").iterdir()) == ["bright.safetensors", "number.safetensors"]
     assert "choose another NAME or --directions or pass --overwrite" in refused(*learn, "--columns", "bright")
     assert glow(*learn, "--columns", "bright", "--overwrite", "--batch-size", 5).code == 0
     two = ["--with", "bright", "--without", "dark", "--checkpoint", model, "--directions", "two"]
     assert glow("edit", "learn", "bright", *two).code == 0
-    from_table, from_folders = (load_file(f"{folder}/bright.safetensors") for folder in ("found", "two"))
+    from_table, from_folders = (load_file(f"{folder}/bright.safetensors") for folder in ("learnt", "two"))
     for name, level in from_folders.items():
         torch.testing.assert_close(from_table[name], level)
     Path("dark/2.png").write_text("no picture")
     assert "dark/2.png cannot be read as a picture" in refused(*learn, "--overwrite")
 
 
-def test_what_is_refused(
+def test_wrong_inputs_are_refused(
     model: Path, conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     checkpoint = ["--checkpoint", model]
@@ -90,7 +94,7 @@ def test_what_is_refused(
     assert "--overwrite" in refused(*apply, "bright")
 
 
-def test_a_direction_is_not_written_through_a_link_beside_the_model(
+def test_directions_are_not_written_through_a_symbolic_link(
     model: Path, examples: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -100,7 +104,7 @@ def test_a_direction_is_not_written_through_a_link_beside_the_model(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_table_is_looked_at_first(
+def test_a_table_is_checked_before_a_model_is_loaded(
     model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glow_app.commands.edit.load_stored", lambda *_: pytest.fail("a model was loaded"))

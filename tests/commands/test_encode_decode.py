@@ -18,15 +18,15 @@ from glow_app.storage.stored_model import load_model
 Glow = Callable[..., Any]
 
 
-def test_pictures_come_back(exported: Path, pictures: list[Path], glow: Glow) -> None:
+def test_encoding_and_decoding_returns_the_pictures(exported: Path, pictures: list[Path], glow: Glow) -> None:
     (pictures[0].parent / "broken.png").write_bytes(b"x")
     result = glow("encode", pictures[0].parent, pictures[1], "--checkpoint", exported, "--batch-size", 2)
     assert "skipped: " in result.output
     assert result.output.endswith("4 images, latents of 2x4x4, 8x2x2: latents.safetensors\n"), result
     images = torch.from_numpy(np.stack([pixels(path) for path in [*pictures, pictures[1]]])[:, None])
-    found = load_file("latents.safetensors")
+    stored = load_file("latents.safetensors")
     for number, level in enumerate(load_model(exported).encode(images)):
-        assert torch.equal(found[f"level{number}"], level)
+        assert torch.equal(stored[f"level{number}"], level)
     result = glow("decode", "latents.safetensors", "--checkpoint", exported, "--batch-size", 3)
     assert result.output == "4 images: decoded\n"
     for number, path in enumerate([*pictures, pictures[1]]):
@@ -36,7 +36,7 @@ def test_pictures_come_back(exported: Path, pictures: list[Path], glow: Glow) ->
     assert "quantised to 4 bits first, which changed pixels by up to 2 of 255\n" in result.output
 
 
-def test_a_full_disk_leaves_nothing(exported: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+def test_a_full_disk_leaves_no_files(exported: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
     before = sorted(tmp_path.iterdir())
     with full_disk():
         result = glow("encode", *pictures, "--checkpoint", exported)
@@ -61,7 +61,7 @@ def test_a_class_conditional_model(conditional: Path, pictures: list[Path], glow
     assert np.array_equal(pixels(Path("decoded/000000_a.png")), pixels(pictures[0]))
 
 
-def test_a_folder_with_a_classs_name_gives_the_class(conditional: Path, pictures: list[Path], glow: Glow) -> None:
+def test_folder_names_give_the_classes(conditional: Path, pictures: list[Path], glow: Glow) -> None:
     here = pictures[0].parent
     for path, kind in zip(pictures, ("Kind B", "Kind I", "Kind ?"), strict=True):
         (here / kind).mkdir()
@@ -75,7 +75,7 @@ def test_a_folder_with_a_classs_name_gives_the_class(conditional: Path, pictures
     assert load_file("latents.safetensors")["labels"].tolist() == [3, 3, 3]
 
 
-def test_what_is_refused(
+def test_wrong_inputs_are_refused(
     exported: Path, conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     assert ".safetensors" in refused("encode", *pictures, "--output", "x.txt", code=2)

@@ -28,38 +28,38 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:FID of")
-def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: Glow) -> None:
+def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glow) -> None:
     result = glow("evaluate", "--checkpoint", trained, "--seed", 3, "--temperature", 0.8, *FAST)
     assert result.code == 0, result
     (warning,) = set(result.errors)
     assert warning.startswith("FID of 40 images by 64 features is too large")
-    found = figures(tmp_path / "evaluation")
+    record = figures(tmp_path / "evaluation")
     model = load_model(trained)
-    assert (found["model"], found["num_bits"], found["seed"]) == (model_hash(model), 4, 3)
-    # What the run recorded: digits by their seed, of which the first 256 are trained on.
-    data = found["data"]
+    assert (record["model"], record["num_bits"], record["seed"]) == (model_hash(model), 4, 3)
+    # As recorded by the run: digits split by a seed, with the first 256 for training.
+    data = record["data"]
     assert (data["source"], data["split"], data["images"], data["training_images"]) == ("digits", "test", 40, 60)
     assert data["as_in_training"]
     held_out = load_split("digits", "test", (1, 8, 8), limit=40)
     bits = mean_bits(model, held_out, 2, 3)
-    assert found["bits_per_dim"]["importance_weighted"]["mean"] == pytest.approx(bits.mean, rel=1e-6)
-    assert found["bits_per_dim"]["one_draw"]["mean"] > bits.mean
-    assert found["bits_per_dim"]["png"] == pytest.approx(png_bits_per_dim(held_out.images, 4))
+    assert record["bits_per_dim"]["importance_weighted"]["mean"] == pytest.approx(bits.mean, rel=1e-6)
+    assert record["bits_per_dim"]["one_draw"]["mean"] > bits.mean
+    assert record["bits_per_dim"]["png"] == pytest.approx(png_bits_per_dim(held_out.images, 4))
     extract = load_features()
     real = extract(torch.from_numpy(held_out.images))
     _, drawn = draw_samples(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
     assert drawn is not None
     expected = compare(real, drawn, 3)
-    compared = found["comparisons"]["drawn"]
+    compared = record["comparisons"]["drawn"]
     assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)
     assert compared["kid"] == pytest.approx(expected.kid, rel=1e-3)
     assert (compared["precision"], compared["recall"]) == (expected.precision, expected.recall)
-    # A model of two epochs is told from the data, which training images are not.
-    assert found["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
-    assert found["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "labels": None}
-    assert (found["features"]["name"], found["features"]["sha256"]) == (extract.name, extract.sha256)
-    assert found["nearest"]["training_images"] == 60
-    assert found["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
+    # Samples of a model of two epochs differ from the data; training images do not.
+    assert record["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
+    assert record["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "labels": None}
+    assert (record["features"]["name"], record["features"]["sha256"]) == (extract.name, extract.sha256)
+    assert record["nearest"]["training_images"] == 60
+    assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
     for text in (
         "as in the training",
         f"{bits.mean:.4f} ± ",
@@ -69,11 +69,11 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
         assert text in result.output
     with Image.open(tmp_path / "evaluation/neighbours.png") as picture:
         assert picture.height > 8 * 64
-        assert picture.info["model"] == found["model"]
+        assert picture.info["model"] == record["model"]
 
 
 @pytest.mark.filterwarnings("ignore:FID of")
-def test_an_export_knows_its_images_too(trained: Path, tmp_path: Path, glow: Glow) -> None:
+def test_an_export_is_evaluated_like_its_checkpoint(trained: Path, tmp_path: Path, glow: Glow) -> None:
     assert glow("evaluate", "--checkpoint", trained / "model", *FAST).code == 0
     assert glow("evaluate", "--checkpoint", trained / "best.ckpt", *FAST, "--output", "other").code == 0
     one, two = figures(tmp_path / "evaluation"), figures(tmp_path / "other")
@@ -81,7 +81,7 @@ def test_an_export_knows_its_images_too(trained: Path, tmp_path: Path, glow: Glo
 
 
 @pytest.mark.filterwarnings("ignore:FID of")
-def test_a_class_conditional_model_by_the_labels_of_the_images(
+def test_a_class_conditional_model_uses_the_labels_of_the_images(
     conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
 ) -> None:
     assert "give --source" in refused("evaluate", "--checkpoint", conditional)
@@ -89,11 +89,11 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert result.code == 0, result
     assert "the model may have been trained on them" in result.output
     assert "the class names of the model and of digits differ, such as 'Kind A'" in " ".join(result.errors)
-    found, model = figures(tmp_path / "evaluation"), load_model(conditional)
+    record, model = figures(tmp_path / "evaluation"), load_model(conditional)
     held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
-    assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
-    assert found["samples"]["count"] == 50
-    assert found["samples"]["labels"] == "those of the held-out images, in turn"
+    assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
+    assert record["samples"]["count"] == 50
+    assert record["samples"]["labels"] == "those of the held-out images, in turn"
 
 
 def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path, glow: Glow) -> None:
@@ -103,16 +103,14 @@ def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path,
     assert (result.code, result.errors) == (0, [])
     assert "features: none" in result.output
     assert "nearest by features" not in result.output
-    found = figures(tmp_path / "evaluation")
-    assert found["features"] is found["comparisons"] is None
-    assert set(found["nearest"]) == {"pixels", "drawn_images", "held_out_images", "training_images"}
-    assert found["samples"]["count"] == 40
-    assert result.output.endswith("\n".join(found["verdict"]) + "\n")
+    record = figures(tmp_path / "evaluation")
+    assert record["features"] is record["comparisons"] is None
+    assert set(record["nearest"]) == {"pixels", "drawn_images", "held_out_images", "training_images"}
+    assert record["samples"]["count"] == 40
+    assert result.output.endswith("\n".join(record["verdict"]) + "\n")
 
 
-def test_what_is_refused_before_anything_is_measured(
-    trained: Path, tmp_path: Path, refused: Callable[..., str]
-) -> None:
+def test_wrong_options_are_refused_before_measuring(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     here = ["evaluate", "--checkpoint", trained]
     assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
     assert "source folder needs --root" in refused(*here, "--source", "folder")

@@ -1,4 +1,4 @@
-"""`glow evaluate` of models that restore."""
+"""`glow evaluate` of restoration models."""
 
 import json
 from collections.abc import Callable
@@ -41,11 +41,11 @@ def test_all_figures_of_restorations(
     held_out = evaluation_data(model, {}, source="folder", root=str(held_out_pictures), limit=9).held_out
     bits = mean_bits(model, held_out, 1, 5)
     assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(bits.mean)
-    found = measure_restorations(model, held_out, 3, None, 5)
+    measured = measure_restorations(model, held_out, 3, None, 5)
     assert record["samples"] == {"temperature": 0.7, "count": 3, "all": 9 * 32}
-    assert record["within"] == pytest.approx(found.within)
+    assert record["within"] == pytest.approx(measured.within)
     assert (record["agree"], record["exploded"]) == (1.0, 0)
-    for kind, quality in found.qualities.items():
+    for kind, quality in measured.qualities.items():
         assert record["restorations"][kind]["psnr"]["mean"] == pytest.approx(quality.psnr.mean)
         assert f"{quality.psnr.mean:.2f} ± {quality.psnr.standard_error:.2f} dB" in result.output
     assert record["restorations"]["mean"]["name"] == "mean of 3 draws"
@@ -58,7 +58,7 @@ def test_all_figures_of_restorations(
         assert picture.info["model"] == record["model"]
 
 
-def test_photographs_are_measured_by_crops(models: Path, tmp_path: Path, glow: Glow) -> None:
+def test_photographs_are_measured_in_crops(models: Path, tmp_path: Path, glow: Glow) -> None:
     array = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
     for number in range(2):
         (tmp_path / "photos").mkdir(exist_ok=True)

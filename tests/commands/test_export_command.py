@@ -1,4 +1,4 @@
-"""`glow export`: the samplers. tests/storage/test_pretrained.py has the weights."""
+"""`glow export` of samplers; weights are tested in tests/storage/test_pretrained.py."""
 
 import json
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from glow_app.storage.stored_model import load_model, model_hash
 Glow = Callable[..., Any]
 
 
-def test_a_program_of_torch_export(trained: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = Mock(return_value=0.0)  # tests/export has the programs themselves
+def test_export_of_a_torch_export_program(trained: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = Mock(return_value=0.0)  # programs are tested in tests/export
     monkeypatch.setattr("glow_app.export.save_sampler", saved)
     result = glow("export", "--checkpoint", trained, "--output", "out", "--format", "torch-export", "--overwrite")
     assert (result.code, result.errors) == (0, []), result
@@ -29,20 +29,20 @@ def test_a_program_of_torch_export(trained: Path, glow: Glow, monkeypatch: pytes
     assert "100.0000% of the pixels are equal" in result.output
 
 
-def test_a_full_disk_leaves_nothing(trained: Path, tmp_path: Path, glow: Glow) -> None:
+def test_a_full_disk_leaves_no_files(trained: Path, tmp_path: Path, glow: Glow) -> None:
     with full_disk():
         result = glow("export", "--checkpoint", trained, "--output", "out")
     assert (result.code, result.errors) == (1, ["error: out: File too large"]), result
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_refused(conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_wrong_inputs_are_refused(conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     export = ["export", "--output", "out", "--format", "torch-export", "--checkpoint"]
     planar = save_pretrained(tiny_model(prior=PlanarPrior), tmp_path / "planar")
     assert "use glow sample" in refused(*export, planar, code=1)
     assert "--device cuda" in refused(*export, conditional, "--device", "cuda", code=2)
     (tmp_path / "out").mkdir()
     assert "--overwrite" in refused(*export, conditional, code=1)
-    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
     assert "holds other files" in refused(*export, conditional, "--overwrite", code=1)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

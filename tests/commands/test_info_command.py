@@ -1,4 +1,4 @@
-"""`glow info` on all that the project writes, and `glow models`."""
+"""`glow info` of all files that the project writes, and `glow models`."""
 
 import json
 import os
@@ -25,36 +25,36 @@ def facts(glow: Glow, *arguments: object) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["", "model", "best.ckpt", "last.ckpt"])
-def test_a_model_in_plain_words(trained: Path, glow: Glow, name: str) -> None:
-    said = facts(glow, trained / name)
-    assert facts(glow, "--checkpoint", trained / name) == said
-    assert (said["sha256"], said["parameters"]) == (model_hash(load_model(trained / name)), "7,000")
-    assert (said["images"], said["latents"]) == ("1x8x8, 4 bits", "2x4x4, 8x2x2")
-    assert (said["levels"], said["steps"], said["hidden channels"]) == ("2", "2", "16")
-    assert said["prior"] == "GaussianPrior"
+def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
+    printed = facts(glow, trained / name)
+    assert facts(glow, "--checkpoint", trained / name) == printed
+    assert (printed["sha256"], printed["parameters"]) == (model_hash(load_model(trained / name)), "7,000")
+    assert (printed["images"], printed["latents"]) == ("1x8x8, 4 bits", "2x4x4, 8x2x2")
+    assert (printed["levels"], printed["steps"], printed["hidden channels"]) == ("2", "2", "16")
+    assert printed["prior"] == "GaussianPrior"
     checkpoint = read_checkpoint(trained / (name if name.endswith(".ckpt") else "best.ckpt"))
-    assert said["trained for"] == f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
+    assert printed["trained for"] == f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
     bits = checkpoint["glow_app"]["training"]
-    assert (said["val/bpd"], said["train/bpd"]) == (f"{bits['val/bpd']:.4g}", f"{bits['train/bpd']:.4g}")
-    assert said["data"].startswith("source digits, seed 0, ")
-    assert not any(sign in value for name, value in said.items() if name != "file" for sign in "{}[]_")
+    assert (printed["val/bpd"], printed["train/bpd"]) == (f"{bits['val/bpd']:.4g}", f"{bits['train/bpd']:.4g}")
+    assert printed["data"].startswith("source digits, seed 0, ")
+    assert not any(sign in value for name, value in printed.items() if name != "file" for sign in "{}[]_")
 
 
-def test_latents_and_a_direction(exported: Path, pictures: list[Path], glow: Glow) -> None:
+def test_facts_of_latents_and_directions(exported: Path, pictures: list[Path], glow: Glow) -> None:
     glow("encode", *pictures, "--checkpoint", exported)
     digest = model_hash(load_model(exported))
-    made = {"model": digest, "latents": "2x4x4, 8x2x2"}
-    said = facts(glow, "latents.safetensors")
-    assert said == {"file": "latents.safetensors", "kind": "latents of glow encode", "images": "3", **made}
+    origin = {"model": digest, "latents": "2x4x4, 8x2x2"}
+    printed = facts(glow, "latents.safetensors")
+    assert printed == {"file": "latents.safetensors", "kind": "latents of glow encode", "images": "3", **origin}
     for name, path in zip(("with", "without"), pictures, strict=False):
         Path(name).mkdir()
         shutil.copy(path, name)
     glow("edit", "learn", "x", "--with", "with", "--without", "without", "--checkpoint", exported, "--directions", ".")
-    said = facts(glow, "x.safetensors")
-    assert said.items() >= {"kind": "a direction of glow edit", "learnt from": "2 images", **made}.items()
+    printed = facts(glow, "x.safetensors")
+    assert printed.items() >= {"kind": "a direction of glow edit", "learnt from": "2 images", **origin}.items()
 
 
-def test_a_program(glow: Glow, refused: Refused) -> None:
+def test_facts_of_an_exported_program(glow: Glow, refused: Refused) -> None:
     description = {
         "version": "0.1.0",
         "program": {"kind": "torch-export", "file": "sampler.pt2", "sha256": "5ea"},
@@ -68,17 +68,17 @@ def test_a_program(glow: Glow, refused: Refused) -> None:
     }
     Path("program").mkdir()
     Path("program/sampler.json").write_text(json.dumps(description))
-    said = facts(glow, "program")
-    assert said["program"] == "kind torch-export, file sampler.pt2, sha256 5ea"
-    assert (said["model"], said["inputs"]) == ("c0de", "name level0, shape batch, 2, 4, 4")
-    assert (said["class names"], said["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
-    assert "reference" not in said
+    printed = facts(glow, "program")
+    assert printed["program"] == "kind torch-export, file sampler.pt2, sha256 5ea"
+    assert (printed["model"], printed["inputs"]) == ("c0de", "name level0, shape batch, 2, 4, 4")
+    assert (printed["class names"], printed["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
+    assert "reference" not in printed
     for damaged in ({}, {**description, "training": [1]}):
         Path("program/sampler.json").write_text(json.dumps(damaged))
         assert "sampler.json is damaged" in refused("info", "program")
 
 
-def test_files_without_facts(exported: Path, refused: Refused) -> None:
+def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> None:
     Path("broken.png").write_bytes(b"\x89PNG and no more")
     Path("torn.safetensors").write_bytes(b"tensors")
     Image.new("L", (8, 8)).save("plain.png")
@@ -96,7 +96,7 @@ def test_files_without_facts(exported: Path, refused: Refused) -> None:
     assert "give one of them" in refused("info", "faces", "--checkpoint", "faces", code=2)
 
 
-def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, glow: Glow) -> None:
+def test_the_newest_of_several_runs_is_used(trained: Path, glow: Glow) -> None:
     for age, name in enumerate(("runs/mine/2", "runs/mine/1", "runs/mine/3")):
         folder = Path(name)
         folder.mkdir(parents=True)
@@ -106,11 +106,11 @@ def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, glow: Glow) -> N
         result = glow("info", place)
         assert f"{place} contains 3 runs; using the newest: runs/mine/2" in "\n".join(result.errors)
         assert "runs/mine/2/last.ckpt" in result.output
-    shutil.copytree(trained, "runs/single/1")  # as glow fit FOLDER --name single leaves it
+    shutil.copytree(trained, "runs/single/1")  # as after glow fit FOLDER --name single
     assert glow("info", "runs/single").errors == []
 
 
-def test_models_lists_the_bundled_ones(glow: Glow) -> None:
+def test_models_lists_the_bundled_models(glow: Glow) -> None:
     header, *rows = [line.split() for line in glow("models").output.splitlines() if line][:-1]
     assert header == ["model", "image", "task", "bits", "classes", "val", "bits/dim", "size"]
     assert [row[0] for row in rows] == list(bundled_models())

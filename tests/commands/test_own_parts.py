@@ -1,4 +1,4 @@
-"""A prior and a task of the user's own, from training to sampling and resuming."""
+"""Custom priors, optimisers and tasks: training, sampling and resuming."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ OWN_CLASSES = dict(ALLOWED_CLASSES)
 
 
 class OwnPrior(GaussianPrior):
-    """The Gaussian by another name."""
+    """A Gaussian prior under another name."""
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_an_allowed_class_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(again.sample(2, seeds=0), model.sample(2, seeds=0))
 
 
-def test_a_prior_and_an_optimiser_of_ones_own_from_fit_to_sample(
+def test_a_custom_prior_and_optimiser_are_trained_sampled_and_resumed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
     own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
@@ -94,7 +94,7 @@ def test_a_prior_and_an_optimiser_of_ones_own_from_fit_to_sample(
 
 
 @pytest.mark.slow
-def test_a_task_of_ones_own_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
+def test_a_custom_task_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
     options = ["--model.task=my_parts.Negative", "--model.flow.condition_channels=1"]
     sizes = ["--model.flow.condition_features=4", "--model.flow.condition_blocks=2"]
     assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes).code == 0

@@ -8,7 +8,7 @@ from PIL import Image
 from glow_app.cli import main
 
 
-def test_a_bar_is_shown_on_a_terminal_alone_and_leaves_the_output_alone(
+def test_progress_bars_appear_only_on_a_terminal_and_leave_the_output_unchanged(
     exported: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("others", "more"):

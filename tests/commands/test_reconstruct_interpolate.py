@@ -17,22 +17,20 @@ Glow = Callable[..., Any]
 
 
 def cells(picture: np.ndarray, columns: int, rows: int = 1) -> list[np.ndarray]:
-    """Take a grid of 8x8 images apart, enlarged by whole pixels with lines of two pixels between, below captions."""
+    """Return the 8x8 images of a grid of enlarged images with lines of two pixels between, below captions."""
     factor = (picture.shape[1] - 2) // columns - 2
     factor //= 8
     side = 8 * factor
     above = picture.shape[0] - rows * (side + 2) - 2
-    found = []
+    shown = []
     for row in range(rows):
         for column in range(columns):
             top, left = above + 2 + row * (side + 2), 2 + column * (side + 2)
-            found.append(picture[top : top + side : factor, left : left + side : factor])
-    return found
+            shown.append(picture[top : top + side : factor, left : left + side : factor])
+    return shown
 
 
-def test_pictures_in_the_models_own_grid_come_back(
-    trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow
-) -> None:
+def test_reconstructions_are_exact(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
     (pictures[0].parent / "broken.png").write_bytes(b"\x89PNG and no more")
     result = glow("reconstruct", pictures[0].parent, "--checkpoint", trained, "--batch-size", 2)
     assert result.code == 0, result
@@ -40,15 +38,15 @@ def test_pictures_in_the_models_own_grid_come_back(
     assert "3 images, largest pixel error 0 of 255" in result.output
     assert "bits" not in result.output
     assert "resized" not in result.output
-    found = cells(pixels(tmp_path / "reconstructions" / "comparison.png"), columns=6)
+    shown = cells(pixels(tmp_path / "reconstructions" / "comparison.png"), columns=6)
     for index, path in enumerate(pictures):
-        assert np.array_equal(found[2 * index], pixels(path))
-        assert np.array_equal(found[2 * index + 1], pixels(path))
-    made = read_png_text(tmp_path / "reconstructions" / "comparison.png")
-    assert made == {"model": model_hash(load_model(trained)), "version": __version__}
+        assert np.array_equal(shown[2 * index], pixels(path))
+        assert np.array_equal(shown[2 * index + 1], pixels(path))
+    metadata = read_png_text(tmp_path / "reconstructions" / "comparison.png")
+    assert metadata == {"model": model_hash(load_model(trained)), "version": __version__}
 
 
-def test_lost_bits_and_other_sizes_are_said(trained: Path, tmp_path: Path, glow: Glow) -> None:
+def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, glow: Glow) -> None:
     eight_bits = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(eight_bits).save(tmp_path / "bits.png")
     Image.fromarray(np.full((9, 13, 3), 51, np.uint8)).save(tmp_path / "large.png")
@@ -76,7 +74,7 @@ def test_a_class_conditional_model(
     assert "inferred" not in glow("reconstruct", *pictures, *options, "--label", 3).output
 
 
-def test_reconstruction_is_refused(
+def test_existing_files_and_inputs_are_not_replaced(
     trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
 ) -> None:
     given = pictures[0].rename(pictures[0].with_name("comparison.png"))
@@ -97,12 +95,12 @@ def test_interpolation_between_classes(
         result = glow("interpolate", *options, *labels)
         assert "7 frames" in result.output
         assert result.output.count(", inferred with probability ") == num_inferred
-        found = cells(pixels(tmp_path / "deep/strip.png"), columns=4, rows=2)
+        shown = cells(pixels(tmp_path / "deep/strip.png"), columns=4, rows=2)
         for place, path in ((0, pictures[0]), (3, pictures[1]), (4, pictures[1]), (7, pictures[2])):
-            assert np.array_equal(found[place], pixels(path))
+            assert np.array_equal(shown[place], pixels(path))
 
 
-def test_a_strip_tells_what_made_it(
+def test_metadata_of_a_strip(
     trained: Path, conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow
 ) -> None:
     strip = tmp_path / "interpolation.png"
@@ -120,7 +118,7 @@ def test_a_strip_tells_what_made_it(
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
-def test_an_animation_goes_there_and_back(
+def test_an_animation_runs_forwards_and_back(
     trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow, suffix: str
 ) -> None:
     file = tmp_path / f"moving.{suffix}"
@@ -136,7 +134,7 @@ def test_an_animation_goes_there_and_back(
     assert np.array_equal(frames[1], pixels(pictures[1]))
 
 
-def test_interpolation_is_refused(
+def test_wrong_options_of_interpolation_are_refused(
     trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]

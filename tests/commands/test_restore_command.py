@@ -1,4 +1,4 @@
-"""`glow restore`, and the way to a model for it."""
+"""`glow restore`, and training a model for it."""
 
 import json
 import os
@@ -52,25 +52,25 @@ def test_draws_mean_spread_and_comparison(models: Path, photo: Path, glow: Glow)
     assert len(record["files"]) == 5
     for name, text in (("seed8", {"seed": "8"}), ("mean", {"seed": "7", "count": "2"})):
         with Image.open(f"restored/photo_{name}.png") as picture:
-            made = {"model": record["model"], "version": record["version"]}
-            assert picture.text.items() >= (text | made).items()  # type: ignore[attr-defined]
+            origin = {"model": record["model"], "version": record["version"]}
+            assert picture.text.items() >= (text | origin).items()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])
-def test_undamaged_pictures_are_damaged_first(
+def test_undamaged_pictures_can_be_damaged_first(
     models: Path, photo: Path, glow: Glow, task: str, sides: tuple[int, int]
 ) -> None:
     result = glow("restore", photo, "--checkpoint", models / task, "--damage", "--count", 6)
     assert result.code == 0, result
-    height, width = sides  # cropped until it can be halved
+    height, width = sides  # cropped to even sides
     assert pixels(Path("restored/photo_seed0.png")).shape == (height, width, 3)
     row = pixels(Path("restored/photo_comparison.png"))
-    assert row.shape == (height, 8 * width, 3)  # what was damaged, four draws, mean, spread, and the original
+    assert row.shape == (height, 8 * width, 3)  # the damaged picture, four draws, mean, spread, and the original
     assert np.array_equal(row[:, -width:], pixels(photo)[:height])
     assert not np.array_equal(row[:, :width], row[:, -width:])
 
 
-def test_what_a_mask_leaves_is_kept(models: Path, photo: Path, glow: Glow, tmp_path: Path) -> None:
+def test_pixels_outside_the_mask_are_kept(models: Path, photo: Path, glow: Glow, tmp_path: Path) -> None:
     mask = np.zeros((9, 14), np.uint8)
     mask[2:5, 3:9] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -79,7 +79,7 @@ def test_what_a_mask_leaves_is_kept(models: Path, photo: Path, glow: Glow, tmp_p
     assert np.array_equal(pixels(Path("restored/photo_seed0.png"))[mask == 0], pixels(photo)[mask == 0])
 
 
-def test_a_coloured_picture_keeps_its_grey_values_and_its_place(models: Path, tmp_path: Path, glow: Glow) -> None:
+def test_colourising_keeps_grey_values_and_orientation(models: Path, tmp_path: Path, glow: Glow) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     grey = Image.fromarray(random_images(1, (1, 10, 16))[0, 0].numpy())
@@ -98,9 +98,9 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     with Image.open("restored/photo_seed0.png") as restored:
         assert restored.info["icc_profile"] == profile
     with Image.open("restored/photo_spread.png") as spread:
-        assert "icc_profile" not in spread.info, "it is one for colours"
+        assert "icc_profile" not in spread.info, "a grey picture has no colour profile for RGB"
     result = glow("restore", photo, "--checkpoint", models / "colourise", "--count", 1, "--output", "coloured")
-    assert f"{photo}: colours made grey, colour profile left out" in result.output
+    assert f"{photo}: colours origin grey, colour profile left out" in result.output
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("upscale", ["--checkpoint", "faces"], 1, "faces is not a restoration model"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(
+def test_unsuitable_options_are_refused(
     task: str, options: list[Any], code: int, message: str, models: Path, photo: Path, refused: Callable[..., str]
 ) -> None:
     Image.new("L", (14, 9)).save("black.png")
@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert not Path("restored").exists()
 
 
-def test_a_model_for_restoring_is_named(models: Path, photo: Path, refused: Callable[..., str]) -> None:
+def test_messages_name_a_suitable_model_or_command(models: Path, photo: Path, refused: Callable[..., str]) -> None:
     message = refused("restore", photo, code=2)
     assert "needs --checkpoint: for photographs photos-upscale2, photos-denoise, photos-deblock" in message
     for command in (["sample"], ["score", photo], ["reconstruct", photo]):
@@ -132,7 +132,7 @@ def test_a_model_for_restoring_is_named(models: Path, photo: Path, refused: Call
     assert f"use glow fit --config restore/upscale2 --data.root {photo.parent}" in message
 
 
-def test_a_folder_keeps_its_subfolders_and_suffixes_tell_namesakes_apart(models: Path, photo: Path, glow: Glow) -> None:
+def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo: Path, glow: Glow) -> None:
     for name in ("in/a/p.png", "in/b/p.png", "in/p.png", "in/p.bmp"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(photo).save(name)
@@ -148,7 +148,7 @@ def test_a_folder_keeps_its_subfolders_and_suffixes_tell_namesakes_apart(models:
     assert all(entry["sigma"] > 1 for entry in files_of("out"))
 
 
-def test_no_other_file_is_replaced(models: Path, photo: Path, glow: Glow) -> None:
+def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, glow: Glow) -> None:
     own = photo.with_name("photo_mean.png")
     shutil.copy(photo, own)
     before = own.read_bytes()
@@ -165,7 +165,7 @@ def test_no_other_file_is_replaced(models: Path, photo: Path, glow: Glow) -> Non
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "p")])
-def test_what_was_complete_at_an_interruption_is_recorded(
+def test_an_interrupted_run_records_its_results(
     error: BaseException, models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(photo, "photo2.png")
@@ -218,7 +218,7 @@ def test_the_size_of_a_picture_is_checked_before_it_is_decoded(
     assert "restored, it would have 28x18 pixels; expected at most" in glow(*restore).errors[0]
 
 
-def test_noise_to_remove_is_not_that_of_a_draw(
+def test_damage_and_draws_use_different_noise(
     models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = []
@@ -233,7 +233,7 @@ def test_noise_to_remove_is_not_that_of_a_draw(
     assert not any(torch.isin(noise[0], draw).any() for draw in draws)
 
 
-def test_a_run_whose_flow_is_not_trained_is_refused_at_once(photo: Path, refused: Callable[..., str]) -> None:
+def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) -> None:
     model = small_restorer(Denoise(), random_images(16))
     assert model.flow.encoder is not None
     model.flow.encoder.trained.fill_(False)
@@ -242,7 +242,7 @@ def test_a_run_whose_flow_is_not_trained_is_refused_at_once(photo: Path, refused
         assert "the flow of this model is not trained yet" in refused(*command, "--checkpoint", "short", code=1)
 
 
-def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, glow: Glow) -> None:
+def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glow: Glow) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number, image in enumerate(random_images(12, (3, 40, 48))):

@@ -1,4 +1,4 @@
-"""`glow sample`: images by seed, the grid, sweeps, classes, and the folder of results."""
+"""`glow sample`: images by seed, grids, sweeps, classes, and the results folder."""
 
 import json
 import os
@@ -63,14 +63,14 @@ def test_pictures_record_and_metadata(sampled: Path, exported: Path, glow: Glow)
     assert dict(line.split(maxsplit=1) for line in printed) == {"seed": "9", **texts}
 
 
-def test_the_largest_seed_is_the_last(exported: Path, glow: Glow, refused: Refused) -> None:
+def test_seeds_above_the_largest_are_refused(exported: Path, glow: Glow, refused: Refused) -> None:
     options = ["sample", "--checkpoint", exported, "--seed", 2**31 - 2, "--count"]
     assert glow(*options, 2).code == 0
     assert Path("samples/seed2147483647_t0.70.png").exists()
     assert "the last seed is 2147483648; expected at most 2147483647" in refused(*options, 3, code=2)
 
 
-def test_a_temperature_for_each_level(exported: Path, glow: Glow, refused: Refused) -> None:
+def test_one_temperature_per_level(exported: Path, glow: Glow, refused: Refused) -> None:
     result = glow("sample", "--checkpoint", exported, "--count", 2, "--seed", 1, "--temperature", "0,0.7")
     assert "at temperature 0, 0.7, seed 1" in result.output
     expected = load_model(exported).sample(16, [0.0, 0.7], 1)[0, 0].numpy()
@@ -118,7 +118,7 @@ def test_a_sweep_shows_the_same_noise_at_several_temperatures(conditional: Path,
 
 
 @pytest.mark.parametrize(("count", "labels", "drawn"), [(9, [], 9), (None, [1, 2], 16)])
-def test_a_grid_has_whole_turns_of_the_classes_in_a_row(
+def test_grid_rows_hold_complete_cycles_of_classes(
     glow: Glow, count: int | None, labels: list[int], drawn: int
 ) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
@@ -131,7 +131,7 @@ def test_a_grid_has_whole_turns_of_the_classes_in_a_row(
     assert np.array_equal(pixels(Path("samples/grid.png")), np.asarray(class_grid(model, images, 1, labels or None)))
 
 
-def test_a_seed_left_out_is_drawn_printed_and_saved(exported: Path, glow: Glow) -> None:
+def test_a_random_seed_is_printed_and_recorded(exported: Path, glow: Glow) -> None:
     seeds = []
     for folder in ("a", "b"):
         result = glow("sample", "--checkpoint", exported, "--count", 2, "--output", folder)
@@ -141,7 +141,7 @@ def test_a_seed_left_out_is_drawn_printed_and_saved(exported: Path, glow: Glow) 
     assert seeds[0] != seeds[1]
 
 
-def test_another_size_for_textures(exported: Path, glow: Glow) -> None:
+def test_textures_of_another_size(exported: Path, glow: Glow) -> None:
     result = glow("sample", "--checkpoint", exported, "--count", 3, "--seed", 1, "--size", "16x24")
     assert result.code == 0, result
     assert [pixels(path).shape for path in sorted(Path("samples").glob("seed*.png"))] == [(24, 16)] * 3
@@ -161,7 +161,7 @@ def test_results_go_to_the_next_free_folder(
     assert contents(sampled) == before
 
 
-def test_overwriting_replaces_the_run_before_and_nothing_else(sampled: Path, exported: Path, glow: Glow) -> None:
+def test_overwrite_replaces_only_results_of_the_earlier_run(sampled: Path, exported: Path, glow: Glow) -> None:
     others = ["notes.txt", "mine.png", "seed000099_t0.70.png", "sweep.png"]
     for name in others:
         (sampled / name).write_text("mine")
@@ -173,7 +173,7 @@ def test_overwriting_replaces_the_run_before_and_nothing_else(sampled: Path, exp
     assert (sampled / "seed000099_t0.70.png").read_text() == "mine"
 
 
-def test_nobody_elses_file_is_replaced(exported: Path, refused: Refused) -> None:
+def test_unrelated_files_are_not_replaced(exported: Path, refused: Refused) -> None:
     Path("samples").mkdir()
     Path("samples/grid.png").write_text("mine")
     assert "grid.png exists already" in refused("sample", "--checkpoint", exported, "--count", 1, "--seed", 1)
@@ -182,7 +182,7 @@ def test_nobody_elses_file_is_replaced(exported: Path, refused: Refused) -> None
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_of_two_runs_at_a_time_neither_removes_the_pictures_of_the_other(tmp_path: Path, overwrite: bool) -> None:
+def test_simultaneous_runs_keep_each_others_pictures(tmp_path: Path, overwrite: bool) -> None:
     place = tmp_path / "samples"
     with ResultsFolder(place, overwrite, {}) as one, ResultsFolder(place, overwrite, {}) as other:
         for folder, name in ((one, "a.png"), (other, "b.png")):
@@ -198,22 +198,22 @@ def test_of_two_runs_at_a_time_neither_removes_the_pictures_of_the_other(tmp_pat
     "record",
     [
         "no JSON",
-        '{"files": [{"file": "../thesis.png"}, {"file": "FOLDER/../thesis.png"}, {"file": "thesis.tex"}]}',
+        '{"files": [{"file": "../mine.png"}, {"file": "FOLDER/../mine.png"}, {"file": "mine.txt"}]}',
     ],
 )
-def test_a_strange_record_removes_nothing(tmp_path: Path, record: str) -> None:
+def test_an_untrusted_record_deletes_nothing(tmp_path: Path, record: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    for place in (tmp_path / "thesis.png", folder / "thesis.tex"):
-        place.write_text("years")
+    for place in (tmp_path / "mine.png", folder / "mine.txt"):
+        place.write_text("mine")
     (folder / "run.json").write_text(record.replace("FOLDER", str(folder)))
     with ResultsFolder(folder, overwrite=True, facts={}) as results:
         results.save(Image.new("L", (2, 2)), "a.png", {})
-    assert contents(folder).keys() == {"a.png", "run.json", "thesis.tex"}
-    assert (tmp_path / "thesis.png").exists()
+    assert contents(folder).keys() == {"a.png", "run.json", "mine.txt"}
+    assert (tmp_path / "mine.png").exists()
 
 
-def test_sigterm_leaves_a_record_of_what_is_there(exported: Path, tmp_path: Path) -> None:
+def test_sigterm_records_the_pictures_written_so_far(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     command = [sys.executable, "-m", "glow_app", "sample", "--checkpoint", str(exported), "--count", "100000"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "GLIBC_TUNABLES": ""}
@@ -226,11 +226,11 @@ def test_sigterm_leaves_a_record_of_what_is_there(exported: Path, tmp_path: Path
     listed = {file["file"] for file in record_of(folder)["files"]}
     written = contents(folder).keys() - {"run.json"}
     assert listed <= written
-    assert len(written - listed) <= 1  # the signal may come when a picture is written and not yet counted
+    assert len(written - listed) <= 1  # the signal may arrive between writing and recording a picture
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_full_disk_leaves_whole_pictures_only(
+def test_a_full_disk_leaves_only_complete_pictures(
     exported: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, number: int
 ) -> None:
     save, count = Image.Image.save, 0
@@ -254,7 +254,7 @@ def test_a_full_disk_leaves_whole_pictures_only(
     assert all(pixels(Path("samples", name)).shape == (8, 8) for name in names)
 
 
-def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, glow: Glow) -> None:
+def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path, glow: Glow) -> None:
     options = ["sample", "--checkpoint", conditional, "--seed", 3, "--output"]
     for folder, more in (("all", ["--count", 12]), ("three", ["--count", 3, "--label", "kind d"])):
         assert glow(*options, folder, *more).code == 0
@@ -287,7 +287,7 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
         (["--label", "three"], 1, "class-conditional"),
     ],
 )
-def test_an_option_that_does_not_fit_is_refused(
+def test_unsuitable_options_are_refused(
     options: list[object], code: int, message: str, exported: Path, refused: Refused
 ) -> None:
     assert message in refused("sample", "--checkpoint", exported, *options, code=code)
@@ -295,7 +295,7 @@ def test_an_option_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("label", [10, -1, "Kind"])
-def test_a_class_that_does_not_exist(conditional: Path, refused: Refused, label: object) -> None:
+def test_unknown_classes_are_refused(conditional: Path, refused: Refused, label: object) -> None:
     message = refused("sample", "--checkpoint", conditional, "--label", label, code=1)
     assert re.search(rf"there is no class {label}; expected 0 to 9, or one of Kind A, .*Kind J", message)
     assert not list(Path().iterdir())

@@ -41,48 +41,48 @@ def odd(tmp_path: Path) -> Path:
     return tmp_path / "odd"
 
 
-def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+def test_one_row_per_picture(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("score", *pictures, "--checkpoint", trained, "--draws", 3, "--seed", 5, "--batch-size", 2)
     assert result.code == 0, result
     assert result.output.startswith("3 images, ")
-    found = rows(tmp_path / "scores/scores.csv")
-    assert [row["file"] for row in found] == [str(path) for path in pictures]
-    assert [(row["seed"], row["draws"]) for row in found] == [("5", "3"), ("6", "3"), ("7", "3")]
+    scored = rows(tmp_path / "scores/scores.csv")
+    assert [row["file"] for row in scored] == [str(path) for path in pictures]
+    assert [(row["seed"], row["draws"]) for row in scored] == [("5", "3"), ("6", "3"), ("7", "3")]
     image = torch.from_numpy(np.asarray(Image.open(pictures[2])).copy())[None, None]
     expected = float(load_model(trained).bits_per_dim(image, None, 3, image_generators([7])))
-    assert float(found[2]["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
+    assert float(scored[2]["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
     record = json.loads((tmp_path / "scores/scores.json").read_text())
     assert record["usual"] == "180 ordinary images stored with the model"
-    for row, other in zip(record["images"], found, strict=True):
+    for row, other in zip(record["images"], scored, strict=True):
         assert {name: str(value) for name, value in row.items()} == other
         assert {*ODDITIES, "bits_level_0", "norm_level_1", "reason"} <= set(row)
         assert (row["verdict"] == "unusual") == (row["oddness"] > 95)
     with Image.open(tmp_path / "scores/oddest.png") as sheet:
         assert sheet.info["model"] == model_hash(load_model(trained))
-        # In the order of oddness, each below its captions.
+        # In order of oddness, each below its caption.
         shown = [np.asarray(sheet)[-160:, 2 + 162 * column : 162 + 162 * column][::20, ::20] for column in range(3)]
     oddest = sorted(record["images"], key=lambda row: (-row["oddness"], -row["bits_per_dim"]))
     for part, row in zip(shown, oddest, strict=True):
         assert np.array_equal(part, np.asarray(Image.open(row["file"])))
 
 
-def test_outliers_are_found(trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow) -> None:
+def test_outliers_are_detected(trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow) -> None:
     result = glow("score", "--reference", ordinary, "--outliers", odd, "--checkpoint", trained)
     assert result.code == 0, result
     assert result.output.startswith("12 outliers and 12 ordinary images; 12 other ordinary images as the reference")
-    found = json.loads((tmp_path / "scores/detection.json").read_text())
-    assert set(found["scores"]) == set(ODDITIES)
-    # Plain squares: simple, and far from what the model draws.
-    assert found["scores"]["typicality"]["auroc"] > 0.9
-    assert found["scores"]["spectrum"]["auroc"] > 0.9
-    assert found["labels"] == "none"
-    for name, one in found["scores"].items():
+    scored = json.loads((tmp_path / "scores/detection.json").read_text())
+    assert set(scored["scores"]) == set(ODDITIES)
+    # Uniform squares are simple, and far from the samples of the model.
+    assert scored["scores"]["typicality"]["auroc"] > 0.9
+    assert scored["scores"]["spectrum"]["auroc"] > 0.9
+    assert scored["labels"] == "none"
+    for name, one in scored["scores"].items():
         assert f"{name:<14} AUROC {one['auroc']:.3f}  AUPR {one['aupr']:.3f}" in result.output
     with Image.open(tmp_path / "scores/histograms.png") as picture:
         assert picture.size[0] > 700
 
 
-def test_there_is_no_verdict_without_ordinary_pictures(trained: Path, pictures: list[Path], glow: Glow) -> None:
+def test_no_verdicts_without_a_reference(trained: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("score", *pictures, "--checkpoint", trained / "best.ckpt")
     assert result.code == 0, result
     assert "no verdicts: " in result.output
@@ -97,7 +97,7 @@ def test_there_is_no_verdict_without_ordinary_pictures(trained: Path, pictures: 
     assert all({name for name, value in row.items() if value is None} == set(unknown) for row in record["images"])
 
 
-def test_a_reference_is_kept_with_the_model(
+def test_a_reference_is_stored_with_the_model(
     trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow, refused: Callable[..., str]
 ) -> None:
     keep = ["score", "--reference", ordinary, "--save-reference", "--checkpoint"]
@@ -110,13 +110,13 @@ def test_a_reference_is_kept_with_the_model(
     assert "24 images of" in glow(*keep, exported).output
     assert model_hash(load_model(exported)) == model_hash(before)
     assert "24 ordinary images" in glow("info", exported).output
-    found = glow("score", odd, "--checkpoint", exported)
+    scored = glow("score", odd, "--checkpoint", exported)
     once = glow("score", odd, "--checkpoint", trained, "--reference", ordinary, "--output", "once")
     assert f"reference: {ordinary}" in once.output
     assert rows(Path("once/scores.csv"))[0]["typicality"] == rows(Path("scores/scores.csv"))[0]["typicality"]
-    assert "reference: 24 ordinary images stored with the model" in found.output
-    assert "unusual: 12 of 12 (expected of ordinary pictures: 5 %)" in found.output
-    # An export of the export keeps it.
+    assert "reference: 24 ordinary images stored with the model" in scored.output
+    assert "unusual: 12 of 12 (expected of ordinary pictures: 5 %)" in scored.output
+    # A second export keeps it.
     assert glow("export", "--checkpoint", exported, "--output", tmp_path / "again").code == 0
     assert read_config(tmp_path / "again")["training"] == read_config(exported)["training"]
 
@@ -138,7 +138,7 @@ def test_a_class_conditional_model(
     assert row["bits_level_0"] + row["bits_level_1"] == pytest.approx(float(under))
 
 
-def test_what_is_refused(
+def test_wrong_inputs_are_refused(
     trained: Path, tmp_path: Path, pictures: list[Path], ordinary: Path, glow: Glow, refused: Callable[..., str]
 ) -> None:
     checkpoint = ["--checkpoint", trained]

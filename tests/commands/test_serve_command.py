@@ -1,4 +1,4 @@
-"""`glow serve` as a process."""
+"""Options of `glow serve`, and one server process."""
 
 import io
 from pathlib import Path
@@ -21,7 +21,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("served") / "model")
 
 
-def test_the_same_seed_gives_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
+def test_the_api_draws_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
     assert main(["sample", f"--checkpoint={exported}", "--count=3", "--seed=5", f"--output={tmp_path / 'out'}"]) == 0
     (tmp_path / "key").write_text("another-key\na-key\n")
     with served(exported, f"--api-key-file={tmp_path / 'key'}") as (_, client):
@@ -39,7 +39,7 @@ def pixels(content: bytes) -> bytes:
         return picture.tobytes()
 
 
-def test_a_server_open_to_the_world_without_a_key_is_warned_of(
+def test_a_public_server_without_a_key_gives_a_warning(
     exported: Path, monkeypatch: pytest.MonkeyPatch, offered: list[dict[str, Any]]
 ) -> None:
     monkeypatch.delenv("GLOW_API_KEY", raising=False)
@@ -54,14 +54,14 @@ def test_a_server_open_to_the_world_without_a_key_is_warned_of(
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Return exit code and error of `glow serve`, which is one line."""
+    """Return exit code and one-line message of `glow serve`."""
     code = main(["serve", *arguments])
     (line,) = capsys.readouterr().err.splitlines()
     return code, line
 
 
 @pytest.mark.parametrize("key", ["", " ", "schl\u00fcssel"])
-def test_a_key_that_no_client_could_send_is_refused(
+def test_invalid_keys_are_refused(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GLOW_API_KEY", key)
@@ -92,14 +92,14 @@ def test_wrong_options_are_refused(option: str, expected: int, capsys: pytest.Ca
 
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is served, one item per server; none is started."""
+    """Collect the options of each server instead of starting it."""
     served: list[dict[str, Any]] = []
     monkeypatch.setattr("glow_app.server.app.create_app", lambda **options: served.append(options))
     monkeypatch.setattr("glow_app.server.process.run_server", lambda *_, **__: None)
     return served
 
 
-def test_restorers_are_called_as_their_runs_are(
+def test_restorers_are_named_after_their_runs(
     exported: Path, tmp_path: Path, offered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place in ("runs/larger/20251127-120000/model", "clean", "other/clean"):
