@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print(f"page and API of {arguments.checkpoint} on {model.device}", flush=True)
     log = arguments.log_format, arguments.log_level
-    process.run_server(app, process.configured(app, arguments.host, arguments.port, limits.body_seconds, *log))
+    process.run_server(app, process.server_config(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
 def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "dict[str, ImageModel]":

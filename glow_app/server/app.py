@@ -47,14 +47,14 @@ def create_app(
         model: The model to serve, on its device.
         limits: Limits of requests; the defaults if omitted.
         keys: Accepted API keys for requests below ``/v1/``; if empty, no key is needed.
-        hosts: Accepted host names of the server, besides addresses and ``localhost``; ``*`` for any.
+        hosts: Accepted host names, besides IP addresses and ``localhost``; ``*`` for any.
         directions: Edit directions by name.
         training: Facts of the model's training, for ``/v1/info``.
         restorers: Models with a task, by name.
-        batch_size: Images drawn per batch; with that of ``glow sample``, images equal its own to the last bit.
+        batch_size: Images drawn per batch; with that of ``glow sample``, images are equal to the last bit.
     Raises:
-        ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the reference among the
-            facts is damaged.
+        ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the statistics of ordinary
+            images in ``training`` are damaged.
     """
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
@@ -75,7 +75,7 @@ def create_app(
     for file in [*PAGE.iterdir(), SWAGGER / "swagger-ui-bundle.js", SWAGGER / "swagger-ui.css"]:
         app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
     endpoints |= app.openapi()["paths"]
-    app.add_middleware(gate.around)
+    app.add_middleware(gate.wrap)
     return app
 
 
@@ -84,7 +84,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 async def _show_docs(_: Request) -> HTMLResponse:
-    """Return FastAPI's reference of the API, whose scripts and styles are files of this server."""
+    """Return FastAPI's reference of the API, with scripts and styles from this server."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Glow",

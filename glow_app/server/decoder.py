@@ -36,19 +36,24 @@ class Decoder:
         self._limits, self._on_picture, self._lock = limits, on_picture, asyncio.Lock()
         self._pool = self._new_pool()
 
-    async def read(self, text: str, shape: Sequence[int], pixels: int | None = None, bound: str = "") -> Decoded:
+    async def read(
+        self, field: str, text: str, shape: Sequence[int], pixels: int | None = None, bound: str = ""
+    ) -> Decoded:
         """Decode a picture.
 
         Args:
+            field: Field of the request, with which error messages begin.
             text: The file in base64.
             shape: (C, H, W), or (C,) to keep the size of the picture.
             pixels: Maximum number of pixels, if below the limit of the server.
-            bound: Text that ends the message for too many pixels.
+            bound: End of the message about too many pixels.
         Raises:
             ApiError: 422 for invalid base64 or a damaged picture, 415 for another format, 413 for too many pixels or
-                too much work. The caller prefixes the message with the picture's name.
+                too much work.
         """
         limits = self._limits
+        if not text.isascii():  # such a string takes up to four times its bytes in memory
+            raise ApiError(422, "not_base64", f"{field}: not valid base64")
         if pixels is None or pixels > limits.pixels:
             pixels, bound = limits.pixels, ""
         async with self._lock:
@@ -58,11 +63,12 @@ class Decoder:
             job = self._pool.schedule(decode, (text, shape, pixels, limits.side, bound), timeout=limits.decode_seconds)
             try:
                 array, note, profile = await asyncio.wrap_future(job)
-            except RefusedPictureError as refused:
-                raise ApiError(*refused.args) from refused
+            except RefusedPictureError as error:
+                status, code, message = error.args
+                raise ApiError(status, code, f"{field}: {message}") from error
             except (TimeoutError, ProcessExpired, BrokenExecutor, MemoryError) as error:
-                message = f"takes more than {limits.decode_seconds} s to decode, or too much memory; send a plain PNG"
-                raise ApiError(413, "image_too_large", message) from error
+                message = f"decoding takes more than {limits.decode_seconds} s or too much memory; send a plain PNG"
+                raise ApiError(413, "image_too_large", f"{field}: {message}") from error
             finally:
                 self._on_picture(time.monotonic() - begun)
         return Decoded(torch.from_numpy(array), note, profile)

@@ -1,4 +1,4 @@
-"""What the process that decodes untrusted pictures runs: with little memory, and no write access."""
+"""The process that decodes untrusted pictures, with little memory and no write access."""
 
 import base64
 import ctypes
@@ -21,8 +21,8 @@ from glow_app.server.limits import LARGEST_PROFILE
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 _MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of additional address space, fixed and per pixel
-_SCANS = 100  # maximum of a JPEG; progressive files have about ten, and each costs a pass over all pixels
-_NICE = 5  # lower priority than the event loop
+_SCANS = 100  # maximum in a JPEG; progressive files have about ten, and each costs a pass over all pixels
+_NICE = 5  # a lower priority than the event loop's
 _MALLOC = {-1: 2**20, -3: 2**20}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc
 
 
@@ -40,7 +40,7 @@ def decode(
         shape: (C, H, W), or (C,) to keep size and profile.
         pixels: Maximum number of pixels that the file declares.
         side: Maximum width and height that it declares.
-        bound: The end of the message for larger ones.
+        bound: End of the message about larger ones.
     Raises:
         RefusedPictureError: If it is not accepted.
     """
@@ -70,18 +70,18 @@ def _check(content: bytes, pixels: int, side: int, bound: str) -> None:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
     except Exception:  # Pillow's plugins share no narrower base class
-        message = f"of no known format, or damaged; expected {', '.join(FORMATS)}"
+        message = f"unknown format or damaged file; expected {', '.join(FORMATS)}"
         raise RefusedPictureError(415, "unknown_format", message) from None
     if width * height > pixels or max(width, height) > side:
-        message = f"too large; at most {pixels:,} pixels and {side:,} a side are accepted{bound}"
+        message = f"too large; the limit is {pixels:,} pixels and {side:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
     scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # MPO is JPEG too
     if scans > _SCANS:
-        raise RefusedPictureError(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
+        raise RefusedPictureError(413, "image_too_large", f"a JPEG with {scans} scans; at most {_SCANS} are accepted")
 
 
 def restrict(pixels: int) -> None:
-    """Lower this process's priority, forbid writing files, and limit memory to that for a picture of some pixels."""
+    """Lower this process's priority, forbid writing files, and limit memory to what ``pixels`` need."""
     os.nice(_NICE)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends the process at once, even within Pillow
     Image.init()

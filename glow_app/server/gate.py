@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.messages import pluralise
 from glow_app.server.answers import ApiError, error_answer
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import Metrics, log_request
@@ -48,7 +47,7 @@ class Gate:
     Args:
         limits: See :class:`Limits`.
         keys, hosts: See :func:`~glow_app.server.app.create_app`.
-        endpoints: Paths counted separately, with their methods in lower case; all other paths share a counter.
+        endpoints: Methods of each path of the API, in lower case; all other paths share one counter.
         backlog: Returns the estimated seconds of queued work.
     """
 
@@ -62,19 +61,19 @@ class Gate:
     ) -> None:
         self._limits, self._keys, self._endpoints, self._backlog = limits, keys, endpoints, backlog
         self._hosts = [host.lower() for host in hosts]
-        self.held = 0  # bytes of bodies in memory
+        self.body_bytes = 0  # bytes of bodies in memory
         self.depth = 0  # requests being decoded, queued or computed
-        self.metrics = Metrics(limits.queue, lambda: self.depth, lambda: self.held)
+        self.metrics = Metrics(limits.queue, lambda: self.depth, lambda: self.body_bytes)
 
-    def around(self, app: ASGIApp) -> "Gate":
+    def wrap(self, app: ASGIApp) -> "Gate":
         """Wrap an application, which may raise :class:`ApiError`."""
         self._app = app
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and log and count the answer."""
-        headers, begun, status = Headers(scope=scope), time.perf_counter(), 0
-        sent_id = headers.get("x-request-id", "")  # of a proxy, kept if it is safe to log
+        headers, start, status = Headers(scope=scope), time.perf_counter(), 0
+        sent_id = headers.get("x-request-id", "")  # from a proxy; kept if it is safe to log
         request_id = sent_id if re.fullmatch(r"[\w.:=+/-]{1,128}", sent_id, re.ASCII) else uuid.uuid4().hex
         scope["glow.request_id"] = request_id
         is_unread = "content-length" in headers or "transfer-encoding" in headers
@@ -109,10 +108,10 @@ class Gate:
                     await _discard(receive)
                 await answer(scope, receive, send_with_headers)
         finally:
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
-                self.metrics.answered(endpoint, status, seconds)
+                self.metrics.count_answer(endpoint, status, seconds)
             log_request(scope, status, seconds)
 
     async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -123,7 +122,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
+            raise ApiError(415, "not_json", "the Content-Type must be application/json")
         self._check_size(int(headers.get("content-length", "0")))
         body, size, seconds = bytearray(), 0, self._limits.body_seconds
         try:
@@ -131,16 +130,16 @@ class Gate:
                 async with asyncio.timeout(seconds):
                     await self._read(body, receive)
             except TimeoutError as error:
-                raise ApiError(408, "body_too_slow", f"the body timed out after {seconds:g} s") from error
+                raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
             finally:
                 size = len(body)
             # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
             if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
-                message = f"the body holds too many values; at most {self._limits.values:,} commas, colons and brackets"
+                message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
                 raise ApiError(422, "too_many_values", message)
             await self._compute(scope, body, receive, send)
         finally:
-            self.held -= size
+            self.body_bytes -= size
             if size > _LARGE:  # a JSON error holds the body, in a reference cycle with its traceback
                 gc.collect()
 
@@ -150,7 +149,7 @@ class Gate:
         host = ",".join(headers.getlist("host")).lower()
         name = re.sub(r":\d*$", "", host)
         if not (_is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, h) for h in self._hosts)):
-            message = "the Host header names another server; add the name with --allowed-hosts"
+            message = "the Host header is not a name of this server; allow it with --allowed-hosts"
             raise ApiError(421, "unknown_host", message)
 
     def _check_key(self, headers: Headers) -> None:
@@ -158,11 +157,11 @@ class Gate:
         sent = credentials.strip().encode()
         is_known = scheme.lower() == "bearer" and any(hmac.compare_digest(sent, key.encode()) for key in self._keys)
         if self._keys and not is_known:
-            raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
+            raise ApiError(401, "no_key", "missing or wrong key; send the header Authorization: Bearer KEY")
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.body_bytes:
-            raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
+            raise ApiError(413, "body_too_large", f"the body exceeds {self._limits.body_bytes:,} bytes")
 
     async def _read(self, body: bytearray, receive: Receive) -> None:
         more = True
@@ -172,16 +171,15 @@ class Gate:
                 raise ClientLeftError
             chunk, more = message.get("body", b""), message.get("more_body", False)
             body += chunk
-            self.held += len(chunk)
+            self.body_bytes += len(chunk)
             self._check_size(len(body))
-            if self.held > self._limits.all_bodies_bytes and len(body) > _SMALL:
-                raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
+            if self.body_bytes > self._limits.all_bodies_bytes and len(body) > _SMALL:
+                raise ApiError(503, "too_many_bodies", "too many bodies are being received; try again in 1 s", 1)
 
     async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
         if self.depth >= self._limits.queue:
-            waiting, after = pluralise(self.depth, "request"), max(1, round(self._backlog()))
-            message = f"{waiting} {'is' if self.depth == 1 else 'are'} waiting; try again in {after} s"
-            raise ApiError(503, "queue_full", message, after)
+            seconds = max(1, round(self._backlog()))
+            raise ApiError(503, "queue_full", f"the queue is full; try again in {seconds} s", seconds)
 
         async def replay() -> Message:
             whole = bytes(body)
@@ -189,25 +187,28 @@ class Gate:
             return {"type": "http.request", "body": whole, "more_body": False}
 
         async def send_without_slot(message: Message) -> None:
-            slot.close()  # an answer that waits for its reader keeps no slot from others
+            slot.close()  # a client that reads its answer slowly must not occupy a slot
             await send(message)
 
-        def leave() -> None:
+        def release() -> None:
             self.depth -= 1
 
         with ExitStack() as slot:
             self.depth += 1
-            slot.callback(leave)
-            await _while_wanted(self._app(scope, replay, send_without_slot), receive, self._limits.seconds)
+            slot.callback(release)
+            await _run_until_disconnect(self._app(scope, replay, send_without_slot), receive, self._limits.seconds)
 
 
-async def _while_wanted(work: Awaitable[None], receive: Receive, seconds: float) -> None:
-    """Run work until it ends; raise ApiError after some seconds, and ClientLeftError when the client leaves."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())  # no message follows the body
+async def _run_until_disconnect(work: Awaitable[None], receive: Receive, seconds: float) -> None:
+    """Run work to its end; raise ApiError after some seconds, or ClientLeftError when the client disconnects."""
+    working, leaving = (
+        asyncio.ensure_future(work),
+        asyncio.ensure_future(receive()),
+    )  # after the body, only a disconnect
     try:
         await asyncio.wait([working, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            late = ApiError(504, "too_slow", f"there was no result within {seconds:g} s")
+            late = ApiError(504, "too_slow", f"no result within {seconds:g} s")
             raise ClientLeftError if leaving.done() else late
     finally:
         working.cancel()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 LARGEST_BATCH = 64  # maximum number of rows in a batch
-LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger ones are dropped
+LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger profiles are dropped
 
 LogFormat = Literal["text", "json"]
 
@@ -16,21 +16,21 @@ def _bound(default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of each request and of all together; each field is an option ``--max-...`` of ``glow serve``.
+    """Limits of each request and of all combined; each field is an option ``--max-...`` of ``glow serve``.
 
-    Bodies are measured as they arrive; pictures by the size that their files declare, before decoding.
+    Bodies are measured as they arrive, pictures by the size that their files declare, before decoding.
     """
 
     body_bytes: int = _bound(8 * 2**20, "bytes of one request's body")
     pixels: int = _bound(20_000_000, "pixels of a picture in a request")
     side: int = _bound(10_000, "width and height of a picture in a request")
     count: int = _bound(64, "images in a request or a response")
-    restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture together")
+    restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
     draws: int = _bound(64, "dequantisation draws of a score")
-    queue: int = _bound(64, "requests that wait or are computed")
-    seconds: float = _bound(30.0, "seconds until a request is answered 504")
-    decode_seconds: int = _bound(5, "seconds of decoding one picture")
-    body_seconds: float = _bound(10.0, "seconds until a request is complete")
+    queue: int = _bound(64, "requests waiting or being computed")
+    seconds: float = _bound(30.0, "seconds until a request fails with 504")
+    decode_seconds: int = _bound(5, "seconds to decode one picture")
+    body_seconds: float = _bound(10.0, "seconds to receive a request")
 
     @property
     def values(self) -> int:
@@ -47,11 +47,11 @@ def checked_key(key: str) -> str:
     """Return a key without surrounding white space.
 
     Raises:
-        ValueError: If it is empty, or has a space or non-ASCII characters, which clients cannot send in a header.
+        ValueError: If it is empty, or contains a space or a non-ASCII character, which clients cannot send.
     """
     key = key.strip()
     if not key:
         raise ValueError("the key is empty")
     if not re.fullmatch(r"[!-~]+", key):
-        raise ValueError("the key has other characters than letters, digits and signs of ASCII, or a space inside")
+        raise ValueError("the key contains a space or a non-ASCII character")
     return key

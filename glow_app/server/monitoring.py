@@ -24,28 +24,33 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The metrics of a server with ``slots`` places in its queue, of which ``depth`` returns the taken ones.
+    """Metrics of a server.
 
-    ``held`` returns the bytes of request bodies in memory.
+    Args:
+        slots: Largest number of requests in the queue.
+        depth: Returns the number of requests in the queue.
+        body_bytes: Returns the bytes of request bodies in memory.
     """
 
-    def __init__(self, slots: int, depth: Callable[[], float], held: Callable[[], float]) -> None:
+    def __init__(self, slots: int, depth: Callable[[], float], body_bytes: Callable[[], float]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        Gauge("glow_queue_depth", "Requests that wait or are computed.", registry=registry).set_function(depth)
-        Gauge("glow_queue_slots", "Requests that may wait or be computed.", registry=registry).set(slots)
-        Gauge("glow_body_bytes", "Bytes of request bodies in memory.", registry=registry).set_function(held)
+        Gauge("glow_queue_depth", "Requests waiting or being computed.", registry=registry).set_function(depth)
+        Gauge("glow_queue_slots", "Maximum of glow_queue_depth.", registry=registry).set(slots)
+        Gauge("glow_body_bytes", "Bytes of request bodies in memory.", registry=registry).set_function(body_bytes)
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
-        self.seconds = seconds("glow_request_seconds", "From request to answer.", ["endpoint"])
-        self.decode = seconds("glow_decode_seconds", "Decoding of one picture.")
-        self.requests = Counter("glow_requests", "Answers.", ["endpoint", "status"], registry=registry)
+        self.seconds = seconds("glow_request_seconds", "Time from request to answer.", ["endpoint"])
+        self.decode = seconds("glow_decode_seconds", "Time to decode one picture.")
+        self.requests = Counter(
+            "glow_requests", "Answers by endpoint and status.", ["endpoint", "status"], registry=registry
+        )
         self.images = Counter("glow_images", "Images in answers.", ["endpoint"], registry=registry)
         self.batches = Histogram("glow_batch_images", "Images drawn per batch.", buckets=_IMAGES, registry=registry)
-        self.model = Info("glow_model", "The model that is served.", registry=registry)
+        self.model = Info("glow_model", "The served model.", registry=registry)
         versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
         Info("glow_build", "Versions of the server.", registry=registry).info(versions)
 
-    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+    def count_answer(self, endpoint: str, status: int, seconds: float) -> None:
         """Count an answer."""
         self.seconds.labels(endpoint).observe(seconds)
         self.requests.labels(endpoint, str(status)).inc()

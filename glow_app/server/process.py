@@ -13,19 +13,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from glow_app.server.limits import LogFormat
 from glow_app.server.monitoring import log_config
 
-STOP_SECONDS = 3  # for requests in progress, which are refused afterwards
+STOP_SECONDS = 3  # for requests in progress; those that take longer are refused
 _CONNECTIONS = 4096
 _OTHER_FILES = 64  # file descriptors for other files
 _MAX_HEADERS, _MAX_HEAD_BYTES = 128, 2**15
 # Maximum number of pieces of a body: ``_PIECES``, plus one per ``_PIECE_BYTES``. A piece costs about as much as 500
 # bytes, so bodies sent byte by byte on many connections would keep the server busy for seconds.
 _PIECES, _PIECE_BYTES = 64, 64
-_LEAST_BYTES = 2**14  # of its answer that a client must read in the time allowed for a request head
+_LEAST_BYTES = 2**14  # that a client must read of its answer in ``head_seconds``
 
 
 def run_server(app: FastAPI, config: uvicorn.Config) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s."""
-    gc.freeze()  # spare the existing objects the garbage collections after large bodies
+    gc.freeze()  # so that garbage collections after large bodies skip the existing objects
     service = app.state.service
     service.decoder.start()
     try:
@@ -34,7 +34,7 @@ def run_server(app: FastAPI, config: uvicorn.Config) -> None:
         service.close()
 
 
-def configured(
+def server_config(
     app: FastAPI,
     host: str,
     port: int,
@@ -42,7 +42,7 @@ def configured(
     log_format: LogFormat = "text",
     log_level: str = "info",
 ) -> uvicorn.Config:
-    """Return the configuration of a server; a connection has ``head_seconds`` to send the head of a request."""
+    """Return the configuration of a server; clients have ``head_seconds`` to send the head of a request."""
     # Each idle connection holds a file descriptor; with the usual soft limit of 1,024 they could lock out all others.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = max(soft, min(hard, 65_536))
@@ -101,15 +101,15 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start a request; refuse ambiguous ones, and those that do not wait for the answer to the one before."""
+        """Start a request; refuse ambiguous ones, and those sent before the previous answer."""
         names = {name for name, _ in self.headers}
         # For such a request, the parser would take the body for the next request. Behind a proxy that does not, answers
         # would reach the wrong client (request smuggling).
         has_body = not names.isdisjoint({b"content-length", b"transfer-encoding"})
         if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
-            raise httptools.HttpParserError("a body beside an upgrade")
+            raise httptools.HttpParserError("an upgrade with a body")
         if self.cycle is not None and not self.cycle.response_complete:
-            raise httptools.HttpParserError("a request before the answer to the one before")
+            raise httptools.HttpParserError("a request before the previous answer")
         self._is_head, self._pieces, self._body = False, 0, 0
         super().on_headers_complete()
 

@@ -112,18 +112,18 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
 
 @API.post("/score")
 async def score(body: schemas.ScoreRequest, request: Request, service: Served) -> schemas.ScoreAnswer:
-    """Score images: bits/dim, and scores of oddity with a verdict if the model knows ordinary images."""
+    """Score images: bits/dim, other scores, and a verdict if the model has statistics of ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     given = service.read_labels(body.labels, len(body.images))
     images, notes = await service.read(body.images)
     seeds = range(body.seed, body.seed + len(images))
     measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
-    reference, labels = service.reference, _numbers(measures.labels) or [None] * len(images)
+    reference, labels = service.reference, _numbers(measures.labels)
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
-    rows = zip(plain_scores(measures, reference), labels, notes, strict=True)
+    rows = enumerate(plain_scores(measures, reference))
     return schemas.ScoreAnswer(
-        scores=[schemas.Scores(**scores, label=label, note=note) for scores, label, note in rows],
+        scores=[schemas.Scores(**plain, label=labels[n] if labels else None, note=notes[n]) for n, plain in rows],
         draws=body.draws,
         usual=None if reference is None else f"{reference.num_images:,} ordinary images",
     )
@@ -137,8 +137,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     temperatures = service.settings(body.temperature, None, model).temperatures(len(model.flow.latent_shapes))
     labels = service.labels_of_seeds(seeds, body.label, model)
     bounds = restorer.bounds(body, service.limits.restored_pixels)
-    picture = await service.read_one(body.image, "image", (restorer.channels,), *bounds)
-    mask = None if body.mask is None else await service.read_one(body.mask, "mask", (1,), *bounds)
+    picture = await service.decoder.read("image", body.image, (restorer.channels,), *bounds)
+    mask = None if body.mask is None else await service.decoder.read("mask", body.mask, (1,), *bounds)
     arguments = body, temperatures, picture, mask, seeds, labels
     is_long = picture.image[0].numel() > bounds[0] // 8
     threads = service.long if is_long else service.short

@@ -18,25 +18,29 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
 Temperature = Annotated[
     Factor | list[Factor] | None,
-    Field(description="Factor on the base noise: one, or one per level, the finest first. By default the model's own."),
+    Field(description="Factor on the base noise, for all levels or one per level, finest first. Default: the model's."),
 ]
 Guidance = Annotated[
     Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)] | None,
-    Field(description="Above 1 images show their class more clearly and vary less. By default the model's own."),
+    Field(description="Above 1, images are more typical of their class and vary less. Default: the model's."),
 ]
 Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Seed = Annotated[Number | None, Field(description="Of the first image; image i uses seed + i. Random if omitted.")]
+Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
 Label = int | Name
-SampledLabel = Annotated[Label | None, Field(description="Class by number or name; all in turn if omitted.")]
-Labels = Annotated[list[Label] | None, Field(description="One per image; the most probable if omitted.")]
-Place = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
+SampledLabel = Annotated[
+    Label | None, Field(description="Class number or name; if omitted, images cycle through the classes.")
+]
+Labels = Annotated[
+    list[Label] | None, Field(description="Class of each image, by number or name; inferred if omitted.")
+]
+Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
 
 
 class Picture(NamedTuple):
-    """A uint8 image (C, H, W) of an answer, with the text of its file; encoded only when the answer is."""
+    """A uint8 image (C, H, W) of an answer, with its metadata; encoded only with the answer."""
 
     image: Tensor
     text: Mapping[str, Any] | None = None
@@ -52,9 +56,11 @@ Png = Annotated[
     PlainSerializer(Picture.png),
     WithJsonSchema({"type": "string", "description": "A PNG file in base64.", **_BYTES}),
 ]
-Note = Annotated[str | None, Field(description="How the picture was changed for the model; null if it was not.")]
-Notes = Annotated[list[str | None], Field(description="How each picture was changed for the model.")]
-Levels = Annotated[list[float], Field(description="Of each level, the finest first.")]
+Note = Annotated[str | None, Field(description="How the picture was converted for the model; null if unchanged.")]
+Notes = Annotated[
+    list[str | None], Field(description="How each picture was converted for the model; null if unchanged.")
+]
+Levels = Annotated[list[float], Field(description="One value per level, finest first.")]
 Sha256 = Annotated[str, Field(description="SHA-256 of architecture and weights.")]
 
 
@@ -102,18 +108,18 @@ class InterpolateRequest(_Request):
 
     images: list[ImageFile] = Field(min_length=2, description="Images to interpolate between, in this order.")
     frames: int = Field(9, ge=2, description="Frames from each image to the next, both included.")
-    at: list[Place] | None = Field(
+    at: list[Position] | None = Field(
         None,
         min_length=1,
-        description="Places of the frames, instead of evenly spaced ones: `[t]` between two images, 0 to 1; `[across, "
-        "down]` in the square whose corners four images are (top left, top right, bottom left, bottom right).",
+        description="Positions of the frames, if not evenly spaced: `[t]` between two images, 0 to 1; `[across, "
+        "down]` in the square between four images (top left, top right, bottom left, bottom right).",
     )
-    spherical: bool = Field(True, description="Along arcs, which keep the norm of the latents; false for lines.")
+    spherical: bool = Field(True, description="Along arcs, which preserve the norm of the latents, or along lines.")
     labels: Labels = None
 
 
 class InterpolateAnswer(BaseModel):
-    """The frames; evenly spaced ones include each image of the request, equal in every pixel."""
+    """The frames; evenly spaced ones include the images of the request exactly."""
 
     frames: list[Png]
     labels: list[int] | None
@@ -124,7 +130,9 @@ class Edit(_Request):
     """A step along a direction."""
 
     direction: Name = Field(description="Name of a direction, as listed by /v1/info.")
-    strength: Finite = Field(1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, description="0 changes no pixel.")
+    strength: Finite = Field(
+        1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, description="0 leaves every pixel unchanged."
+    )
 
 
 class EditRequest(_Request):
@@ -132,7 +140,7 @@ class EditRequest(_Request):
 
     image: ImageFile
     edits: list[Edit] = Field(min_length=1, max_length=16)
-    label: Label | None = Field(None, description="Its class, by number or name; the most probable if omitted.")
+    label: Label | None = Field(None, description="Class number or name; inferred if omitted.")
 
 
 class EditAnswer(BaseModel):
@@ -154,8 +162,10 @@ class ReconstructAnswer(BaseModel):
     """The reconstructed images, and the largest errors."""
 
     images: list[Png]
-    max_pixel_error: int = Field(description="Largest difference in the model's own number of bits, of 255.")
-    max_quantisation: int = Field(description="Largest difference that this number of bits made before.")
+    max_pixel_error: int = Field(
+        description="Largest difference from the image in the model's number of bits, grey levels."
+    )
+    max_quantisation: int = Field(description="Largest difference that this number of bits makes, grey levels.")
     labels: list[int] | None
     notes: Notes
 
@@ -166,13 +176,15 @@ class ScoreRequest(_Request):
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
     seed: Number = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
-    labels: list[Label] | None = Field(None, description="One per image; the marginal over all classes if omitted.")
+    labels: list[Label] | None = Field(
+        None, description="Class of each image; if omitted, bits/dim are marginal over all classes."
+    )
 
 
 class Scores(BaseModel):
-    """Scores of an image; higher means odder, but bits/dim alone may be lower for odd images.
+    """Scores of an image; higher means odder, but bits/dim can also be low for odd images.
 
-    What compares with ordinary images is null if the model knows none.
+    Comparisons with ordinary images are null if the model has no statistics of them.
     """
 
     bits_per_dim: float
@@ -181,10 +193,12 @@ class Scores(BaseModel):
     png_ratio: float
     spectrum: float | None
     verdict: Literal["usual", "unusual"] | None = Field(description="95 % of ordinary images are usual.")
-    reason: str | None = Field(description="Why, in a few words.")
-    oddness: float | None = Field(ge=0, le=100, description="Percentage of ordinary images less odd.")
-    percentiles: dict[str, float] | None = Field(description="Percentage of ordinary images below, per score.")
-    label: int | None = Field(description="The class that was given, or is the most probable.")
+    reason: str | None = Field(description="Short explanation of the verdict.")
+    oddness: float | None = Field(ge=0, le=100, description="Percentage of ordinary images that are less odd.")
+    percentiles: dict[str, float] | None = Field(
+        description="For each score, the percentage of ordinary images with a lower one."
+    )
+    label: int | None = Field(description="The given class, or the most probable one.")
     note: Note
 
 
@@ -193,7 +207,7 @@ class ScoreAnswer(BaseModel):
 
     scores: list[Scores]
     draws: int
-    usual: str | None = Field(description="Which images are the ordinary ones.")
+    usual: str | None = Field(description="The ordinary images of the comparison.")
 
 
 class RestoreRequest(_Request):
@@ -219,26 +233,26 @@ class RestoreAnswer(BaseModel):
     images: list[Sampled]
     mean: Png
     spread: Png = Field(description="Black where all draws agree, white from 32 grey levels of deviation on.")
-    given: Png = Field(description="What the flow saw, such as the bicubic enlargement.")
+    given: Png = Field(description="Input of the flow, such as the bicubic enlargement.")
     overshoot: list[float] = Field(
-        description="How far each draw reached beyond black and white before it was clipped, grey levels: usually tens."
+        description="Largest overshoot of each draw beyond black or white before clipping, grey levels; tens are usual."
     )
     sigma: int | None = Field(description="Standard deviation of the noise, given or estimated.")
     temperature: Levels
-    note: str | None = Field(description="What was lost, and how the picture differs from training; null if nothing.")
+    note: str | None = Field(description="How the picture was converted and differs from training; null if neither.")
     restorer: str
     model: Sha256
 
 
 class _Model(BaseModel):
     model: Sha256
-    image_shape: list[int] = Field(description="C, H, W; of restorers, of the crops in their training.")
+    image_shape: list[int] = Field(description="(C, H, W); for a restorer, of its training crops.")
     num_classes: int | None
-    classes: list[str] | None = Field(description="Their names, where the model knows them.")
+    classes: list[str] | None = Field(description="Names of the classes, if known.")
 
 
 def describe(model: ImageModel) -> dict[str, Any]:
-    """Return what ``/v1/info`` says of the main model and of each restorer."""
+    """Return the fields of ``/v1/info`` that the main model and the restorers share."""
     return {
         "model": model_hash(model),
         "image_shape": model.flow.image_shape,
@@ -251,15 +265,15 @@ class RestorerInfo(_Model):
     """A restoration model."""
 
     name: str
-    task: str = Field(description="What it undoes: Upscale, Denoise, Deblock, Colourise or Fill.")
-    factor: int = Field(description="Sides of the restored picture, relative to those of the picture that is sent.")
-    channels: int = Field(description="Of the picture that is sent: 1, to which colours are made grey, or 3.")
-    takes: list[str] = Field(description="What is sent beside the picture: mask, sigma.")
-    temperature: float | list[float] = Field(description="The recommended one, used where a request gives none.")
+    task: str = Field(description="Upscale, Denoise, Deblock, Colourise or Fill.")
+    factor: int = Field(description="Factor by which width and height grow.")
+    channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
+    takes: list[str] = Field(description="Other inputs: mask, sigma.")
+    temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 
 class Generation(BaseModel):
-    """The settings that the model recommends, the defaults of requests."""
+    """The settings that the model recommends; the defaults of requests."""
 
     temperature: float | list[float]
     guidance: float = 1.0

@@ -22,7 +22,7 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import ImageGenerators, random_seed
 from glow_app.server.answers import ApiError, invalid, validating
-from glow_app.server.decoder import Decoded, Decoder
+from glow_app.server.decoder import Decoder
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
@@ -32,7 +32,7 @@ from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
-_LAST_BATCH = 5.0  # seconds to wait for the model's last batch; most take one
+_STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
 _OMITTED = ("classes", "reference", "bpd_level/", "log_det/")  # training facts returned elsewhere, or only diagnostic
 
 
@@ -76,7 +76,7 @@ class Service:
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
-        self.worker.stop(_LAST_BATCH)
+        self.worker.stop(_STOP_SECONDS)
         self.decoder.close()
 
     async def run(
@@ -130,17 +130,8 @@ class Service:
         """Decode the pictures of a field to the model's shape, (B, C, H, W); return them, and a note on each."""
         self.check_count(len(texts), "images")
         shape = self.model.flow.image_shape
-        pictures = [await self.read_one(text, field.format(number), shape) for number, text in enumerate(texts)]
+        pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(texts)]
         return torch.stack([picture.image for picture in pictures]), [picture.note for picture in pictures]
-
-    async def read_one(self, text: str, field: str, shape: Sequence[int], *bounds: Any) -> Decoded:
-        """Decode the picture of a field; for the other arguments see :meth:`Decoder.read`."""
-        try:
-            if not text.isascii():  # such a string takes up to four times its bytes in memory
-                raise ApiError(422, "not_base64", "not valid base64")
-            return await self.decoder.read(text, shape, *bounds)
-        except ApiError as error:
-            raise ApiError(error.status, error.code, f"{field}: {error.message}") from error
 
     def seeds(self, count: int, seed: int | None) -> range:
         """Return the seeds of ``count`` images."""
@@ -253,12 +244,12 @@ class SharedModel:
 
     def context(self, *arguments: Any) -> Context:
         """Return the context of a part of a damaged picture."""
-        context: Context = self._results(_context, [arguments], is_alone=True)[0]
+        context: Context = self._results(_run_method, [("context", arguments)], is_alone=True)[0]
         return context
 
     def decode_values(self, *arguments: Any) -> Tensor:
         """Decode a part of a restored picture."""
-        values: Tensor = self._results(_decode_values, [arguments], is_alone=True)[0]
+        values: Tensor = self._results(_run_method, [("decode_values", arguments)], is_alone=True)[0]
         return values
 
     def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> list[Any]:
@@ -306,9 +297,5 @@ def _decode(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     return model.decode(latents, context=context).cpu().unbind()
 
 
-def _context(model: ImageModel, rows: list[Any]) -> list[Context]:
-    return [model.context(*row) for row in rows]
-
-
-def _decode_values(model: ImageModel, rows: list[Any]) -> list[Tensor]:
-    return [model.decode_values(*row) for row in rows]
+def _run_method(model: ImageModel, rows: list[Any]) -> list[Any]:
+    return [getattr(model, name)(*arguments) for name, arguments in rows]

@@ -17,7 +17,7 @@ from glow_app.server.limits import LARGEST_BATCH
 # A call is due after this multiple of its estimated duration, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
 _BATCH_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
-_GATHERING = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
+_GATHER_SECONDS = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
 
 
 class ModelEndedError(RuntimeError):
@@ -150,7 +150,7 @@ class ModelWorker:
             while not self._is_closing:
                 with self._changed:
                     self._changed.wait_for(lambda: self._calls or self._is_closing)
-                    self._changed.wait_for(lambda: len(self._calls) >= self._num_served, _GATHERING)
+                    self._changed.wait_for(lambda: len(self._calls) >= self._num_served, _GATHER_SECONDS)
                     batch = self._next_batch()
                 if batch:
                     self._serve(batch)

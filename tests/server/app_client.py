@@ -1,4 +1,4 @@
-"""A server on a port of its own, in a thread of the tests, and pictures to send."""
+"""A server in a thread of the tests, a client for it, and pictures to send."""
 
 import asyncio
 import base64
@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.server.process import configured
+from glow_app.server.process import server_config
 
 
 @contextmanager
 def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
-    """Yield a client of a server that runs until the end."""
-    server = uvicorn.Server(configured(app, "127.0.0.1", 0, head_seconds, log_level="warning"))
+    """Run a server; yield a client for it."""
+    server = uvicorn.Server(server_config(app, "127.0.0.1", 0, head_seconds, log_level="warning"))
 
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
@@ -44,14 +44,14 @@ def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
 
 
 def connected(client: httpx.Client, sent: bytes = b"", source: str = "") -> socket.socket:
-    """Return a connection to the server of a client, from an address of this machine, on which something was sent."""
+    """Return a new connection to the server of a client, on which ``sent`` was sent."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port or 0), 10, (source, 0))
     connection.sendall(sent)
     return connection
 
 
 def as_base64(image: Tensor | Image.Image | bytes) -> str:
-    """Return a picture as the API takes it."""
+    """Return a picture in base64."""
     if isinstance(image, Tensor):
         image = to_pil(image)
     content = image if isinstance(image, bytes) else png_bytes(image)
@@ -66,7 +66,7 @@ def from_base64(text: str) -> Tensor:
 
 
 def png(width: int, height: int, data: bytes | None = None, more: bytes = b"") -> bytes:
-    """Return a grey PNG that declares a size, with any data."""
+    """Return a grey PNG that declares a size, with arbitrary data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -91,21 +91,21 @@ def text_bomb() -> bytes:
 
 
 def scans(image: Image.Image, number: int) -> bytes:
-    """Return a progressive JPEG that goes over its pixels so many times more than it needs to."""
+    """Return a progressive JPEG with additional scans."""
     content = saved(image, "JPEG", progressive=True)
     first, second = (content.find(b"\xff\xda", start) for start in (0, content.find(b"\xff\xda") + 2))
     return content[:second] + content[first:second] * number + content[second:]
 
 
-def upside(image: Image.Image) -> bytes:
-    """Return a PNG to be turned by a quarter, clockwise."""
+def rotated(image: Image.Image) -> bytes:
+    """Return a PNG with an EXIF tag that turns it clockwise by a quarter."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return saved(image, "PNG", exif=exif)
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
-    """Return the error of an answer, which has the one shape and no more."""
+    """Return the error of an answer; check its format."""
     body = response.json()
     assert set(body) == {"error"}
     assert set(body["error"]) == {"code", "message", "request_id"}
@@ -114,9 +114,9 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens soon on another thread."""
+    """Wait until another thread makes a condition true."""
     for _ in range(1000):
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("it did not happen")
+    raise AssertionError("condition not met within 10 s")

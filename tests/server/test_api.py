@@ -1,4 +1,4 @@
-"""What the endpoints answer is what the Python functions give."""
+"""Endpoints return what the Python functions return."""
 
 import base64
 import io
@@ -72,7 +72,7 @@ def text_of(content: bytes) -> dict[str, str]:
 
 
 def headers_of(response: httpx.Response) -> dict[str, str]:
-    """Return what an answer's headers say of its picture."""
+    """Return the metadata of a picture in the headers of its answer."""
     return {name.removeprefix("x-glow-"): value for name, value in response.headers.items() if "x-glow-" in name}
 
 
@@ -80,7 +80,7 @@ def images_of(answer: dict[str, Any]) -> list[torch.Tensor]:
     return [from_base64(one["image"]) for one in answer["images"]]
 
 
-def test_samples_are_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+def test_samples_equal_those_of_python(model: ImageModel, client: httpx.Client) -> None:
     answer = client.post("/v1/sample", json={"count": 5, "seed": 7, "temperature": [0.5, 0.8]}).json()
     expected = list(generation.sample_batches(model, 5, [0.5, 0.8], 7))
     assert [one["seed"] for one in answer["images"]] == [seed for seed, _ in expected] == [7, 8, 9, 10, 11]
@@ -98,7 +98,7 @@ def test_a_random_seed_can_be_repeated(client: httpx.Client) -> None:
     assert again["image"] == first["image"]
 
 
-def test_guidance_and_the_settings_that_the_model_recommends(plain: httpx.Client) -> None:
+def test_recommended_settings_are_the_defaults(plain: httpx.Client) -> None:
     model = tiny_model(num_classes=4)
     model.generation = GenerationSettings((0.5, 0.8), 1.25)
     with running(create_app(model, LIMITS)) as client:
@@ -121,7 +121,7 @@ def test_guidance_and_the_settings_that_the_model_recommends(plain: httpx.Client
 
 
 @pytest.mark.parametrize("label", [None, 2])
-def test_several_are_the_grid_of_the_command(model: ImageModel, client: httpx.Client, label: int | None) -> None:
+def test_several_images_are_the_grid_of_the_command(model: ImageModel, client: httpx.Client, label: int | None) -> None:
     body = {"count": 6, "seed": 7, "label": label}
     response = client.post("/v1/sample", json=body, headers={"accept": PNG})
     images = torch.stack([image for _, image in generation.sample_batches(model, 6, 0.7, 7, label)])
@@ -147,7 +147,7 @@ def test_several_are_the_grid_of_the_command(model: ImageModel, client: httpx.Cl
         ("image/png;q=nan", PNG),
     ],
 )
-def test_the_header_accept(accept: str, expected: str, client: httpx.Client) -> None:
+def test_accept_header(accept: str, expected: str, client: httpx.Client) -> None:
     response = client.post("/v1/sample", json={"seed": 1}, headers={"accept": accept})
     assert response.headers["content-type"] == expected
 
@@ -167,7 +167,7 @@ def test_only_what_is_sent_is_encoded(client: httpx.Client, monkeypatch: pytest.
         assert encode.call_count == 1, path
 
 
-def test_pictures_say_what_made_them(model: ImageModel, client: httpx.Client) -> None:
+def test_pictures_contain_metadata(model: ImageModel, client: httpx.Client) -> None:
     made = {"model": model_hash(model), "version": __version__}
     images = client.post("/v1/sample", json={"count": 2, "seed": 6}).json()["images"]
     texts = [text_of(base64.b64decode(one["image"])) for one in images]
@@ -196,7 +196,7 @@ def test_pictures_say_what_made_them(model: ImageModel, client: httpx.Client) ->
     assert (json.loads(several["direction"]), json.loads(several["strength"])) == (["smile", CYRILLIC], [1.5, -1.0])
 
 
-def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Client) -> None:
+def test_interpolation_includes_the_pictures(model: ImageModel, client: httpx.Client) -> None:
     body = {"images": FILES[:3], "frames": 4, "labels": ["a", 1, 1]}
     answer = client.post("/v1/interpolate", json=body).json()
     frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
@@ -217,7 +217,7 @@ def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Cli
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_frames_are_made_at_places(model: ImageModel, client: httpx.Client, spherical: bool) -> None:
+def test_frames_at_positions(model: ImageModel, client: httpx.Client, spherical: bool) -> None:
     for num_images, places in ((2, [[0.25], [1]]), (4, [[0.25, 0.5], [1, 0], [0, 1]])):
         given = {"images": FILES[:num_images], "labels": list(range(num_images)), "spherical": spherical}
         answer = client.post("/v1/interpolate", json={**given, "at": places}).json()
@@ -246,7 +246,7 @@ def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) ->
     assert (response.status_code, error_of(response)["code"]) == (404, "unknown_direction")
 
 
-def test_reconstruction_says_what_few_bits_cost(plain: httpx.Client, client: httpx.Client) -> None:
+def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client) -> None:
     answer = plain.post("/v1/reconstruct", json={"images": FILES[:2]}).json()
     assert answer["max_pixel_error"] == 0
     assert 0 < answer["max_quantisation"] < 8
@@ -259,7 +259,7 @@ def test_reconstruction_says_what_few_bits_cost(plain: httpx.Client, client: htt
     assert bool((from_base64(answer["images"][0]) == 100).all())
 
 
-def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+def test_scores_equal_those_of_python(model: ImageModel, client: httpx.Client) -> None:
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
     measures = generation.measure(model, IMAGES[:2], num_draws=3, seeds=[11, 12])
@@ -274,7 +274,7 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
     assert {name for name, value in answer["scores"][0].items() if value is None} == unknown
 
 
-def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None:
+def test_verdicts_use_the_models_reference(model: ImageModel) -> None:
     images = random_images(20, seed=1)
     measures = generation.measure(model, images)
     reference = generation.Reference.of(generation.measure(model, random_images(60)))
@@ -334,7 +334,7 @@ INVALID: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "message"), INVALID, ids=range(len(INVALID)))
-def test_invalid_values_are_refused_by_their_place(path: str, body: Any, message: str, client: httpx.Client) -> None:
+def test_invalid_values_are_refused_with_their_field(path: str, body: Any, message: str, client: httpx.Client) -> None:
     response = client.post(f"/v1/{path}", json=body)
     assert response.status_code in (413, 415, 422)
     assert error_of(response)["message"].startswith(message)
@@ -344,7 +344,7 @@ def test_invalid_values_are_refused_by_their_place(path: str, body: Any, message
     "text",
     ['{"temperature": NaN}', '{"temperature": 1e999}', '{"seed": 1' + "0" * 6000 + "}", "[" * 1100, "\u00e4", "{", ""],
 )
-def test_what_is_no_json_is_refused(text: str, client: httpx.Client) -> None:
+def test_invalid_json_is_refused(text: str, client: httpx.Client) -> None:
     response = client.post("/v1/sample", content=text.encode("latin-1"), headers={"content-type": JSON})
     assert (response.status_code, error_of(response)["code"]) == (422, "invalid_request")
 
@@ -364,7 +364,7 @@ def test_paths_and_methods(client: httpx.Client) -> None:
     ("error", "status", "code"),
     [(RuntimeError("/secret/path"), 500, "internal_error"), (FloatingPointError("not finite"), 422, "not_finite")],
 )
-def test_a_failure_tells_nothing_of_itself(
+def test_errors_do_not_leak_exceptions(
     error: Exception, status: int, code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "reconstruct", Mock(side_effect=error))

@@ -1,4 +1,4 @@
-"""What comes to the door: bodies without end, without haste or without a key."""
+"""Limits of requests and connections, keys, host names, logs and the queue."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from app_client import connected, error_of, running, wait_until
-from held import Held
+from busy_worker import BusyWorker
 from registry import tiny_model
 
 from glow_app.server import process
@@ -35,7 +35,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def raw(client: httpx.Client, *parts: bytes, pause: float = 0.0) -> bytes:
-    """Send bytes as they are and return all that comes back until the server closes."""
+    """Send raw bytes; return all that the server sends until it closes the connection."""
     received = b""
     with connected(client) as connection:
         try:
@@ -52,7 +52,7 @@ def raw(client: httpx.Client, *parts: bytes, pause: float = 0.0) -> bytes:
     return received
 
 
-def test_a_body_is_bounded_whether_or_not_it_declares_its_size(client: httpx.Client) -> None:
+def test_bodies_are_bounded(client: httpx.Client) -> None:
     response = client.post("/v1/sample", content=b" " * 200_000, headers=JSON)
     assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
     response = client.post("/v1/sample", content=(b" " * 1000 for _ in range(200)), headers=JSON)
@@ -63,7 +63,7 @@ def test_a_body_is_bounded_whether_or_not_it_declares_its_size(client: httpx.Cli
 
 
 @pytest.mark.parametrize(("kind", "status"), [("application/json", 413), ("text/plain", 415)])
-def test_a_client_that_writes_all_before_it_reads_is_answered(client: httpx.Client, kind: str, status: int) -> None:
+def test_a_client_that_writes_everything_first_is_answered(client: httpx.Client, kind: str, status: int) -> None:
     connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=60)
     connection.request("POST", "/v1/score", b" " * (10 * 2**20), {"Content-Type": kind})
     answer = connection.getresponse()
@@ -71,22 +71,22 @@ def test_a_client_that_writes_all_before_it_reads_is_answered(client: httpx.Clie
     assert json.loads(answer.read())["error"]["message"]
 
 
-def test_bodies_of_all_requests_together_are_bounded_and_small_ones_are_admitted() -> None:
+def test_all_bodies_together_are_bounded() -> None:
     app = create_app(tiny_model(), Limits(body_bytes=10_000, body_seconds=20), hosts=["x"])
     with running(app) as client:
         large = HEAD + b"Content-Length: 10000\r\n\r\n" + b" " * 9_999
         waiting = [connected(client, large) for _ in range(8)]
-        wait_until(lambda: app.state.gate.held == 79_992)
+        wait_until(lambda: app.state.gate.body_bytes == 79_992)
         response = client.post("/v1/sample", content=b" " * 9_000, headers=JSON)
         assert (response.status_code, error_of(response)["code"]) == (503, "too_many_bodies")
         assert client.post("/v1/sample", content=b" " * 100 + b"{}", headers=JSON).status_code == 200
         for connection in waiting:
             connection.close()
-        wait_until(lambda: app.state.gate.held == 0)
+        wait_until(lambda: app.state.gate.body_bytes == 0)
         assert client.post("/v1/sample", content=b" " * 9_000 + b"{}", headers=JSON).status_code == 200
 
 
-def test_slow_bodies_heads_and_silence_are_cut_off(client: httpx.Client) -> None:
+def test_slow_clients_are_disconnected(client: httpx.Client) -> None:
     answer = raw(client, HEAD + b"Content-Length: 1000\r\n\r\n", b" ")
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"body_too_slow" in answer
@@ -113,31 +113,31 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_http_or_has_no_end_is_refused(name: str, client: httpx.Client) -> None:
+def test_invalid_http_is_refused(name: str, client: httpx.Client) -> None:
     answer = raw(client, REFUSED[name])
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert client.get("/healthz").status_code == 200
 
 
-def test_ordinary_pieces_and_upgrades_are_accepted(client: httpx.Client) -> None:
+def test_ordinary_chunks_and_upgrades_are_accepted(client: httpx.Client) -> None:
     pieces = b"40\r\n%s\r\n" % (b" " * 64) * 1_500 + b"2\r\n{}\r\n0\r\n\r\n"
     assert raw(client, CHUNKED + b"\r\n" + pieces).startswith(b"HTTP/1.1 200")
     assert raw(client, *[GET + UPGRADE + b"\r\n"] * 2, pause=0.1).count(b"HTTP/1.1 200") == 2
 
 
-def test_requests_that_do_not_wait_for_answers_are_refused(client: httpx.Client) -> None:
+def test_pipelined_requests_are_refused(client: httpx.Client) -> None:
     assert raw(client, (GET + b"\r\n") * 5000).count(b"HTTP/1.1 200") <= 1
     assert client.get("/healthz").status_code == 200
 
 
-def test_the_type_of_a_body(client: httpx.Client) -> None:
+def test_content_type(client: httpx.Client) -> None:
     for headers in ({"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}, {}):
         response = client.post("/v1/sample", content=b"{}", headers=headers)
         assert (response.status_code, error_of(response)["code"]) == (415, "not_json")
 
 
-def test_a_request_keeps_the_id_of_a_proxy_if_it_is_safe(client: httpx.Client) -> None:
+def test_request_ids_of_a_proxy_are_kept_if_safe(client: httpx.Client) -> None:
     ids = [
         client.get("/healthz", headers={"x-request-id": sent}).headers["x-request-id"]
         for sent in ("Root=1-67891233-abcdef", "mine\tevil", "mine\tevil", "a" * 129)
@@ -151,7 +151,7 @@ def test_a_request_keeps_the_id_of_a_proxy_if_it_is_safe(client: httpx.Client) -
     assert "server" not in headers
 
 
-def test_only_a_key_opens() -> None:
+def test_a_key_is_required() -> None:
     with running(create_app(tiny_model(), keys=["other", KEY])) as client:
         for headers in ({}, {"authorization": f"Bearer {KEY}x"}, {"authorization": KEY}, {"authorization": "Bearer"}):
             for response in (client.get("/v1/info", headers=headers), client.post("/v1/sample", headers=headers)):
@@ -164,7 +164,7 @@ def test_only_a_key_opens() -> None:
         assert client.post("/v1/sample", json={}, headers=right).status_code == 200
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             assert client.get(path).status_code == 200
-    with pytest.raises(ValueError, match="the key has other characters"):
+    with pytest.raises(ValueError, match="non-ASCII"):
         create_app(tiny_model(), keys=["schl\u00fcssel"])
 
 
@@ -178,12 +178,12 @@ def test_only_a_key_opens() -> None:
     ],
     ids=["numbers", "keys", "depth", "nested"],
 )
-def test_a_body_of_many_values_is_refused_before_it_is_parsed(body: str, client: httpx.Client) -> None:
+def test_bodies_with_too_many_values_are_not_parsed(body: str, client: httpx.Client) -> None:
     response = client.post("/v1/sample", content=body, headers=JSON)
     assert (response.status_code, error_of(response)["code"]) == (422, "too_many_values")
 
 
-def test_a_client_that_never_reads_is_cut_off() -> None:
+def test_a_client_that_never_reads_is_disconnected() -> None:
     app = create_app(tiny_model(), hosts=["x"])
     with running(app, head_seconds=0.3) as client, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -197,7 +197,7 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_name_that_is_not_the_servers_is_refused() -> None:
+def test_unknown_host_names_are_refused() -> None:
     with running(create_app(tiny_model(), hosts=["glow.example", "*.inner.example"])) as client:
         port = client.base_url.port
         for host in (f"127.0.0.1:{port}", "localhost:80", "[::1]:8000", "10.0.0.7", "GLOW.example", "a.inner.example"):
@@ -219,7 +219,7 @@ def test_a_name_that_is_not_the_servers_is_refused() -> None:
         assert client.get("/v1/info", headers={"host": "anything"}).status_code == 200
 
 
-def test_a_line_of_the_log_has_no_query(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("glow_app.access")
     logger.addHandler(caplog.handler)
     logger.setLevel(logging.DEBUG)
@@ -247,7 +247,7 @@ def test_the_deadline_and_a_full_queue() -> None:
     model = tiny_model()
     app = create_app(model, Limits(queue=1, seconds=1), hosts=["x"])
     with running(app) as client:
-        held = Held(app.state.service.worker, model)
+        busy = BusyWorker(app.state.service.worker, model)
         body = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
         waiting = connected(client, body)
         wait_until(lambda: app.state.gate.depth == 1)
@@ -255,24 +255,24 @@ def test_the_deadline_and_a_full_queue() -> None:
         assert (response.status_code, error_of(response)["code"]) == (503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
         assert waiting.recv(12) == b"HTTP/1.1 504"
-        held.let_go()
+        busy.release()
         wait_until(lambda: client.post("/v1/sample", json={}).status_code == 200)
 
 
-def test_a_client_that_leaves_is_not_worked_for() -> None:
+def test_the_work_of_a_client_that_disconnects_is_dropped() -> None:
     model = tiny_model()
     app = create_app(model, hosts=["x"])
     gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
-        held = Held(worker, model)
+        busy = BusyWorker(worker, model)
         with connected(client, HEAD + b"Content-Length: 2\r\n\r\n{}"):
             wait_until(lambda: gate.depth == 1 and len(worker._calls) == 2)
         wait_until(lambda: gate.depth == 0 and len(worker._calls) == 1)
-        held.let_go()
+        busy.release()
         assert client.get("/healthz").status_code == 200
 
 
-def test_a_large_head_is_refused_also_in_one_piece(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_headers_are_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_MAX_HEADERS", 10)
     for number, status in ((8, b"HTTP/1.1 200"), (10, b"HTTP/1.1 400")):
         answer = raw(client, GET + b"A: b\r\n" * number + b"Connection: close\r\n\r\n")

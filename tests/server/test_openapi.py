@@ -1,4 +1,4 @@
-"""The description of the API is true: whatever is sent, what comes back is as described, and nothing breaks."""
+"""Answers match the OpenAPI document for any request."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ def api() -> BaseSchema:
 
 
 def with_pictures(value: Any) -> Any:
-    """Return a body with a real picture where text stands, now and then, as no chance would bring one about."""
+    """Replace about half of the texts by a real picture, because random text never is one."""
     if isinstance(value, list):
         return [IMAGE if isinstance(one, str) and len(one) % 2 else one for one in value]
     return IMAGE if isinstance(value, str) and len(value) % 2 else value
@@ -46,7 +46,7 @@ def with_pictures(value: Any) -> Any:
     ("method", "path", "mode"),
     [*(("POST", path, mode) for path in POSTS for mode in GenerationMode), *(("GET", path, POSITIVE) for path in GETS)],
 )
-def test_every_answer_is_as_described(path: str, method: str, mode: GenerationMode, api: BaseSchema) -> None:
+def test_answers_match_the_schema(path: str, method: str, mode: GenerationMode, api: BaseSchema) -> None:
     @hypothesis.given(case=api[path][method].as_strategy(generation_mode=mode))
     @hypothesis.settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
@@ -60,7 +60,7 @@ def test_every_answer_is_as_described(path: str, method: str, mode: GenerationMo
     check()
 
 
-def test_the_reference_needs_no_other_host() -> None:
+def test_the_api_reference_needs_no_other_host() -> None:
     with running(create_app(tiny_model(), keys=["secret"])) as client:
         page = client.get("/docs")
         assert "://" not in page.text

@@ -1,4 +1,4 @@
-"""Restoring over HTTP: the draws are those of Python, and others are answered in between."""
+"""Restoring over HTTP: draws equal those of Python, and other requests are answered between tiles."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from app_client import as_base64, connected, error_of, from_base64, png, running, saved, upside, wait_until
+from app_client import as_base64, connected, error_of, from_base64, png, rotated, running, saved, wait_until
 from PIL import Image
 from registry import random_images, tiny_model, tiny_restorer
 
@@ -67,7 +67,7 @@ CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_draws_are_those_of_python(name: str, client: httpx.Client) -> None:
+def test_draws_equal_those_of_python(name: str, client: httpx.Client) -> None:
     beside, damaged, facts = CASES[name]
     sent = PICTURE[:1] if name == "colour" else PICTURE
     body = {"image": as_base64(sent), "restorer": name, "count": 3, "seed": 7, **beside}
@@ -85,7 +85,7 @@ def test_draws_are_those_of_python(name: str, client: httpx.Client) -> None:
     assert {key: answer[key] for key in plain} == plain | facts
 
 
-def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, tiles: None) -> None:
+def test_large_pictures_are_restored_in_the_same_tiles(client: httpx.Client, tiles: None) -> None:
     wide = random_images(1, (1, 20, 400))[0] // 2 + 64
     body = {"image": as_base64(wide), "restorer": "colour", "count": 2, "seed": 3, "temperature": 40}
     answer = client.post("/v1/restore", json=body).json()
@@ -94,7 +94,7 @@ def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, til
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
 
-def test_an_infinite_overshoot_is_the_largest_number(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infinite_overshoot_becomes_the_largest_number(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["colour"]
     decode_values = model.decode_values
     monkeypatch.setattr(model, "decode_values", lambda *arguments: 0 * decode_values(*arguments) + 3e38)
@@ -102,7 +102,7 @@ def test_an_infinite_overshoot_is_the_largest_number(client: httpx.Client, monke
     assert client.post("/v1/restore", json=body).json()["overshoot"] == [torch.finfo(torch.float32).max]
 
 
-def test_what_is_not_given_is_chosen(client: httpx.Client) -> None:
+def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
     assert answer["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
@@ -114,9 +114,9 @@ def test_what_is_not_given_is_chosen(client: httpx.Client) -> None:
     assert [image["label"] for image in images] == [1, 2, 0, 1]
 
 
-def test_pictures_are_turned_upright_and_what_is_lost_is_noted(client: httpx.Client) -> None:
+def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client) -> None:
     coloured = Image.fromarray(PICTURE.permute(1, 2, 0).numpy())
-    body = {"image": as_base64(upside(coloured)), "restorer": "colour", "count": 1}
+    body = {"image": as_base64(rotated(coloured)), "restorer": "colour", "count": 1}
     answer = client.post("/v1/restore", json=body).json()
     grey = coloured.transpose(Image.Transpose.ROTATE_270).convert("L")
     assert from_base64(answer["given"])[:1].numpy().tobytes() == grey.tobytes()
@@ -130,7 +130,7 @@ def test_pictures_are_turned_upright_and_what_is_lost_is_noted(client: httpx.Cli
 
 
 def profiled(space: bytes, size: int) -> tuple[str, bytes]:
-    """Return the picture with a colour profile, and the profile."""
+    """Return a picture with a colour profile, and the profile."""
     profile, buffer = bytes(16) + space + bytes(size - 20), io.BytesIO()
     to_pil(PICTURE).save(buffer, "PNG", icc_profile=profile)
     return as_base64(buffer.getvalue()), profile
@@ -156,15 +156,13 @@ def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("space", "size", "restorer"), [(b"RGB ", 2**16 + 1, "larger"), (b"GRAY", 128, "larger"), (b"GRAY", 128, "colour")]
 )
-def test_a_profile_that_is_large_or_of_other_channels_is_dropped(
-    space: bytes, size: int, restorer: str, client: httpx.Client
-) -> None:
+def test_unsuitable_profiles_are_dropped(space: bytes, size: int, restorer: str, client: httpx.Client) -> None:
     body = {"image": profiled(space, size)[0], "restorer": restorer, "count": 1}
     response = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
     assert profile_of(response.content) is None
 
 
-def test_a_picture_where_one_is_asked_for(client: httpx.Client) -> None:
+def test_a_png_answer(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "classes", "count": 1, "seed": 7, "label": 2}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
     expected = restoration.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
@@ -206,27 +204,25 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
         ({"restorer": "whole", "mask": as_base64(MASK), "sigma": 5, **BROKEN}, "sigma: "),
     ],
 )
-def test_what_does_not_fit_is_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
+def test_invalid_requests_are_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
     status, _, text = refused(client, **body)
     assert (status, text[: len(message)]) == (422, message)
 
 
-def test_pictures_that_are_too_large_restored_are_not_decoded(client: httpx.Client) -> None:
+def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Client) -> None:
     assert client.get("/v1/info").json()["limits"]["restored_pixels"] == 20_000
     largest, larger = (as_base64(png(50, height, b"")) for height in (50, 51))  # without any pixels inside
     assert refused(client, restorer="larger", image=largest)[:2] == (422, "damaged_image")
     status, code, message = refused(client, restorer="larger", image=larger)
     assert (status, code) == (413, "image_too_large")
-    assert message.startswith("image: too large; at most 2,500 pixels and 10,000 a side are accepted for 2 draws of 2")
+    assert "2,500 pixels" in message
     mask = as_base64(png(101, 100, b""))
-    message = "mask: too large; at most 10,000 pixels and 10,000 a side are accepted for 2 draws"
-    assert refused(client, restorer="whole", mask=mask)[2] == message
+    assert "mask: " in (message := refused(client, restorer="whole", mask=mask)[2])
+    assert "10,000 pixels" in message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
 
 
-def test_pictures_that_are_too_large_for_any_limit_are_refused(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_beyond_the_models_limit_are_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restore_module, "_MOST_PIXELS", 400)
     status, _, message = refused(client, restorer="larger")
     assert (status, message[:42]) == (422, "restored, it would have 26x18 pixels; expe")
@@ -248,7 +244,7 @@ def test_restorers_are_listed() -> None:
         assert "clean" in message
 
 
-def test_a_restorer_that_takes_one_size_is_refused() -> None:
+def test_a_restorer_for_only_one_size_is_refused() -> None:
     with pytest.raises(ValueError, match="the restorer maf"):
         create_app(tiny_model(), restorers={"maf": tiny_restorer(Upscale(), prior=MAFPrior)})
 
@@ -283,7 +279,7 @@ def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, mo
     assert gated.begun == 4
 
 
-def test_long_restorations_wait_for_each_other_and_short_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)
     app = create_app(tiny_model(), LIMITS, restorers={"colour": MODELS["colour"]})
     service = app.state.service
@@ -299,7 +295,7 @@ def test_long_restorations_wait_for_each_other_and_short_ones_do_not(monkeypatch
         assert [one.result().status_code for one in asked] == [200] * 4
 
 
-def test_the_work_of_a_client_that_left_stops(
+def test_restoring_stops_when_the_client_disconnects(
     client: httpx.Client, tiles: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)

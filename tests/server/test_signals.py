@@ -1,4 +1,4 @@
-"""Signals to `glow serve` as a process: a stop that leaves nobody without an answer."""
+"""Signals to `glow serve` as a process."""
 
 import signal
 import threading
@@ -23,8 +23,8 @@ HEAD = b"POST /v1/sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicatio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_answers_everyone_in_one_form(stop: signal.Signals, tmp_path: Path) -> None:
-    """Requests that are drawn, sent and decoded when the signal comes; a second Ctrl-C ends them at once."""
+def test_all_requests_are_answered_on_a_stop(stop: signal.Signals, tmp_path: Path) -> None:
+    """The signal comes while requests are received, decoded and computed; a second Ctrl-C ends them at once."""
     statuses: list[int] = []
     errors: list[dict[str, Any]] = []
     slow = as_base64(scans(Image.new("L", (4000, 4000)), 80))
@@ -71,7 +71,7 @@ def test_a_stop_answers_everyone_in_one_form(stop: signal.Signals, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_stop_while_the_model_works_is_no_crash(tmp_path: Path) -> None:
+def test_a_stop_during_computation_exits_cleanly(tmp_path: Path) -> None:
     model = ImageModel(Glow((3, 32, 32), 2, 16, 128))
     model.initialize(random_images(16, (3, 32, 32)))
     with served(save_pretrained(model, tmp_path / "slow")) as (process, client):

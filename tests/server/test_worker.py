@@ -1,4 +1,4 @@
-"""The worker: batches across requests, the order in which calls are served, and work that nobody waits for."""
+"""The worker: batches across requests, their order, and abandoned calls; the stand-in for a model and its cache."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from app_client import wait_until
-from held import Held
+from busy_worker import BusyWorker
 from registry import random_images, tiny_model
 
 from glow_app import generation
@@ -46,7 +46,7 @@ def worker(model: ImageModel, sizes: list[int]) -> Iterator[ModelWorker]:
     worker.stop(0)
 
 
-def standing_in(model: ImageModel, worker: ModelWorker) -> ImageModel:
+def shared_model(model: ImageModel, worker: ModelWorker) -> ImageModel:
     return cast(ImageModel, SharedModel(model, worker, Ticket(), LatentsCache()))
 
 
@@ -54,26 +54,24 @@ def identity(_: ImageModel, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def test_a_seed_gives_the_same_image_whoever_else_asks(
-    model: ImageModel, worker: ModelWorker, sizes: list[int]
-) -> None:
+def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: ModelWorker, sizes: list[int]) -> None:
     def draw(seeds: range, temperature: list[float], label: int, guidance: float) -> torch.Tensor:
         labels = torch.full((len(seeds),), label)
-        return standing_in(model, worker).sample(len(seeds), temperature, seeds, labels, guidance)
+        return shared_model(model, worker).sample(len(seeds), temperature, seeds, labels, guidance)
 
-    held = Held(worker, model)
+    busy = BusyWorker(worker, model)
     with ThreadPoolExecutor(3) as pool:
         drawn = [pool.submit(draw, *one) for one in ASKED]
         wait_until(lambda: len(worker._calls) == 4)
-        held.let_go()
+        busy.release()
     for images, (seeds, temperature, label, guidance) in zip(drawn, ASKED, strict=True):
         alone = generation.sample_batches(model, len(seeds), temperature, seeds[0], label, 4, guidance)
         assert torch.equal(images.result(), torch.stack([image for _, image in alone]))
     assert sizes == [4, 4, 1]
 
 
-def test_calls_of_requests_are_those_of_the_model(model: ImageModel, worker: ModelWorker) -> None:
-    images, labels, shared = random_images(5), torch.tensor([0, 1, 2, 3, 0]), standing_in(model, worker)
+def test_results_equal_those_of_the_model(model: ImageModel, worker: ModelWorker) -> None:
+    images, labels, shared = random_images(5), torch.tensor([0, 1, 2, 3, 0]), shared_model(model, worker)
     expected = model.encode(images, labels)
     for ours, level in zip(shared.encode(images, labels), expected, strict=True):
         torch.testing.assert_close(ours, level)
@@ -88,18 +86,18 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, worker: Mod
         (GaussianPrior, torch.tensor([3, 1])),
     ],
 )
-def test_scores_are_those_of_the_model(prior: Callable[..., Any], given: torch.Tensor | None) -> None:
+def test_scores_equal_those_of_the_model(prior: Callable[..., Any], given: torch.Tensor | None) -> None:
     model, images = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior), random_images(2, (1, 8, 8))
     worker = ModelWorker(model, 4)
     found = []
-    for each in (model, standing_in(model, worker)):
+    for each in (model, shared_model(model, worker)):
         with record_solves(image_generators([7, 8])):
             found.append(each.bits_table(images, given, 2, image_generators(range(2))).bits)
     torch.testing.assert_close(*found)
     worker.stop(0)
 
 
-def test_requests_share_batches_of_each_kind(model: ImageModel, worker: ModelWorker) -> None:
+def test_calls_of_one_kind_share_a_batch(model: ImageModel, worker: ModelWorker) -> None:
     batches: list[list[Any]] = []
 
     def run(_: ImageModel, rows: list[Any]) -> list[Any]:
@@ -109,12 +107,12 @@ def test_requests_share_batches_of_each_kind(model: ImageModel, worker: ModelWor
     first = Call(run, model, [0], Ticket())
     worker.submit(first)
     first.future.result(10)
-    held = Held(worker, model)
+    busy = BusyWorker(worker, model)
     calls = [Call(run, model, [number] * 3, Ticket()) for number in range(4)]
     other = Call(identity, model, [9], Ticket())
     for call in (*calls, other):
         worker.submit(call)
-    held.let_go()
+    busy.release()
     assert [call.future.result(10) for call in (*calls, other)] == [*([number] * 3 for number in range(4)), [9]]
     assert batches[1:] == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
 
@@ -137,9 +135,9 @@ def test_batches_take_about_a_second(model: ImageModel, worker: ModelWorker) -> 
     assert lengths[-2] == 1, "one row, to see how long it takes"
 
 
-def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(model: ImageModel, worker: ModelWorker) -> None:
+def test_small_calls_overtake_large_ones_without_starving_them(model: ImageModel, worker: ModelWorker) -> None:
     order: list[str] = []
-    held = Held(worker, model)
+    busy = BusyWorker(worker, model)
     calls = []
     for name, rows, arrived in (("large", 20, 0.0), ("medium", 10, 0.0), ("small", 1, 2.0), ("late", 1, 100.0)):
 
@@ -151,13 +149,13 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(model: ImageM
         worker._rates[call.kind] = 0.04
         worker.submit(call)
         calls.append(call)
-    held.let_go()
+    busy.release()
     for call in calls:
         call.future.result(10)
     assert order == ["small", "medium", "large", "late"]
 
 
-def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, worker: ModelWorker) -> None:
+def test_a_failing_call_does_not_affect_others_in_its_batch(model: ImageModel, worker: ModelWorker) -> None:
     left = Ticket()
 
     def run(_: ImageModel, rows: list[Any]) -> list[Any]:
@@ -169,10 +167,10 @@ def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, wor
 
     calls = {name: Call(run, model, [name], left if name == "gone" else Ticket()) for name in ("bad", "good", "gone")}
     worker._rates[calls["bad"].kind] = 1e-3
-    held = Held(worker, model)
+    busy = BusyWorker(worker, model)
     for call in calls.values():
         worker.submit(call)
-    held.let_go()
+    busy.release()
     assert calls["good"].future.result(10) == ["good"]
     with pytest.raises(ValueError, match="bad"):
         calls["bad"].future.result(10)
@@ -180,7 +178,7 @@ def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, wor
         calls["gone"].future.result(10)
 
 
-def test_work_of_an_abandoned_request_is_given_up_at_once(model: ImageModel, worker: ModelWorker) -> None:
+def test_abandoned_calls_are_dropped(model: ImageModel, worker: ModelWorker) -> None:
     ticket, served = Ticket(), []
 
     def run(_: ImageModel, rows: list[Any]) -> list[Any]:
@@ -188,7 +186,7 @@ def test_work_of_an_abandoned_request_is_given_up_at_once(model: ImageModel, wor
         worker.abandon(ticket)
         return rows
 
-    held, waiting = Held(worker, model), Call(identity, model, [1], Ticket())
+    busy, waiting = BusyWorker(worker, model), Call(identity, model, [1], Ticket())
     worker.submit(waiting)
     worker.abandon(waiting.ticket)
     with pytest.raises(ModelEndedError):
@@ -197,7 +195,7 @@ def test_work_of_an_abandoned_request_is_given_up_at_once(model: ImageModel, wor
         worker.submit(Call(identity, model, [1], waiting.ticket))
     begun = Call(run, model, [None] * 40, ticket)
     worker.submit(begun)
-    held.let_go()
+    busy.release()
     with pytest.raises(ModelEndedError):
         begun.future.result(10)
     after = Call(identity, model, [1], Ticket())
@@ -208,11 +206,11 @@ def test_work_of_an_abandoned_request_is_given_up_at_once(model: ImageModel, wor
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("dies", [True, False])
-def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel, worker: ModelWorker) -> None:
+def test_all_calls_end_with_the_worker(dies: bool, model: ImageModel, worker: ModelWorker) -> None:
     def die(_: ImageModel, rows: list[Any]) -> list[Any]:
         raise SystemExit
 
-    held = Held(worker, model)
+    busy = BusyWorker(worker, model)
     calls = [Call(die if dies else identity, model, [None], Ticket(0.0)), Call(identity, model, [None], Ticket())]
     for call in calls:
         worker.submit(call)
@@ -222,10 +220,10 @@ def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel,
         with pytest.raises(ModelEndedError):
             calls[0].future.result(10)
         assert worker.is_alive, "until its batch is done"
-        held._go.set()
+        busy.released.set()
         stopping.join(10)
     else:
-        held.let_go()
+        busy.release()
     for call in calls:
         with pytest.raises(ModelEndedError):
             call.future.result(10)
@@ -235,7 +233,7 @@ def test_a_worker_that_ends_leaves_nobody_waiting(dies: bool, model: ImageModel,
         worker.submit(Call(identity, model, [None], Ticket()))
 
 
-def test_pictures_that_were_encoded_are_not_encoded_again(
+def test_pictures_are_encoded_only_once(
     model: ImageModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, encode = list[int](), model.encode
@@ -258,7 +256,7 @@ def test_pictures_that_were_encoded_are_not_encoded_again(
     assert not cache._kept
 
 
-def test_few_bytes_of_latents_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
     cache, encoded = LatentsCache(), list[int]()
 

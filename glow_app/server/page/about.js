@@ -1,4 +1,4 @@
-// What is served, in words: a line at the top, and the rest under "About this model".
+// The description of the model: a line at the top, and details under "About this model".
 
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
@@ -15,7 +15,7 @@ const SOURCES = {
 const whole = (number) => number.toLocaleString("en");
 const counted = (number, word) => Number.isInteger(number) && `${whole(number)} ${word}${number === 1 ? "" : "s"}`;
 
-/** Tell of the model what /v1/info knows. */
+/** Show the answer of /v1/info. */
 export function describe(info) {
   const { classes, num_classes: numClasses, training } = info;
   const [channels, height, width] = info.image_shape;
@@ -32,13 +32,13 @@ export function describe(info) {
   const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
   const { source, limit } = training.data ?? {};
   const about = {
-    Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits a value`,
+    Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
     Classes: classes?.map((_, label) => className(info, label)).join(", ") ?? (numClasses && `${numClasses}, without names`),
     Attributes: info.directions.join(", "),
     "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
     "Trained on": source && joined(", at most ", SOURCES[source] ?? source, counted(limit, "image")),
     Training: joined(", ", counted(training.epoch + 1, "epoch"), counted(training.step, "step")),  // epochs from 0
-    "Drawn with": settingsText(info.generation),
+    "Default settings": settingsText(info.generation),
     Parameters: whole(info.parameters),
     Origin: joined(", revision ", training.hub, training.revision),
     "SHA-256": info.model,

@@ -1,8 +1,8 @@
-// Requests to the API, and its errors. Paths are relative: behind a proxy the page may live below a path.
+// Requests to the API, and its errors. Paths are relative, because a proxy may serve the page below a path.
 
 const KEY = "glow-api-key";
 
-/** What the API answers where it cannot do what was asked for. */
+/** An error answer of the API. */
 class ApiError extends Error {
   constructor(status, message, requestId = null, retryAfter = null) {
     super(message);
@@ -10,10 +10,10 @@ class ApiError extends Error {
   }
 }
 
-/** Keep the key for this tab: not longer, and not for other tabs. */
+/** Keep the key for this tab, until it is closed. */
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 
-/** Return whether there is a key, right or wrong. */
+/** Return whether there is a key, valid or not. */
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 async function request(endpoint, { headers, ...options } = {}) {
@@ -37,11 +37,11 @@ function post(endpoint, body, signal, accept) {
   return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-/** Return what is known of the model and its server. */
+/** Return the description of the model and its server. */
 export const getInfo = async () => (await request("info")).json();
 
-/** Return the JSON that an endpoint answers; aborting the signal lets the server drop the work. */
+/** Return the JSON answer of an endpoint; aborting the signal lets the server drop the work. */
 export const ask = async (endpoint, body, signal) => (await post(endpoint, body, signal, "application/json")).json();
 
-/** Return the picture, a Blob, that an endpoint answers: "image/png", "image/gif" or "image/webp". */
+/** Return the picture of an endpoint as a Blob: "image/png", "image/gif" or "image/webp". */
 export const askFile = async (endpoint, body, type, signal) => (await post(endpoint, body, signal, type)).blob();

@@ -1,16 +1,16 @@
-// Sliders of a model's attributes, and the edits that they stand for: [{direction, strength}], those of strength 0 left out.
+// Sliders for the attributes of a model, and their edits [{direction, strength}], without those of strength 0.
 
 import { byId } from "./dom.js";
 import { slider } from "./fields.js";
 
-const FURTHEST = 2;  // beyond it pictures fall apart
+const MAX_STRENGTH = 2;  // pictures disintegrate beyond it
 
 /**
- * Make a slider for each attribute in the place of a name, "edit" for "edit-sliders" and "edit-reset"; onmove is called
- * when a visitor moves one. Return {edits}, which can be set as well.
+ * Make a slider for each attribute. With the name "edit" they are placed in "edit-sliders", and "edit-reset" resets
+ * them; onmove is called when a user moves one. Return {edits}, which can also be set.
  */
 export function attributeControls(name, { directions }, onmove) {
-  const limits = { min: -FURTHEST, max: FURTHEST, step: 0.1, value: 0, digits: 1 };
+  const limits = { min: -MAX_STRENGTH, max: MAX_STRENGTH, step: 0.1, value: 0, digits: 1 };
   const sliders = directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
   const controls = {
     get edits() {
@@ -30,17 +30,17 @@ export function attributeControls(name, { directions }, onmove) {
   return controls;
 }
 
-/** Return edits in words: "smile +1.2, hat -0.5". */
+/** Return edits as text: "smile +1.2, hat -0.5". */
 export const editsText = (edits) =>
   edits.map((edit) => `${edit.direction} ${edit.strength > 0 ? "+" : ""}${edit.strength.toFixed(1)}`).join(", ");
 
 /** Return edits as settings of a link: "edit.smile=1.2". */
 export const editsLink = (edits) => Object.fromEntries(edits.map((edit) => [`edit.${edit.direction}`, String(edit.strength)]));
 
-/** Return the edits that the settings of a link name. */
+/** Return the edits in the settings of a link. */
 export const editsOf = (settings, info) =>
   checkedEdits(info.directions.map((direction) => ({ direction, strength: Number(settings.get(`edit.${direction}`)) })), info);
 
-/** Return those of some edits that the model knows and the sliders reach. */
+/** Return the edits that the model has and the sliders can show. */
 export const checkedEdits = (edits, { directions }) =>
-  edits.filter(({ direction, strength }) => directions.includes(direction) && strength && Math.abs(strength) <= FURTHEST);
+  edits.filter(({ direction, strength }) => directions.includes(direction) && strength && Math.abs(strength) <= MAX_STRENGTH);

@@ -1,4 +1,4 @@
-// A brush that covers parts of a picture: strokes by pointer or touch, rectangles by numbers.
+// A brush that covers parts of a picture: strokes by pointer or touch, and rectangles by numbers.
 
 import { h, placeIn } from "./dom.js";
 import { setError, slider } from "./fields.js";
@@ -8,13 +8,13 @@ const COLOUR = "#e6007e";
 const SIDES = ["Left", "Top", "Width", "Height"];
 
 /**
- * Make the picture to paint over; onchange is called when a visitor has painted, erased or taken something back. What is
- * painted is kept as parts of the picture's sides, so that it fits each of its sizes.
+ * Make the picture to paint over; onchange is called when the user has painted, erased or undone something. Strokes are
+ * kept in fractions of the picture's sides, so that they fit any size.
  */
 export function makeBrush(onchange) {
   let strokes = [];  // {points, size, isErasing} or {box}
   const image = h("img", { alt: "", draggable: false });
-  const canvas = h("canvas", { role: "img", "aria-label": "The picture, and what is painted over it" });
+  const canvas = h("canvas", { role: "img", "aria-label": "The picture and the painted mask" });
   const frame = h("div", { className: "canvas own-ratio" }, image, canvas);
   const error = h("p", { id: "brush-error", className: "error" });
   const [paint, erase] = [true, false].map((checked) => h("input", { type: "radio", name: "brush", checked }));
@@ -24,23 +24,23 @@ export function makeBrush(onchange) {
     h("label", {}, paint, " Paint"),
     h("label", {}, erase, " Erase"),
   );
-  const size = slider({ id: "brush-size", label: "Size of the brush", min: 2, max: 40, step: 1, value: 12, digits: 0 });
+  const size = slider({ id: "brush-size", label: "Brush size", min: 2, max: 40, step: 1, value: 12, digits: 0 });
   const undo = h("button", { onclick: () => change(strokes.slice(0, -1)) }, "Undo");
   const clear = h("button", { onclick: () => change([]) }, "Clear");
   const described = { inputMode: "numeric", "aria-describedby": error.id };
   const numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, required: true, ...described }));
   const fields = numbers.map((input, side) => h("label", { className: "field" }, h("span", {}, SIDES[side]), input));
   const sides = h("div", { className: "sides" }, ...fields);
-  const cover = h("button", { onclick: coverBox }, "Cover it");
+  const cover = h("button", { onclick: coverBox }, "Cover");
   const element = h(
     "div",
     { className: "brush" },
     frame,
-    h("p", { className: "hint" }, "Paint over what is missing, or what is to go."),
+    h("p", { className: "hint" }, "Paint over what is missing or should be removed."),
     error,
     h("div", { className: "tools" }, tools, undo, clear),
     size.element,
-    h("details", {}, h("summary", {}, "A rectangle by numbers"), sides, cover),
+    h("details", {}, h("summary", {}, "Rectangle by numbers"), sides, cover),
   );
 
   function setStrokes(others) {
@@ -55,7 +55,7 @@ export function makeBrush(onchange) {
     onchange();
   }
 
-  /** Draw a stroke from one of its points on. */
+  /** Draw a stroke, from one of its points on. */
   function draw(stroke, first = 0) {
     const { width, height } = canvas;
     const context = canvas.getContext("2d");
@@ -74,10 +74,10 @@ export function makeBrush(onchange) {
     context.stroke();
   }
 
-  /** Return the numbers that are wrong, and say so until they are mended. */
+  /** Return the invalid numbers, and show an error until they are corrected. */
   function wrongNumbers() {
     const wrong = numbers.filter((input) => !input.validity.valid);
-    const text = `Whole numbers within the picture of ${canvas.width}x${canvas.height} pixels, please; width and height from 1.`;
+    const text = `Enter whole numbers within the picture of ${canvas.width}x${canvas.height} pixels; width and height are at least 1.`;
     numbers.forEach((input) => setError(input, null));
     wrong.forEach((input) => setError(input, text));
     sides.oninput = wrong.length ? wrongNumbers : null;
@@ -91,8 +91,8 @@ export function makeBrush(onchange) {
     else change([...strokes, { box }]);
   }
 
-  let stroke = null;  // that is being painted
-  let pointer = null;  // which paints it: a second finger paints nothing, and ends nothing
+  let stroke = null;  // being painted
+  let pointer = null;  // that paints it; a second finger is ignored
   const isPainting = (event) => stroke !== null && event.pointerId === pointer;
 
   function add(event) {
@@ -118,22 +118,22 @@ export function makeBrush(onchange) {
   return {
     element,
     setStrokes,
-    /** Show a picture and what is painted over it. */
+    /** Show a picture and its mask. */
     show(url, [width, height]) {
       image.src = url;
       Object.assign(canvas, { width, height });
       frame.style.setProperty("--aspect", width / height);
       numbers.forEach((input, side) => {
-        const first = side < 2 ? 0 : 1;  // a place, or a length
+        const first = side < 2 ? 0 : 1;  // a position, or a length
         Object.assign(input, { min: first, max: [width, height][side % 2] - 1 + first });
       });
       setStrokes(strokes);
     },
-    /** Say what is wrong with what is painted; null for nothing. */
+    /** Show what is wrong with the mask; null clears it. */
     setError(text) {
       error.textContent = text ?? "";
     },
-    /** Return the mask, white where the picture is covered, as base64; null where it covers nothing, or all. */
+    /** Return the mask as base64, white where the picture is covered; null if it covers nothing or everything. */
     mask() {
       const { width, height } = canvas;
       const mask = h("canvas", { width, height });

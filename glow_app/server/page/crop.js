@@ -1,20 +1,20 @@
-// The dialog in which part of a picture is chosen: by dragging, by the wheel, or by three sliders.
+// The dialog for cropping a picture: by dragging, by the mouse wheel, or by three sliders.
 
 import { byId, h } from "./dom.js";
 import { slider } from "./fields.js";
 import { cropBox } from "./reduce.js";
 
-const MOST_ZOOM = 8;
+const MAX_ZOOM = 8;
 
-/** Let a visitor choose the part of a picture that the model sees; onchosen is called once another part is chosen. */
+/** Let the user crop a picture; onchosen is called when a crop is chosen. */
 export function openCrop(picture, info, onchosen) {
   const [, modelHeight, modelWidth] = info.image_shape;
   const [width, height] = picture.size;
   const crop = picture.crop ?? { zoom: 1, x: 0.5, y: 0.5 };
-  const mostZoom = Math.min(MOST_ZOOM, Math.max(1, Math.min(width / modelWidth, height / modelHeight)));
+  const maxZoom = Math.min(MAX_ZOOM, Math.max(1, Math.min(width / modelWidth, height / modelHeight)));
   const make = (id, label, min, max) =>
     slider({ id: `crop-${id}`, label, min, max, step: 0.01, value: crop[id], digits: 2, oninput: show });
-  const [zoom, x, y] = [make("zoom", "Zoom", 1, mostZoom), make("x", "Left to right", 0, 1), make("y", "Top to bottom", 0, 1)];
+  const [zoom, x, y] = [make("zoom", "Zoom", 1, maxZoom), make("x", "Left to right", 0, 1), make("y", "Top to bottom", 0, 1)];
 
   const url = URL.createObjectURL(picture.file);
   const image = h("img", { src: url, alt: "", draggable: false });
@@ -43,7 +43,7 @@ export function openCrop(picture, info, onchosen) {
   function onpointermove(event) {
     if (!event.isPrimary || !frame.hasPointerCapture(event.pointerId)) return;
     const box = boxNow();
-    const scale = box.width / frame.clientWidth;  // pixels of the picture for one of the screen
+    const scale = box.width / frame.clientWidth;  // pixels of the picture per pixel of the screen
     const [acrossRoom, downRoom] = [width - box.width, height - box.height];
     if (acrossRoom > 0) x.value -= (event.movementX * scale) / acrossRoom;
     if (downRoom > 0) y.value -= (event.movementY * scale) / downRoom;

@@ -1,4 +1,4 @@
-// Samples, damaged much as a restorer saw it in training, so that there is something to restore.
+// Damages samples as in the training of a restorer, so that there is something to restore.
 
 import { h } from "./dom.js";
 import { halved } from "./reduce.js";
@@ -6,7 +6,7 @@ import { halved } from "./reduce.js";
 const SIGMA = 25;  // of the noise, grey levels
 const QUALITY = 20;  // of the JPEG, percent
 
-/** By task: returns the address of a damaged picture, what was done, and its size where it is another. */
+/** By task: a function that returns the URL of a damaged picture, what was done, and its size if it changed. */
 const DAMAGE = {
   Upscale: (canvas, { factor }) => {
     const { width, height } = canvas;
@@ -22,7 +22,7 @@ const DAMAGE = {
     let error = 0;
     pixels.data.forEach((value, place) => {
       if (place % 4 === 3) return;
-      if (place % 4 === 0 || channels === 3) error = SIGMA * noise();  // made grey, that of three channels would be less
+      if (place % 4 === 0 || channels === 3) error = SIGMA * noise();  // the mean of three channels would have less noise
       pixels.data[place] = value + error;
     });
     context.putImageData(pixels, 0, 0);
@@ -32,7 +32,7 @@ const DAMAGE = {
   Colourise: (canvas) => [canvas.toDataURL(), "in grey"],
 };
 
-/** Return a sample as a restorer of /v1/info takes it: {url, size, note}. */
+/** Return a damaged sample for a restorer of /v1/info: {url, size, note}. */
 export async function damaged(picture, restorer) {
   const image = h("img", { src: picture.url });
   await image.decode();

@@ -1,4 +1,4 @@
-// Pictures that the model draws. Seed, temperature, guidance, class and edits make them, so that a link can name them.
+// Pictures that the model draws. Seed, temperature, guidance, class and edits determine them, so a link can contain them.
 
 import { ask } from "./api.js";
 import { checkedEdits, editsText } from "./attributes.js";
@@ -8,12 +8,12 @@ import { base64Of, fromPng } from "./pictures.js";
 import { guidanceName, temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
-const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to read out
+const NEW_SEEDS = 1_000_000;  // more than anyone draws, and short
 
 /** Return a random seed. */
 export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
-/** Return a drawn image with what made it: with these settings it is drawn again, whatever its place was. */
+/** Return a drawn image with the settings that draw it again. */
 export function pictureOf(drawn, { temperature, guidance, label }, info) {
   const kind = className(info, drawn.label);
   const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
@@ -22,12 +22,12 @@ export function pictureOf(drawn, { temperature, guidance, label }, info) {
   return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings };
 }
 
-/** Return temperature and guidance in words; guidance 1 is the model itself and not mentioned. */
+/** Return temperature and guidance as text; guidance 1 has no effect and is omitted. */
 export function settingsText({ temperature, guidance }, between = ", ") {
   return joined(between, `temperature ${temperatureText(temperature, ", ")}`, guidance !== 1 && `guidance ${guidance}`);
 }
 
-/** Return a drawn picture edited; its settings are those of the drawing, and the edits. */
+/** Return an edited drawn picture, with its settings and the edits. */
 export async function edited(picture, edits, signal) {
   if (edits.length === 0) return picture;
   const answer = await ask("edit", { image: base64Of(picture.url), edits, label: picture.label }, signal);
@@ -36,7 +36,7 @@ export async function edited(picture, edits, signal) {
   return { ...fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`), kind, label, settings: { ...settings, edits } };
 }
 
-/** Return a drawn picture as a link names it: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; else null. */
+/** Return a drawn picture as text for a link: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; or null. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
   const { seed, temperature, guidance, edits = [] } = picture.settings;
@@ -44,7 +44,7 @@ export function linkOf(picture) {
   return [parts.filter((part) => part !== null).join("_"), ...edits.flatMap(Object.values)].join("*");
 }
 
-/** Return the settings of the picture that a link names; null where it names none of this model. */
+/** Return the settings of the picture in a link; null if there is none that this model can draw. */
 export function settingsOf(link, info) {
   const [drawn, ...names] = (link ?? "").split("*");
   const [seed, temperature, label, guidance] = drawn.split("_");
@@ -59,36 +59,36 @@ export function settingsOf(link, info) {
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
 
-/** Return the settings of the picture of a seed where a visitor has chosen none. */
+/** Return the default settings of the picture of a seed. */
 export const firstSettings = (seed, info) => ({ seed, ...info.generation, label: null });
 
-/** Draw the picture of settings. */
+/** Draw the picture with some settings. */
 export async function draw({ edits = [], ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
   return edited(pictureOf(answer.images[0], settings, info), edits, signal);
 }
 
-/** Return the whole number that a text is, from least to most; null for anything else. */
+/** Parse a whole number from least to most; return null for anything else. */
 export function wholeNumber(text, most, least = 0) {
   const number = /^\d{1,10}$/.test(text ?? "") ? Number(text) : NaN;
   return number >= least && number <= most ? number : null;
 }
 
-/** Return guidance as links have it: null for 1, the model itself, which they leave out. */
+/** Return guidance for a link, which omits 1. */
 export const guidanceLink = (guidance) => (guidance === 1 ? null : guidance);
 
-/** Return the guidance that a text of a link is, 1 where there is none; null for anything else. */
+/** Parse the guidance of a link, 1 if empty; return null for anything else. */
 export function guidanceOf(text, info) {
   if ((text ?? "") === "" || info.num_classes === null) return 1;
   return /^\d(\.\d{1,4})?$/.test(text) ? Number(text) : null;
 }
 
-/** Return the temperature, or one for each level, that a text of a link is; null for anything else. */
+/** Parse the temperature of a link, or one per level; return null for anything else. */
 export function temperatureOf(text, info) {
   const values = (text ?? "").split("-").map((part) => (/^\d(\.\d{1,4})?$/.test(part) ? Number(part) : NaN));
   if (values.some(Number.isNaN)) return null;
   return values.length === 1 ? values[0] : values.length === info.num_levels ? values : null;
 }
 
-/** Return the class that a text of a link is; null for none. */
+/** Parse the class of a link; return null for none. */
 export const labelOf = (text, info) => (info.num_classes === null ? null : wholeNumber(text, info.num_classes - 1));

@@ -1,4 +1,4 @@
-// A place to drop pictures on, which is a file input all the same: it opens by click, touch or keyboard.
+// A zone to drop pictures on, which is also a file input that opens by click, touch or keyboard.
 
 import { openCrop } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
@@ -8,13 +8,13 @@ import { fromFile, thumbnail } from "./pictures.js";
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 
 /**
- * Make a field for one picture, or the source of many, which are handed on and not shown. onpictures is given what was
- * dropped or chosen, as open returns each file: by default a picture that is sent in the model's size.
+ * Make a field for one picture, or for many, which are passed on without being shown. onpictures gets what open returns
+ * for each chosen or dropped file: by default a picture that is sent in the model's size.
  */
 export function makeDropZone({ id, label, info, many = false, onpictures, open = (file) => fromFile(file, info.image_shape) }) {
   const described = { "aria-describedby": `${id}-error`, "aria-label": label };
-  const input = h("input", { type: "file", id, accept: FORMATS, multiple: many, className: "unseen", ...described });
-  const body = h("span", { className: "drop-body" }, icon("picture"), many ? "Drop pictures, or choose" : "Drop, or choose");
+  const input = h("input", { type: "file", id, accept: FORMATS, multiple: many, className: "visually-hidden", ...described });
+  const body = h("span", { className: "drop-body" }, icon("picture"), many ? "Drop or choose pictures" : "Drop or choose");
   const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
   const zone = h("label", { className: "drop", for: id }, input, name, body);
   const crop = h("button", { hidden: true }, icon("crop"), "Crop");
@@ -53,7 +53,7 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
       input.setAttribute("aria-label", `${label}: ${picture.name}; choose another`);
       announce(`${label}: ${picture.name}`, element);
     },
-    /** Say what is wrong with what was chosen; null for nothing. */
+    /** Show what is wrong with the chosen picture; null clears it. */
     setError(text) {
       setError(input, text);
       if (text) announce(text, element);
@@ -61,7 +61,7 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
   };
 }
 
-/** Keep a picture that misses its zone from taking the page's place. */
+/** Ignore pictures dropped outside a zone, which would replace the page. */
 export function ignoreOtherDrops() {
   for (const type of ["dragover", "drop"]) {
     window.addEventListener(type, (event) => event.preventDefault());

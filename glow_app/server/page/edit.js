@@ -1,4 +1,4 @@
-// The tab Edit: a picture, a slider for each attribute, and the picture changed.
+// The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
 import { attributeControls, editsLink, editsOf, editsText } from "./attributes.js";
@@ -10,18 +10,18 @@ import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-/** Start the tab; it takes a picture with edits, where the sliders are not to stay as they are. */
+/** Start the tab; take(picture, edits) sets the sliders if edits are given. */
 export function startEdit(info) {
   const { directions } = info;
-  const first = firstSettings(0, info);  // drawn where a visitor has chosen none
+  const first = firstSettings(0, info);  // drawn if the user has chosen none
   const [form, none, label, stage] = ["edit-form", "edit-none", "edit-label", "edited"].map(byId);
   form.hidden = stage.hidden = directions.length === 0;
   none.hidden = directions.length > 0;
   const task = new Task(byId("edit-task"));
   let picture = null;
-  let original = null;  // {image, note}: as the model sees it, in its size
-  let inferred = null;  // the class that it is taken for, once that is known
-  let isClassOfPicture = false;  // chosen with it, and not by the visitor
+  let original = null;  // {image, note} in the model's size
+  let inferred = null;  // its most probable class, once known
+  let isClassOfPicture = false;  // and not chosen by the user
   let pair = null;
   const empty = [...stage.children];
 
@@ -42,7 +42,7 @@ export function startEdit(info) {
     follow();
   }
 
-  /** Return the picture, and the picture changed, as the settings are now. */
+  /** Return the changed picture for the current settings. */
   async function changed(signal) {
     const chosen = label.value;
     const send = async (image, edits) => {
@@ -50,7 +50,7 @@ export function startEdit(info) {
       if (chosen === "") inferred = answer.label;
       return answer;
     };
-    const still = [{ direction: directions[0], strength: 0 }];  // gives the picture back, in the model's size
+    const still = [{ direction: directions[0], strength: 0 }];  // returns the picture in the model's size
     const { edits } = attributes;
     if (original === null) {
       const before = await send((await readAll([picture], info.limits))[0], still);
@@ -67,18 +67,18 @@ export function startEdit(info) {
       "Changing the picture",
       changed,
       (answer) => {
-        if (pair === null) zone.show(picture);  // smaller than it was chosen
+        if (pair === null) zone.show(picture);  // reduced
         pair ??= makePair(stage, original.image);
         pair.show(answer, original.note, info);
         keepSettings("edit", { picture: linkOf(picture), class: answer.chosen || null, ...editsLink(answer.edits) });
-        return answer.edits.length ? "The picture is changed" : "The picture as it is";
+        return answer.edits.length ? "The picture is changed" : "The picture is unchanged";
       },
       (error) => {
         const fault = faultOf(error);
         if (fault) zone.setError(`${picture.name}: ${fault.text}.`);
         if (fault || original === null) {
           pair = null;
-          stage.replaceChildren(...empty);  // what is there is of another picture
+          stage.replaceChildren(...empty);  // a result of another picture
         }
         return fault !== null;
       },
@@ -111,7 +111,7 @@ export function startEdit(info) {
   return { take, open, restore };
 }
 
-/** Show a picture, and beside it the same picture changed, as show() is given it. */
+/** Show a picture, and next to it its changed version from show(). */
 function makePair(stage, original) {
   const before = h("img", { src: fromPng(original).url, alt: "The picture before" });
   const after = h("img");
@@ -126,7 +126,7 @@ function makePair(stage, original) {
       Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
       caption.replaceChildren(...breakable(how || "Unchanged"));
       const kind = className(info, answer.label);
-      notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `taken for ${kind}` : kind);
+      notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `recognised as ${kind}` : kind);
     },
   };
 }

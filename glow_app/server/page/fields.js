@@ -2,7 +2,7 @@
 
 import { breakable, byId, h } from "./dom.js";
 
-/** Let a range input be filled from 0, or from its end where 0 is beyond, to where it stands. */
+/** Fill a range input from 0, or from the end next to 0, to its value. */
 export function fillRange(input) {
   const [min, max, value] = [input.min, input.max, input.value].map(Number);
   const part = (number) => (max > min ? (Math.min(Math.max(number, min), max) - min) / (max - min) : 0);
@@ -11,9 +11,9 @@ export function fillRange(input) {
   input.style.setProperty("--high", `${100 * high}%`);
 }
 
-/** Return a labelled slider as {element, value}; the value can be set as well, to what lies between two steps too. */
+/** Return a labelled slider as {element, value}; the value can also be set, even between two steps. */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
-  // No <output>: a screen reader would tell each value twice, as the slider's and as news.
+  // No <output>: a screen reader would read each value twice.
   const shown = h("span", { className: "value", "aria-hidden": "true" });
   const input = h("input", { type: "range", id, min, max, step, value });
   const inside = (number) => Math.min(max, Math.max(min, number));
@@ -43,14 +43,14 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   };
 }
 
-/** Return the name of a class; "class 3" where it has none, or one that is a number. null for none. */
+/** Return the name of a class, or "class 3" if it has none or its name is a number; null for null. */
 export function className(info, label) {
   if (label === null) return null;
   const name = info.classes?.[label] ?? String(label);
   return /^\d+$/.test(name) ? `class ${name}` : name;
 }
 
-/** Fill a select with the classes of a model, after a choice of none of them; it is hidden for a model without. */
+/** Fill a select with an option for no class and the classes of a model; hide it if there are none. */
 export function fillClasses(select, info, none) {
   select.closest(".field").hidden = info.num_classes === null;
   select.replaceChildren(new Option(none, ""));
@@ -62,22 +62,22 @@ export function fillClasses(select, info, none) {
 /** Return the class chosen in a select, or null. */
 export const chosenClass = (select) => (select.value === "" ? null : Number(select.value));
 
-/** Say what is wrong with an input, in the element that its aria-describedby names last; null for nothing. */
+/** Show what is wrong with an input, in the last element of its aria-describedby; null clears it. */
 export function setError(input, text) {
   byId(input.getAttribute("aria-describedby").split(" ").at(-1)).textContent = text ?? "";
   input.ariaInvalid = text ? "true" : null;
 }
 
-/** Return the whole number in a field, null where it is empty and may be; where it is wrong say so, and return undefined. */
+/** Return the whole number in a field, null if it may be empty and is; show an error and return undefined if invalid. */
 export function readNumber(input) {
   const isGood = input.validity.valid;
-  setError(input, isGood ? null : `A whole number from ${input.min} to ${input.max}, please.`);
+  setError(input, isGood ? null : `Enter a whole number from ${input.min} to ${input.max}.`);
   input.oninput = isGood ? null : () => readNumber(input);
   if (!isGood) return undefined;
   return input.value === "" ? null : input.valueAsNumber;
 }
 
-/** Go to the first field of a form that is wrong. */
+/** Focus the first invalid field of a form. */
 export function focusFirstError(form) {
   form.querySelector("[aria-invalid=true]")?.focus();
 }

@@ -1,12 +1,12 @@
-// The gallery: what was drawn, one batch after the other, the newest first.
+// The gallery: the drawn batches, newest first.
 
 import { byId, h, icon, joined, reveal } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { download } from "./pictures.js";
 
-const MOST = 256;  // pictures kept, so that the page does not grow for ever
+const MAX_PICTURES = 256;  // that are kept
 
-/** Make a batch: pictures that were drawn together, and change together; with uses open(pictures, place), reuse(settings). */
+/** Make a batch of pictures that were drawn together; uses are open(pictures, place) and reuse(settings). */
 export function makeBatch(pictures, uses) {
   const title = h("h3");
   const cards = pictures.map((_, place) =>
@@ -20,29 +20,29 @@ export function makeBatch(pictures, uses) {
   const element = h("div", { className: "batch", role: "group" }, title, list);
   const batch = {
     pictures,
-    /** Show other pictures in place, as many as before. */
+    /** Replace the pictures by as many others. */
     show(others) {
       batch.pictures = others;
       title.textContent = titleOf(others);
       element.setAttribute("aria-label", titleOf(others));
       cards.forEach((card, place) => card.show(others[place]));
     },
-    /** Put the batch on top of the gallery, and drop what is too old. */
+    /** Put the batch on top of the gallery, and drop the oldest pictures. */
     addToGallery() {
       const gallery = byId("gallery");
       gallery.querySelector(".empty")?.remove();
       gallery.prepend(element);
-      const most = Math.max(MOST, pictures.length);
+      const most = Math.max(MAX_PICTURES, pictures.length);
       while (gallery.querySelectorAll(".card").length > most) gallery.lastElementChild.remove();
     },
-    /** Scroll to the batch, where it is out of sight. */
+    /** Scroll to the batch if it is out of sight. */
     reveal: () => reveal(element),
   };
   batch.show(pictures);
   return batch;
 }
 
-/** Return a card of the gallery as {element, show(picture)}; its buttons do what they are given. */
+/** Return a card of the gallery as {element, show(picture)}. */
 function makeCard({ open, reuse, save }) {
   const image = h("img");
   const seed = h("div", { className: "seed" });

@@ -1,4 +1,4 @@
-// The tab Interpolate: two or four pictures in, and what lies between them.
+// The tab Interpolate: frames between two pictures, or blends of four.
 
 import { ask, askFile } from "./api.js";
 import { byId, joined, reveal } from "./dom.js";
@@ -15,7 +15,7 @@ const ENDS = ["first", "second", "third", "fourth"];
 const MIDDLE = [0.5, 0.5];
 const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["image/webp", "webp"] };
 
-/** Start the tab; it takes pictures for one end after the other. */
+/** Start the tab; take(picture) sets one end after the other. */
 export function startInterpolate(info) {
   const task = new Task(byId("interpolate-task"));
   const ends = [null, null, null, null];
@@ -28,15 +28,15 @@ export function startInterpolate(info) {
   frames.max = info.limits.count;
   frames.value = Math.min(9, info.limits.count);
   const empty = [...stage.children];
-  let turn = 0;  // the end that the next sample becomes
-  let at = [0];  // where the visitor looks: how far from the first to the second, or how far across and down the square
+  let turn = 0;  // the end that the next sample replaces
+  let at = [0];  // position from the first to the second, or across and down the square
   let view = null;  // a player between two, a square between four
-  let shown = null;  // {chosen, body}: what it shows, as it was asked for
-  let mapped = null;  // what makes the square whose map lies under the handle
+  let shown = null;  // {chosen, body}: the request of what it shows
+  let mapped = null;  // the square whose map is under the handle
 
   const count = () => Number(form.elements.pictures.value);
 
-  /** Use as many pictures as the visitor says, looking at a place between them. */
+  /** Set the number of pictures, and a position between them. */
   function setCount(number, place) {
     form.elements.pictures.value = number;
     at = place;
@@ -55,7 +55,7 @@ export function startInterpolate(info) {
     if (picture !== ends[end]) release(ends[end]);
     ends[end] = picture;
     zones[end].show(picture);
-    if (count() === 2) [at, view] = [[0], null];  // another pair begins at its first frame
+    if (count() === 2) [at, view] = [[0], null];  // a new pair starts at its first frame
     follow();
   }
 
@@ -64,7 +64,7 @@ export function startInterpolate(info) {
     setTurn(end + 1);
   }
 
-  /** Say what is missing, and return whether nothing is. */
+  /** Show what is missing, and return whether nothing is. */
   function check() {
     zones.forEach((zone, end) => zone.setError(used()[end] === null ? "Choose a picture." : null));
     return [count() === 4 || readNumber(frames) !== undefined, !used().includes(null)].every(Boolean);
@@ -81,18 +81,18 @@ export function startInterpolate(info) {
 
   const used = () => ends.slice(0, count());
 
-  /** Return what a request says of some pictures, as the settings are now. */
+  /** Return the body of a request for the current settings. */
   async function wanted(chosen, signal) {
     const images = await readAll(chosen, info.limits);
     const labels = chosen.length === 4 || chosen.some(hasClass) ? await labelsOf(chosen, images, signal) : null;
     const body = { images, labels, spherical: form.elements.path.value === "arc" };
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
-    // The first time the whole of a square is asked for, to lie under its handle.
+    // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
     return { ...body, at: [at, ...map] };
   }
 
-  /** Return the class of each picture: that with which it was drawn, else what the model takes it for. */
+  /** Return the class of each picture: that with which it was drawn, or the most probable. */
   async function labelsOf(chosen, images, signal) {
     if (info.num_classes === null) return null;
     return Promise.all(
@@ -101,7 +101,7 @@ export function startInterpolate(info) {
           picture.inferred ??= picture.label ?? (await ask("reconstruct", { images: [images[end]] }, signal)).labels[0];
         } catch (error) {
           const fault = faultOf(error);
-          throw fault ? new Fault(end, fault.text) : error;  // the request had that picture alone
+          throw fault ? new Fault(end, fault.text) : error;  // the request had only this picture
         }
         return picture.inferred;
       }),
@@ -116,21 +116,21 @@ export function startInterpolate(info) {
       async (signal) => {
         const chosen = used();
         const body = await wanted(chosen, signal);
-        if (body.frames === undefined && chosen.length === 2) return null;  // it has become wrong since the change
+        if (body.frames === undefined && chosen.length === 2) return null;  // became invalid since the change
         return { chosen, body, answer: await ask("interpolate", body, signal) };
       },
       (result) => {
         if (result === null) return "A number is missing or out of range";
         const { chosen, body, answer } = result;
-        if (chosen.length !== count()) return "";  // another number of them is wanted by now
-        chosen.forEach((picture, end) => zones[end].show(picture));  // smaller than they were chosen
+        if (chosen.length !== count()) return "";  // their number has changed
+        chosen.forEach((picture, end) => zones[end].show(picture));  // reduced
         const notes = notesOf(answer, chosen, info);
         shown = { chosen, body };
         if (chosen.length === 2) showFrames(answer, notes);
         else showBlend(answer, notes);
         keep();
         if (isAsked) reveal(stage);
-        return chosen.length === 2 ? `${answer.frames.length} frames, ready to be looked through` : "Blended";
+        return chosen.length === 2 ? `${answer.frames.length} frames are ready` : "Blended";
       },
       refused,
     );
@@ -160,7 +160,7 @@ export function startInterpolate(info) {
     );
   }
 
-  /** Keep what is shown in the address. */
+  /** Write what is shown to the address. */
   function keep() {
     const { chosen, body } = shown;
     const pictures = Object.fromEntries(chosen.map((picture, end) => [ENDS[end], linkOf(picture)]));
@@ -168,7 +168,7 @@ export function startInterpolate(info) {
     keepSettings("interpolate", { ...pictures, frames: body.frames, path: body.spherical ? "arc" : "line", at: place });
   }
 
-  /** Draw the pictures that a link names, and some where none are chosen. */
+  /** Draw the pictures of a link, and default pictures where none are chosen. */
   function drawEnds(links = []) {
     const before = [...ends];
     const first = (picture, end) => (picture === null ? firstSettings(end, info) : null);
@@ -179,7 +179,7 @@ export function startInterpolate(info) {
       (signal) => Promise.all(settings.map((each) => each && draw(each, info, signal))),
       (drawn) => {
         const place = at;
-        // A visitor may have chosen one by now.
+        // The user may have chosen one in the meantime.
         drawn.forEach((picture, end) => picture && ends[end] === before[end] && set(end, picture));
         at = place;
         return "Pictures are drawn";
@@ -213,7 +213,7 @@ export function startInterpolate(info) {
 
 const hasClass = (picture) => picture.label !== undefined && picture.label !== null;
 
-/** Return what the map of a square depends on. */
+/** Return a key of all that the map of a square depends on. */
 const squareOf = ({ images, labels, spherical }) => JSON.stringify([images, labels, spherical]);
 
 function framesOf({ frames }) {
@@ -225,6 +225,6 @@ function framesOf({ frames }) {
 function notesOf({ labels, notes }, chosen, info) {
   return chosen.map((picture, end) => {
     const kind = labels && className(info, labels[end]);
-    return joined(": ", picture.name, kind && !hasClass(picture) ? `taken for ${kind}` : kind, noteOf(picture, notes[end]));
+    return joined(": ", picture.name, kind && !hasClass(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
   });
 }

@@ -1,16 +1,16 @@
-// Frames to look through: a slider, play and pause, and all of them small below.
+// A player of frames: a slider, play and pause, and thumbnails of all frames.
 
 import { downloadButton, h, icon } from "./dom.js";
 import { fillRange } from "./fields.js";
 import { download } from "./pictures.js";
 
 const FRAME_MS = 120;
-const A_ROW = 9;  // frames below the player
-let timer = 0;  // of the one player that plays
+const PER_ROW = 9;  // frames below the player
+let timer = 0;  // of the only player that runs
 
 /**
- * Make a player, which goes on where it stands as other frames take their place: at, from 0 at the first frame to 1 at the
- * last, is given to onmove. All frames can be saved as files of some names, by onsave.
+ * Make a player, which keeps its position when its frames are replaced. onmove gets the position, from 0 at the first
+ * frame to 1 at the last; onsave gets the kind of file, of those in files, to save all frames in.
  */
 export function makePlayer(place, at, { files, onsave, onmove }) {
   const image = h("img", { className: "large" });
@@ -59,7 +59,7 @@ export function makePlayer(place, at, { files, onsave, onmove }) {
     timer = setInterval(() => {
       if (!image.isConnected || place.closest("[hidden]")) return halt();
       const next = position.valueAsNumber + step;
-      if (next < 0 || next >= pictures.length) step = -step;  // there and back
+      if (next < 0 || next >= pictures.length) step = -step;  // forward and back
       return go(position.valueAsNumber + step);
     }, FRAME_MS);
   }
@@ -80,7 +80,7 @@ export function makePlayer(place, at, { files, onsave, onmove }) {
     show(frames, texts) {
       pictures = frames;
       position.max = pictures.length - 1;
-      strip.style.setProperty("--columns", Math.min(pictures.length, A_ROW));
+      strip.style.setProperty("--columns", Math.min(pictures.length, PER_ROW));
       const small = ({ url }, number) => h("img", { src: url, alt: "", onclick: () => turnTo(number) });
       strip.replaceChildren(...pictures.map(small));
       notes.replaceChildren(...texts.map((text) => h("li", {}, text)));

@@ -1,12 +1,12 @@
-// Large pictures made small in the browser, so that a photograph is neither sent whole nor refused for its size.
+// Reduces large pictures in the browser, so that a photograph is neither slow to send nor too large for the server.
 
-const MARGIN = 4;  // times the model's side: enough for the server's own filter to work with
-const ENOUGH = 512;  // pixels a side, beyond which less margin does
+const MARGIN = 4;  // times the model's side, which is enough for the server's filter
+const ENOUGH = 512;  // pixels per side, beyond which a smaller margin suffices
 
 /**
  * Return a file's picture as {url, size, note}: a data URL, reduced to little more than the model needs, the size of the
- * whole picture, and what was done. A picture that is hardly larger than the model's is sent as it is, byte by byte, and
- * so is what the browser cannot read: the server says what is wrong with it.
+ * whole picture, and what was done. A picture that is hardly larger than the model's is sent unchanged, as is a file
+ * that the browser cannot read, so that the server can report the error.
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
 export async function reducedPicture(file, [, height, width], crop) {
@@ -22,11 +22,11 @@ export async function reducedPicture(file, [, height, width], crop) {
 }
 
 /**
- * Return a file's picture as reducedPicture does, but in its own proportions, reduced to at most so many pixels: size is
- * that of what is sent, and content the file in memory.
+ * Return a file's picture as reducedPicture does, but in its own proportions and reduced to at most mostPixels: size is
+ * the size that is sent, and content is the file in memory.
  */
 export async function boundedPicture(file, mostPixels) {
-  // What is sent has no colour profile: its values are made sRGB. Of a file that is sent whole, the server keeps it.
+  // A reduced picture is converted to sRGB and has no colour profile. For an unchanged file, the server keeps the profile.
   const { content, bitmap, size } = await opened(file, "default");
   const scale = bitmap === null ? 1 : Math.sqrt(mostPixels / (size[0] * size[1]));
   if (scale >= 1) return { ...(await unchanged(content, size)), content };
@@ -41,11 +41,11 @@ export async function boundedPicture(file, mostPixels) {
 }
 
 /**
- * Read a file and its picture, null where the browser knows no such picture. Without conversion its values are those of
- * the file, whatever its colour profile, as the server takes them.
+ * Read a file and its picture, which is null if the browser cannot decode it. Without conversion, values are those of the
+ * file, whatever its colour profile, as on the server.
  */
 async function opened(file, colorSpaceConversion = "none") {
-  const content = new Blob([await file.arrayBuffer()], { type: file.type });  // read once: it may be gone the next time
+  const content = new Blob([await file.arrayBuffer()], { type: file.type });  // read once, because the file may change
   const options = { imageOrientation: "from-image", colorSpaceConversion };
   const bitmap = await createImageBitmap(content, options).catch(() => null);
   return { content, bitmap, size: bitmap && [bitmap.width, bitmap.height] };
@@ -59,8 +59,8 @@ async function changed(canvas, size, how) {
 }
 
 /**
- * Return the part of a picture of some size that is used: of the wanted proportions, as large as fits, divided by the
- * zoom of the crop, which is at x and y, from 0, left and top, to 1; in the centre without one.
+ * Return the used part of a picture: of the wanted proportions, as large as fits, divided by the zoom of the crop. The
+ * crop is at x and y, from 0 (left, top) to 1; without one, the part is in the centre.
  */
 export function cropBox(size, wanted, crop) {
   const { zoom, x, y } = crop ?? { zoom: 1, x: 0.5, y: 0.5 };
@@ -70,8 +70,8 @@ export function cropBox(size, wanted, crop) {
 }
 
 /**
- * Return a canvas of part of a picture, halved while it stays at least as large as asked for. Each half is an average of
- * four pixels; the last step, of any other ratio, is left to the server's filter.
+ * Return a canvas of part of a picture, halved while it stays at least as large as required. Each halving averages four
+ * pixels; the last step, of another ratio, is left to the server's filter.
  */
 export function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
   const isLarge = () => width >= 2 * leastWidth && height >= 2 * leastHeight;

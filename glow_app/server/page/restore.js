@@ -1,4 +1,4 @@
-// The tab Restore: a damaged picture in, draws of what it could have been out.
+// The tab Restore: draws of possible originals of a damaged picture.
 
 import { ask } from "./api.js";
 import { makeBrush } from "./brush.js";
@@ -14,8 +14,8 @@ import { restoreSettings } from "./restoresettings.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-const QUICK = 200_000;  // restored pixels of all draws, up to which they follow each change of a setting
-const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in a sample, until a visitor paints
+const QUICK = 200_000;  // restored pixels of all draws, up to which they are redrawn with each change of a setting
+const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in a sample, until the user paints
 
 /** Start the tab, of a server with restorers. */
 export function startRestore(info) {
@@ -28,13 +28,13 @@ export function startRestore(info) {
   const onrestorer = () => (begin(), wanted === null ? follow() : drawFirst(wanted));
   const settings = restoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
   let source = null;  // the picture as it was chosen
-  let sent = null;  // the same as it is sent
-  let view = null;  // of what it could have been
-  let wanted = null;  // the settings of the sample that is drawn, to become the picture
+  let sent = null;  // the picture as it is sent
+  let view = null;  // of the draws
+  let wanted = null;  // settings of the sample that is being drawn as the picture
 
   const pixelsPer = (count) => count * settings.restorer.factor ** 2;
   const mostPixels = (count) => Math.min(info.limits.pixels, Math.floor(info.limits.restored_pixels / pixelsPer(count)));
-  /** Return whether so many draws take so little time that they follow the settings. */
+  /** Return whether draws are so quick that they follow the settings. */
   const isQuick = (count) => Boolean(sent?.size) && pixelsPer(count) * sent.size[0] * sent.size[1] <= QUICK;
 
   function clear() {
@@ -42,10 +42,10 @@ export function startRestore(info) {
     sent = view = null;
     note.textContent = "";
     large.hidden = true;
-    stage.replaceChildren(...empty);  // what is there is of another picture, or another restorer
+    stage.replaceChildren(...empty);  // a result of another picture or restorer
   }
 
-  /** Begin with the chosen restorer. */
+  /** Start with the chosen restorer. */
   function begin() {
     clear();
     brush.element.hidden = true;  // until there is a picture to paint on
@@ -61,17 +61,17 @@ export function startRestore(info) {
     follow();
   }
 
-  /** Read the picture as it is sent for so many draws: a sample damaged, a file no larger than the server takes. */
+  /** Return the picture to send for some draws: a damaged sample, or a file reduced to what the server accepts. */
   async function prepare(count, signal) {
     const [picture, most] = [source, mostPixels(count)];
     if (sent?.most === most) return sent.url;
     const made = await (picture.file ? boundedPicture(picture.file, most) : damaged(picture, settings.restorer));
     signal.throwIfAborted();
-    if (made.content) picture.file = made.content;  // the file may change or go
+    if (made.content) picture.file = made.content;  // the file may change
     const isNews = sent === null || sent.note !== made.note;
     sent = { ...made, most };
     if (isNews) zone.show({ ...picture, url: sent.url });
-    const fewer = picture.file && count > 1 && most < info.limits.pixels ? "; fewer draws keep more of it" : "";
+    const fewer = picture.file && count > 1 && most < info.limits.pixels ? "; fewer draws allow a larger picture" : "";
     note.textContent = made.note && `${made.note}${fewer}`;
     large.hidden = isQuick(count);
     brush.element.hidden = !settings.takes("mask") || sent.size === null;
@@ -79,7 +79,7 @@ export function startRestore(info) {
     return sent.url;
   }
 
-  /** Restore the picture as the settings are now; return undefined if a number has become wrong since the change. */
+  /** Restore the picture with the current settings; return undefined if one has become invalid. */
   async function restored(signal) {
     const asked = settings.read();
     if (asked === null) return undefined;
@@ -92,7 +92,7 @@ export function startRestore(info) {
     zone.setError(isAsked && source === null ? "Choose a picture." : null);
     brush.setError(null);
     if (settings.read() === null || source === null) return isAsked && focusFirstError(form);
-    if (isAsked) task.cancel();  // a large picture's draws take long
+    if (isAsked) task.cancel();  // draws of a large picture take long
     return task.follow("Restoring", restored, (result) => show(result, isAsked), refused);
   }
 
@@ -108,8 +108,8 @@ export function startRestore(info) {
     if (result === null) {
       view = null;
       stage.replaceChildren(...empty);
-      if (sent.size === null) zone.setError(`${source.name}: this browser cannot show it, so that nothing can be painted on it.`);
-      else if (isAsked) brush.setError("Cover some of the picture, and not all of it.");
+      if (sent.size === null) zone.setError(`${source.name}: this browser cannot show the picture, so you cannot paint on it.`);
+      else if (isAsked) brush.setError("Cover part of the picture, but not all of it.");
       return "Paint over what is missing";
     }
     const { body, answer } = result;

@@ -1,17 +1,17 @@
-// What a picture could have been: draws to choose from, their mean and spread, and the chosen one over the picture.
+// Possible originals: draws to choose from, their mean and spread, and the chosen one compared with the picture.
 
 import { announce, downloadButton, h, joined, letDrag } from "./dom.js";
 import { download, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
-const SMOOTH = 512;  // pixels a side, beyond which a picture is larger than it is shown
-const WILD = 64;  // grey levels beyond black and white above which the server draws a part again with less noise
+const SMOOTH = 512;  // pixels per side, beyond which the browser shrinks a picture
+const OVERSHOOT = 64;  // grey levels beyond black and white above which the server draws a part again with less noise
 
-/** Show in a place what show() is given, to choose from; choice and divider stay as other pictures take their place. */
+/** Show the answers given to show() in a place; choice and divider stay when pictures are replaced. */
 export function makeRestored(place) {
   const compare = makeCompare();
   const choices = h("div", { className: "choices", role: "group", "aria-label": "Pictures to compare" });
-  const legend = h("p", { className: "hint" }, "Mean: the average of the draws. Spread: bright where the model does not know.");
+  const legend = h("p", { className: "hint" }, "Mean: the average of the draws. Spread: bright where the draws differ.");
   const notes = h("p", { className: "notes" });
   const actions = h("div", { className: "actions" }, downloadButton(() => download(chosen.url, chosen.name)));
   place.replaceChildren(compare.element, choices, legend, notes, actions);
@@ -33,7 +33,7 @@ export function makeRestored(place) {
   }
 
   return {
-    /** Show what the server has made of a picture, as a request said. */
+    /** Show the answer to a request. */
     show(answer, source, request) {
       const pictures = picturesOf(answer, source);
       before = fromPng(answer.given);
@@ -45,13 +45,13 @@ export function makeRestored(place) {
   };
 }
 
-/** Return {element, show(before, after)}: two pictures of one size, and what divides them, dragged or moved by arrow keys. */
+/** Return {element, show(before, after)}: two pictures of one size with a divider, moved by dragging or arrow keys. */
 function makeCompare() {
   const [before, after] = [h("img", { alt: "" }), h("img", { onload: fit })];
   const names = ["Before", "After"].map((name) => h("span", { className: "side", "aria-hidden": "true" }, name));
   const divider = h("span", { className: "divider" });
   const range = { type: "range", min: 0, max: 100, oninput: divide };
-  const input = h("input", { ...range, className: "unseen", "aria-label": "Before and after" });
+  const input = h("input", { ...range, className: "visually-hidden", "aria-label": "Before and after" });
   const element = h("div", { className: "compare own-ratio" }, before, after, ...names, divider, input);
 
   function fit() {
@@ -77,7 +77,7 @@ function makeCompare() {
   return { element, show };
 }
 
-/** Return the draws, where there are several their mean and spread, and of a sample the picture before its damage. */
+/** Return the draws, the mean and spread of several, and for a sample the undamaged picture. */
 function picturesOf({ images, mean, spread }, source) {
   const stem = source.name.replace(/\.[^.]*$/, "");
   const picture = (base64, caption, alt) => ({ ...fromPng(base64, `${stem}_${caption.replace(" ", "")}.png`, alt), caption });
@@ -90,12 +90,12 @@ function picturesOf({ images, mean, spread }, source) {
 
 function notesOf({ temperature, sigma, overshoot, note }, request) {
   const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
-  const wild = overshoot.filter((most) => most > WILD).length;
+  const count = overshoot.filter((most) => most > OVERSHOOT).length;
   return joined(
     " · ",
     `temperature ${temperatureText(levels, ", ")}`,
     sigma !== null && `noise level ${sigma}${request.sigma === null ? ", estimated" : ""}`,
-    wild > 0 && `${wild} of ${overshoot.length} draws went out of range in places, which were drawn again with less noise`,
+    count > 0 && `${count} of ${overshoot.length} draws went out of range in places that were drawn again with less noise`,
     note,
   );
 }

@@ -1,4 +1,4 @@
-// The settings of the tab Restore: the restorer, and how it restores.
+// The settings of the tab Restore.
 
 import { byId, h } from "./dom.js";
 import { LARGEST_SEED, labelOf, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
@@ -12,16 +12,16 @@ const WORDS = {
   Fill: () => "Fill in",
 };
 
-/** Make the settings work; the handlers are called when a setting, the restorer or, by its button, the seed is changed. */
+/** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const names = ["restorer", "label", "draws", "seed", "estimate"];
   const [select, label, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
-  const warm = () => ((isRecommended = false), onchange());
-  const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: warm });
+  const onTemperature = () => ((isRecommended = false), onchange());
+  const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
   const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
   const sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
-  let isRecommended = true;  // the temperature, which may differ by level
+  let isRecommended = true;  // whether the temperature is the restorer's own, which may differ by level
 
   const settings = {
     get restorer() {
@@ -29,19 +29,19 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     },
     /** Return whether the restorer takes a mask or a sigma. */
     takes: (what) => settings.restorer.takes.includes(what),
-    /** Show the level of noise that the server has estimated. */
+    /** Show the noise level that the server has estimated. */
     showSigma: (level) => (sigma.value = level),
-    /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
+    /** Return the settings of a request; null if a number is invalid, as its field then shows. */
     read() {
       const count = readNumber(draws);
       seed.max = LARGEST_SEED - (count ?? 1) + 1;
       const first = readNumber(seed);
       if (count === undefined || first === undefined) return null;
-      const warmth = isRecommended ? null : temperature.value;
-      const asked = { restorer: select.value, count, seed: first, temperature: warmth, label: chosenClass(label) };
+      const chosen = isRecommended ? null : temperature.value;
+      const asked = { restorer: select.value, count, seed: first, temperature: chosen, label: chosenClass(label) };
       return settings.takes("sigma") ? { ...asked, sigma: estimate.checked ? null : sigma.value } : asked;
     },
-    /** Take the settings of a link. */
+    /** Apply the settings of a link. */
     restore(link) {
       const named = info.restorers.find(({ name }) => name === link.get("restorer"));
       choose((named ?? info.restorers[0]).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
@@ -91,7 +91,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   return settings;
 }
 
-/** Return the options; those such as `photos-upscale2` and `photos-deblock` in a group of their kind. */
+/** Return the options; those such as `photos-upscale2` and `photos-deblock` are grouped. */
 function grouped(restorers) {
   const kinds = Map.groupBy(restorers, ({ name }) => (name.includes("-") ? name.split("-")[0] : null));
   return [...kinds].flatMap(([kind, members]) => {
@@ -100,7 +100,7 @@ function grouped(restorers) {
   });
 }
 
-/** Return what a restorer does, with its name where another does the same. */
+/** Return what a restorer does, with its name if another does the same. */
 function wordsOf(restorer, all) {
   const words = (other) => WORDS[other.task]?.(other) ?? other.task;
   const isAlone = all.filter((other) => words(other) === words(restorer)).length === 1;

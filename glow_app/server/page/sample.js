@@ -1,4 +1,4 @@
-// The tab Sample: settings in, a gallery out, whose newest batch follows the settings.
+// The tab Sample: a gallery, whose newest batch follows the settings.
 
 import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
@@ -6,13 +6,12 @@ import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
 import { makeBatch } from "./gallery.js";
-import { keepSettings } from "./tabs.js";
-import { openTab } from "./tabs.js";
+import { keepSettings, openTab } from "./tabs.js";
 import { Task } from "./task.js";
 import { guidanceControl, temperatureControl } from "./temperature.js";
 import { startViewer } from "./viewer.js";
 
-/** Start the tab; its pictures have uses, functions by name, and ondraw is given the newest batch. */
+/** Start the tab; uses are functions of a picture, by name, and ondraw gets the newest batch. */
 export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
   const temperature = temperatureControl(byId("sample-temperature"), info, follow);
@@ -33,7 +32,7 @@ export function startSample(info, uses, ondraw) {
   };
   const open = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 
-  /** Draw a new batch on top; then its picture of a seed may be opened, with edits. */
+  /** Draw a new batch on top; then open the picture of a seed, with edits, if one is given. */
   function draw(isAsked, opened = null, edits = []) {
     const number = readNumber(count);
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
@@ -43,7 +42,7 @@ export function startSample(info, uses, ondraw) {
       return;
     }
     const wanted = { count: number, seed: first ?? newSeed() };
-    // Temperature, guidance and class are followed as it is, so that the same seeds once more would be no news.
+    // Other settings are applied at once, so drawing the same seeds again would change nothing.
     const { seed: last, count: most } = batch === null ? {} : drawnAs(batch.pictures);
     if (isAsked && last === wanted.seed && most === number) {
       seed.value = wanted.seed = wanted.seed + number <= Number(seed.max) ? wanted.seed + number : 0;
@@ -59,14 +58,14 @@ export function startSample(info, uses, ondraw) {
         ondraw(pictures);
         keep(pictures);
         const place = opened === null ? -1 : opened - wanted.seed;
-        // The visitor may be at another tab by now.
+        // The user may have changed to another tab.
         if (pictures[place] && !byId("panel-sample").hidden) open(pictures, place, edits);
         return `${images} drawn`;
       },
     );
   }
 
-  /** Draw the newest batch again, with temperature, guidance and class as they are now. */
+  /** Draw the newest batch again, with the current temperature, guidance and class. */
   function follow() {
     if (batch === null) return;
     task.follow(
@@ -89,7 +88,7 @@ export function startSample(info, uses, ondraw) {
 
   const drawnAs = (pictures) => ({ count: pictures.length, seed: pictures[0].settings.seed });
 
-  /** Keep what the visitor sees: a batch, and the picture of it that is open. */
+  /** Write what is shown to the address: a batch, and the open picture. */
   function keep(pictures, shown = null) {
     const { temperature: drawn, guidance: guided, label: kind } = pictures[0].settings;
     const text = [drawn].flat().join("-");
@@ -103,7 +102,7 @@ export function startSample(info, uses, ondraw) {
     count.value = wholeNumber(settings.get("count"), info.limits.count, 1) ?? count.value;
     const wanted = temperatureOf(settings.get("temperature"), info);
     temperature.value = wanted ?? temperature.value;
-    // A link that names a temperature alone was made at guidance 1.
+    // A link with a temperature but no guidance was made at guidance 1.
     const guided = wanted !== null || settings.has("guidance") ? guidanceOf(settings.get("guidance"), info) : null;
     guidance.value = guided ?? guidance.value;
     label.value = labelOf(settings.get("class"), info) ?? "";

@@ -1,4 +1,4 @@
-// The tab Score: many pictures in, a table out, some at a time so that there is progress to see.
+// The tab Score: a table of scores, computed a few pictures at a time to show progress.
 
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
@@ -8,7 +8,7 @@ import { faultOf, noteOf, readAll, release } from "./pictures.js";
 import { makeScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
-const AT_A_TIME = 8;
+const BATCH = 8;
 const MOST_IMAGES_TIMES_DRAWS = 4;  // in units of the server's count
 
 /** Start the tab. */
@@ -41,13 +41,13 @@ export function startScore(info) {
     task.run(
       waiting.length === 1 ? "Scoring 1 picture" : `Scoring ${waiting.length} pictures`,
       async (signal, note) => {
-        // Cancelled, and not overtaken by a run that goes on with them.
+        // Cancelled, and not replaced by a run that continues with them.
         signal.addEventListener("abort", () => isStarting || waiting.splice(0).forEach(release));
         while (waiting.length) {
-          if (all > AT_A_TIME) note(`${scored} of ${all} done`);
+          if (all > BATCH) note(`${scored} of ${all} done`);
           const part = next(number);
           const scores = await scoresOf(part, number, scored, signal);
-          signal.throwIfAborted();  // or else another run may have taken them on as well
+          signal.throwIfAborted();  // otherwise another run may score them as well
           waiting.splice(0, part.length);
           scored += part.length;
           table.add(part, scores);
@@ -58,13 +58,13 @@ export function startScore(info) {
     isStarting = false;
   }
 
-  /** Return the next pictures, as many as one request may have. */
+  /** Return the next pictures, as many as one request may contain. */
   function next(number) {
     const most = Math.floor((MOST_IMAGES_TIMES_DRAWS * info.limits.count) / number);
-    return waiting.slice(0, Math.max(1, Math.min(AT_A_TIME, info.limits.count, most)));
+    return waiting.slice(0, Math.max(1, Math.min(BATCH, info.limits.count, most)));
   }
 
-  /** Return the scores of pictures; where one is at fault, an error stands in its place and the others go on. */
+  /** Return the scores of pictures, with an error in place of the scores of a faulty one. */
   async function scoresOf(part, number, seed, signal) {
     try {
       const images = await readAll(part, info.limits);
@@ -72,11 +72,11 @@ export function startScore(info) {
       return scores.map((score, place) => ({ ...score, usual, note: noteOf(part[place], score.note) }));
     } catch (error) {
       const fault = faultOf(error);
-      // A body may be too large for the server, or a proxy, though each picture is not.
+      // The body may be too large for the server or a proxy, although each picture is not.
       if (!fault && error.status !== 413) throw error;
       if (part.length === 1) return [{ error: fault?.text ?? error.message }];
       const each = [];
-      // The seeds go on, so that each picture's noise is that of one request for all.
+      // Seeds continue, so that each picture has the noise of a single request for all.
       for (const [place, picture] of part.entries()) {
         each.push(...(await scoresOf([picture], number, seed + place, signal)));
       }

@@ -1,10 +1,10 @@
-// The table of scores: a verdict for each picture, sorted by any column, saved as CSV.
+// The table of scores: a verdict for each picture, sortable by any column, and saved as CSV.
 
 import { breakable, downloadButton, h, icon, joined, reveal } from "./dom.js";
 import { className } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
 
-const USUAL = 95;  // percent of ordinary pictures, which are called usual
+const USUAL = 95;  // percent of ordinary pictures that are called usual
 const NUMBERS = {
   bits_per_dim: "bits/dim",
   typicality: "typicality",
@@ -13,7 +13,7 @@ const NUMBERS = {
   spectrum: "spectrum",
 };
 
-/** Make a table whose rows grow; onclear is called where it is emptied. */
+/** Make a table that grows by add(); onclear is called when it is cleared. */
 export function makeScoreTable(place, info, onclear) {
   const empty = [...place.children];
   let rows = [];
@@ -22,14 +22,14 @@ export function makeScoreTable(place, info, onclear) {
 
   function draw() {
     const columns = columnsNow();
-    // On a phone the rows are shown as blocks; the roles say to a screen reader that they are a table still.
+    // On a phone rows are shown as blocks; the roles tell screen readers that they are still a table.
     const picture = h("th", { role: "columnheader", scope: "col" }, "Picture");
     const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(header));
     const body = h("tbody", { role: "rowgroup" }, ...sorted().map((row) => rowOf(row, Object.keys(columns), info)));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
     const buttons = [downloadButton(save, "Download as CSV"), h("button", { onclick: clear }, "Clear")];
     const actions = h("div", { className: "actions" }, ...buttons);
-    // The control that has the focus keeps it: rows may come at any time.
+    // Keep the focus, because rows may arrive at any time.
     const focused = controls().indexOf(document.activeElement);
     place.replaceChildren(...[columns.oddness && toggle(), table, legend(columns), actions].filter(Boolean));
     controls()[focused]?.focus({ preventScroll: true });
@@ -39,12 +39,12 @@ export function makeScoreTable(place, info, onclear) {
 
   function sorted() {
     const { column, isRising } = order;
-    const value = (row) => row[column] ?? -Infinity;  // what could not be scored is last, or first
+    const value = (row) => row[column] ?? -Infinity;  // pictures without scores are last, or first
     const compare = (a, b) => (value(a) === value(b) ? 0 : value(a) - value(b));
     return column === null ? rows : rows.toSorted((a, b) => (isRising ? compare(a, b) : compare(b, a)));
   }
 
-  /** Return names by key: without ordinary pictures, of the numbers that need none. */
+  /** Return column names by key: without verdicts, those of the numbers. */
   function columnsNow() {
     const scored = rows.filter((row) => !row.error);
     if (scored.length > 0 && !scored.some((row) => row.usual)) {
@@ -56,7 +56,7 @@ export function makeScoreTable(place, info, onclear) {
   function header([column, name]) {
     const isSorted = order.column === column;
     const sort = () => {
-      order = { column, isRising: isSorted && !order.isRising };  // the odd ones first, and at the second press last
+      order = { column, isRising: isSorted && !order.isRising };  // odd pictures first; the second press reverses
       draw();
     };
     const direction = !isSorted ? "none" : order.isRising ? "ascending" : "descending";
@@ -76,12 +76,12 @@ export function makeScoreTable(place, info, onclear) {
   function legend(columns) {
     const usual = rows.find((row) => row.usual)?.usual;
     if (usual) {
-      const scale = `The scale shows how many ordinary pictures (${usual}) are less odd; the mark is the picture’s.`;
+      const scale = `The mark shows how many ordinary pictures (${usual}) are less odd.`;
       return h("p", { className: "hint" }, `${scale} 95 % of them are called usual.`);
     }
     if (columns.oddness) return null;
     const command = h("code", {}, "glow score --reference FOLDER --save-reference");
-    return h("p", { className: "hint" }, "No verdicts: the model knows no ordinary pictures. Store some: ", command);
+    return h("p", { className: "hint" }, "No verdicts: the model has no statistics of ordinary pictures. To add them: ", command);
   }
 
   function save() {
@@ -103,7 +103,7 @@ export function makeScoreTable(place, info, onclear) {
   }
 
   return {
-    /** Add pictures with what the server says of each. */
+    /** Add pictures with their scores. */
     add(pictures, scores) {
       const isFirst = rows.length === 0;
       rows.push(...pictures.map((picture, number) => ({ picture, ...scores[number] })));
@@ -116,7 +116,7 @@ export function makeScoreTable(place, info, onclear) {
 function rowOf(row, columns, info) {
   const { picture, note, error } = row;
   const kind = error ? null : className(info, row.label);
-  const small = joined(" · ", kind && `taken for ${kind}`, note);
+  const small = joined(" · ", kind && `recognised as ${kind}`, note);
   const text = h("span", { className: "file" }, ...breakable(picture.name), small && h("small", {}, small));
   const named = h("span", { className: "named" }, thumbnail(picture), text);
   const first = h("th", { role: "rowheader", scope: "row" }, named);
@@ -128,7 +128,7 @@ function rowOf(row, columns, info) {
 }
 
 function verdictCell({ verdict, reason, oddness }) {
-  if (!verdict) return h("td", { role: "cell" });  // scored before the model knew any ordinary pictures
+  if (!verdict) return h("td", { role: "cell" });  // scored before the model had statistics of ordinary pictures
   const [className, symbol, text] = verdict === "unusual" ? ["verdict odd", "odd", "Unusual"] : ["verdict", "check", "Usual"];
   const word = h("strong", { className }, icon(symbol), text);
   const why = h("span", { className: "reason" }, reason);
@@ -141,26 +141,26 @@ function numberCell(row, key) {
   return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, place);
 }
 
-/** Return the scale of oddness: usual up to the limit, unusual beyond, which takes more room than its share. */
+/** Return the scale of oddness; the unusual part beyond the limit is enlarged. */
 function oddnessScale(percent) {
   const place = percent <= USUAL ? (percent / USUAL) * 70 : 70 + ((percent - USUAL) / (100 - USUAL)) * 30;
   const text = h("span", {}, `odder than ${percentText(percent)}`);
   return h("span", { className: "oddness" }, scale(place, percent > USUAL ? "scale odd" : "scale"), text);
 }
 
-/** Return a percentage as text, with a decimal above the limit, which 95.3 would otherwise seem to meet. */
+/** Return a percentage as text, with a decimal above the limit, so that 95.3 does not look like 95. */
 export function percentText(percent) {
   return percent >= 100 ? "all" : `${percent > USUAL ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
-/** Return a scale of percentages among ordinary pictures, with a mark where a picture is. */
+/** Return a scale of percentages with a mark. */
 function scale(place, className) {
   const mark = h("span", { className: "mark" });
   mark.style.left = `${place}%`;
   return h("span", { className, "aria-hidden": "true" }, mark);
 }
 
-/** Return a value as RFC 4180 quotes it. */
+/** Quote a value as in RFC 4180. */
 function quoted(value) {
   const text = String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -1,25 +1,25 @@
-// The square between four pictures, and the picture at a place in it: the handle is dragged, or moved by the arrow keys.
+// The square between four pictures, and the blend at its handle, which is moved by dragging or arrow keys.
 
 import { downloadButton, h, letDrag } from "./dom.js";
 import { download } from "./pictures.js";
 
-const STEP = 0.05;  // of an arrow key
+const STEP = 0.05;  // per arrow key
 const KEYS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 const SIDE = 5;  // pictures along each edge of the map
 
-/** The places of a map's pictures, row by row. */
+/** The positions of a map's pictures, row by row. */
 export const MAP = Array.from({ length: SIDE ** 2 }, (_, n) => [(n % SIDE) / (SIDE - 1), Math.floor(n / SIDE) / (SIDE - 1)]);
 
 const inside = (number) => Math.min(1, Math.max(0, Number(number.toFixed(2))));
 
-/** Make the square, whose handle begins at [across, down], each from 0 to 1; onmove is given where a visitor moves it. */
+/** Make the square, with its handle at [across, down], each from 0 to 1; onmove gets its position when the user moves it. */
 export function makeSquare(place, at, onmove) {
   const image = h("img", { className: "large" });
   const inputs = ["Across", "Down"].map((name) =>
-    h("input", { type: "range", className: "unseen", min: 0, max: 1, step: 0.01, "aria-label": name }),
+    h("input", { type: "range", className: "visually-hidden", min: 0, max: 1, step: 0.01, "aria-label": name }),
   );
   const handle = h("div", { className: "handle" }, ...inputs);
-  const field = h("div", { className: "square", role: "group", "aria-label": "Place between the pictures" }, handle);
+  const field = h("div", { className: "square", role: "group", "aria-label": "Position between the pictures" }, handle);
   const notes = h("ul", { className: "notes" });
   const actions = h("div", { className: "actions" }, downloadButton(() => download(picture.url, picture.name)));
   place.replaceChildren(h("div", { className: "blend" }, image, field), notes, actions);
@@ -34,7 +34,7 @@ export function makeSquare(place, at, onmove) {
     Object.assign(handle.style, { left, top });
     inputs.forEach((input, axis) => {
       input.value = at[axis];
-      // Both places, as the keys of the one move the other too.
+      // Both coordinates, because the arrow keys of each input move both.
       input.setAttribute("aria-valuetext", `${across} across, ${down} down`);
     });
   }
@@ -54,14 +54,14 @@ export function makeSquare(place, at, onmove) {
   field.addEventListener("input", () => move(inputs.map((input) => Number(input.value))));
   set(at);
   return {
-    /** Show pictures of the square under the handle, row by row: its corners at least. */
+    /** Show pictures under the handle, row by row: at least the corners. */
     showMap(pictures) {
       side = Math.sqrt(pictures.length);
       field.style.setProperty("--columns", side);
       field.replaceChildren(...pictures.map(({ url }) => h("img", { src: url, alt: "" })), handle);
       set(at);
     },
-    /** Show the picture at the handle's place. */
+    /** Show the picture at the handle. */
     show(blended, texts) {
       picture = blended;
       Object.assign(image, { src: picture.url, alt: picture.alt });

@@ -1,19 +1,19 @@
-// The tabs, after the pattern of the ARIA practices, and the address, which keeps the tab and its settings:
-// "#sample?seed=3&temperature=0.7" is a link to what is seen.
+// The tabs, as in the ARIA Authoring Practices, and the address, which contains the tab and its settings:
+// "#sample?seed=3&temperature=0.7" is a link to what is shown.
 
-const SETTLE_MS = 250;  // browsers allow few changes of an address a second
+const ADDRESS_DELAY_MS = 250;  // browsers limit how often the address may change
 const kept = {};  // the settings of each tab, as a query
-const written = {};  // the same as they stand, or stood last, in the address
-const timers = {};  // by tab, for one may work while another is seen
+const written = {};  // the settings of each tab that the address had last
+const timers = {};  // by tab, because a hidden tab may still be working
 let showOfAddress = () => {};
 
-/** Return the tab and the settings that the address names. */
+/** Return the tab and the settings in the address. */
 export function readAddress() {
   const [tab, query = ""] = location.hash.slice(1).split("?");
   return { tab, query, settings: new URLSearchParams(query) };
 }
 
-/** Keep the settings of a tab, but null and undefined; the address shows them where it shows the tab. */
+/** Keep the settings of a tab, except null and undefined, and write them to the address if it names this tab. */
 export function keepSettings(tab, settings) {
   kept[tab] = new URLSearchParams(Object.entries(settings).filter(([, value]) => value != null)).toString();
   clearTimeout(timers[tab]);
@@ -22,11 +22,11 @@ export function keepSettings(tab, settings) {
     const shown = readAddress();
     if (location.hash !== hash) return;  // another link, which is followed next
     if (shown.tab === tab || location.hash === "") history.replaceState(null, "", addressOf(shown.tab || tab));
-  }, SETTLE_MS);
+  }, ADDRESS_DELAY_MS);
 }
 
-/** Return whether the address has come to name other settings of its tab than this page knows: a link was followed. */
-export function isForeign() {
+/** Return whether the address has settings that this page did not write: a link was followed. */
+export function isNewLink() {
   const { tab, query } = readAddress();
   const isKnown = query === "" || query === written[tab];
   written[tab] = query;
@@ -40,7 +40,7 @@ function addressOf(tab) {
 
 const nameOf = (tab) => tab.id.replace("tab-", "");
 
-/** Make the tabs of a tab list work; onshow is called with the name of each tab that comes into sight. */
+/** Start the tabs of a tab list; onshow is called with the name of each tab that is shown. */
 export function startTabs(list, onshow) {
   const tabs = [...list.querySelectorAll("[role=tab]")];
   let shown = null;
@@ -73,8 +73,8 @@ export function startTabs(list, onshow) {
   showOfAddress();
 }
 
-/** Show a tab: "sample", "interpolate", "edit", "restore" or "score"; the way back leads to the last one. */
+/** Show a tab: "sample", "interpolate", "edit", "restore" or "score"; the Back button returns to the previous one. */
 export function openTab(name) {
   if (readAddress().tab !== name) location.hash = addressOf(name);
-  showOfAddress();  // the event comes later, and the next key may come before it
+  showOfAddress();  // the event may come after the next key
 }

@@ -1,14 +1,14 @@
-// One piece of work at a time: what is done and for how long, Cancel, and what went wrong.
+// One piece of work at a time, with its progress, a Cancel button and its errors.
 
 import { announce, h, joined } from "./dom.js";
 
-const QUIET_MS = 200;  // what is done sooner shows no progress, which would only flicker
-const RETRIES = 3;  // of a request that finds the server busy
+const PROGRESS_DELAY_MS = 200;  // shorter work shows no progress, which would only flicker
+const RETRIES = 3;  // of a request while the server is busy
 
-const REFUSED = [413, 415, 422];  // of these the same once more would come to the same end
+const REFUSED = [413, 415, 422];  // the same request would fail again
 const HINTS = {
   413: "Choose a smaller picture, or fewer at a time.",
-  504: "Ask for less at a time, or come again when fewer people are here.",
+  504: "Ask for less at a time, or try again later.",
 };
 
 /** The work of one panel. */
@@ -16,68 +16,68 @@ export class Task {
   #place;
   #canCancel;
   #controller = null;
-  #next = null;  // the arguments of the work that follows
-  #following = null;  // ends once nothing waits to follow
-  #current = Promise.resolve();  // ends with the work that goes on
+  #next = null;  // the arguments of the next work
+  #following = null;  // a promise that ends when no work is left
+  #current = Promise.resolve();  // ends with the current work
 
-  /** Show progress and errors at a place, and Cancel where something is left to do without the result. */
+  /** Show progress and errors in a place, and a Cancel button if the work can be cancelled. */
   constructor(place, canCancel = true) {
     this.#place = place;
     this.#canCancel = canCancel;
   }
 
   /**
-   * Do some work, in place of what was going on.
-   * @param {string} what shown while it lasts: "Drawing 8 images"
-   * @param {function(AbortSignal, function(string))} work its second argument shows how far it is
-   * @param {function} use takes what the work gives, unless it is cancelled or fails, and returns what to announce
-   * @param {function(Error): boolean} tell may say itself, where it belongs, what went wrong, and returns whether it has
+   * Start work; cancel the current work.
+   * @param {string} what shown while it runs: "Drawing 8 images"
+   * @param {function(AbortSignal, function(string))} work its second argument shows a note on the progress
+   * @param {function} use takes the result, unless the work is cancelled or fails, and returns what to announce
+   * @param {function(Error): boolean} onerror returns whether it has shown the error itself
    */
-  run(what, work, use, tell = () => false) {
+  run(what, work, use, onerror = () => false) {
     this.cancel();
-    return (this.#current = this.#do(what, work, use, tell));
+    return (this.#current = this.#start(what, work, use, onerror));
   }
 
-  async #do(what, work, use, tell) {
+  async #start(what, work, use, onerror) {
     const controller = (this.#controller = new AbortController());
     const view = this.#progress(what, controller);
     try {
-      const result = await this.#persist(work, controller.signal, view);
+      const result = await this.#retry(work, controller.signal, view);
       controller.signal.throwIfAborted();
       view.stop();
       this.#place.replaceChildren();
       const text = use(result);
       if (this.#next === null) announce(text, this.#place);
     } catch (error) {
-      if (this.#controller !== controller) return;  // something else has the place now
+      if (this.#controller !== controller) return;  // other work has started
       if (controller.signal.aborted) {
         this.#place.replaceChildren(h("p", { className: "hint" }, "Cancelled."));
         announce("Cancelled.", this.#place);
-      } else if (tell(error)) this.#place.replaceChildren();
-      else this.#fail(error, () => this.run(what, work, use, tell));
+      } else if (onerror(error)) this.#place.replaceChildren();
+      else this.#fail(error, () => this.run(what, work, use, onerror));
     } finally {
       view.stop();
     }
   }
 
   /**
-   * Do some work that settings decide, with arguments as for run: one at a time, and the latest wins. It reads the
-   * settings when it begins; what is overtaken while it waits is never sent. The promise ends with the latest.
+   * Start work that depends on settings, after the current work; arguments are as for run. Only the latest runs: work
+   * that is replaced while it waits is never sent. The promise ends with the latest.
    */
   follow(...work) {
     this.#next = work;
-    return (this.#following ??= this.#goOn());
+    return (this.#following ??= this.#runLatest());
   }
 
-  async #goOn() {
+  async #runLatest() {
     while (this.#next !== null) {
-      await this.#current;  // what was asked for by itself is finished first
+      await this.#current;
       if (this.#next !== null) await this.run(...this.#next);
     }
     this.#following = null;
   }
 
-  /** Let go of the work, if any goes on. */
+  /** Cancel the current and the next work. */
   cancel() {
     this.#next = null;
     this.#controller?.abort();
@@ -102,7 +102,7 @@ export class Task {
     const show = setTimeout(() => {
       this.#place.replaceChildren(line);
       announce(`${what}…`, this.#place);
-    }, QUIET_MS);
+    }, PROGRESS_DELAY_MS);
     const timer = setInterval(tick, 100);
     return {
       note: (value) => ((note = value), tick()),
@@ -110,14 +110,14 @@ export class Task {
     };
   }
 
-  async #persist(work, signal, view) {
+  async #retry(work, signal, view) {
     for (let attempt = 0; ; attempt++) {
       try {
         return await work(signal, view.note);
       } catch (error) {
         if (error.status !== 503 || attempt === RETRIES) throw error;
         for (let left = Math.ceil(error.retryAfter ?? 1); left > 0; left--) {
-          view.note(`the server is busy (${error.message}), again in ${left} s`);
+          view.note(`the server is busy; retrying in ${left} s`);
           await pause(1000, signal);
         }
         view.note("");

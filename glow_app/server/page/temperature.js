@@ -1,9 +1,9 @@
-// Temperature, one slider for all levels or one for each, and guidance.
+// Temperature, with a slider for all levels or one per level, and guidance.
 
 import { h } from "./dom.js";
 import { slider } from "./fields.js";
 
-/** Return the control; its value is a number, or a list of one for each level, the finest first. */
+/** Return the control; its value is a number, or a list with one per level, finest first. */
 export function temperatureControl(place, info, oninput) {
   const { num_levels: numLevels, generation } = info;
   const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: 1, digits: 2, oninput });
@@ -18,7 +18,6 @@ export function temperatureControl(place, info, oninput) {
     [several.hidden, all.element.hidden] = [!toggle.checked, toggle.checked];
   }
   toggle.addEventListener("change", () => {
-    // What is seen goes on from what was seen, as far as it can.
     if (toggle.checked) for (const level of levels) level.value = all.value;
     show();
   });
@@ -44,12 +43,12 @@ function levelName(level, numLevels) {
   return level === numLevels - 1 ? `Level ${level + 1}, the coarsest` : `Level ${level + 1}`;
 }
 
-/** Return a temperature as names of files and texts have it: "0.70" or "0.70-0.90". */
+/** Return a temperature as text: "0.70" or "0.70-0.90". */
 export function temperatureText(temperature, between = "-") {
   return [temperature].flat().map((value) => value.toFixed(2)).join(between);
 }
 
-/** Return the control of guidance, how far images go beyond what their class has in common; of 1 for a model without classes. */
+/** Return the control of guidance; without classes, its value is 1. */
 export function guidanceControl(place, info, oninput) {
   if (info.num_classes === null) return { value: 1 };
   const range = { min: 1, max: 2, step: 0.05, value: info.generation.guidance, digits: 2 };
@@ -58,5 +57,5 @@ export function guidanceControl(place, info, oninput) {
   return control;
 }
 
-/** Return guidance as names of files have it, "_g1.25"; nothing for 1, which is the model itself. */
+/** Return guidance for file names, "_g1.25"; nothing for 1. */
 export const guidanceName = (guidance) => (guidance === 1 ? "" : `_g${guidance}`);

@@ -1,4 +1,4 @@
-// The viewer: one picture of a batch, large, its attributes beside it, and what can be done with it.
+// The viewer: one enlarged picture of a batch, its attributes, and what it can be used for.
 
 import { attributeControls } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
@@ -9,8 +9,8 @@ import { Task } from "./task.js";
 /**
  * Start the viewer; return open(pictures, place, edits), which shows a picture of a batch.
  * @param {object} info of the model
- * @param {object} uses what a picture may be used for, functions by name; edit takes its edits as well, reuse its settings
- * @param {function(object[], object)} onshow is given the batch and what is shown of it, null once nothing is
+ * @param {object} uses functions of a picture by name; edit also takes its edits, and reuse its settings
+ * @param {function(object[], object)} onshow gets the batch and the shown picture, null once it is closed
  */
 export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
@@ -23,7 +23,7 @@ export function startViewer(info, uses, onshow) {
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);
-  let shown = null;  // the picture as it is seen, edited or not
+  let shown = null;  // the shown picture, edited or not
 
   const allow = (isAllowed) => taking.forEach((each) => (each.disabled = !isAllowed));
 
@@ -33,7 +33,7 @@ export function startViewer(info, uses, onshow) {
     onshow(batch, picture);
   }
 
-  /** Show the picture changed as the sliders say. What takes the picture that is shown waits for it. */
+  /** Show the picture with the edits of the sliders; buttons that use the shown picture are disabled until then. */
   function follow() {
     allow(false);
     task.follow(
@@ -80,7 +80,7 @@ export function startViewer(info, uses, onshow) {
   dialog.addEventListener("click", (event) => {
     const act = event.target.closest("button")?.dataset.act;
     staying[act]?.();
-    if (event.target !== dialog && act !== "close" && !(act in leaving)) return;  // the dialog itself is its backdrop
+    if (event.target !== dialog && act !== "close" && !(act in leaving)) return;  // a click on the dialog itself is on its backdrop
     dialog.close();
     leaving[act]?.();
   });
@@ -92,7 +92,7 @@ export function startViewer(info, uses, onshow) {
     task.cancel();
     onshow(batch, null);
   });
-  // What is behind it is wanted.
+  // The page behind the dialog is needed.
   document.addEventListener("glow:key-wanted", () => dialog.close());
   window.addEventListener("hashchange", () => dialog.close());
   return open;

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, of a server in a thread, and a watch for what it must never do."""
+"""The page of a server in a thread, in a real Chromium that reports errors and foreign requests."""
 
 import os
 import re
@@ -35,7 +35,7 @@ DIRECTIONS = ["bold", "<b>slanted</b>"]
 
 @dataclass
 class Site:
-    """A server, and what it serves."""
+    """A server and its models."""
 
     address: str
     app: Any
@@ -45,7 +45,7 @@ class Site:
 
     @contextmanager
     def busy(self, jobs: int = 1) -> Iterator[threading.Event]:
-        """Keep the model's worker at work until the event, or the end, as so many requests would."""
+        """Occupy the worker and some slots of the queue until the event is set or the block ends."""
         done = threading.Event()
         begun = threading.Event()
 
@@ -64,7 +64,7 @@ class Site:
             done.set()
 
     def expect_depth(self, page: Page, depth: int) -> None:
-        """Wait until so many jobs wait or run."""
+        """Wait until so many requests are in the queue."""
         for _ in range(200):
             if self.app.state.gate.depth == depth:
                 return
@@ -87,7 +87,7 @@ def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """A class-conditional model that knows ordinary pictures, with two directions; names that would be HTML."""
+    """A class-conditional model with statistics of ordinary pictures and two directions; some names contain HTML."""
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.class_names = CLASSES
     known = Reference.of(measure(model, random_images(60, (1, 8, 8)))).to_plain()
@@ -99,7 +99,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def strict_site() -> Iterator[Site]:
-    """A server that takes little: two requests at a time, three images, pictures of 100 pixels, small bodies."""
+    """A server with low limits: two requests at a time, three images, pictures of 100 pixels, small bodies."""
     model = tiny_model(image_shape=(1, 8, 8))
     limits = Limits(count=3, queue=2, pixels=100, body_bytes=4000)
     with served(model, limits, directions=directions_of(model, DIRECTIONS[:1])) as site:
@@ -108,7 +108,7 @@ def strict_site() -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def keyed_site() -> Iterator[Site]:
-    """A server that asks for a key."""
+    """A server that requires a key."""
     model = tiny_model(image_shape=(1, 8, 8))
     with served(model, directions=directions_of(model, DIRECTIONS[:1]), keys=["sesame"]) as site:
         yield site
@@ -116,7 +116,7 @@ def keyed_site() -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def guided_site() -> Iterator[Site]:
-    """The model of :func:`site`, which recommends settings that lie between the steps of the sliders."""
+    """The model of :func:`site`, with recommended settings between the steps of the sliders."""
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.generation = GenerationSettings((0.5, 0.925), 1.33)
     with served(model) as site:
@@ -125,21 +125,21 @@ def guided_site() -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def plain_site() -> Iterator[Site]:
-    """A model of colour images that are not square, without classes and directions, with one level."""
+    """A model of colour images that are not square, with one level and no classes or directions."""
     with served(tiny_model(image_shape=(3, 4, 6), num_levels=1)) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def restorers() -> dict[str, ImageModel]:
-    """Restorers of colour pictures, one for each task that the tab treats in its own way."""
+    """Restorers of colour pictures, one for each task with settings of its own."""
     tasks = {"enlarge": Upscale(), "denoise": Denoise(), "fill": Fill(), "colour": Colourise()}
     return {name: tiny_restorer(task) for name, task in tasks.items()}
 
 
 @pytest.fixture(scope="session")
 def restoring_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
-    """A model of colour images, and restorers beside it."""
+    """A model of colour images with restorers."""
     with served(tiny_model(), restorers=restorers) as site:
         yield site
 
@@ -161,7 +161,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What the page did that it should not."""
+    """Errors of the page, and expected error statuses."""
 
     faults: list[str] = field(default_factory=list)
     expected_statuses: set[int] = field(default_factory=set)
@@ -174,7 +174,7 @@ def watch() -> Watch:
 
 @pytest.fixture
 def page(browser: Browser, watch: Watch) -> Iterator[Page]:
-    """A page that at the end has asked nobody else for anything, broken no policy and logged no error."""
+    """A page; afterwards check that it contacted only its server, kept the policy and logged no error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.add_init_script(
         "document.addEventListener('securitypolicyviolation', (e) => console.error('policy', e.violatedDirective))"
@@ -200,26 +200,26 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
 
 
 def visit(page: Page, address: str) -> None:
-    """Open the page and wait for the pictures that it draws by itself."""
+    """Open the page and wait for its first pictures."""
     page.goto(address)
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("#sample-task")).to_be_empty()
 
 
 def reopen(page: Page, address: str) -> None:
-    """Open an address in a page that knows nothing of the last one, as from a bookmark."""
+    """Open an address in a fresh page, as from a bookmark."""
     page.goto("about:blank")
     page.goto(address)
 
 
 def drawn(site: Site, *seeds: int, temperature: float = 0.7) -> Tensor:
-    """Return the samples of some seeds, whose classes take turns where there are classes."""
+    """Return the samples of some seeds, with classes in turn if there are any."""
     labels = None if site.model.flow.num_classes is None else torch.tensor(seeds) % site.model.flow.num_classes
     return site.model.sample(len(seeds), temperature, list(seeds), labels)
 
 
 def sent_to(page: Page, endpoint: str) -> list[dict[str, Any]]:
-    """Return a list that gets the bodies of requests from now on."""
+    """Return a list to which the bodies of new requests are added."""
     bodies: list[dict[str, Any]] = []
 
     def note(request: Request) -> None:
@@ -248,7 +248,7 @@ def shown_image(image: Locator) -> Tensor:
 
 
 def expect_image(page: Page, image: Locator, expected: Tensor) -> None:
-    """Wait until an image of the page is as expected: its caption may be there before it."""
+    """Wait until an image of the page is as expected; its caption may change earlier."""
     for _ in range(200):
         if torch.equal(shown_image(image), expected):
             return

@@ -1,4 +1,4 @@
-"""The page for everyone: by keyboard, by screen reader, in both colour schemes, on a phone."""
+"""Accessibility: keyboard, screen reader, both colour schemes, phone."""
 
 import re
 from typing import Literal
@@ -15,7 +15,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def fill(page: Page) -> None:
-    """Bring results into every tab, long names of files among them."""
+    """Fill every tab with results, including long file names."""
     images = [png_file(image, f"{'a_long_name_' * 6}{n}.png") for n, image in enumerate(random_images(3, (1, 9, 8)))]
     page.get_by_role("tab", name="Interpolate").click()
     page.locator("#interpolate-0").set_input_files(images[0])
@@ -48,7 +48,7 @@ def check(page: Page, part: str = "html", ground: str = "var(--ground)") -> None
 
 
 def check_widths(page: Page) -> None:
-    """Check that nothing is wider than the screen, in any tab."""
+    """Check that no tab is wider than the screen."""
     for name in page.get_by_role("tab").all_inner_texts():
         page.get_by_role("tab", name=name).click()
         for width in (320, 360, 390, 800, 820, 1100):
@@ -61,7 +61,7 @@ def check_widths(page: Page) -> None:
             assert last <= tabs
 
 
-def test_nothing_is_too_wide_and_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
+def test_no_overflow_and_no_axe_violation(page: Page, site: Site, watch: Watch) -> None:
     watch.expected_statuses.add(415)
     visit(page, site.address)
     fill(page)
@@ -83,11 +83,11 @@ def test_nothing_is_too_wide_and_axe_finds_nothing(page: Page, site: Site, watch
             check(page, ground=ground)
 
 
-def test_nothing_is_too_wide_and_axe_finds_nothing_while_restoring(page: Page, restoring_site: Site) -> None:
+def test_no_overflow_and_no_axe_violation_while_restoring(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore?restorer=fill")
     expect(page.locator(".choices")).to_be_visible()
-    page.get_by_text("A rectangle by numbers").click()
-    page.get_by_role("button", name="Cover it").click()
+    page.get_by_text("Rectangle by numbers").click()
+    page.get_by_role("button", name="Cover", exact=True).click()
     expect(page.locator("#brush-error")).not_to_be_empty()
     check_widths(page)
     page.get_by_role("tab", name="Restore").click()
@@ -106,9 +106,7 @@ def test_nothing_is_too_wide_and_axe_finds_nothing_while_restoring(page: Page, r
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
-def test_axe_finds_nothing_where_a_key_is_asked_for_and_can_find_something(
-    page: Page, keyed_site: Site, watch: Watch
-) -> None:
+def test_the_key_form_has_no_axe_violation(page: Page, keyed_site: Site, watch: Watch) -> None:
     watch.expected_statuses.add(401)
     page.goto(keyed_site.address)
     page.get_by_label("Key").fill("wrong")
@@ -120,7 +118,7 @@ def test_axe_finds_nothing_where_a_key_is_asked_for_and_can_find_something(
         check(page)
 
 
-def test_nothing_is_said_of_a_tab_that_is_hidden(page: Page, site: Site) -> None:
+def test_hidden_tabs_announce_nothing(page: Page, site: Site) -> None:
     held: list[Route] = []
     visit(page, site.address)
     page.route("**/v1/interpolate", lambda route: held.append(route))
@@ -137,7 +135,7 @@ def test_nothing_is_said_of_a_tab_that_is_hidden(page: Page, site: Site) -> None
     expect(page.get_by_role("tabpanel", name="Interpolate")).to_be_visible()
 
 
-def test_by_keyboard_alone(page: Page, site: Site) -> None:
+def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     visit(page, site.address)
     expect(page.get_by_role("tablist")).to_be_visible()
     page.keyboard.press("Tab")

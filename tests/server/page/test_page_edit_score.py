@@ -37,7 +37,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     page.locator("#edit-file").set_input_files(png_file(image[0]))
     after, notes = page.locator("#edited figure").nth(1), page.locator("#edited .notes")
     label = int(generation.infer_labels(site.model, image))
-    expect(notes).to_contain_text(f"taken for {CLASSES[label]}")
+    expect(notes).to_contain_text(f"recognised as {CLASSES[label]}")
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
     page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
@@ -48,7 +48,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     assert not torch.equal(expected, image)
     expect_image(page, after.get_by_role("img"), expected[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
-    assert sent[-1]["label"] == label  # what a file is taken for is asked once
+    assert sent[-1]["label"] == label  # what a file is recognised as is asked once
     name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
     assert name == "edited.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), expected[0])
@@ -61,7 +61,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     expect_image(page, after.get_by_role("img"), image[0])
 
 
-def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -> None:
+def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.locator(".picture").nth(4).click()
     page.get_by_role("dialog").get_by_role("button", name="Edit", exact=True).click()
@@ -103,11 +103,11 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     labels = generation.infer_labels(site.model, images)
     assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
     assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]
-    assert rows.locator("small").all_inner_texts() == [f"taken for {CLASSES[label]}" for label in labels]
+    assert rows.locator("small").all_inner_texts() == [f"recognised as {CLASSES[label]}" for label in labels]
     expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
     expect(rows.nth(3)).to_contain_text("odder than all")
     expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
-    expect(rows.nth(10).locator("td")).to_contain_text("of no known format, or damaged; ")
+    expect(rows.nth(10).locator("td")).to_contain_text("unknown format or damaged file; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 
     page.get_by_role("switch", name="All scores").check()
@@ -124,7 +124,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
     assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
     assert [row["verdict"] for row in table[:10]] == [verdict.verdict for verdict in verdicts]
-    assert "no known format" in table[10]["note"]
+    assert "unknown format" in table[10]["note"]
     assert [(row["label"], row["class"]) for row in table[:10]] == [(str(int(n)), CLASSES[n]) for n in labels]
 
     page.get_by_role("button", name="Clear").click()
@@ -164,9 +164,7 @@ def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
     assert page.evaluate(missed, transfer)
 
 
-def test_pictures_that_come_while_others_are_scored_come_after_them_and_cancelled_ones_never(
-    page: Page, site: Site
-) -> None:
+def test_pictures_added_during_scoring_are_queued_until_cancelled(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#score")
     files = [png_file(image, f"{number}.png") for number, image in enumerate(random_images(4, (1, 8, 8)))]
     with site.busy():

@@ -1,4 +1,4 @@
-"""Files on their way to the server: made small in the browser, cropped, and gone before they are read."""
+"""Files are reduced and cropped in the browser, and may be deleted before they are read."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def photo(width: int, height: int, orientation: int = 1) -> FilePayload:
-    """Return a JPEG that is bright on the left, with an EXIF tag of how it is turned."""
+    """Return a JPEG that is bright on the left, with an EXIF orientation."""
     down, across = np.mgrid[:height, :width]
     pixels = 255 - 200 * across // width - 50 * down // height
     exif = Image.Exif()
@@ -33,7 +33,7 @@ def pixels_of(text: object) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(str(text))))
 
 
-def test_a_photograph_is_made_small_once_and_not_sent_again(page: Page, site: Site) -> None:
+def test_a_photograph_is_reduced_only_once(page: Page, site: Site) -> None:
     file = photo(1060, 800, orientation=6)
     page.goto(f"{site.address}/#edit")
     bodies = sent_to(page, "edit")
@@ -50,7 +50,7 @@ def test_a_photograph_is_made_small_once_and_not_sent_again(page: Page, site: Si
     assert pixels_of(bodies[-1]["image"]).size == (8, 8)
 
 
-def test_what_is_hardly_larger_than_the_models_is_sent_as_it_is(page: Page, site: Site) -> None:
+def test_small_pictures_are_sent_unchanged(page: Page, site: Site) -> None:
     files = [png_file(image, f"{n}.png") for n, image in enumerate(random_images(2, (1, 8, 8)))]
     files.append(png_file(random_images(1, (1, 32, 20))[0], "larger.png"))
     page.goto(f"{site.address}/#score")
@@ -60,7 +60,7 @@ def test_what_is_hardly_larger_than_the_models_is_sent_as_it_is(page: Page, site
     assert bodies[0]["images"] == [base64.b64encode(file["buffer"]).decode() for file in files]
 
 
-def test_a_part_of_a_picture_is_chosen_by_keyboard_and_by_dragging(page: Page, site: Site) -> None:
+def test_pictures_are_cropped_by_keyboard_and_dragging(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#edit")
     page.locator("#edit-file").set_input_files(photo(800, 400))
     expect(page.locator("#edited .notes")).to_contain_text("800x400 reduced")
@@ -89,9 +89,7 @@ def test_a_part_of_a_picture_is_chosen_by_keyboard_and_by_dragging(page: Page, s
     assert torch.equal(shown_image(before), left)  # nothing was chosen
 
 
-def test_files_that_are_gone_are_named_and_the_rest_is_scored(
-    page: Page, site: Site, watch: Watch, tmp_path: Path
-) -> None:
+def test_deleted_files_are_named_and_the_others_scored(page: Page, site: Site, watch: Watch, tmp_path: Path) -> None:
     images = random_images(10, (1, 8, 8))
     paths = [tmp_path / f"{number}.png" for number in range(10)]
     for path, image in zip(paths, images, strict=True):
@@ -108,7 +106,7 @@ def test_files_that_are_gone_are_named_and_the_rest_is_scored(
     expect(rows).to_have_count(10)
     for number in (2, 5):
         expect(rows.nth(number)).to_contain_text(f"{number}.png")
-        expect(rows.nth(number)).to_contain_text("it was changed or deleted after it was chosen")
+        expect(rows.nth(number)).to_contain_text("the file was changed or deleted")
     expect(page.locator("#scores .error")).to_have_count(2)
     # Each has the noise of its place.
     scores = generation.measure(site.model, images, seeds=range(10)).bits_per_dim

@@ -46,7 +46,7 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
         expect(frame).to_have_attribute("alt", f"Frame {number + 1} of 5")
         assert torch.equal(shown_image(frame), expected[number])
     assert torch.equal(expected[[0, -1]], ends)
-    expect(page.locator("#frames .notes")).to_contain_text(f"one.png: taken for {CLASSES[labels[0]]}")
+    expect(page.locator("#frames .notes")).to_contain_text(f"one.png: recognised as {CLASSES[labels[0]]}")
 
     for button, file, kind, frames in (
         ("Frame", "frame004.png", "PNG", 1),
@@ -66,12 +66,12 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     assert slider.input_value() == halted
 
 
-def test_drawn_pictures_keep_their_classes_and_are_a_link(page: Page, site: Site) -> None:
-    """Of the ends, each is what the model was told to draw, whatever it would be taken for."""
+def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> None:
+    """Drawn ends keep their class, whatever the model would infer."""
     notes, frame = page.locator("#frames .notes"), page.locator("#frames .large")
     page.goto(f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=line&at=0.3333")
     expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
-    expect(notes).not_to_contain_text("taken for")
+    expect(notes).not_to_contain_text("recognised as")
     given = torch.tensor([2, 0])
     ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
     assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given, spherical=False)[1])
@@ -87,15 +87,15 @@ def test_drawn_pictures_keep_their_classes_and_are_a_link(page: Page, site: Site
     file = random_images(1, (1, 8, 8), seed=9)
     page.locator("#interpolate-1").set_input_files(png_file(file[0]))
     taken = generation.infer_labels(site.model, file)
-    expect(notes).to_contain_text(f"picture.png: taken for {CLASSES[taken[0]]}")
+    expect(notes).to_contain_text(f"picture.png: recognised as {CLASSES[taken[0]]}")
     expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
 
 
-def test_four_pictures_are_blended_where_the_handle_is(page: Page, site: Site) -> None:
+def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.get_by_role("tab", name="Interpolate").click()
     page.get_by_label("Four", exact=True).check()
-    page.get_by_role("button", name="Take seed 6").click()  # the first; the others are seeds 1 to 3
+    page.get_by_role("button", name="Use seed 6").click()  # the first; the others are seeds 1 to 3
     corners, labels, large = drawn(site, 6, 1, 2, 3), torch.tensor([0, 1, 2, 0]), page.locator("#frames .large")
     expect_image(page, large, blended(site, corners, labels, (0.5, 0.5)))
     square = page.locator(".square")
@@ -126,7 +126,7 @@ def test_four_pictures_are_blended_where_the_handle_is(page: Page, site: Site) -
     expect(page.locator(".strip img")).to_have_count(9)
 
 
-def test_a_number_of_frames_that_goes_while_a_change_waits_is_not_sent(page: Page, site: Site) -> None:
+def test_an_invalid_number_of_frames_is_not_sent(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#interpolate")
     expect(page.locator(".strip img")).to_have_count(9)
     sent = sent_to(page, "interpolate")
@@ -135,6 +135,6 @@ def test_a_number_of_frames_that_goes_while_a_change_waits_is_not_sent(page: Pag
             page.get_by_label("Line").check()
         page.get_by_label("Arc").check()  # waits for the answer
         page.get_by_label("Frames").fill("")
-    expect(page.locator("#interpolate-frames-error")).to_contain_text("A whole number from ")
+    expect(page.locator("#interpolate-frames-error")).to_contain_text("whole number from ")
     expect(page.locator("#interpolate-task")).to_be_empty()
     assert [body["frames"] for body in sent] == [9]

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 
 def begin(page: Page, site: Site, link: str = "") -> list[dict[str, Any]]:
-    """Open the tab, wait for the first draws, and return a list that gets the requests from now on."""
+    """Open the tab, wait for the first draws, and return a list to which new requests are added."""
     page.goto(f"{site.address}/#restore?{link}")
     expect(page.locator(".choices")).to_be_visible()
     return sent_to(page, "restore")
@@ -60,7 +60,7 @@ def take(page: Page, *shape: int) -> torch.Tensor:
 
 
 def expect_draws(page: Page, result: restoration.Restoration) -> None:
-    """Wait until the page shows a restoration, draw by draw."""
+    """Wait until the page shows all draws of a restoration."""
     thumbnails = page.locator(".choices img")
     for place, draw in enumerate(result.draws):
         expect_image(page, thumbnails.nth(place), draw)
@@ -77,14 +77,14 @@ def box_of(part: Locator) -> FloatRect:
 
 
 def cover(page: Page, sides: dict[str, int]) -> None:
-    """Cover a rectangle by its numbers."""
+    """Cover a rectangle by numbers."""
     page.locator(".brush details").evaluate("(details) => (details.open = true)")
     for name, number in sides.items():
         page.get_by_label(name, exact=True).fill(str(number))
-    page.get_by_role("button", name="Cover it").click()
+    page.get_by_role("button", name="Cover", exact=True).click()
 
 
-def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restoring_site: Site) -> None:
+def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["enlarge"]
     page.goto(f"{restoring_site.address}/#restore")
     expect(page.locator("#restore-note")).to_have_text("The sample, reduced to 4x4.")
@@ -116,7 +116,7 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     assert (bodies[0]["temperature"], bodies[0]["count"], bodies[0]["seed"]) == (None, 4, 0)
 
 
-def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
+def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
     held: list[Route] = []
     page.route("**/v1/sample", lambda route: held.append(route))
     with page.expect_request("**/v1/sample"):
@@ -130,7 +130,7 @@ def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site
     expect(page.locator("#restore-note")).to_have_text("The sample, with noise of 25 grey levels.")
 
 
-def test_a_file_is_sent_whole_and_compared_with_what_it_could_have_been(page: Page, restoring_site: Site) -> None:
+def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restoring_site: Site) -> None:
     bodies = begin(page, restoring_site)
     picture = take(page, 3, 5, 11)
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
@@ -162,16 +162,16 @@ def test_a_file_is_sent_whole_and_compared_with_what_it_could_have_been(page: Pa
 
 @pytest.fixture(scope="module")
 def small_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
-    """A server that restores few pixels at a time."""
+    """A server with a low limit of restored pixels."""
     few = {name: restorers[name] for name in ("enlarge", "fill")}
     with served(tiny_model(), Limits(restored_pixels=4 * 4 * 30 * 20), restorers=few) as site:
         yield site
 
 
-def test_a_large_file_is_reduced_to_what_the_server_takes(page: Page, small_site: Site) -> None:
+def test_a_large_file_is_reduced_to_the_servers_limit(page: Page, small_site: Site) -> None:
     bodies, note = begin(page, small_site), page.locator("#restore-note")
     take(page, 3, 40, 60)
-    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws keep more of it")
+    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws allow a larger picture")
     expect(page.locator(".choices button")).to_have_count(6)
     set_draws(page, "1")
     expect(page.locator(".choices button")).to_have_count(1)
@@ -190,7 +190,7 @@ def test_a_large_file_is_reduced_to_what_the_server_takes(page: Page, small_site
     assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
 
 
-def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(page: Page, small_site: Site) -> None:
+def test_the_mask_keeps_its_position_when_the_size_changes(page: Page, small_site: Site) -> None:
     bodies = begin(page, small_site, "restorer=fill")
     take(page, 3, 80, 120)
     expect(page.locator("#restore-note")).to_contain_text("120x80 reduced to 60x40")
@@ -204,13 +204,13 @@ def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(page: 
         assert torch.equal(from_base64(body["mask"])[0], expected)
 
 
-def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
+def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["fill"]
     bodies = begin(page, restoring_site, "restorer=fill")  # the sample has a hole in its middle
     picture = take(page, 3, 20, 30)
     expect(page.locator(".choices")).to_have_count(0)
     page.get_by_role("button", name="Restore", exact=True).click()
-    expect(page.locator("#brush-error")).to_have_text("Cover some of the picture, and not all of it.")
+    expect(page.locator("#brush-error")).to_have_text("Cover part of the picture, but not all of it.")
     assert bodies == []
 
     box = box_of(page.locator(".brush canvas"))
@@ -241,7 +241,7 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     sides = {"Left": 3, "Top": 5, "Width": 4, "Height": 2}
     cover(page, sides | {"Left": 30})
     expect(page.locator("[aria-invalid=true]")).to_have_id("brush-Left")
-    expect(page.locator("#brush-error")).to_contain_text("Whole numbers within the picture of 30x20 pixels")
+    expect(page.locator("#brush-error")).to_contain_text("whole numbers within the picture of 30x20 pixels")
     expect(page.get_by_role("button", name="Undo")).to_be_disabled()
     cover(page, sides)
     expect(page.locator(".choices button")).to_have_count(6)
@@ -251,11 +251,11 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
 
 
-def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Site) -> None:
+def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     devtools = page.context.new_cdp_session(page)
 
     def touch(box: FloatRect, kind: str, **fingers: tuple[float, float]) -> None:
-        """Move fingers in a box, each at its place: right and down, from 0 to 1."""
+        """Move fingers to positions in a box: right and down, from 0 to 1."""
         points = [
             {"id": number, "x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
             for number, (across, down) in enumerate(fingers.values())
@@ -291,7 +291,7 @@ def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Si
     assert not missing[12:].any()
 
 
-def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restoring_site: Site) -> None:
+def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site) -> None:
     bodies = begin(page, restoring_site)
     temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
     with restoring_site.busy():
@@ -299,7 +299,7 @@ def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restori
         restoring_site.expect_depth(page, 2)
         temperature.fill("0.3")  # waits for the answer
         number.fill("")
-    expect(page.locator("#restore-draws-error")).to_contain_text("A whole number from ")
+    expect(page.locator("#restore-draws-error")).to_contain_text("whole number from ")
     expect(page.locator("#restore-task")).to_be_empty()
     assert [(body["count"], body["temperature"]) for body in bodies] == [(4, 0.2)]
     take(page, 3, 20, 30)
@@ -311,7 +311,7 @@ def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restori
     assert [(body["count"], body["temperature"]) for body in bodies[1:]] == [(2, 0.3)]
 
 
-def test_each_task_in_its_own_way(page: Page, restoring_site: Site, watch: Watch) -> None:
+def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch: Watch) -> None:
     watch.expected_statuses.update({413, 415, 422})
     models, notes = restoring_site.restorers, page.locator("#restore-result .notes")
     bodies = begin(page, restoring_site, "restorer=denoise")
@@ -336,13 +336,13 @@ def test_each_task_in_its_own_way(page: Page, restoring_site: Site, watch: Watch
     expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
     expect(page.locator(".choices")).to_have_count(0)
     choose(page, "Fill in")
-    expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show it")
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show")
     expect(page.locator(".brush")).to_be_hidden()
     set_draws(page, "1000")
-    expect(page.locator("#restore-draws-error")).to_have_text("A whole number from 1 to 64, please.")
+    expect(page.locator("#restore-draws-error")).to_have_text("Enter a whole number from 1 to 64.")
 
 
-def test_restorers_of_other_kinds(page: Page) -> None:
+def test_restorers_are_grouped_by_kind(page: Page) -> None:
     kinds = tiny_restorer(Upscale(), num_classes=2)
     kinds.class_names = ["<i>dog</i>", "cat"]
     kinds.generation = GenerationSettings((0.4, 0.9), 1.0)
@@ -367,7 +367,7 @@ def test_restorers_of_other_kinds(page: Page) -> None:
         page.wait_for_url("**/#restore?restorer=photos-kinds&draws=4&seed=0&temperature=1&class=1")
 
 
-def test_samples_are_restored_from_the_viewer_and_the_shelf(page: Page, restoring_site: Site) -> None:
+def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, restoring_site: Site) -> None:
     visit(page, restoring_site.address)
     page.locator(".card .picture").nth(3).click()
     page.get_by_role("dialog").get_by_role("button", name="Restore").click()

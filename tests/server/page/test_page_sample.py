@@ -1,4 +1,4 @@
-"""The tab Sample and its viewer: what the page shows, saves and links to is what the model gives."""
+"""The tab Sample and its viewer: shown, saved and linked images are those of the model."""
 
 import io
 import re
@@ -52,7 +52,7 @@ def opened(page: Page, site: Site, place: int) -> Locator:
     return page.get_by_role("dialog")
 
 
-def test_pictures_are_there_and_follow_the_settings(page: Page, site: Site) -> None:
+def test_samples_appear_and_follow_the_settings(page: Page, site: Site) -> None:
     visit(page, site.address)
     assert torch.equal(gallery(page), drawn(site, *range(8)))
     page.get_by_label("Temperature", exact=True).fill("1.2")
@@ -70,11 +70,11 @@ def test_pictures_are_there_and_follow_the_settings(page: Page, site: Site) -> N
     assert name == "seed000004_t1.20.png"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected[4, 0].numpy())
     page.get_by_role("button", name="Draw", exact=True).click()
-    expect(page.get_by_role("heading", name="Seeds 8 to 15")).to_be_visible()  # the same once more would be no news
+    expect(page.get_by_role("heading", name="Seeds 8 to 15")).to_be_visible()  # not the same seeds again
     expect(page.get_by_label("Seed", exact=True)).to_have_value("8")
 
 
-def test_a_temperature_per_level_and_a_class_come_back(page: Page, site: Site) -> None:
+def test_settings_of_a_batch_can_be_reused(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.get_by_label("One per level").check()
     expect(page.get_by_label("Temperature", exact=True)).to_be_hidden()
@@ -107,7 +107,7 @@ def test_a_temperature_per_level_and_a_class_come_back(page: Page, site: Site) -
     expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
 
 
-def test_the_way_back_from_a_link_leads_to_the_last_one_at_once(page: Page, site: Site) -> None:
+def test_the_back_button_restores_the_previous_link(page: Page, site: Site) -> None:
     visit(page, f"{site.address}/#sample?seed=30&count=3")
     page.wait_for_url("**/#sample?count=3&seed=30&temperature=0.7")
     # Before the address has settled, as it does a moment after the pictures are there.
@@ -128,7 +128,7 @@ def test_the_way_back_from_a_link_leads_to_the_last_one_at_once(page: Page, site
     page.wait_for_url("**/#sample?seed=5")
 
 
-def test_links_of_nonsense_are_the_page_as_it_begins(page: Page, site: Site) -> None:
+def test_invalid_links_show_the_initial_page(page: Page, site: Site) -> None:
     for link in ("count=900&seed=-1&temperature=hot&class=77", "seed=1e9&count=&temperature=1-2-3", "x"):
         reopen(page, f"{site.address}/#sample?{link}")
         expect(page.get_by_role("heading", name="Seeds 0 to 7 · temperature 0.70")).to_be_visible()
@@ -140,7 +140,7 @@ def test_links_of_nonsense_are_the_page_as_it_begins(page: Page, site: Site) -> 
         expect(page.locator(".strip img")).to_have_count(9)
 
 
-def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: Page, guided_site: Site) -> None:
+def test_guidance_starts_at_the_recommendation_and_is_part_of_links(page: Page, guided_site: Site) -> None:
     turns = torch.arange(8) % 3
     visit(page, guided_site.address)
     guidance = page.get_by_label("Guidance", exact=True)
@@ -167,7 +167,7 @@ def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: P
     assert torch.equal(gallery(page), guided_site.model.sample(2, 0.7, 4, torch.tensor([1, 2]), 1))
 
 
-def test_new_seeds_are_shown_and_no_draw_is_lost_to_a_slider(page: Page, site: Site) -> None:
+def test_a_slider_does_not_cancel_a_draw(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.get_by_role("button", name="New seed").click()
     new = int(page.get_by_label("Seed", exact=True).input_value())
@@ -185,7 +185,7 @@ def test_new_seeds_are_shown_and_no_draw_is_lost_to_a_slider(page: Page, site: S
     expect(page.locator(".batch")).to_have_count(4)
 
 
-def test_the_page_lives_below_a_path_and_tells_what_is_served(page: Page, site: Site) -> None:
+def test_the_page_works_below_a_path_and_describes_the_model(page: Page, site: Site) -> None:
     page.route(
         "**/inner/**", lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/inner", "")))
     )
@@ -194,7 +194,7 @@ def test_the_page_lives_below_a_path_and_tells_what_is_served(page: Page, site: 
     page.get_by_text("About this model").click()
     names, texts = (page.locator(f"#about {tag}").all_inner_texts() for tag in ("dt", "dd"))
     about = dict(zip(names, texts, strict=True))
-    assert about["Images"] == "8 \N{MULTIPLICATION SIGN} 8 pixels, grey, 4 bits a value"
+    assert about["Images"] == "8 \N{MULTIPLICATION SIGN} 8 pixels, grey, 4 bits per value"
     assert about["Classes"] == ", ".join(CLASSES)
     assert about["Bits/dim"] == "3.105 on validation images"
     assert about["Trained on"] == "Fashion-MNIST, at most 1,000 images"
@@ -213,7 +213,7 @@ CLEAR = """(feet) => feet.map((foot) => {
 })"""
 
 
-def test_a_model_without_classes_directions_and_several_levels(page: Page, plain_site: Site) -> None:
+def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_site: Site) -> None:
     visit(page, plain_site.address)
     assert torch.equal(gallery(page), drawn(plain_site, *range(8)))
     for absent in (page.get_by_label("Class").first, page.get_by_label("Guidance"), page.get_by_label("One per level")):
@@ -232,10 +232,10 @@ def test_a_model_without_classes_directions_and_several_levels(page: Page, plain
     page.get_by_role("tab", name="Score").click()
     page.locator("#score-files").set_input_files(png_file(drawn(plain_site, 3)[0]))
     expect(page.locator("#scores tbody tr")).to_have_count(1)
-    expect(page.locator("#scores tbody")).not_to_contain_text("taken for")
+    expect(page.locator("#scores tbody")).not_to_contain_text("recognised as")
 
 
-def test_a_sample_is_changed_beside_its_picture_and_is_a_link(page: Page, site: Site) -> None:
+def test_the_viewer_edits_a_sample_and_writes_a_link(page: Page, site: Site) -> None:
     dialog = opened(page, site, 4)
     image = dialog.get_by_role("img")
     dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
@@ -270,7 +270,7 @@ def test_a_sample_is_changed_beside_its_picture_and_is_a_link(page: Page, site: 
     expect(dialog).to_be_hidden()
 
 
-def test_what_is_asked_of_a_picture_is_not_shown_of_the_next(page: Page, site: Site) -> None:
+def test_edits_of_a_picture_are_not_shown_for_the_next(page: Page, site: Site) -> None:
     dialog = opened(page, site, 1)
     sent = sent_to(page, "edit")
     with site.busy():
@@ -287,7 +287,7 @@ def test_what_is_asked_of_a_picture_is_not_shown_of_the_next(page: Page, site: S
     assert [[edit["strength"] for edit in body["edits"]] for body in sent] == [[1], [0.5]]
 
 
-def test_a_sample_goes_to_other_tabs_as_it_is_seen(page: Page, site: Site) -> None:
+def test_other_tabs_take_the_edited_sample(page: Page, site: Site) -> None:
     dialog = opened(page, site, 4)
     with site.busy():
         dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")

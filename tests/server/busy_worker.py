@@ -1,4 +1,4 @@
-"""A call that keeps the model's thread busy."""
+"""A model worker that is kept busy."""
 
 import threading
 from typing import Any
@@ -7,21 +7,21 @@ from glow_app.models.image_model import ImageModel
 from glow_app.server.worker import Call, ModelWorker, Ticket
 
 
-class Held:
-    """A call that keeps the worker busy until it is let go."""
+class BusyWorker:
+    """A call that keeps the worker busy until it is released."""
 
     def __init__(self, worker: ModelWorker, model: ImageModel) -> None:
-        self._go, begun = threading.Event(), threading.Event()
+        self.released, begun = threading.Event(), threading.Event()
 
         def wait(_: ImageModel, rows: list[Any]) -> list[Any]:
             begun.set()
-            assert self._go.wait(30)
-            return ["held"]
+            assert self.released.wait(30)
+            return [None]
 
         self.call = Call(wait, model, [None], Ticket())
         worker.submit(self.call)
         assert begun.wait(10)
 
-    def let_go(self) -> Any:
-        self._go.set()
+    def release(self) -> Any:
+        self.released.set()
         return self.call.future.result(10)
