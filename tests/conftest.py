@@ -1,20 +1,20 @@
-"""Being here, this file also lets every folder of tests import ``registry``."""
+"""Settings of all tests. Because of this file, pytest also lets every folder of tests import ``registry``."""
 
 import signal
 
 import pytest
 import torch
 
-# A shell starts background jobs with Ctrl-C ignored, and nohup ignores SIGHUP; processes of tests would inherit both.
+# Background jobs of a shell ignore Ctrl-C, and nohup ignores SIGHUP; processes started by tests would inherit both.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
-# Tensors here are tiny: two threads only wait for each other, for minutes where other programs want the cores as well.
+# The tensors are tiny, so more threads only wait for each other, for minutes if other programs use the cores.
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
-    """Give a test the same numbers whichever tests ran before it in its process."""
+    """Give a test the same random numbers whichever tests ran before it in its process."""
     torch.manual_seed(0)

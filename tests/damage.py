@@ -1,4 +1,4 @@
-"""A damaged or edited file, by one value in nested dictionaries, and a full disk."""
+"""Changes to one value of a file's nested dictionaries, and a simulated full disk."""
 
 import resource
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ ABSENT = "nothing"
 
 
 def change(content: dict[str, Any], place: str, value: object) -> None:
-    """Set the value at a place such as ``model/flow/prior``; remove it if the value is ``ABSENT``."""
+    """Set the value at a path such as ``model/flow/prior``; remove it if the value is ``ABSENT``."""
     *parents, name = place.split("/")
     for parent in parents:
         content = content[parent]
@@ -21,7 +21,7 @@ def change(content: dict[str, Any], place: str, value: object) -> None:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file grow beyond 1000 bytes."""
+    """Limit the size of files to 1000 bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:

@@ -1,6 +1,6 @@
-"""Where the tests of the marker ``gpu`` run: on the GPU, or skipped without one.
+"""The device of tests with the marker ``gpu``: the GPU; without one, they are skipped.
 
-``GLOW_GPU_TESTS_ON=cpu`` runs them elsewhere, so that they are known to work before there is a GPU.
+``GLOW_GPU_TESTS_ON=cpu`` runs them on the CPU, to check the tests themselves without a GPU.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Messages that are for people: a line of text."""
+"""Error messages for people: one line of text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ __all__ = ["message_of"]
 
 
 def message_of(read: Callable[[Path], object], error: type[Exception], path: Path) -> str:
-    """Return the message of the error with which a file or folder is refused."""
+    """Return the message of the error raised when a file or folder is read; it must be one line."""
     with pytest.raises(error) as caught:
         read(path)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""All bijections of the project: an entry here earns every test of ``tests/bijections/test_properties.py``."""
+"""All bijections of the project; every entry runs through all tests of ``tests/bijections/test_properties.py``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,9 +53,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A bijection, the shape of its input without the batch, that of its context, and two shapes it must refuse.
+    """A bijection, the shapes of its input and context without the batch, and two shapes that it must refuse.
 
-    The tolerances are wider where a solver's are: of the results, and of what rows of a batch do to each other.
+    ``tolerance`` is for results, ``row_tolerance`` for the influence of rows on each other. Solvers need wider ones.
     """
 
     constructor: Callable[[], Bijection]
@@ -75,9 +75,9 @@ class Case:
         return x.to(dtype), torch.randn(size, *self.context_shape, generator=generator, dtype=torch.float64).to(dtype)
 
     def build(self, batch_size: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> Sample:
-        """Return the bijection, initialised and with every parameter moved, and a batch that it has not seen."""
+        """Return the bijection, initialised and with every parameter perturbed, and a new batch."""
         torch.manual_seed(seed)
-        # Far from zero before the initialisation, which keeps the activations tame, and a little after it.
+        # A large perturbation before the initialisation, which normalises the activations, and a small one after it.
         bijection = perturb(self.constructor().to(dtype), seed=seed + 1, size=0.3)
         bijection.initialize(*self.batch(8, seed=seed + 2, dtype=dtype))
         return Sample(perturb(bijection, seed + 3, size=0.1), *self.batch(batch_size, seed=seed + 4, dtype=dtype))
@@ -85,7 +85,7 @@ class Case:
 
 @torch.no_grad()
 def perturb(module: M, seed: int = 0, size: float = 0.3) -> M:
-    """Move all parameters: at its zero initialisation a wrong coupling passes everything."""
+    """Perturb all parameters, because even a wrong coupling passes the tests at its zero initialisation."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
         parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter))
@@ -110,7 +110,7 @@ def tiny_glow(
 
 
 def tiny_context(flow: Glow, num: int) -> Context:
-    """Return the context of classes in turn and of random conditions, as the flow takes them."""
+    """Return a context of alternating classes and random conditions, as the flow needs them."""
     labels = None if flow.num_classes is None else torch.arange(num) % flow.num_classes
     if flow.encoder is None:
         return flow.embed(labels)
@@ -138,7 +138,7 @@ def tiny_restorer(task: RestorationTask, size: float = 0.02, **arguments: object
 
 
 def small_restorer(task: RestorationTask, images: Tensor) -> ImageModel:
-    """Return a small, hardly perturbed model with a task, initialised on images, in evaluation mode."""
+    """Return a small, slightly perturbed model with a task, initialised on images, in evaluation mode."""
     torch.manual_seed(0)
     has_mask = isinstance(task, Fill)
     flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
@@ -155,7 +155,7 @@ def mark_trained(model: ImageModel) -> ImageModel:
 
 
 def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 0) -> Tensor:
-    """Return uint8 images of independent values."""
+    """Return uint8 images of independent random values."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (num, *image_shape), generator=generator, dtype=torch.uint8)
 

@@ -1,4 +1,4 @@
-"""`glow serve` as a process of its own."""
+"""`glow serve` in a separate process."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 @contextmanager
 def started(folder: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Yield the process of a server, from its first moment on."""
+    """Start a server and yield its process at once."""
     command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), *options]
     everything = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
     process = subprocess.Popen(command, env=everything, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -29,7 +29,7 @@ def started(folder: Path, *options: str, **environment: str) -> Iterator[subproc
 
 @contextmanager
 def served(folder: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Yield the process of a server and a client of it."""
+    """Start a server; when it answers, yield its process and a client."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -24,7 +24,7 @@ FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8
 
 @pytest.fixture
 def one_line(capsys: pytest.CaptureFixture[str]) -> OneLine:
-    """Run a command that must be refused as wrong usage, in one line; return the line."""
+    """Run a command that must be refused as wrong usage, and return its one-line message."""
 
     def run(*arguments: str) -> str:
         assert main(list(arguments)) == 2
@@ -109,7 +109,7 @@ def test_wrong_usage_is_one_line(
 
 
 def numbers_of(parser: argparse.ArgumentParser, command: str) -> Iterator[tuple[str, str]]:
-    """Yield all options of a command, and of the commands below it, that take a number."""
+    """Yield all options of a command and its subcommands that take a number."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():

@@ -1,4 +1,4 @@
-"""Every configuration that is shipped is parsed by the real parser, and its model is built."""
+"""The real parser parses every configuration of the project, and every model builds."""
 
 import json
 import re
@@ -46,8 +46,8 @@ def command_of(path: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Write only into the test's own folder."""
+def write_only_into_tmp_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run in the test's own folder, without Weights & Biases."""
     monkeypatch.setattr("sys.argv", ["glow"])
     monkeypatch.setattr("wandb.init", lambda **options: pytest.fail("building starts no run"))
     monkeypatch.chdir(tmp_path)
@@ -58,15 +58,15 @@ def build(tmp_path: Path, *arguments: str) -> GlowCLI:
         return GlowCLI("fit", Start(["--run_dir", str(tmp_path / "run"), *arguments]))
 
 
-def test_there_is_something_to_test() -> None:
+def test_the_folders_contain_configurations() -> None:
     assert len(TOYS) == len(PRIORS) == 5
     assert RESTORERS
     assert set(RECORDED) == {path.stem for path in EXPERIMENTS}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
-def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
-    # The command of the header as it stands, but for the folder of the run.
+def test_experiment_builds(path: Path, tmp_path: Path) -> None:
+    # The unchanged command of the header, except for the run's folder.
     cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     flow = asked["model"]["flow"]["init_args"]
@@ -85,12 +85,12 @@ def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
     assert recorded["parameters"] == num_parameters
     sizes = [float(size) * UNITS[unit] for size, unit in zip(stated.groups()[1::2], stated.groups()[2::2], strict=True)]
     assert dict(zip(get_args(Memory), sizes, strict=True)) == pytest.approx(recorded["bytes_an_image"], rel=0.005)
-    # From base.yaml, which is read before.
+    # From base.yaml, which is read first.
     assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE_CONFIG.read_text())["trainer"]["gradient_clip_val"]
 
 
 @pytest.mark.parametrize("path", TOYS, ids=name_of)
-def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
+def test_toy_builds(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
@@ -105,7 +105,7 @@ def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RESTORERS, ids=name_of)
-def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
+def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
@@ -119,7 +119,7 @@ def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PRIORS, ids=name_of)
-def test_a_prior_fits_an_experiment(path: Path, tmp_path: Path) -> None:
+def test_prior_overlay_builds_with_an_experiment(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
     recorded = cli.model.model.flow.config["prior"]
@@ -128,7 +128,7 @@ def test_a_prior_fits_an_experiment(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)
-def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
+def test_other_overlay_builds_with_an_experiment(path: Path, tmp_path: Path) -> None:
     if path.name == "gpu.yaml" and not torch.cuda.is_available():
         with pytest.raises(UsageError, match="No supported gpu"):
             build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
@@ -137,14 +137,14 @@ def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
     assert list(cli.model.model.flow.image_shape) == [1, 8, 8]
 
 
-def test_all_configurations_come_with_the_package() -> None:
+def test_package_data_contains_all_configurations() -> None:
     built = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     package = REPOSITORY / "lightning_modules"
     packed = {path for pattern in built[package.name] for path in package.glob(pattern)}
     assert packed >= {BASE_CONFIG, *(PACKED / path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))}
 
 
-def test_headers_have_the_command_and_what_to_expect_and_the_table_lists_every_experiment() -> None:
+def test_headers_state_command_and_expected_result_and_the_table_lists_every_experiment() -> None:
     table = (REPOSITORY / "docs/presets.md").read_text(encoding="utf-8")
     for path in (*EXPERIMENTS, *RESTORERS, *OVERLAYS):
         text, command = header(path), command_of(path)

@@ -1,4 +1,4 @@
-"""Image, compose file and Kubernetes example agree with each other, with the command and with the server."""
+"""The image, the compose file and the Kubernetes example agree with each other, the command and the server."""
 
 import argparse
 import fnmatch
@@ -55,18 +55,18 @@ def served(words: list[str]) -> argparse.Namespace:
     return parser.parse(words[1:])
 
 
-def test_the_image_serves_to_the_outside_by_default(paths: set[str]) -> None:
-    assert json.loads(IMAGE["ENTRYPOINT"]) == ["glow"]  # not by a shell, which would keep SIGTERM to itself
+def test_image_listens_on_all_addresses_by_default(paths: set[str]) -> None:
+    assert json.loads(IMAGE["ENTRYPOINT"]) == ["glow"]  # not through a shell, which would not forward SIGTERM
     arguments = served(json.loads(IMAGE["CMD"]))
     assert (arguments.host, str(arguments.port)) == ("0.0.0.0", IMAGE["EXPOSE"])
     asked = re.findall(rf"http://127\.0\.0\.1:{arguments.port}(/\w+)", IMAGE["HEALTHCHECK"])
     assert asked
     assert set(asked) <= paths
-    user, group = map(int, IMAGE["USER"].split(":"))  # numbers: Kubernetes cannot tell who a name is
+    user, group = map(int, IMAGE["USER"].split(":"))  # numeric, because Kubernetes cannot look up names
     assert min(user, group) > 0
 
 
-def test_the_image_is_made_of_what_the_context_lets_in() -> None:
+def test_dockerignore_admits_the_files_of_the_image() -> None:
     ignored, *let_in = [line for line in (REPOSITORY / ".dockerignore").read_text().split() if line[0] in "*!"]
     assert ignored == "*"
     names = {line.removeprefix("!") for line in let_in if line.startswith("!")}
@@ -77,7 +77,7 @@ def test_the_image_is_made_of_what_the_context_lets_in() -> None:
 
 
 def locked(packages: str) -> dict[str, str]:
-    """Return the names and versions of a list of packages, each of which has to have hashes and to name no place."""
+    """Return the version of each package in a lock file, whose entries must have hashes and no URLs."""
     text = (REPOSITORY / f"deploy/requirements-{packages}.txt").read_text()
     assert "://" not in text
     entries = re.sub(r"(?m)^#.*\n", "", text).replace("\\\n", " ").splitlines()
@@ -91,14 +91,14 @@ def locked(packages: str) -> dict[str, str]:
 
 
 def torch_versions(packages: str) -> dict[str, str]:
-    """Return the versions of what comes from torch's index."""
+    """Return the versions of the packages from torch's index."""
     text = (REPOSITORY / f"deploy/torch-{packages}.txt").read_text()
     more = {} if "-r torch-serve.txt" not in text else torch_versions("serve")
     return more | dict(re.findall(r"(?m)^(\w+)==(\S+)$", text))
 
 
 @pytest.mark.parametrize(("packages", "extras"), [("serve", ["serve"]), ("train", ["serve", "demo", "hub"])])
-def test_the_image_installs_what_the_project_asks_for(packages: str, extras: list[str]) -> None:
+def test_locked_packages_satisfy_the_requirements_of_the_project(packages: str, extras: list[str]) -> None:
     absent = {line for line in (REPOSITORY / "deploy/not-for-serving.txt").read_text().splitlines() if line[0] != "#"}
     asked = [*PROJECT["dependencies"], *(one for extra in extras for one in PROJECT["optional-dependencies"][extra])]
     requirements = {canonicalize_name(one.name): one.specifier for one in map(Requirement, asked)}
@@ -121,7 +121,7 @@ def test_packages_are_installed_by_hash() -> None:
         assert "--require-hashes" in one or "torch-$PACKAGES.txt" in one or "/wheels/*.whl" in one
 
 
-def test_labels_and_lists_are_of_this_version() -> None:
+def test_image_and_makefile_agree_on_versions_and_arguments() -> None:
     assert ARGUMENTS["VERSION"] == PROJECT["version"]
     python = re.match(r"python:(\d+\.\d+)-slim(@|$)", ARGUMENTS["BASE_IMAGE"])
     assert python is not None
@@ -131,7 +131,7 @@ def test_labels_and_lists_are_of_this_version() -> None:
     assert set(re.findall(r"--build-arg (\w+)=", makefile)) <= set(ARGUMENTS)
 
 
-def test_compose_builds_it_bounded_and_scrapes_it(paths: set[str]) -> None:
+def test_compose_limits_resources_and_scrapes_metrics(paths: set[str]) -> None:
     service = COMPOSE["services"]["glow"]
     assert set(service["build"]["args"]) <= set(ARGUMENTS)
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
@@ -148,7 +148,7 @@ def test_compose_builds_it_bounded_and_scrapes_it(paths: set[str]) -> None:
     assert job["metrics_path"] in paths
 
 
-def test_kubernetes_runs_it_as_it_is_built(paths: set[str]) -> None:
+def test_kubernetes_matches_the_image(paths: set[str]) -> None:
     assert served(CONTAINER["args"]).host == "0.0.0.0"
     context = POD["spec"]["securityContext"]
     assert f"{context['runAsUser']}:{context['runAsGroup']}" == IMAGE["USER"]
@@ -172,7 +172,7 @@ def test_kubernetes_runs_it_as_it_is_built(paths: set[str]) -> None:
         assert MANIFESTS[kind]["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_the_commands_of_the_page_are_commands() -> None:
+def test_commands_on_the_page_exist() -> None:
     page = (REPOSITORY / "docs/deploying.md").read_text()
     assert re.findall(r"sed 's\|(.*?)\|", page) == [CONTAINER["image"]]
     code = re.sub(r" *\\\n *", " ", "\n".join(re.findall(r"(?m)^    (.*)$", page)))

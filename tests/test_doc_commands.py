@@ -1,4 +1,4 @@
-"""The commands of README and docs/ are commands: their options exist, and their values are of the right kind."""
+"""The commands in README and docs/ exist, and accept their options and values."""
 
 import shlex
 from importlib import import_module
@@ -17,25 +17,25 @@ from lightning_modules.glow_cli import GlowCLI
 
 
 class ParsedCLI(GlowCLI):
-    """Parses what ``glow fit`` would run, and builds nothing."""
+    """Parses the arguments of ``glow fit`` and builds nothing."""
 
     def before_instantiate_classes(self) -> None:
-        """Make no folder."""
+        """Do not create the run's folder."""
 
     def instantiate_classes(self) -> None:
         """Build nothing."""
 
 
 def new_run(arguments: list[str]) -> Start:
-    """Return the start of a run, without the weights of a model that nobody has."""
+    """Return the start of a run, without ``--init-from``, whose model does not exist."""
     return Start(take_option(INIT_FROM, arguments)[1])
 
 
 def check(line: str) -> None:
-    """Parse a command as it stands.
+    """Parse a command.
 
     Raises:
-        UsageError: If it would be refused.
+        UsageError: If the command is refused.
     """
     _, command, *arguments = shlex.split(line)
     if command in COMMANDS:
@@ -79,11 +79,11 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "glow fit --config digits --data.batch_size many",
     ],
 )
-def test_a_wrong_command_would_be_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_commands_are_detected(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises((UsageError, AssertionError)):
         check(line)
 
 
-def test_the_pages_hold_commands() -> None:
+def test_pages_contain_commands() -> None:
     assert sum(len(commands_of(page.read_text(encoding="utf-8"))) for page in MARKDOWN) > 50

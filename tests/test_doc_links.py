@@ -1,4 +1,4 @@
-"""Every page is found from the first one, and no link leads nowhere."""
+"""Every page is reachable from the first one, and every link has a target."""
 
 import re
 from pathlib import Path
@@ -15,16 +15,16 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
-def test_links_and_pictures_are_there(page: Path) -> None:
+def test_links_and_pictures_exist(page: Path) -> None:
     for link in links_of(page.read_text(encoding="utf-8")):
         place, _, anchor = unquote(link).partition("#")
         target = (page.parent / place).resolve() if place else page
-        assert target.exists(), f"{link} leads nowhere"
+        assert target.exists(), f"{link} has no target"
         assert not anchor or anchor in anchors_of(target), f"{link}: no such heading"
 
 
 @pytest.mark.parametrize("start", [REPOSITORY / "README.md", DOCS / "index.md"], ids=name_of)
-def test_every_page_is_found_from(start: Path) -> None:
+def test_every_page_is_reachable_from(start: Path) -> None:
     found, ahead = {start}, [start]
     while ahead:
         page = ahead.pop()
@@ -43,7 +43,7 @@ def test_the_navigation_lists_every_page_and_part_of_the_reference() -> None:
         assert not missing, f"{index.name} does not list {missing} in a toctree, once"
 
 
-def test_no_picture_is_large_or_left_over() -> None:
+def test_pictures_are_small_and_used() -> None:
     shown = {(page.parent / link).resolve() for page in MARKDOWN for link in links_of(page.read_text("utf-8"))}
     for picture in (DOCS / "images").iterdir():
         assert picture.stat().st_size <= 200_000, picture

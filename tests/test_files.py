@@ -32,7 +32,7 @@ def test_the_error_of_a_full_disk_names_the_target(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
     path = tmp_path / ("\u00e9" * 125 + ".png")
     with atomic_file(path) as file:
         file.write(b"content")
@@ -40,7 +40,7 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_interrupted_exchange_of_folders_loses_neither(
+def test_an_interrupted_replacement_keeps_the_old_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     folder, replace = tmp_path / "result", os.replace

@@ -78,7 +78,7 @@ def picture(folder: Path, suffix: str) -> Kind:
     return folder / f"x.{suffix}", read
 
 
-PICTURES = ("png", "jpg", "gif", "webp", "tiff", "bmp")  # their libraries share no narrower type than Exception
+PICTURES = ("png", "jpg", "gif", "webp", "tiff", "bmp")  # their decoders raise any Exception
 KINDS: dict[str, Callable[[Path], Kind]] = {
     "checkpoint": checkpoint,
     "weights": partial(exported, name="model.safetensors"),
@@ -120,7 +120,7 @@ def mutated(content: bytes, generator: random.Random, numbers_only: bool = False
 
 
 def fuzz(kind: str, folder: Path) -> None:
-    """Read mutations of a file of a kind."""
+    """Read mutations of a file of one kind."""
     path, read = KINDS[kind](folder)
     content = path.read_bytes()
     read(path)
@@ -140,7 +140,7 @@ def fuzz(kind: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_refused_in_a_line_or_read(tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     # In a separate process, whose memory is limited, and in which a library may crash.
     command = [sys.executable, __file__, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

@@ -1,4 +1,4 @@
-"""What an import costs, seen from a fresh interpreter."""
+"""What an import loads, in a fresh interpreter."""
 
 import importlib
 import pkgutil
@@ -14,7 +14,7 @@ HEAVY = (
 )
 
 
-# In one interpreter, from the least to the most.
+# Stages in one interpreter, each of which imports more.
 STAGES = f"""
 import sys
 import glow_app

@@ -12,7 +12,7 @@ every_num_bits = pytest.mark.parametrize("num_bits", range(1, 9))
 
 
 @every_num_bits
-def test_quantised_images_come_back_and_spread_over_the_whole_range(num_bits: int) -> None:
+def test_quantisation_round_trips_and_spans_the_whole_range(num_bits: int) -> None:
     levels = quantise(ALL_VALUES, num_bits)
     assert levels.dtype == torch.uint8
     assert levels.tolist() == [value // 2 ** (8 - num_bits) for value in range(256)]
@@ -29,7 +29,7 @@ def test_quantised_images_come_back_and_spread_over_the_whole_range(num_bits: in
 
 @every_num_bits
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_dequantised_values_come_back(num_bits: int, dtype: torch.dtype) -> None:
+def test_dequantised_values_round_trip(num_bits: int, dtype: torch.dtype) -> None:
     levels = quantise(ALL_VALUES.repeat(200), num_bits)
     y = dequantise(levels, num_bits, dtype, torch.Generator().manual_seed(0))
     assert y.dtype == dtype
@@ -43,10 +43,8 @@ def test_dequantised_values_come_back(num_bits: int, dtype: torch.dtype) -> None
 
 @every_num_bits
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-24, 1 - 2**-18], ids=["0", "1 - 2^-24", "1 - 2^-18"])
-def test_the_extremes_of_the_noise_stay_in_the_bin(
-    num_bits: int, noise: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # torch.rand does give 1 - 2**-24 in float32, and one value in 2**17 is large enough to round 254 + u up to 255.
+def test_extreme_noise_stays_in_the_bin(num_bits: int, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch.rand can return 1 - 2**-24 in float32, and one value in 2**17 is large enough to round 254 + u up to 255.
     monkeypatch.setattr(
         likelihood.torch, "rand", lambda shape, dtype, device, generator: torch.full(shape, noise, dtype=dtype)
     )
@@ -61,7 +59,7 @@ def test_values_outside_the_range_are_clamped() -> None:
     assert to_uint8(y, 5).tolist() == [0, 0, 0, 255, 255, 255]
 
 
-def test_the_standard_normal_density_of_all_latents_together() -> None:
+def test_standard_normal_density_sums_over_all_latents() -> None:
     latents = [torch.randn(3, 2, 4, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)]
     normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
     expected = sum(normal.log_prob(latent).flatten(1).sum(1) for latent in latents)

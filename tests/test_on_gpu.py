@@ -1,4 +1,4 @@
-"""What models and bijections promise, on a GPU."""
+"""Models and bijections on a GPU."""
 
 import copy
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def test_a_bijection_agrees_with_the_cpu_in_float64(case: Case) -> None:
 
 @pytest.mark.usefixtures("tf32")
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_images_come_back_and_pictures_are_those_of_the_cpu(options: dict[str, Any]) -> None:
+def test_reconstruction_is_exact_and_samples_match_the_cpu(options: dict[str, Any]) -> None:
     exact = tiny_model(**options).double()
     model = copy.deepcopy(exact).float().to(DEVICE)
     images, labels = random_images(16), labels_of(model, 16)
@@ -76,7 +76,7 @@ def test_images_come_back_and_pictures_are_those_of_the_cpu(options: dict[str, A
 
 
 @pytest.mark.usefixtures("tf32")
-def test_products_are_in_full_precision() -> None:
+def test_matrix_products_do_not_use_tf32() -> None:
     torch.manual_seed(0)
     chain = PixelwiseChain(ActNorm(64), InvertibleConv1x1(64)).double()
     x = torch.randn(8, 64, 16, 16, dtype=torch.float64)
@@ -100,10 +100,10 @@ def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.skipif(not IS_CUDA, reason="of CUDA's streams")
+@pytest.mark.skipif(not IS_CUDA, reason="needs CUDA streams")
 @pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_a_step_never_waits_for_the_device(narrow: bool, num_classes: int | None) -> None:
+def test_a_training_step_does_not_synchronise(narrow: bool, num_classes: int | None) -> None:
     model = tiny_model(num_classes=num_classes).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     images, labels = random_images(8).to(DEVICE), labels_of(model, 8)

@@ -20,7 +20,7 @@ from glow_app.storage.stored_model import model_hash
 
 SHAPE = (4, 2, 3)
 
-# No argument at its default: a configuration that forgot one would build something else.
+# No argument has its default value, so a configuration that omits one builds a different prior.
 HEADS: dict[str, Callable[..., HeadPrior]] = {
     "planar": partial(PlanarPrior, num_layers=2, nonlinearity="leaky"),
     "maf, spline": partial(
@@ -58,7 +58,7 @@ def gaussian_of(head: Bijection) -> GaussianPrior:
 
 
 @pytest.mark.parametrize("context_features", [0, 3])
-def test_the_gaussian_starts_as_the_standard_normal_and_is_one_per_channel(context_features: int) -> None:
+def test_gaussian_starts_as_the_standard_normal_and_has_parameters_per_channel(context_features: int) -> None:
     prior = GaussianPrior(SHAPE, context_features).double()
     x = torch.randn(5, *SHAPE, dtype=torch.float64)
     context = torch.randn(5, context_features, dtype=torch.float64) if context_features else None
@@ -75,7 +75,7 @@ def test_the_gaussian_starts_as_the_standard_normal_and_is_one_per_channel(conte
 
 @heads
 @pytest.mark.parametrize("context_features", [0, 3])
-def test_a_head_starts_as_the_gaussian(prior: Callable[..., HeadPrior], context_features: int) -> None:
+def test_learned_prior_starts_close_to_the_gaussian(prior: Callable[..., HeadPrior], context_features: int) -> None:
     head, gaussian = prior(SHAPE, context_features).eval(), perturb(GaussianPrior(SHAPE, context_features), size=0.1)
     gaussian_of(head).load_state_dict(gaussian.state_dict())
     x, context = torch.randn(16, *SHAPE), torch.randn(16, context_features) if context_features else None
@@ -86,12 +86,12 @@ def test_a_head_starts_as_the_gaussian(prior: Callable[..., HeadPrior], context_
 
 
 @heads
-def test_the_context_moves_the_head_and_not_only_the_gaussian(prior: Callable[..., HeadPrior]) -> None:
+def test_context_changes_the_head_and_not_only_the_gaussian(prior: Callable[..., HeadPrior]) -> None:
     head = perturb(prior(SHAPE, 3)).eval()
     for parameter in gaussian_of(head).parameters():
         nn.init.zeros_(parameter)
     x, contexts = torch.randn(1, *SHAPE).expand(2, *SHAPE), torch.randn(2, 3)
-    torch.manual_seed(5)  # the noise of a trace
+    torch.manual_seed(5)  # for the noise of the trace estimate
     z, log_det = head(x, contexts)
     assert (z - x).abs().max() > 0.1
     assert (z[0] - z[1]).abs().max() > 1e-3
@@ -100,7 +100,7 @@ def test_the_context_moves_the_head_and_not_only_the_gaussian(prior: Callable[..
 
 
 @heads
-def test_the_configuration_has_every_argument(prior: Callable[..., HeadPrior]) -> None:
+def test_config_contains_every_argument(prior: Callable[..., HeadPrior]) -> None:
     head = prior(SHAPE, 3)
     assert set(head.config) == set(inspect.signature(type(head)).parameters) - {"latent_shape", "context_features"}
     given = prior.keywords  # type: ignore[attr-defined]
@@ -126,7 +126,7 @@ def test_a_model_with_the_prior_is_rebuilt_from_plain_types(
 
 
 def changed(model: ImageModel, **arguments: object) -> dict[str, Any]:
-    """Return the model's configuration with other arguments of its prior."""
+    """Return the model's configuration with other arguments for its prior."""
     config: dict[str, Any] = json.loads(json.dumps(model.config))
     config["flow"]["prior"]["init_args"].update(arguments)
     return config
@@ -145,7 +145,7 @@ def changed(model: ImageModel, **arguments: object) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_a_configuration_of_other_weights_is_one_line_of_value_error(name: str, changes: dict[str, object]) -> None:
+def test_a_configuration_that_does_not_match_the_weights_is_refused(name: str, changes: dict[str, object]) -> None:
     model = tiny_model(image_shape=(1, 8, 4), prior=HEADS[name])
     with pytest.raises(ValueError, match=re.compile("do not match|damaged|expected")) as caught:
         build_model(changed(model, **changes), model.state_dict())

@@ -1,4 +1,4 @@
-"""What must hold after real training and not only at initialisation; takes minutes."""
+"""Properties that must hold after real training, not only at initialisation; takes minutes."""
 
 import copy
 import warnings
@@ -36,7 +36,7 @@ def test_held_out_digits_are_likely_and_reconstructed_exactly(trained: ImageMode
     assert torch.equal(trained.decode(trained.encode(images, test.labels), test.labels), images)
 
 
-def test_samples_are_in_range_and_give_their_latents_back(trained: ImageModel) -> None:
+def test_samples_are_in_range_and_encode_to_their_latents(trained: ImageModel) -> None:
     labels = trained.flow.embed(torch.arange(100) % 10)
     for temperature in (0.5, 0.7, 1.0):
         noise = [temperature * level for level in trained.base_noise(range(100))]
@@ -47,7 +47,7 @@ def test_samples_are_in_range_and_give_their_latents_back(trained: ImageModel) -
         assert float((pixels.abs() > 0.6).float().mean()) < 0.02
 
 
-def test_gradients_without_stored_activations_are_right_for_trained_weights(trained: ImageModel) -> None:
+def test_memory_modes_give_the_same_gradients_for_trained_weights(trained: ImageModel) -> None:
     train = load_split("digits", "train", SHAPE)
     images, labels = torch.from_numpy(train.images[:64]), train.labels[:64]
     noisy = bin_centres(quantise(images, trained.num_bits), trained.num_bits) + 0.01 * torch.rand(images.shape)
@@ -64,12 +64,12 @@ def test_gradients_without_stored_activations_are_right_for_trained_weights(trai
     rounding = float((expected - exact).norm() / exact.norm())
     others: list[Memory] = ["checkpoint", "reversible"]
     for memory in others:
-        # A rectifier at the very edge falls to the other side with the last digit, in float32 as such.
+        # In float32, rounding can move the input of a rectifier across zero.
         assert (gradients(narrow, memory) - expected).norm() <= max(1e-5, rounding) * expected.norm()
         assert (gradients(wide, memory) - exact).norm() <= 1e-10 * exact.norm()
 
 
-def test_bfloat16_conditioners_keep_the_figure_and_the_reconstruction(tmp_path: Path) -> None:
+def test_bfloat16_conditioners_keep_bits_per_dim_and_reconstruction(tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ["--model.num_bits=8", "--trainer.precision=bf16-mixed", "--trainer.max_epochs=4"]
     assert main(["fit", f"--config={REPOSITORY / 'configs/digits.yaml'}", *options, f"--run_dir={run}"]) == 0

@@ -1,4 +1,4 @@
-"""A training run of seconds, through Lightning's Python API."""
+"""Training runs of a few seconds, through Lightning's Python API."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from lightning_modules.image_module import DensityModule
 
 State = dict[str, Tensor]
 
-# Options of ``glow fit`` for a run of seconds.
+# Options of ``glow fit`` for a run of a few seconds.
 TINY_FIT = [
     f"--config={Path(__file__).parents[1] / 'configs/digits.yaml'}",
     "--model.flow.num_steps=1",
@@ -46,7 +46,7 @@ def tiny_restoration_module(prior: Callable[..., Bijection] = GaussianPrior, **o
 
 
 def tiny_data(**options: Any) -> ImageDataModule:
-    """Four training batches of 16 digits, and validation batches of which the last is smaller."""
+    """Return data with four training batches of 16 digits; the last validation batch is smaller."""
     return ImageDataModule(**{"batch_size": 16, "limit": 70, "seed": 5, **options})
 
 
@@ -65,7 +65,7 @@ def tiny_fit(
     ckpt_path: Path | None = None,
     **options: Any,
 ) -> pl.Trainer:
-    """Train a module, without one the tiny one, on its data; return the trainer."""
+    """Train a module on data, by default :func:`tiny_module` on :func:`tiny_data`; return the trainer."""
     trainer = tiny_trainer(folder, callbacks, **options)
     module = tiny_module() if module is None else module
     trainer.fit(module, datamodule=tiny_data() if data is None else data, ckpt_path=ckpt_path)
@@ -82,7 +82,7 @@ def same(a: State, b: State) -> bool:
 
 
 class Recorder(Callback):
-    """Keeps the weights before and after every step, and in and after every validation."""
+    """Records the weights before and after every step, and during and after every validation."""
 
     def __init__(self) -> None:
         self.before: list[State] = []
@@ -106,8 +106,8 @@ class Recorder(Callback):
         self.after_validation.append(state_of(pl_module))
 
 
-class Fed(pl.LightningModule):
-    """Keeps what it is fed; its one weight depends on the order of the batches."""
+class BatchRecorder(pl.LightningModule):
+    """Records its batches; its only weight depends on their order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,17 +132,19 @@ class Fed(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
-def fed(folder: Path, data: pl.LightningDataModule, ckpt_path: Path | None = None, **options: Any) -> Fed:
-    """Return what three epochs of some data fed."""
+def record_batches(
+    folder: Path, data: pl.LightningDataModule, ckpt_path: Path | None = None, **options: Any
+) -> BatchRecorder:
+    """Train for three epochs, and return the module with its recorded batches."""
     settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
-    model = Fed()
+    model = BatchRecorder()
     pl.Trainer(**settings | options).fit(model, datamodule=data, ckpt_path=ckpt_path)
     return model
 
 
 def repeatable_rows(run: Path) -> list[dict[str, str]]:
-    """Return the log of a run without what depends on the machine."""
+    """Return the log of a run without the columns that depend on the machine."""
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     return [{name: row[name] for name in row if name not in ("images_per_second", "loading")} for row in rows]

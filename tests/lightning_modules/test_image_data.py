@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
-from tiny_training import fed
+from tiny_training import record_batches
 from torch.utils.data import SequentialSampler
 
 from glow_app.data import sources
@@ -51,7 +51,7 @@ def test_batches() -> None:
 
 
 def test_epochs_in_the_trainer(tmp_path: Path) -> None:
-    seen = fed(tmp_path, numbers()).seen
+    seen = record_batches(tmp_path, numbers()).seen
     data = numbers()
     loader = data.train_dataloader()
     assert seen == [images.flatten().tolist() for _ in range(3) for images, _ in loader]
@@ -61,7 +61,7 @@ def test_epochs_in_the_trainer(tmp_path: Path) -> None:
 
 def test_validation_is_whole_and_in_order(tmp_path: Path) -> None:
     data = numbers(validation_fraction=0.3, eval_batch_size=4)
-    model = fed(tmp_path, data, max_epochs=1, num_sanity_val_steps=0)
+    model = record_batches(tmp_path, data, max_epochs=1, num_sanity_val_steps=0)
     assert list(chain(*model.validated)) == data._sets["validation"].images.ravel().tolist()
     assert [len(batch) // 2 for batch in model.validated] == [4, 4, 4, 3]
 
@@ -74,21 +74,21 @@ def test_a_run_with_workers_that_stopped_by_steps_and_resumed_equals_an_uninterr
         return numbers(num_workers=1, horizontal_flip=True)
 
     steps: dict[str, Any] = {"max_epochs": -1, "max_steps": 13}
-    whole = fed(tmp_path, data(), **steps)
+    whole = record_batches(tmp_path, data(), **steps)
     keep = ModelCheckpoint(tmp_path, filename="stop", save_last=True)
     settings: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [keep]}
-    part = fed(tmp_path, data(), **steps | settings | {"max_steps": stop})
-    rest = fed(tmp_path, data(), tmp_path / "last.ckpt", **steps)
+    part = record_batches(tmp_path, data(), **steps | settings | {"max_steps": stop})
+    rest = record_batches(tmp_path, data(), tmp_path / "last.ckpt", **steps)
     assert part.seen + rest.seen == whole.seen
     assert torch.equal(rest.weight, whole.weight)
 
 
 def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path) -> None:
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    whole = fed(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
+    whole = record_batches(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
     assert len(whole.seen) == 15
     for step in range(1, 15):
-        rest = fed(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
+        rest = record_batches(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
         assert rest.seen == whole.seen[step:], f"resumed from step {step}"
         assert torch.equal(rest.weight, whole.weight)
 
@@ -97,8 +97,8 @@ def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path) -> None:
 def test_resuming_in_batches_of_another_size(tmp_path: Path, stop: int, batch_size: int) -> None:
     """As on another number of processes: at the end of an epoch (5) and inside one (7)."""
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    whole = fed(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep])
-    rest = fed(tmp_path, numbers(batch_size=batch_size), tmp_path / f"step={stop}.ckpt")
+    whole = record_batches(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep])
+    rest = record_batches(tmp_path, numbers(batch_size=batch_size), tmp_path / f"step={stop}.ckpt")
     # 40 images an epoch, of which a batch of 16 leaves 8 out.
     left_out = 40 % batch_size
     epochs = [list(chain(*whole.seen[first : first + 5]))[: 2 * (40 - left_out)] for first in (5, 10)]
@@ -110,8 +110,8 @@ def test_resuming_in_batches_of_another_size(tmp_path: Path, stop: int, batch_si
 def test_resuming_between_limited_epochs(tmp_path: Path) -> None:
     keep = ModelCheckpoint(tmp_path, filename="{epoch}", every_n_epochs=1, save_top_k=-1)
     limit: dict[str, Any] = {"limit_train_batches": 3}
-    whole = fed(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep], **limit)
-    rest = fed(tmp_path, numbers(), tmp_path / "epoch=0.ckpt", **limit)
+    whole = record_batches(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep], **limit)
+    rest = record_batches(tmp_path, numbers(), tmp_path / "epoch=0.ckpt", **limit)
     assert rest.seen == whole.seen[3:]
 
 
@@ -121,17 +121,17 @@ def flipped(batch: list[int]) -> list[bool]:
 
 
 def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
-    model = fed(tmp_path, numbers(horizontal_flip=True))
+    model = record_batches(tmp_path, numbers(horizontal_flip=True))
     flips = [flipped(batch) for batch in model.seen]
     assert 30 < sum(map(sum, flips)) < 90
     assert len({tuple(flip) for flip in flips}) > 10
     assert not any(any(flipped(batch)) for batch in model.validated)
-    plain = fed(tmp_path, numbers()).seen
+    plain = record_batches(tmp_path, numbers()).seen
     assert not any(any(flipped(batch)) for batch in plain)
     images = [sorted(pair) for batch in model.seen for pair in np.reshape(batch, (-1, 2)).tolist()]
     assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
     # Each batch of one accumulated step is flipped by itself, and the same in every run.
-    assert fed(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == model.seen
+    assert record_batches(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == model.seen
 
 
 def test_another_split_than_that_of_the_training_is_known() -> None:
