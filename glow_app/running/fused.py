@@ -1,9 +1,8 @@
 """The fused training pass of a level: few large operations, and one node of the autograd graph per step.
 
 At the widths that are trained on a CPU, the many small operations around the convolutions, each a node of the graph
-with its own backward pass, take longer than the convolutions. The arithmetic is that of
-:class:`~glow_app.bijections.AffineCoupling` after actnorm and 1x1 convolution: :func:`step_weights` computes the
-weights of all steps of a level at once, and :func:`step_pass` applies one step to images.
+with its own backward pass, take longer than the convolutions. Here :func:`step_weights` computes the weights of all
+steps of a level at once, and :class:`FusedStep` applies one step to images.
 """
 
 from collections.abc import Sequence
@@ -24,29 +23,13 @@ from glow_app.nn.shape_checks import require_image
 from glow_app.running.first_order import first_order_only
 
 
-class StepParts(NamedTuple):
+class Step(NamedTuple):
     """The parts of a step that can be fused."""
 
     norm: ActNorm
     mixing: InvertibleConv1x1
     coupling: AffineCoupling
     conditioner: ConvConditioner
-
-
-class StepWeights(NamedTuple):
-    """The weights of one step.
-
-    Args:
-        matrix: Product of actnorm and 1x1 convolution, (C, C).
-        offset: Offset of both, (C,).
-        log_abs_det: Log-determinant of both, a scalar, nats per pixel.
-        convolutions: Weight and bias of each convolution of the conditioner, in its dtype.
-    """
-
-    matrix: Tensor
-    offset: Tensor
-    log_abs_det: Tensor
-    convolutions: list[Tensor]
 
 
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -58,11 +41,11 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
     Raises:
         ValueError: If the input of the steps has other channels.
     """
-    steps: list[StepParts] = []
+    steps: list[Step] = []
     for bijection in reversed(chain.bijections):
-        if (parts := _parts(bijection)) is None:
+        if (step := _as_step(bijection)) is None:
             break
-        steps.insert(0, parts)
+        steps.insert(0, step)
     if len({len(step.conditioner.second.weight) for step in steps}) != 1:
         return Chain.forward(chain, x, context)
     log_det = x.new_zeros(x.shape[0])
@@ -70,35 +53,38 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
         x, term = bijection(x, context)
         log_det = log_det + term
     require_image(type(chain).__name__, x, steps[0].norm.num_channels)
-    weights = step_weights(steps, x)
-    num_pixels = x.shape[2:].numel()
+    weights, log_abs_det = step_weights(steps, x)
     for step, of_step in zip(steps, weights, strict=True):
-        x, term = step_pass(x, of_step, step.conditioner.context_shift(context), step.coupling)
+        shift = step.conditioner.context_shift(context)
+        with full_precision(x.device):
+            x, term = FusedStep.apply(x, shift, step.coupling, *of_step)
         log_det = log_det + term
-    return x, log_det + num_pixels * torch.stack([of_step.log_abs_det for of_step in weights]).sum()
+    return x, log_det + x.shape[2:].numel() * log_abs_det
 
 
-def _parts(step: nn.Module) -> StepParts | None:
+def _as_step(bijection: nn.Module) -> Step | None:
     """Return the parts of a step, or None if it cannot be fused."""
-    if not isinstance(step, Chain) or len(step.bijections) != 2:
+    if not isinstance(bijection, Chain) or not isinstance(bijection.bijections[0], PixelwiseChain):
         return None
-    mixing, coupling = step.bijections
-    if not isinstance(mixing, PixelwiseChain) or type(coupling) is not AffineCoupling:
+    parts = [*bijection.bijections[0].bijections, *bijection.bijections[1:]]
+    parts += [part.conditioner for part in parts[2:] if isinstance(part, AffineCoupling)]
+    # Subclasses may compute something else.
+    if [type(part) for part in parts] != [ActNorm, InvertibleConv1x1, AffineCoupling, ConvConditioner]:
         return None
-    conditioner, parts = coupling.conditioner, list(mixing.bijections)
-    if type(conditioner) is not ConvConditioner or [type(part) for part in parts] != [ActNorm, InvertibleConv1x1]:
-        return None
-    return StepParts(*parts, coupling, conditioner)  # type: ignore[call-arg, arg-type]
+    return Step(*parts)  # type: ignore[arg-type]
 
 
-def step_weights(steps: Sequence[StepParts], x: Tensor) -> list[StepWeights]:
-    r"""Return the weights of steps of one shape.
+def step_weights(steps: Sequence[Step], x: Tensor) -> tuple[list[list[Tensor]], Tensor]:
+    r"""Return the weights of steps of one shape, and the log-determinant of their matrices.
 
     .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
 
     Args:
         steps: Steps with equal numbers of channels and conditioners of one width.
         x: Input of the steps; with the autocast state it determines the dtype of the conditioners.
+    Returns:
+        For each step the matrix (C, C) and the offset (C,) of actnorm and 1x1 convolution, and weight and bias of each
+        convolution of the conditioner; the sum of the log-determinants, a scalar, nats per pixel.
     """
     dtype = conditioner_dtype(x)
     with full_precision(x.device):
@@ -110,61 +96,15 @@ def step_weights(steps: Sequence[StepParts], x: Tensor) -> list[StepWeights]:
         log_scale = torch.stack(log_scales)
         matrices = lu_product(lower, upper, log_abs, sign, permutation) * log_scale.exp()[:, None, :]
         offsets = (matrices @ torch.stack(biases)[:, :, None])[:, :, 0]
-        log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
-        convolutions: list[list[Tensor]] = [[] for _ in steps]
-        networks = [step.conditioner for step in steps]
-        for layers in zip(*[(network.first, network.second, network.last) for network in networks], strict=True):
+        weights = [list(pair) for pair in zip(matrices.unbind(), offsets.unbind(), strict=True)]
+        for name in ("first", "second", "last"):
+            layers = [getattr(step.conditioner, name) for step in steps]
             ws, bs, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
             scales = (layers[0].gain * torch.stack(log_scales)).exp()
-            shifted = (torch.stack(bs) * scales).to(dtype).unbind()
-            for tensors, weight, bias in zip(convolutions, _Scaled.apply(scales, dtype, *ws), shifted, strict=True):
-                tensors += weight, bias
-    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions)
-    return [StepWeights(*of_step) for of_step in zip(*parts, strict=True)]
-
-
-class _Scaled(Function):
-    """Weights times a scale per output, in another dtype: one node of the graph for all steps, without copies."""
-
-    @staticmethod
-    def forward(ctx: Any, scales: Tensor, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(scales, *weights)
-        return _cast(torch._foreach_mul(weights, scales[:, :, None, None, None].unbind()), dtype)
-
-    @staticmethod
-    @first_order_only
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        scales, *weights = ctx.saved_tensors
-        grads = _cast(grads, scales.dtype)
-        of_scales = torch.stack([product.sum((1, 2, 3)) for product in torch._foreach_mul(grads, weights)])
-        return of_scales, None, *torch._foreach_mul(grads, scales[:, :, None, None, None].unbind())
-
-
-def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    tensors = tuple(tensors)
-    if tensors[0].dtype == dtype:
-        return tensors
-    copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
-    torch._foreach_copy_(copies, tensors)
-    return copies
-
-
-def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: AffineCoupling) -> tuple[Tensor, Tensor]:
-    r"""Return the output of a step, and the log-determinant of its coupling, (B,).
-
-    .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
-              \qquad z = (y_a,\ (y_b + t) \odot s)
-
-    The conditioner runs in the dtype of its weights, the rest in that of the images.
-
-    Args:
-        x: (B, C, H, W).
-        weights: Of :func:`step_weights`.
-        shift: Of the first convolution's output, (B, width, 1, 1) or (B, width, H, W), or None.
-        coupling: For its bounds, of the scale :math:`\varepsilon` and of the conditioner's input.
-    """
-    with full_precision(x.device):
-        return _StepPass.apply(x, weights.matrix, weights.offset, shift, coupling, *weights.convolutions)
+            scaled_biases = (torch.stack(bs) * scales).to(dtype).unbind()
+            for of_step, w, scale, b in zip(weights, ws, scales.unbind(), scaled_biases, strict=True):
+                of_step += (w * scale[:, None, None, None]).to(dtype), b
+    return weights, (log_abs.sum(1) + log_scale.sum(1)).sum()
 
 
 def run_conditioner(
@@ -191,17 +131,26 @@ def run_conditioner(
     return narrow_a, h1, h2, theta.to(y_a.dtype, memory_format=torch.contiguous_format)
 
 
-class _StepPass(Function):
+class FusedStep(Function):
+    r"""A step: its output, and the log-determinant of its coupling, (B,), nats.
+
+    .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
+              \qquad z = (y_a,\ (y_b + t) \odot s)
+
+    The conditioner runs in the dtype of its weights, the rest in that of the images.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        matrix: Tensor,
-        offset: Tensor,
         shift: Tensor | None,
         coupling: AffineCoupling,
+        matrix: Tensor,
+        offset: Tensor,
         *convolutions: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        """Apply the step to images (B, C, H, W), with the shift and the weights of :func:`run_conditioner`."""
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
         narrow_a, h1, h2, theta = run_conditioner(y_a, convolutions, shift, coupling.max_input)
@@ -216,8 +165,10 @@ class _StepPass(Function):
     @staticmethod
     @first_order_only
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
+        """Return the gradients of the inputs."""
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
         half, (e, max_input) = scale.shape[1], ctx.bounds
+        relu_backward = torch.ops.aten.threshold_backward.default
         # With u = y_b + t: dz/du = s and dz/ds = u = z / s, so the gradient of log s is g z + g_log_det, and that of r
         # is that times (s - e)(1 - s) / ((1 - e) s).
         # No in-place writes into new memory and no changes of layout, which torch.func could not batch.
@@ -226,8 +177,8 @@ class _StepPass(Function):
         grad_r = of_log_scale * ((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e))
         grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype)
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
-        grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
-        grad = _relu_backward(grad, h1)
+        grad, grad_w2, grad_b2 = _convolution_backward(relu_backward(grad, h2, 0), h1, w2)
+        grad = relu_backward(grad, h1, 0)
         grad_shift = None
         if ctx.shift is not None:  # of the shape that was broadcast to the feature maps
             shape, dtype = ctx.shift
@@ -240,7 +191,7 @@ class _StepPass(Function):
         grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
         grad_x = torch.bmm(matrix.mT.expand(len(x), -1, -1), flat).view(x.shape)
         of_convolutions = (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3)
-        return grad_x, grad_matrix, flat.sum((0, 2)), grad_shift, None, *of_convolutions
+        return grad_x, grad_shift, None, grad_matrix, flat.sum((0, 2)), *of_convolutions
 
 
 def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,8 +200,3 @@ def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
     return torch.ops.aten.convolution_backward.default(
         grad, x, weight, [outputs], [1, 1], padding, [1, 1], False, [0, 0], 1, [True, True, True]
     )
-
-
-def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
-    """Return the gradient of a ReLU's input, given its output."""
-    return torch.ops.aten.threshold_backward.default(grad, y, 0)

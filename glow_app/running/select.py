@@ -14,10 +14,6 @@ from glow_app.running.reversible import ReversibleRunner, run_checkpointed
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
-# Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
-# larger ones the activations do not stay in the caches, and their memory is returned to the system.
-CPU_IMAGES, CPU_HIDDEN = 64, 2**21
-
 
 def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
     """Select how the levels of ``flow`` are evaluated in training.
@@ -44,10 +40,7 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     stored = torch.compile(Chain.forward, dynamic=False) if compiled else run_fused
     for level in flow.levels:
         assert isinstance(level, Level)
-        if memory == "store":
-            level.runner = stored
-        else:
-            level.runner = run_checkpointed if memory == "checkpoint" else ReversibleRunner()
+        level.runner = {"store": stored, "checkpoint": run_checkpointed, "reversible": ReversibleRunner()}[memory]
 
 
 def check_compiler(device: torch.device) -> None:
@@ -59,9 +52,3 @@ def check_compiler(device: torch.device) -> None:
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
         raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")
-
-
-def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
-    """Return how many images a CPU decodes at a time, given the width of the conditioners."""
-    _, height, width = image_shape
-    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))

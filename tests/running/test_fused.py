@@ -68,7 +68,7 @@ def found(run: Callable[..., tuple[Tensor, Tensor]], chain: Level, x: Tensor, co
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_values_and_gradients_are_those_of_the_bijections(features: int, dtype: torch.dtype, tolerance: float) -> None:
     chain, x, context = built(step(features), step(features), step(), dtype=dtype)
-    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
+    with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         one = found(chain, chain, x, context)
     assert used.call_count == 3
     other = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
@@ -93,7 +93,7 @@ def test_steps_of_a_level_with_a_condition_are_fused_after_the_first() -> None:
     flow = tiny_glow(num_steps=3, condition_channels=4, condition_mask=True, perturbation=0.03, dtype=torch.float64)
     choose_runners(flow)
     x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), tiny_context(flow, 2)
-    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
+    with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         log_prob = flow.log_prob(x, context)
     assert used.call_count == 4
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_steps_of_a_level_with_a_condition_are_fused_after_the_first() -> None:
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     chain, x, context = built(step(), other())
-    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
+    with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         one = found(chain, chain, x, context)
     assert used.call_count == 0
     other_way = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
