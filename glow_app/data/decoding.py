@@ -57,16 +57,12 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
 
 
 def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np.ndarray:
-    """Decode an image as :func:`decode_image` does, but keep its aspect ratio.
+    """Decode an image as :func:`decode_image` does, but keep its aspect ratio, uint8 (num_channels, H, W).
 
     Args:
         source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
         short_side: The image is reduced so that its short side is at most this many pixels.
-    Shape:
-        uint8, (num_channels, H, W).
-    Raises:
-        Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source) as image:
         plain, _ = _upright(image, (num_channels, short_side, short_side))
@@ -202,7 +198,7 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     size_before = image.size
     # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
     ImageOps.exif_transpose(image, in_place=True)
-    return flatten(image), original_size if image.size == size_before else original_size[::-1]
+    return _opaque(image), original_size if image.size == size_before else original_size[::-1]
 
 
 def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -228,7 +224,7 @@ def _formats(suffix: str) -> list[str]:
     return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
 
 
-def flatten(image: Image.Image) -> Image.Image:
+def _opaque(image: Image.Image) -> Image.Image:
     """Return an opaque 8-bit image: scale 16-bit grey down and composite transparency on white.
 
     Raises:

@@ -63,7 +63,7 @@ def _load(place: str, request: SplitRequest, described: str, **options: str | No
     # Decoded by decode_image, as the files of a folder are.
     rows = splits[name].select_columns(columns[0]).cast_column(columns[0], datasets.Image(decode=False))
     read = partial(_read, rows, columns[0], request.image_shape, request.resize)
-    images = LazyImages(len(rows), request.image_shape, read)
+    images = LazyImages((len(rows), *request.image_shape), read)
     return select_split(ImageSet(images, *_labels(splits, name)), request, official)
 
 

@@ -19,7 +19,7 @@ from glow_app.data.splits import SplitRequest
 Batch = tuple[Tensor, Tensor]
 T = TypeVar("T")
 
-# Number of consecutive unreadable images after which a data set counts as damaged.
+# Consecutive unreadable images after which a data set counts as damaged.
 MAX_UNREADABLE = 16
 
 
@@ -46,24 +46,17 @@ class LazyImages:
     """Images that are decoded on access.
 
     Args:
-        count: Number of images, N.
-        image_shape: (C, H, W) of every image.
+        shape: (N, C, H, W).
         read: Returns the image of a row, uint8 (C, H, W); raises any Exception if it cannot be decoded.
     """
 
-    count: int
-    image_shape: tuple[int, int, int]
+    shape: tuple[int, int, int, int]
     read: Callable[[int], np.ndarray]
     dtype = np.dtype(np.uint8)
     ndim = 4
 
     def __len__(self) -> int:
-        return self.count
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W)."""
-        return self.count, *self.image_shape
+        return self.shape[0]
 
 
 class ImageSet(BatchedSet[Batch]):

@@ -153,10 +153,8 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
         return picture
     above, left = list(map(drawable, above)), list(map(drawable, left))
     column = picture.width // max(1, len(above)) - SPACE
-    size = next(
-        (s for s in range(MAX_FONT, MIN_FONT, -1) if all(text_width(t, s) <= column for t in above)),
-        MIN_FONT,
-    )
+    sizes = range(MAX_FONT, MIN_FONT, -1)
+    size = next((size for size in sizes if all(text_width(text, size) <= column for text in above)), MIN_FONT)
     top = size + 2 * SPACE if above else 0
     edge = max(map(text_width, left)) + 2 * SPACE if left else 0
     canvas = Image.new(picture.mode, (picture.width + edge, picture.height + top), PAPER)

@@ -110,8 +110,8 @@ class StoredModel:
     def data(self) -> dict[str, Any]:
         """Return the data of the training as arguments of ``load_split``; empty if unknown.
 
-        Folders, and the address of a data set, come only from the ``config.yaml`` of the run in whose folder the model
-        is: the model's own facts may be a stranger's.
+        Folders, and the address of a data set, come only from ``config.yaml`` beside the model, because the model may
+        be another person's.
 
         Raises:
             ValueError: If the facts or ``config.yaml`` are damaged.
@@ -193,8 +193,6 @@ def read_exported(folder: Path) -> Density:
     """
     config = read_config(folder)
     path = folder / WEIGHTS_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
     try:
         weights = load(path.read_bytes())  # not mapped: overwriting the file would change or crash this process
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
