@@ -100,7 +100,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     with Image.open("restored/photo_spread.png") as spread:
         assert "icc_profile" not in spread.info, "a grey picture has no colour profile for RGB"
     result = glow("restore", photo, "--checkpoint", models / "colourise", "--count", 1, "--output", "coloured")
-    assert f"{photo}: colours origin grey, colour profile left out" in result.output
+    assert f"{photo}: colours made grey, colour profile left out" in result.output
 
 
 @pytest.mark.parametrize(
