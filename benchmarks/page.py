@@ -81,8 +81,8 @@ def serving(checkpoint: str) -> Iterator[str]:
     with subprocess.Popen(command, env=environment, **streams) as run:
         try:
             assert run.stderr is not None
-            found = (re.search(r"running on (http://\S+)", line) for line in run.stderr)
-            yield next(match[1] for match in found if match)
+            matches = (re.search(r"running on (http://\S+)", line) for line in run.stderr)
+            yield next(match[1] for match in matches if match)
         finally:
             run.terminate()
 
@@ -110,37 +110,37 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0 if IS_SHORT else 5.0)
     arguments = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with serving(arguments.checkpoint) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
         page.locator(".card").first.wait_for()
         for count in (1, 16):
-            found[f"click to {count}"] = clicks(page, count, arguments.repeats)
+            results[f"click to {count}"] = clicks(page, count, arguments.repeats)
         for count in (1, 8, 16):
             page.get_by_label("Count").fill(str(count))
             page.evaluate(CLICK)
             changes = page.evaluate(DRAG, ["#temperature", ".batch img", arguments.seconds])
-            found[f"temperature of {count}"] = {"per_second": changes}
+            results[f"temperature of {count}"] = {"per_second": changes}
         settings = arguments.repeats, arguments.seconds
         page.locator(".card .picture").first.click()
         if page.locator("#viewer-0").is_visible():
-            found["attribute of a sample"] = moves(page, "#viewer-0", ".viewer-picture img", *settings)
+            results["attribute of a sample"] = moves(page, "#viewer-0", ".viewer-picture img", *settings)
         page.keyboard.press("Escape")
         page.get_by_role("tab", name="Edit").click()
         if page.locator("#edit-0").is_visible():
             page.locator("#edited figure").nth(1).wait_for()
-            found["edit"] = moves(page, "#edit-0", "#edited figure:last-child img", *settings)
+            results["edit"] = moves(page, "#edit-0", "#edited figure:last-child img", *settings)
         page.get_by_role("tab", name="Interpolate").click()
         page.get_by_label("Four", exact=True).check()
         page.locator(".square img").nth(24).wait_for()
-        found["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)
+        results["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)
         browser.close()
-    write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": found})
+    write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": results})
     rows = [
         [name, *(f"{one[key]:.0f} ms" if key in one else "" for key in ("p50_ms", "p90_ms")), shown(one)]
-        for name, one in found.items()
+        for name, one in results.items()
     ]
     write_table("page", ["", "median", "90th percentile", "shown in a second of dragging"], rows, page="page.md")
 

@@ -108,13 +108,13 @@ def family(process: int) -> list[int]:
 
 
 def processor_seconds(process: int) -> float:
-    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in family(process)]
-    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+    stats = [Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split() for member in family(process)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(process: int) -> float:
     """Return the resident memory of a process and its children, in megabytes."""
-    texts = [Path(f"/proc/{one}/status").read_text() for one in family(process)]
+    texts = [Path(f"/proc/{member}/status").read_text() for member in family(process)]
     return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
 
 
@@ -161,7 +161,7 @@ def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Bo
     for path, all_answers in answers.items():
         latencies = [latency for status, latency in all_answers if status == 200]
         kinds[path] = {
-            "answers": {str(status): number for status, number in Counter(one for one, _ in all_answers).items()},
+            "answers": {str(status): number for status, number in Counter(status for status, _ in all_answers).items()},
             "p50_seconds": statistics.median(latencies),
             "p99_seconds": statistics.quantiles(latencies, n=100)[98],
         }

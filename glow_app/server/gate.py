@@ -201,10 +201,8 @@ class Gate:
 
 async def _run_until_disconnect(work: Awaitable[None], receive: Receive, seconds: float) -> None:
     """Run work to its end; raise ApiError after some seconds, or ClientLeftError when the client disconnects."""
-    working, leaving = (
-        asyncio.ensure_future(work),
-        asyncio.ensure_future(receive()),
-    )  # after the body, only a disconnect
+    # After the body, the only message is a disconnect.
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())
     try:
         await asyncio.wait([working, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

@@ -35,12 +35,7 @@ def run_server(app: FastAPI, config: uvicorn.Config) -> None:
 
 
 def server_config(
-    app: FastAPI,
-    host: str,
-    port: int,
-    head_seconds: float,
-    log_format: LogFormat = "text",
-    log_level: str = "info",
+    app: FastAPI, host: str, port: int, head_seconds: float, log_format: LogFormat = "text", log_level: str = "info"
 ) -> uvicorn.Config:
     """Return the configuration of a server; clients have ``head_seconds`` to send the head of a request."""
     # Each idle connection holds a file descriptor; with the usual soft limit of 1,024 they could lock out all others.

@@ -28,12 +28,8 @@ Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
 Label = int | Name
-SampledLabel = Annotated[
-    Label | None, Field(description="Class number or name; if omitted, images cycle through the classes.")
-]
-Labels = Annotated[
-    list[Label] | None, Field(description="Class of each image, by number or name; inferred if omitted.")
-]
+SampledLabel = Annotated[Label | None, Field(description="Class number or name; all classes in turn if omitted.")]
+Labels = Annotated[list[Label] | None, Field(description="Class number or name of each image; inferred if omitted.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
@@ -57,9 +53,7 @@ Png = Annotated[
     WithJsonSchema({"type": "string", "description": "A PNG file in base64.", **_BYTES}),
 ]
 Note = Annotated[str | None, Field(description="How the picture was converted for the model; null if unchanged.")]
-Notes = Annotated[
-    list[str | None], Field(description="How each picture was converted for the model; null if unchanged.")
-]
+Notes = Annotated[list[str | None], Field(description="How each picture was converted for the model.")]
 Levels = Annotated[list[float], Field(description="One value per level, finest first.")]
 Sha256 = Annotated[str, Field(description="SHA-256 of architecture and weights.")]
 
