@@ -94,10 +94,10 @@ def run(arguments: argparse.Namespace) -> None:
 def turn_length(model: "ImageModel", given: int | Sequence[int] | None = None) -> int:
     """Return the number of images after which the classes of a grid repeat; 1 if the grid has no column per class."""
     from glow_app.models.class_labels import class_turns
-    from glow_app.pictures.image_batch import LARGEST_TURN
+    from glow_app.pictures.image_batch import MAX_CLASS_COLUMNS
 
     turns = class_turns(model, given) or []
-    return len(turns) if 1 < len(turns) <= LARGEST_TURN else 1
+    return len(turns) if 1 < len(turns) <= MAX_CLASS_COLUMNS else 1
 
 
 def num_shown(count: int, turn: int, most: int = LARGEST_GRID) -> int:

@@ -103,9 +103,9 @@ def list_images(root: Path) -> FolderListing:
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     """Return the listing of each split that has its own directory; if none has, the whole listing as "train".
 
-    Directories of splits are named as in :data:`~glow_app.data.splits.SPLIT_NAMES`, in any case. A directory for
-    training without another split counts only if there is nothing beside it. A warning names what is ignored, and
-    images that prevent directories from being classes.
+    Directories of splits are named as in :data:`~glow_app.data.splits.SPLIT_NAMES`, in any case. A training directory
+    alone counts as a split only if there is nothing beside it. Warns of ignored images and directories, and of images
+    that prevent directories from being classes.
     """
     folders = {file.class_name for file in listing.files if file.class_name is not None}
     num_loose = sum(file.class_name is None for file in listing.files)

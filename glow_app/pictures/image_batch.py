@@ -13,7 +13,7 @@ from torch._C import _disabled_torch_function_impl
 from glow_app.messages import pluralise
 from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
 
-LARGEST_TURN = 12  # classes side by side; with more, captions and images would be too small
+MAX_CLASS_COLUMNS = 12  # with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook
 
 
@@ -66,11 +66,11 @@ class Images(Tensor):
         return [to_pil(image) for image in self._batch()]
 
     def grid(self) -> Image.Image:
-        """Return all images as a grid; if up to 12 classes take turns, each has captioned columns of its own."""
+        """Return all images as a grid; if up to 12 classes alternate, each has its own captioned columns."""
         names = class_captions(self.facts)
-        turns = range(1, min(len(names), LARGEST_TURN) + 1)
-        turn = next((turn for turn in turns if names[turn:] == names[:-turn]), 1)
-        return grid(self._batch(), columns_for(len(self._batch()), turn), above=names if turn > 1 else ())
+        periods = range(1, min(len(names), MAX_CLASS_COLUMNS) + 1)
+        period = next((period for period in periods if names[period:] == names[:-period]), 1)
+        return grid(self._batch(), columns_for(len(self._batch()), period), above=names if period > 1 else ())
 
     def save(self, path: str | Path) -> Path:
         """Write a grid (or a single image) to a ``.png`` file, or a numbered PNG per image into a folder.

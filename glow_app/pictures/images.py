@@ -46,23 +46,23 @@ def enlarged(images: Tensor, factor: int) -> Tensor:
     return images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
-def columns_for(count: int, turn: int = 1) -> int:
+def columns_for(count: int, period: int = 1) -> int:
     """Return the number of columns of an approximately square grid; layouts without a partial row are preferred.
 
     Args:
         count: Number of images.
-        turn: Number of kinds of images that take turns; columns are a multiple of it, so that a column has one kind.
+        period: Number of images after which their classes repeat; the columns are a multiple of it, one class in each.
     Raises:
         ValueError: If ``count`` is 0.
     """
     if not count:
         raise ValueError("there are no images; expected at least one")
     # How far each layout without a partial row is from a square.
-    whole = [columns for columns in range(turn, count + 1, turn) if count % columns == 0]
+    whole = [columns for columns in range(period, count + 1, period) if count % columns == 0]
     ratio, columns = min(((max(n**2, count) / min(n**2, count), -n) for n in whole), default=(math.inf, 0))
     if ratio <= 2.5:
         return -columns
-    return math.ceil(math.sqrt(count)) if turn == 1 else turn * max(1, round(math.sqrt(count) / turn))
+    return math.ceil(math.sqrt(count)) if period == 1 else period * max(1, round(math.sqrt(count) / period))
 
 
 def grid(
