@@ -1,4 +1,4 @@
-"""Write a bijection of your own, check its log-determinant, and train it beside the affine coupling.
+"""Write your own bijection, check its log-determinant, and compare it with the affine coupling.
 
     python examples/own_bijection.py
 
