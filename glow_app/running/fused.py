@@ -71,7 +71,7 @@ def _as_step(bijection: nn.Module) -> Step | None:
     # Subclasses may compute something else.
     if [type(part) for part in parts] != [ActNorm, InvertibleConv1x1, AffineCoupling, ConvConditioner]:
         return None
-    return Step(*parts)  # type: ignore[arg-type]
+    return Step(*parts)
 
 
 def step_weights(steps: Sequence[Step], x: Tensor) -> tuple[list[list[Tensor]], Tensor]:
