@@ -24,6 +24,8 @@ from glow_app.commands.results import refuse_existing, table_row, write_json
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from glow_app.data.image_set import ImageSet
     from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
@@ -93,6 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_seeds(arguments.seed, count)
     record: dict[str, Any] = {**provenance(stored), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
+    picture: Image.Image | None
     if model.task is not None:
         figures, picture = measure_restorer(model, data.held_out, count, arguments)
     else:
