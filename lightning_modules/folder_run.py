@@ -5,17 +5,15 @@ import json
 import math
 import os
 import statistics
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.splits import Split, SplitFractions
+from glow_app.data.splits import Split
 from glow_app.messages import UsageError, closest, pluralise
 from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.presets import config_path
@@ -94,10 +92,10 @@ def _planned(arguments: list[str]) -> list[str]:
 
         run_dir, _ = take_option("--run_dir", rest)
         if resumed != "auto" or run_dir is None:
-            raise UsageError("glow fit: a folder begins a run; to go on with one: glow fit --resume RUN")
+            raise UsageError("glow fit FOLDER starts a new run; to resume one, use glow fit --resume RUN")
         rest = ["--resume=auto", *rest]
         if good_checkpoint(Path(run_dir)) is not None:
-            print(f"goes on with {run_dir}, as it was planned", flush=True)
+            print(f"resuming {run_dir} with the options chosen at its start", flush=True)
             return rest
     _require_usable(options)
     listing = list_images(Path(options.folder).absolute())
@@ -106,7 +104,7 @@ def _planned(arguments: list[str]) -> list[str]:
     length, description = _choose_length(options, [*config, *rest], parts)
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
-        print(f"warning     {count} pictures are few: the model will remember them, and samples will look like them")
+        print(f"warning     {count} pictures are few: the model will memorise them, and samples will resemble them")
     return [*config, *length, *rest]
 
 
@@ -138,9 +136,9 @@ def _choose_config(
     model, notes = _initial_model(options, rest), []
     if model is not None:
         if channels > model.flow.image_shape[0]:
-            notes.append("warning     colours are made grey, as the model of --init-from has none")
+            notes.append("warning     the model of --init-from is grey, so colours are discarded")
         if classes and not model.flow.num_classes:
-            notes.append(f"warning     {len(classes)} classes are ignored, as the model of --init-from has none")
+            notes.append(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
             classes = ()
         elif (expected := model.flow.num_classes or 0) != len(classes):
             raise UsageError(
@@ -181,9 +179,9 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     model = load_model(place)
     if model.task is not None:
         command = f"glow fit --config restore/NAME {INIT_FROM} {place} --data.root {options.folder}"
-        raise UsageError(f"glow fit: {place} restores, and trains on crops of photographs; use {command}")
+        raise UsageError(f"glow fit: {place} restores images and trains on crops of photographs; use {command}")
     if model.flow.num_classes and options.no_classes:
-        raise UsageError(f"glow fit: {place} is a model of classes; leave out --no-classes")
+        raise UsageError(f"glow fit: {place} is a model with classes; omit --no-classes")
     return model
 
 
@@ -194,8 +192,10 @@ def _choose_length(
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1:
-        raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
-    seconds, batches_in_epoch, steps_in_epoch = _measured_step(arguments, parts)
+        raise UsageError("glow fit: --minutes works only with one process; use --epochs")
+    from lightning_modules.step_time import measure_step
+
+    seconds, batches_in_epoch, steps_in_epoch = measure_step(arguments, parts)
     max_steps, _ = take_option("--trainer.max_steps", arguments)
     is_given = max_steps is not None and max_steps.isdecimal()
     steps = int(max_steps or 0) if is_given else options.minutes * 60 * _TRAINING_SHARE / seconds
@@ -209,43 +209,6 @@ def _choose_length(
     words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
     description = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
     return words, description if is_given else f"{options.minutes:g} minutes: {description}"
-
-
-def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
-    """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
-    from lightning_modules.glow_cli import built
-
-    with TemporaryDirectory() as scratch, built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli:
-        options, trainer = cli.datamodule.hparams, cli.trainer
-        size = max(1, options["batch_size"])
-        cut = SplitFractions(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
-        num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
-        batches = max(1, num_images // (size * trainer.world_size))
-        steps = -(-batches // trainer.accumulate_grad_batches)
-        return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps
-
-
-def _step_seconds(module: Any, trainer: Any, size: int) -> float:
-    """Return the seconds of a training step on random images, the second of two."""
-    import torch
-
-    device = trainer.strategy.root_device
-    model = trainer.precision_plugin.convert_module(module.to(device)).model
-    images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=device)
-    labels = torch.randint(0, model.flow.num_classes or 1, (size,), device=device)
-    model.initialize(images, labels)
-    optimizer = module.optimizer(model.parameters())
-    seconds = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        with trainer.precision_plugin.train_step_context():
-            loss = model(images, labels).mean()
-        loss.backward()
-        optimizer.step()
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        seconds = time.perf_counter() - start
-    return seconds
 
 
 def options_parser() -> argparse.ArgumentParser:

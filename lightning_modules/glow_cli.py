@@ -120,7 +120,7 @@ class GlowCLI(LightningCLI):
                 given = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
                 for name in ("optimizer", "lr_scheduler"):
                     if given[name] != stored.get(name):
-                        message = f"model.{name} is restored as it was saved; begin a new run to change it"
+                        message = f"model.{name} is restored as it was saved; start a new run to change it"
                         warnings.warn(message, stacklevel=2)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             if (root := config.data.get("root")) is not None:  # absolute, since other commands may run in other folders
@@ -275,7 +275,7 @@ def _print_end(cli: GlowCLI) -> None:
     if cli.kind.finish is not None:
         cli.kind.finish(run_dir, cli.datamodule)
     if trainer.global_step == step:
-        print(f"nothing was left to train at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
+        print(f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
         print(f"next: glow {_next_command(cli.model.model, shlex.quote(str(run_dir)))}")

@@ -115,8 +115,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         contents = self.examples("train").contents
         if not self.is_as_in_training:
             rank_zero_warn(
-                "these are not the images that the run began with, or they are divided in another way: some of those "
-                "held out now may have been trained on, so bits/dim of validation and test may be too low"
+                "the images or their splits differ from those at the start of the run: images that are held out now "
+                "may have been trained on, so bits/dim of validation and test may be too low"
             )
             contents = _MIXED
         self.hparams["contents"] = contents  # for the checkpoint
@@ -146,7 +146,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
             return f"{self.hparams['source']}, {split} split"
         if whole_folder(self.hparams["source"], self.other_root, split)["split"] == split:
             return f"{self.other_root}, {split} split"
-        amount = "measured whole" if self._other_limit is None else "the most that data.limit allows"
+        amount = "all images" if self._other_limit is None else "limited by data.limit"
         return f"{self.other_root}, {amount}"
 
     @property
@@ -170,4 +170,4 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         except FileNotFoundError as error:
             if self._recorded is None or not self.trainer or self.trainer.state.fn != "fit":
                 raise
-            raise FileNotFoundError(f"{error}; if the pictures have moved, give --data.root") from error
+            raise FileNotFoundError(f"{error}; if the pictures have moved, pass --data.root") from error

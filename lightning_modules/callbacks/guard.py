@@ -1,17 +1,13 @@
 """Protection against non-finite gradients: skips steps, and returns to a checkpoint after too many."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves
 
 from glow_app.messages import pluralise
 from lightning_modules.callbacks.ema import EMA
@@ -25,8 +21,8 @@ class NonFiniteGuard(Callback):
     """Logs the gradient norm before clipping as ``grad_norm``, and skips steps where it is not finite.
 
     A skipped step leaves weights and optimiser state unchanged, on all ranks. A warning names the cause: a failed
-    solve, the first module with a non-finite output, or else the first non-finite gradient. After ``patience`` bad
-    steps in a row, weights, averages and optimiser state are restored from the last good checkpoint, and training
+    solve or the first non-finite gradient; ``--trainer.detect_anomaly true`` shows where it arises. After ``patience``
+    bad steps in a row, weights, averages and optimiser state are restored from the last good checkpoint, and training
     continues with half the learning rate and other batches.
 
     Args:
@@ -41,18 +37,11 @@ class NonFiniteGuard(Callback):
         self.patience, self.max_rollbacks = patience, max_rollbacks
         self._bad_steps = self._rollbacks = 0
         self._restored: set[Path] = set()  # checkpoints after which there was no good step yet
-        self._batch: tuple[Any, int] = (None, 0)
 
     @property
     def in_trouble(self) -> bool:
         """Whether there was no good step since the last bad one, so that the weights may be bad."""
         return self._bad_steps > 0 or bool(self._restored)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Keep the batch, to find the cause of a bad step."""
-        self._batch = batch, batch_idx
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -68,8 +57,8 @@ class NonFiniteGuard(Callback):
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        reason = "another rank's gradients are not finite" if is_finite else self._reason(trainer, pl_module)
-        message = f"step {trainer.global_step}: {reason}"
+        cause = "another rank's gradients are not finite" if is_finite else _cause(pl_module)
+        message = f"step {trainer.global_step}: {cause}"
         # Without gradients, an optimiser changes neither weights nor moments.
         optimizer.zero_grad(set_to_none=True)
         if self._bad_steps < self.patience:
@@ -87,23 +76,17 @@ class NonFiniteGuard(Callback):
         roll_back(trainer, pl_module, path)
         self._bad_steps, self._rollbacks = 0, self._rollbacks + 1
         self._restored.add(path)
-        pl.utilities.rank_zero_warn(f"{message}; went back to {path} and halved the learning rate")
+        pl.utilities.rank_zero_warn(f"{message}; restored {path} and halved the learning rate")
 
-    def _reason(self, trainer: pl.Trainer, pl_module: LikelihoodModule) -> str:
-        if failure := pl_module.failure:
-            pl_module.failure = None
-            return failure
-        batch, batch_idx = self._batch
 
-        def repeat() -> None:  # with the noise of the step, except that of trace estimates
-            with trainer.precision_plugin.train_step_context():
-                pl_module.loss(batch, pl_module.generator(batch_idx, f"train-{pl_module.current_epoch}"))
-
-        if (name := _first_bad_module(pl_module, repeat)) is not None:
-            return f"the output of {name} is not finite"
-        bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
-        # The backward pass starts at the last parameter.
-        return f"the gradient of {bad[-1] if bad else 'the sum over all'} is not finite"
+def _cause(pl_module: LikelihoodModule) -> str:
+    """Return why the gradients of the current step are not finite."""
+    if failure := pl_module.failure:
+        pl_module.failure = None
+        return failure
+    bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    # The backward pass starts at the last parameter.
+    return f"the gradient of {bad[-1] if bad else 'the sum over all'} is not finite"
 
 
 def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
@@ -126,27 +109,3 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         for schedule in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # those of SequentialLR
             if hasattr(schedule, "base_lrs"):
                 schedule.base_lrs = [rate / 2 for rate in schedule.base_lrs]
-
-
-def _first_bad_module(module: nn.Module, run: Callable[[], object]) -> str | None:
-    """Return the first module, in order of completion, that turns finite inputs into non-finite outputs in ``run``."""
-    names: list[str] = []
-    handles = []
-    for name, part in module.named_modules():
-
-        def watch(part: nn.Module, inputs: Any, outputs: Any, name: str = name) -> None:
-            if not names and not _is_finite(outputs) and _is_finite(inputs):
-                names.append(f"{name} ({type(part).__name__})")
-
-        handles.append(part.register_forward_hook(watch))
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return names[0] if names else None
-
-
-def _is_finite(tree: Any) -> bool:
-    return all(bool(leaf.isfinite().all()) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))

@@ -35,9 +35,9 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
         draws = "draws at temperature 0" if module.model.trains_flow else "the encoder's estimate"
         print(f"{figures['psnr']:.2f} dB            PSNR of {draws}, of all pixels (glow evaluate: as restored)")
     if classes:
-        print("labels             the images have none of the model's classes, so all classes are taken together")
+        print("labels             the images lack the model's classes, so bits/dim are averaged over all classes")
     if data.other_root is not None or not data.is_as_in_training:
-        print("held out           not recorded: some of these images may be among those of the training")
+        print("held out           unknown: some of these images may have been used for training")
     _print_histogram(data, images, num_bits)
     which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")
@@ -46,14 +46,14 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
 def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -> None:
     """Print the bits/dim under histograms of the training images, or why these are unknown."""
     reference = "reference: a histogram for each pixel"
-    reason = "this source, or this split of it, is not that of the training"
+    reason = "the source or its split is not that of the training"
     try:
         train = data.examples("train").head(COUNTED_IMAGES) if data.is_as_in_training else None
     except (FileNotFoundError, ValueError) as error:
         if data.other_root is None:
             raise
         where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
-        reason = f"{where}; give it with --training"
+        reason = f"{where}; pass it with --training"
     else:
         if train is not None:
             histogram = histogram_bits_per_dim(train, images, num_bits)

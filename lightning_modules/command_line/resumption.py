@@ -49,7 +49,7 @@ class Start(NamedTuple):
     def description(self) -> str:
         """A line that says with which weights a fit begins."""
         if self.weights is not None:
-            return f"begins with the weights of {self.checkpoint}"
+            return f"starts from the weights of {self.checkpoint}"
         return f"resumes     {self.checkpoint} at step {self.first_step:,}"
 
 
@@ -74,11 +74,11 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     if begin_anew:
         run_dir, _ = take_option("--run_dir", arguments)
         if run_dir is None:
-            raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
+            raise UsageError("glow fit --resume auto needs --run_dir, the folder of the run to resume or start")
         good = good_checkpoint(Path(run_dir))
         checkpoint = None if good is None else str(good)
     elif checkpoint is not None and place is not None:
-        raise UsageError(f"glow fit: {INIT_FROM} begins a run, and --resume goes on with one; give one")
+        raise UsageError(f"glow fit: use either {INIT_FROM} or --resume, not both")
     if checkpoint is not None:
         return _continued(command, checkpoint, arguments, config)
     if place is None:
@@ -104,12 +104,12 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
     if stored is None:  # then the first --config is that of the run
         configs, arguments = take_options("--config", arguments)
         if not configs:
-            raise UsageError(f"glow {command}: {path} has no {RUN_CONFIG} beside it; give that of its run as --config")
+            raise UsageError(f"glow {command}: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
         stored = read_config(config_path(configs[0])) or {}
         arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
     options = [] if fits else [f"--trainer.{name}" for name in WHOLE]
     if part := next((option for option in options if take_option(option, arguments)[0] is not None), None):
-        raise UsageError(f"glow {command}: {part} would measure a part; limit the images with --data.limit")
+        raise UsageError(f"glow {command}: {part} is not supported; limit the images with --data.limit")
     stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked))

@@ -56,7 +56,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
     """Return a run's last checkpoint or, if it is not good, the newest other one; None if there is none.
 
-    A good checkpoint is complete, and its numbers are finite. A warning names each one that was passed over.
+    A good checkpoint is complete, and its numbers are finite. A warning names each one that is skipped.
 
     Args:
         run_dir: Folder of the run.
@@ -77,9 +77,9 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
         if path.name == LAST:
             break  # the best one may be newer, but training from the last one repeats its steps exactly
     if not good and reasons:
-        raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
+        raise ValueError(f"no checkpoint of {run_dir} is usable: {'; '.join(reasons)}; delete them to start again")
     for reason in reasons:
-        warnings.warn(f"passed over: {reason}", stacklevel=2)
+        warnings.warn(f"skipping a checkpoint: {reason}", stacklevel=2)
     return max(good)[1] if good else None
 
 
@@ -91,7 +91,7 @@ def read_whole(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path)
     if (part := non_finite(checkpoint)) is not None:
-        raise ValueError(f"{path} holds a number in {part} that is not finite")
+        raise ValueError(f"{path}: a number in {part} is not finite")
     return checkpoint
 
 
@@ -124,6 +124,6 @@ def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> N
     for name in earlier.keys() & settings.keys():
         if not isinstance(earlier[name], dict) and earlier[name] != settings[name]:
             raise ValueError(
-                f"{name} is {settings[name]}, but {earlier[name]} in the checkpoint; leave the option out, or begin a "
+                f"{name} is {settings[name]}, but {earlier[name]} in the checkpoint; omit the option, or start a "
                 "new run with --init-from"
             )

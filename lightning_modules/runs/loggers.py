@@ -38,7 +38,7 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., None]:
             method(self, *args, **kwargs)
         except Exception as error:  # a network client may raise many errors
             if not self.warned:
-                rank_zero_warn(f"not logged to Weights & Biases: {type(error).__name__}: {error}; training goes on")
+                rank_zero_warn(f"not logged to Weights & Biases: {type(error).__name__}: {error}; training continues")
             self.warned = True
 
     return rank_zero_only(call)

@@ -68,7 +68,7 @@ def _require_known_classes(config: Mapping[str, Any], path: Path) -> None:
             pending += value.values() if isinstance(value, dict) else value
         elif isinstance(value, str) and value not in known and _may_be_code(value) and not _is_own(value):
             raise ValueError(
-                f"{path} names {value!r}, which is not of this project; if you know it, pass --allow-class {value}"
+                f"{path} names {value!r}, which is not part of Glow; if you trust it, pass --allow-class {value}"
             )
 
 

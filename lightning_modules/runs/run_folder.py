@@ -41,7 +41,7 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         resumed: The checkpoint that is loaded, if any.
         begin_anew: Whether a run that left no checkpoint may be restarted; its log is renamed.
     Raises:
-        FileExistsError: If the folder holds another run, another process is training there, or it is a file.
+        FileExistsError: If the folder contains another run, another process is training there, or it is a file.
         UsageError: If its name is that of a file.
     """
     if getattr(rank_zero_only, "rank", 0):
@@ -59,7 +59,7 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         log.replace(log.with_name(f"metrics-{time.strftime('%Y%m%d-%H%M%S')}.csv"))
     if log.exists() or (run_dir / LAST).exists():
         raise FileExistsError(
-            f"{run_dir} holds an earlier run; go on with --resume {run_dir}, or choose another --run_dir"
+            f"{run_dir} contains an earlier run; resume it with --resume {run_dir}, or choose another --run_dir"
         )
 
 

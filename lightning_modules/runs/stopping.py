@@ -74,7 +74,7 @@ def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[
         KeyboardInterrupt: After Ctrl-C.
         SystemExit: After another signal: 128 plus its number, or 0 after SIGUSR1 in a SLURM job, which is requeued.
     """
-    resume = f"go on with: glow fit --resume {run_dir}"
+    resume = f"resume with: glow fit --resume {run_dir}"
     try:
         yield
     except RunStopped as stopped:
@@ -105,7 +105,7 @@ def _requeue() -> str:
     """Requeue this SLURM job; return a message about it."""
     job = _slurm_job()
     if job is None or shutil.which("scontrol") is None:
-        return "there is no scontrol here, so the job was not requeued"
+        return "scontrol was not found, so the job was not requeued"
     result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     return f"job {job} requeued" if result.returncode == 0 else f"job {job} not requeued: {result.stderr.strip()}"
 

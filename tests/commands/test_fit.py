@@ -191,7 +191,7 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
     config = (copy / "model/config.json").read_bytes()
     result = glow("fit", "--resume", copy)
     assert result.code == 0
-    assert "nothing was left to train at step 16; raise --trainer.max_epochs" in result.output
+    assert "already complete at step 16; raise --trainer.max_epochs" in result.output
     assert rows(copy) == rows(trained)
     assert (copy / "model/config.json").read_bytes() == config
 
@@ -209,7 +209,7 @@ def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Cal
         shutil.copy(trained / path.name, path)
     result = glow("fit", "--resume", last, "--trainer.max_epochs", "3")
     assert result.code == 0
-    assert "nothing was left" not in result.output
+    assert "already complete" not in result.output
     assert f"resumes     {last} at step 16\n" in result.output
     assert load(last)["global_step"] == 24
     # A new run with this configuration begins anew.
@@ -239,7 +239,7 @@ def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
     result = glow("fit", "--resume", tmp_path / "run", "--trainer.max_epochs", "3")
     assert result.code == 0, result
     assert f"resumes     {tmp_path}/run/best.ckpt at step" in result.output
-    assert any("passed over" in line and "last.ckpt" in line for line in result.errors)
+    assert any("skipping" in line and "last.ckpt" in line for line in result.errors)
 
 
 def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
@@ -309,8 +309,8 @@ def test_images_without_classes_are_tested_by_the_marginal(
     result = glow("test", "--checkpoint", "run", "--data.root", flat)
     assert result.code == 0, result
     assert "class unknown: averaged over 2 classes)\n" in result.output
-    assert f"({flat}, measured whole, 40 images of 8x8," in result.output
-    assert "\nheld out           not recorded" in result.output
+    assert f"({flat}, all images, 40 images of 8x8," in result.output
+    assert "\nheld out           unknown" in result.output
     assert "counted on 64 training images" in result.output
     model = load_model("run/best.ckpt")
     assert model.class_names == ("bright", "dark")
@@ -323,11 +323,11 @@ def test_images_without_classes_are_tested_by_the_marginal(
     renamed = (two_kinds / "dark").rename(two_kinds / "faint")
     other = glow("test", "--checkpoint", "run").output
     assert "class unknown: averaged over 2 classes" in other
-    assert "\nheld out           not recorded" in other
+    assert "\nheld out           unknown" in other
     renamed.rename(two_kinds / "dark")
     two_kinds.rename("moved")
     limited = glow("test", "--checkpoint", "run", "--data.root", "moved", "--data.limit", 9).output
-    assert "(moved, the most that data.limit allows, 9 images of 8x8," in limited
+    assert "(moved, limited by data.limit, 9 images of 8x8," in limited
     assert f"needs the training images: image folder {two_kinds} does not exist; give it with --training" in limited
     moved = glow("test", "--checkpoint", "run", "--training", "moved").output
     assert "(folder, test split, 8 images of 8x8," in moved

@@ -101,7 +101,7 @@ def test_a_checkpoint_away_from_its_run(
     config = (run / "config.yaml").rename(run.parent / "config.yaml")
     path = run / "last.ckpt"
     for command, option in COMMANDS:
-        assert "give that of its run as --config" in refused(command, option, path, code=2)
+        assert "pass that of its run with --config" in refused(command, option, path, code=2)
     expected = glow("test", "--checkpoint", trained / "last.ckpt")
     assert glow("test", "--checkpoint", path, "--config", config).output == expected.output
     assert glow("fit", "--resume", path, "--config", config, "--trainer.max_epochs=3").code == 0

@@ -62,7 +62,7 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
         (
             ["--resume={trained}"],
             2,
-            "glow fit: --init-from begins a run, and --resume goes on with one; give one",
+            "glow fit: use either --init-from or --resume, not both",
         ),
         (["--model.flow.hidden_channels=8"], 1, "{trained} does not match the configuration, for example because"),
         (["--init-from=nowhere"], 1, "there is no model nowhere"),

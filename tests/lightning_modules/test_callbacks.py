@@ -1,6 +1,5 @@
 import copy
 import io
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,20 +71,6 @@ def poisoned(bad_steps: Sequence[int], value: float = float("nan")) -> DensityMo
     assert isinstance(module, Poisoned)
     module.bad_steps, module.value = bad_steps, value
     return module
-
-
-class Breaks(DensityModule):
-    """One convolution of its second step overflows."""
-
-    def loss(self, batch: Any, generator: torch.Generator) -> torch.Tensor:
-        bias = self.get_parameter("model.flow.levels.1.bijections.1.bijections.1.conditioner.second.norm.bias")
-        finite = bias.data
-        if self.global_step == 1:
-            bias.data = torch.full_like(finite, math.inf)
-        try:
-            return super().loss(batch, generator)
-        finally:
-            bias.data = finite
 
 
 class Rates(Callback):
@@ -168,7 +153,7 @@ class TestNonFiniteGuard:
         recorder, moments, rates = Recorder(), Moments(), Rates()
         callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), recorder, moments, rates, EMA()]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
-        with pytest.warns(UserWarning, match=r"2 bad steps in a row; went back to .*last\.ckpt and halved"):
+        with pytest.warns(UserWarning, match=r"2 bad steps in a row; restored .*last\.ckpt and halved"):
             tiny_fit(tmp_path, callbacks, poisoned([5, 6]), **settings)
         # Saved after step 4, the end of the epoch; step 4 was a good one and is taken back with the two bad ones.
         assert not same(recorder.after[4], recorder.after[3])
@@ -213,20 +198,13 @@ class TestNonFiniteGuard:
         callbacks = [Breaks(), NonFiniteGuard(patience=2, max_rollbacks=3), save]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 4}
         trainer = tiny_trainer(tmp_path, callbacks, **settings)
-        with pytest.warns(UserWarning, match="went back to") as told:
+        with pytest.warns(UserWarning, match="restored") as told:
             trainer.fit(tiny_module(), datamodule=tiny_data())
-        places = [str(one.message) for one in told if "went back to" in str(one.message)]
+        places = [str(one.message) for one in told if "restored" in str(one.message)]
         assert ["previous" in place for place in places] == [False, True]
         # Nothing was saved while no step was a good one, and all is well in the end.
         weights = read_checkpoint(tmp_path / "last.ckpt")["state_dict"]
         assert max(float(tensor.double().abs().max()) for tensor in weights.values()) < 100
-
-    def test_the_first_module_whose_output_is_not_finite_is_named(self, tmp_path: Path) -> None:
-        module = tiny_module(Breaks)
-        trainer = tiny_trainer(tmp_path, [NonFiniteGuard()], max_epochs=1)
-        name = r"model\.flow\.levels\.1\.bijections\.1\.bijections\.1\.conditioner\.second \(ActNormConv2d\)"
-        with pytest.warns(UserWarning, match=f"step 1: the output of {name} is not finite; step skipped"):
-            trainer.fit(module, datamodule=tiny_data())
 
     def test_the_norm_is_measured_before_clipping(self, tmp_path: Path) -> None:
         norms: list[float] = []

@@ -16,7 +16,7 @@ from glow_app.data.splits import SplitFractions
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained
-from lightning_modules import folder_run
+from lightning_modules import folder_run, step_time
 
 TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
 
@@ -146,10 +146,10 @@ def test_what_a_model_to_begin_with_does_not_take(tmp_path: Path, capsys: pytest
         for name, model in (("plain", ImageModel(tiny_glow((1, 8, 8)))), ("classes", tiny_model(num_classes=3)))
     )
     _, said = planned(capsys, pets, "--epochs", 1, "--init-from", plain)
-    assert "warning     colours are made grey" in said
+    assert "warning     the model of --init-from is grey" in said
     assert "warning     2 classes are ignored" in said
     for options, count in (([], "2;"), (["--no-classes"], None)):
-        message = "leave out --no-classes" if count is None else f"has 3 classes, and {pets} has {count}"
+        message = "omit --no-classes" if count is None else f"has 3 classes, and {pets} has {count}"
         with pytest.raises(UsageError, match=message):
             planned(capsys, pets, "--epochs", 1, "--init-from", classes, *options)
     with pytest.raises(UsageError, match=r"has 3 classes, and .* has 0;"):
@@ -183,13 +183,13 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     Path("pets").rename("moved")
     capsys.readouterr()
     assert main(["fit", "--resume=run", "--trainer.max_steps=2"]) == 1
-    assert capsys.readouterr().err.endswith("pets does not exist; if the pictures have moved, give --data.root\n")
+    assert capsys.readouterr().err.endswith("pets does not exist; if the pictures have moved, pass --data.root\n")
 
 
 def test_accumulated_batches_make_no_more_validations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_run, "_step_seconds", lambda *_: 0.2)
+    monkeypatch.setattr(step_time, "_step_seconds", lambda *_: 0.2)
     accumulate = "--trainer.accumulate_grad_batches=2"
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, accumulate, *TINY)
     # Three batches in two steps make an epoch; five validations.
@@ -203,7 +203,7 @@ def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.folder_run._measured_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.step_time.measure_step", lambda arguments, parts: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(num_broken):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -219,16 +219,16 @@ def test_the_same_line_begins_a_run_and_goes_on_with_it(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
     assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.folder_run._measured_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.step_time.measure_step", lambda arguments, parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
-    assert "goes on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     assert main([*line, "--resume", "auto"]) == 0
     said = capsys.readouterr().out
-    assert f"goes on with {run}, as it was planned" in said
-    assert "nothing was left to train" in said
+    assert f"resuming {run}" in said
+    assert "already complete" in said
     assert main([*line, "--resume", str(run)]) == 2
-    assert "to go on with one: glow fit --resume RUN" in capsys.readouterr().err
+    assert "use glow fit --resume RUN" in capsys.readouterr().err
 
 
 def test_further_ranks_train_as_the_first_has_chosen(
@@ -247,7 +247,7 @@ def test_further_ranks_train_as_the_first_has_chosen(
     assert runs[1] == runs[0]
     assert "GLOW_FIT_PLAN" not in os.environ
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="give --epochs"):
+    with pytest.raises(UsageError, match="use --epochs"):
         folder_run.main("fit", [folder, "--minutes", "5"])
 
 

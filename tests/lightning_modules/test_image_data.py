@@ -151,7 +151,7 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
     data = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "others"))
     data.compare(recorded, None)
     assert [len(data.examples(split)) for split in ("test", "train")] == [16, 16]
-    assert data.part("test") == f"{tmp_path / 'others'}, measured whole"
+    assert data.part("test") == f"{tmp_path / 'others'}, all images"
     same = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "mine"))
     same.compare(recorded, None)
     assert len(same.examples("test")) == 2
@@ -177,5 +177,5 @@ def test_images_that_came_after_the_training_are_known(source: str, tmp_path: Pa
     assert not grown.is_as_in_training
     continued = data()
     continued.continue_from(recorded)
-    with pytest.warns(UserWarning, match="these are not the images that the run began with"):
+    with pytest.warns(UserWarning, match="the images or their splits differ"):
         continued.setup("fit")

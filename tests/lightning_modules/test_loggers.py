@@ -107,7 +107,7 @@ def test_configuration_numbers_pictures_and_model_are_handed_over(
 
 def test_a_failure_in_the_middle_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logger_of(Recording(fails=True), monkeypatch)
-    with pytest.warns(UserWarning, match="ConnectionError: the network is gone; training goes on"):
+    with pytest.warns(UserWarning, match="ConnectionError: the network is gone; training continues"):
         logger.log_metrics({"val/bpd": 3.5}, 0)
     with warnings.catch_warnings(action="error"):
         logger.log_metrics({"val/bpd": 3.5}, 1)

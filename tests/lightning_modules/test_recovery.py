@@ -61,19 +61,19 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
         (tear, "is truncated or damaged"),
         (empty, "is truncated or damaged"),
         (flip_a_bit, "the check sum of last/data/"),
-        (poison, "number in state_dict that is not finite"),
+        (poison, "number in state_dict is not finite"),
     ],
 )
 def test_a_bad_one_is_passed_over_for_the_newest_good_one(harm: Any, words: str, tmp_path: Path) -> None:
     write(tmp_path, last=9, previous=6, best=7)
     harm(tmp_path / "last.ckpt")
-    with pytest.warns(UserWarning, match=rf"passed over: .*last\.ckpt.*{words}"):
+    with pytest.warns(UserWarning, match=rf"skipping a checkpoint: .*last\.ckpt.*{words}"):
         assert good_checkpoint(tmp_path) == tmp_path / "best.ckpt"
     harm(tmp_path / "best.ckpt")
     with pytest.warns(UserWarning, match=words):
         assert good_checkpoint(tmp_path) == tmp_path / "previous.ckpt"
     harm(tmp_path / "previous.ckpt")
-    with pytest.raises(ValueError, match=rf"no checkpoint of {re.escape(str(tmp_path))} is good.*Delete them"):
+    with pytest.raises(ValueError, match=rf"no checkpoint of {re.escape(str(tmp_path))} is usable.*delete them"):
         good_checkpoint(tmp_path)
 
 

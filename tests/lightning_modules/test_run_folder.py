@@ -50,7 +50,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_on_a_resume_only(tmp_pat
 def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"")
     for resumed in (None, tmp_path.parent / "another" / "last.ckpt"):
-        with pytest.raises(FileExistsError, match=r"holds an earlier run; go on with --resume"):
+        with pytest.raises(FileExistsError, match=r"contains an earlier run; resume it with --resume"):
             prepare_run_dir(tmp_path, resumed, begin_anew=False)
         release_run_dir()
 

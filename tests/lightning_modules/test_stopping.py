@@ -65,7 +65,7 @@ def test_a_signal_before_a_step_ends_a_run_with_its_code_and_how_to_go_on(
     monkeypatch.setattr(Throughput, "on_train_epoch_start", stop_in_the_second_epoch)
     run = tmp_path / "run"
     assert fit(f"--run_dir={run}") == 129
-    assert f"terminated; go on with: glow fit --resume {run}" in capsys.readouterr().err
+    assert f"terminated; resume with: glow fit --resume {run}" in capsys.readouterr().err
     assert not list(run.glob(".*"))
 
 
@@ -204,10 +204,10 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     run, moved = tmp_path / "run", tmp_path / "moved"
     assert fit(f"--run_dir={run}") == 0
     shutil.copytree(run, moved)
-    with pytest.warns(UserWarning, match=r"^model\.optimizer is restored as it was saved; begin a new run"):
+    with pytest.warns(UserWarning, match=r"^model\.optimizer is restored as it was saved; start a new run"):
         assert main(["fit", f"--resume={moved}", "--trainer.max_epochs=4", "--model.optimizer.init_args.lr=0.5"]) == 0
     assert main(["fit", f"--resume={run}", f"--run_dir={moved}"]) == 1
-    assert f"{moved} holds an earlier run" in capsys.readouterr().err
+    assert f"{moved} contains an earlier run" in capsys.readouterr().err
     content = bytearray((run / "last.ckpt").read_bytes())
     weights = read_checkpoint(run / "last.ckpt")["state_dict"]
     largest = max(weights.values(), key=lambda tensor: tensor.numel())
@@ -215,7 +215,7 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     (run / "last.ckpt").write_bytes(content)
     assert main(["fit", f"--resume={run}/last.ckpt", "--trainer.max_epochs=4"]) == 1
     assert re.search(r"error: .*last\.ckpt is truncated or damaged", capsys.readouterr().err)
-    with pytest.warns(UserWarning, match=r"passed over: .*last\.ckpt is truncated or damaged"):
+    with pytest.warns(UserWarning, match=r"skipping .*last\.ckpt is truncated or damaged"):
         assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 0
 
 
