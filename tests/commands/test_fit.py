@@ -328,7 +328,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
     two_kinds.rename("moved")
     limited = glow("test", "--checkpoint", "run", "--data.root", "moved", "--data.limit", 9).output
     assert "(moved, limited by data.limit, 9 images of 8x8," in limited
-    assert f"needs the training images: image folder {two_kinds} does not exist; give it with --training" in limited
+    assert f"needs the training images: image folder {two_kinds} does not exist; pass it with --training" in limited
     moved = glow("test", "--checkpoint", "run", "--training", "moved").output
     assert "(folder, test split, 8 images of 8x8," in moved
     assert "counted on 64 training images" in moved
