@@ -1,4 +1,4 @@
-"""What `glow fit` leaves behind, and how it goes on."""
+"""The results of `glow fit`, and resuming."""
 
 import math
 import shutil
@@ -94,7 +94,7 @@ def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:
     assert torch.equal(averaged, checkpoint["state_dict"][name])
 
 
-def test_the_configuration_alone_repeats_the_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+def test_the_configuration_file_reproduces_the_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
     again = tmp_path / "again"
     assert glow("fit", "--config", trained / "config.yaml", "--run_dir", again).code == 0
     assert_same_training(trained, again)
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert logged(folder, name) == logged(trained, name)
 
 
-def test_a_run_of_so_many_steps_goes_on_after_an_epoch(
+def test_a_run_with_max_steps_resumes_after_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
     # With a name that is no word, which the run's checkpoint has to be trusted with.
@@ -147,7 +147,7 @@ def test_a_run_of_so_many_steps_goes_on_after_an_epoch(
         assert logged(killed, name) == logged(whole, name)
 
 
-def test_a_run_goes_on_inside_an_epoch(
+def test_a_run_resumes_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
     whole, options = tmp_path / "whole", [*tiny_run, "--data.horizontal_flip", "true"]
@@ -202,7 +202,7 @@ def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, 
     assert message.startswith("error: num_bits is 3, but 4 in the checkpoint")
 
 
-def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+def test_options_override_those_of_a_resumed_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
     last = tmp_path / "run" / "last.ckpt"
     last.parent.mkdir()
     for path in (last, last.with_name("config.yaml")):

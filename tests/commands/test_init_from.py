@@ -1,4 +1,4 @@
-"""`glow fit --init-from`: a run that begins with the weights of another model."""
+"""`glow fit --init-from`: a run that starts from the weights of another model."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Train a run that is killed again and again: `python killed.py FOLDER NUM_KILLS`.
+"""Train a run that is killed repeatedly: `python killed.py FOLDER NUM_KILLS`.
 
-Each life is a forked process that goes on with ``--resume auto`` and dies of SIGKILL at its n-th event, with n drawn
-from a fixed seed. Events are steps, validations, halves of a checkpoint's bytes, renamings and the like. At last one
-life is left in peace. Prints a JSON line for every life: what it died of, the step that was saved before it, the step
-at which it went on, and the event at which it was killed.
+Each attempt is a forked process that runs with ``--resume auto`` and kills itself with SIGKILL at its n-th event, with
+n drawn from a fixed seed. Events are steps, validations, writes of half a checkpoint, renames and the like. The last
+attempt runs to the end. Prints JSON lines for each attempt: its exit code, the step that was saved before it, the step
+from which it resumed, and the event at which it was killed.
 """
 
 import io
@@ -42,7 +42,7 @@ OPTIONS = [
 
 
 class Events:
-    """Counts what happens, and kills the process at the event that it is told."""
+    """Counts events, and kills the process at the fatal one."""
 
     def __init__(self, fatal: int | None) -> None:
         self.fatal = fatal
@@ -67,7 +67,7 @@ class Events:
         setattr(owner, name, counted)
 
 
-def live(folder: Path, fatal: int | None) -> None:
+def train(folder: Path, fatal: int | None) -> None:
     """Train until the end or the fatal event."""
     events = Events(fatal)
     for owner, name in (
@@ -92,10 +92,10 @@ def live(folder: Path, fatal: int | None) -> None:
 
     torch.save = save_in_halves  # type: ignore[assignment]
 
-    def tell(self: Callback, trainer: Any, pl_module: Any) -> None:
+    def print_step(self: Callback, trainer: Any, pl_module: Any) -> None:
         print(json.dumps({"resumed_at": trainer.global_step}), flush=True)
 
-    InitializeActNorm.on_train_start = tell  # type: ignore[method-assign]
+    InitializeActNorm.on_train_start = print_step  # type: ignore[method-assign]
     cli.main("fit", [*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
 
 
@@ -108,12 +108,12 @@ def main() -> None:
     folder, num_kills = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     draw = random.Random(0)
-    for life in range(num_kills + 1):
+    for attempt in range(num_kills + 1):
         print(json.dumps({"saved": saved_step(folder)}), flush=True)
         process = os.fork()
         if process == 0:
             try:
-                live(folder, draw.randint(10, 50) if life < num_kills else None)
+                train(folder, draw.randint(10, 50) if attempt < num_kills else None)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)

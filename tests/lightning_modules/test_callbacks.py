@@ -129,7 +129,7 @@ class TestInitializeActNorm:
 
 class TestNonFiniteGuard:
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-    def test_a_bad_step_changes_nothing_and_is_named(self, tmp_path: Path, value: float) -> None:
+    def test_a_bad_step_is_skipped_and_reported(self, tmp_path: Path, value: float) -> None:
         recorder, moments = Recorder(), Moments()
         trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), recorder, moments], max_epochs=1, gradient_clip_val=1.0)
         with pytest.warns(UserWarning, match=f"step 2: the gradient of {Poisoned.name} is not finite; step skipped"):
@@ -141,7 +141,7 @@ class TestNonFiniteGuard:
         assert int(moments.after[3][0]["step"]) == 3
         assert all(torch.isfinite(tensor).all() for tensor in recorder.after[-1].values())
 
-    def test_patience_ends_where_no_checkpoint_is_good(self, tmp_path: Path) -> None:
+    def test_without_a_good_checkpoint_training_fails_after_the_patience(self, tmp_path: Path) -> None:
         (tmp_path / "last.ckpt").write_bytes(b"damaged")
         with (
             pytest.warns(UserWarning, match="step skipped"),
@@ -183,7 +183,7 @@ class TestNonFiniteGuard:
             scheduler.step()
         assert rates.found == pytest.approx([rate * (0.5 if step > 6 else 1.0) for step, rate in enumerate(whole)])
 
-    def test_a_checkpoint_that_was_saved_too_late_is_not_gone_back_to_twice(self, tmp_path: Path) -> None:
+    def test_a_checkpoint_that_was_saved_too_late_is_restored_only_once(self, tmp_path: Path) -> None:
         class Breaks(Callback):
             """Makes weights that are finite, and no likelihood is, just before a save."""
 
@@ -286,7 +286,7 @@ class TestSampleGrids:
         with Image.open(folder / "samples" / "epoch00001_t0.70.png") as picture:
             return module.model, np.asarray(picture)
 
-    def test_a_seed_is_of_the_class_that_glow_sample_takes(self, tmp_path: Path) -> None:
+    def test_a_seed_gets_the_same_class_as_in_glow_sample(self, tmp_path: Path) -> None:
         model, picture = self.drawn(tmp_path, 3, num_images=9, seed=4)
         images = torch.stack([image for _, image in sample_batches(model, 9, 0.7, 4, batch_size=9)])
         assert np.array_equal(picture, np.asarray(class_grid(model, images, 4)))
@@ -346,7 +346,7 @@ class TestExportBest:
 
 class TestThroughput:
     @pytest.mark.parametrize("seconds", [0.0, 1.5])
-    def test_a_loader_that_is_the_bottleneck_is_told_once(
+    def test_a_slow_loader_is_reported_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, recwarn: pytest.WarningsRecorder
     ) -> None:
         clock = 0.0
@@ -393,7 +393,7 @@ class TestBreakdown:
         trainer = tiny_fit(tmp_path, [Breakdown()], max_epochs=1)
         assert {"bpd_level/0", "bpd_level/1", "log_det/AffineCoupling"} <= trainer.callback_metrics.keys()
 
-    def test_a_solve_that_fails_costs_the_parts_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failed_solve_only_skips_the_breakdown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fails(*_: Any) -> None:
             raise SolverError("no step was small enough")
 

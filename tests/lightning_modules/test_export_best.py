@@ -1,4 +1,4 @@
-"""What a run finds in the place of its exported model when it ends."""
+"""Export at the end of a run into a folder that already exists."""
 
 from pathlib import Path
 

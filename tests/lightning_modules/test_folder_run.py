@@ -138,7 +138,7 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
 
 
-def test_what_a_model_to_begin_with_does_not_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mismatches_with_an_initial_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pets = pictures(tmp_path / "pets" / "cat", 6).parent
     pictures(pets / "dog", 6)
     plain, classes = (
@@ -213,7 +213,7 @@ def test_the_last_step_is_validated(
         assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == str(last)
 
 
-def test_the_same_line_begins_a_run_and_goes_on_with_it(
+def test_the_same_command_starts_and_resumes_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
@@ -231,7 +231,7 @@ def test_the_same_line_begins_a_run_and_goes_on_with_it(
     assert "use glow fit --resume RUN" in capsys.readouterr().err
 
 
-def test_further_ranks_train_as_the_first_has_chosen(
+def test_other_ranks_use_the_choices_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs: list[list[str]] = []

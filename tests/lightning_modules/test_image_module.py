@@ -123,7 +123,7 @@ def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> Non
     assert not [name for name in told if name.startswith("lr")]
 
 
-def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compilation_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"model.compile: needs model.memory store, got reversible"):
         tiny_module(memory="reversible", compile=True)
     monkeypatch.setenv("CXX", "no-such-compiler")

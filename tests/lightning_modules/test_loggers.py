@@ -1,4 +1,4 @@
-"""The log goes on across resumes, and a service of logging cannot stop a training."""
+"""Logs continue across resumes, and failures of Weights & Biases do not stop the training."""
 
 import csv
 import os

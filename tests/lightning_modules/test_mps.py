@@ -1,4 +1,4 @@
-"""Apple's GPUs have no float64: none is made on the device of the model."""
+"""Apple's GPUs have no float64: no such tensor is created on the model's device."""
 
 from pathlib import Path
 from typing import Any

@@ -58,7 +58,7 @@ def test_kernels_take_the_steps_of_torch_s_own_on_matrices() -> None:
             assert float(expected.abs().max()) > 0.02
 
 
-def test_all_else_takes_the_steps_of_adam_to_the_last_bit() -> None:
+def test_other_parameters_are_updated_exactly_as_by_adam() -> None:
     ours, theirs = parameters(), parameters()
     found = steps(ours, Muon(ours, 0.01, (0.8, 0.95), 1e-6), range(5))
     expected = steps(theirs, Adam(theirs, 0.01, (0.8, 0.95), 1e-6, fused=True), range(5))
@@ -109,7 +109,7 @@ def test_a_kernel_whose_gradients_end_comes_to_rest(size: float) -> None:
     assert float((kernel.detach() - start).abs().max()) < 4
 
 
-def test_kernels_alone_decay() -> None:
+def test_only_kernels_decay() -> None:
     params, free = parameters(), parameters()
     found, expected = (
         steps(params, Muon(params, 0.1, kernel_decay=0.5), range(1)),
@@ -120,7 +120,7 @@ def test_kernels_alone_decay() -> None:
         torch.testing.assert_close(one, other - lost, rtol=0, atol=1e-6)
 
 
-def test_what_has_no_gradient_stays_and_a_closure_is_called() -> None:
+def test_parameters_without_gradients_stay_and_a_closure_is_called() -> None:
     params = parameters()
     optimizer = Muon(params)
 

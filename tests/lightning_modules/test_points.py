@@ -119,7 +119,7 @@ def test_the_figure_is_the_mean_over_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["maf", "cnf, hutchinson"])
-def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
+def test_a_run_resumes_within_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
     whole, log = plane_module(PRIORS[name]), Log()
     savers = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (3, 5)]
     first = tiny_fit(tmp_path, [EMA(0.9), log, *savers], whole, plane_data())

@@ -42,7 +42,7 @@ def test_the_short_option_names_presets_too() -> None:
         ("../base", "there is no configuration ../base"),
     ],
 )
-def test_what_is_neither_is_refused(name: str, message: str) -> None:
+def test_unknown_names_are_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         config_path(name)
 

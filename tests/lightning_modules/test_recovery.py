@@ -1,4 +1,4 @@
-"""Only whole and finite checkpoints are gone on from, and none is lost on the way."""
+"""Training resumes only from complete and finite checkpoints, and none is lost."""
 
 import re
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
         (poison, "number in state_dict is not finite"),
     ],
 )
-def test_a_bad_one_is_passed_over_for_the_newest_good_one(harm: Any, words: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_for_the_newest_good_one(harm: Any, words: str, tmp_path: Path) -> None:
     write(tmp_path, last=9, previous=6, best=7)
     harm(tmp_path / "last.ckpt")
     with pytest.warns(UserWarning, match=rf"skipping a checkpoint: .*last\.ckpt.*{words}"):
@@ -87,7 +87,7 @@ def test_the_one_before_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
 
 
-def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
+def test_non_finite_checkpoints_are_not_written(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint(checkpoint(1), tmp_path / "last.ckpt")
     averaged = {**checkpoint(2), "current_model_state": {"w": torch.tensor([torch.nan])}}
     for bad in (checkpoint(2, float("inf")), averaged):

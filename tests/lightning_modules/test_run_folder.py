@@ -34,7 +34,7 @@ def test_the_processes_of_a_launcher_share_a_folder(
     assert choose_run_dir("mine", "another") == "elsewhere"
 
 
-def test_what_a_killed_run_left_half_written_is_cleared_on_a_resume_only(tmp_path: Path) -> None:
+def test_incomplete_checkpoints_are_removed_only_on_resume(tmp_path: Path) -> None:
     torn = tmp_path / "run" / ".last.ckpt-123"
     torn.parent.mkdir()
     torn.write_bytes(b"half")

@@ -29,7 +29,7 @@ def test_key_steps() -> None:
     assert all(a >= b for a, b in pairwise(found[10:]))
 
 
-def test_the_final_fraction_is_what_is_left() -> None:
+def test_the_schedule_ends_at_the_final_fraction() -> None:
     found = rates(30, total=20, warmup=4, final=0.25)
     assert found[4] == 1.0
     assert found[12] == pytest.approx(0.625)
@@ -50,7 +50,7 @@ def test_the_shortest_runs_learn(total: int) -> None:
     assert max(found) == 1.0
 
 
-def test_the_rate_is_held_until_the_decay_begins() -> None:
+def test_the_rate_is_constant_until_the_decay() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
     schedule = LinearWarmupCosine(optimizer, 100, warmup_steps=10, decay_fraction=0.4)
     found = [schedule.lr_lambdas[0](step) for step in range(101)]

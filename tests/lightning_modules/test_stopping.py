@@ -1,4 +1,4 @@
-"""A run that is stopped says so, and leaves whole files."""
+"""A stopped run prints how to resume, and leaves complete files."""
 
 import csv
 import os
@@ -52,7 +52,7 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypa
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_signal_before_a_step_ends_a_run_with_its_code_and_how_to_go_on(
+def test_a_signal_before_a_step_sets_the_exit_code_and_prints_how_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     original = Throughput.on_train_epoch_start
@@ -99,7 +99,7 @@ def test_a_run_under_nohup_continues_when_the_terminal_is_closed() -> None:
 
 
 @pytest.mark.slow
-def test_where_the_first_process_fails_alone_the_others_end_with_it(tmp_path: Path) -> None:
+def test_if_the_first_process_fails_the_others_end(tmp_path: Path) -> None:
     script = Path(__file__).with_name("fails_alone.py")
     found = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 1, found.stderr
@@ -200,7 +200,7 @@ def test_a_signal_in_the_last_step_before_a_validation_costs_no_validation(
     assert found["global_step"] == expected["global_step"]
 
 
-def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_keeps_its_model_and_optimiser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, moved = tmp_path / "run", tmp_path / "moved"
     assert fit(f"--run_dir={run}") == 0
     shutil.copytree(run, moved)
@@ -307,7 +307,7 @@ def test_slurms_signal_saves_and_requeues(
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
 
 
-def test_auto_begins_goes_on_and_finds_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_starts_resumes_and_recognises_a_complete_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     options = ["--resume=auto", f"--run_dir={run}"]
     assert fit(*options, "--trainer.max_epochs=1") == 0
@@ -321,7 +321,7 @@ def test_auto_begins_goes_on_and_finds_the_end(tmp_path: Path, capsys: pytest.Ca
     assert "--resume auto needs --run_dir" in capsys.readouterr().err
 
 
-def test_auto_begins_again_where_nothing_was_saved(tmp_path: Path) -> None:
+def test_auto_restarts_a_run_without_a_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.csv").write_text("step\n0\n")

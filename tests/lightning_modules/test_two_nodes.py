@@ -1,4 +1,4 @@
-"""Two machines train one run; one is lost, comes back, and nothing shows it."""
+"""A run on two machines that loses one and resumes equals an uninterrupted run."""
 
 import csv
 import os
