@@ -18,8 +18,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.restoration import psnr, restore
-from glow_app.tasks import Deblock, Denoise, RestorationTask, Upscale
+from glow_app.restoration import Deblock, Denoise, RestorationTask, Upscale, psnr, restore
 
 TASKS: dict[str, RestorationTask] = {
     "photos-upscale2": Upscale(2),

@@ -13,9 +13,8 @@ from typing import Any, get_args
 
 import torch
 import yaml
-from common import earlier_results, peak_memory, write_result, write_table
+from common import build, earlier_results, peak_memory, write_result, write_table
 
-from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from lightning_modules.presets import CONFIGS, expected
@@ -26,13 +25,15 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 def measure(path: Path) -> dict[str, Any]:
     """Measure one preset."""
     options = yaml.safe_load(path.read_text())["model"]
-    model = ImageModel(Glow(**options["flow"]["init_args"]), options["num_bits"])
-    labels = torch.zeros(4, dtype=torch.int64)
-    model.initialize(random_images(model, 4), labels)
+    model = ImageModel(build(options["flow"]), options["num_bits"])
+    initial = random_images(model, 4)
+    given = model.conditioning.observe(initial, torch.zeros(4, dtype=torch.int64))
+    model.initialize(initial, given)
 
     def peak(num: int) -> int:
         model.zero_grad(set_to_none=False)
-        return peak_memory(lambda: model(random_images(model, num), labels[:num]).mean().backward())
+        known = None if given is None else given[:num]
+        return peak_memory(lambda: model(random_images(model, num), known).mean().backward())
 
     memory = {}
     for mode in get_args(Memory):

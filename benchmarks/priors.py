@@ -11,16 +11,15 @@ import argparse
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import yaml
-from common import interleaved_medians, write_result, write_table
+from common import class_of, interleaved_medians, write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
 from glow_app.bijections import record_solves
@@ -28,7 +27,6 @@ from glow_app.data.image_set import ImageSet
 from glow_app.data.loader import train_loader
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Split
-from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
 
@@ -39,18 +37,12 @@ NUM_SAMPLES = 16
 Config = dict[str, Any]
 
 
-def class_of(spec: dict[str, Any]) -> Callable[..., Any]:
-    """Return the class named by a configuration, bound to its arguments."""
-    module, _, name = spec["class_path"].rpartition(".")
-    return partial(getattr(import_module(module), name), **spec.get("init_args", {}))
-
-
 def build(name: str, config: Config, seed: int) -> ImageModel:
     """Return the untrained model with a prior."""
     torch.manual_seed(seed)
     overlay = yaml.safe_load((CONFIGS / "prior" / f"{name}.yaml").read_text())
     prior = class_of(overlay["model"]["flow"]["init_args"]["prior"])
-    return ImageModel(Glow(**config["model"]["flow"]["init_args"], prior=prior), config["model"]["num_bits"])
+    return ImageModel(class_of(config["model"]["flow"])(prior=prior), config["model"]["num_bits"])
 
 
 def load(config: Config, split: Split, seed: int) -> ImageSet:
@@ -62,15 +54,17 @@ def train(name: str, config: Config, num_steps: int, seed: int) -> Iterator[Aver
     """Train for ``num_steps`` steps; yield the averaged model after each."""
     model = build(name, config, seed)
     loader = train_loader(load(config, "train", seed), config["data"]["batch_size"], seed=seed)
-    model.initialize(*next(iter(loader)), step_generator(seed, 0, "cpu", "initialize"))
+    images, labels = next(iter(loader))
+    known = model.conditioning.observe
+    model.initialize(images, known(images, labels), step_generator(seed, 0, "cpu", "initialize"))
     averaged = AveragedModel(model, avg_fn=_average)
     optimizer = class_of(config["model"]["optimizer"])(model.parameters())
     scheduler = class_of(config["model"]["lr_scheduler"])(optimizer, total_steps=num_steps)
-    for step, batch in enumerate(islice(chain.from_iterable(repeat(loader)), num_steps)):
+    for step, (images, labels) in enumerate(islice(chain.from_iterable(repeat(loader)), num_steps)):
         generator = step_generator(seed, step, "cpu", "train")
         optimizer.zero_grad()
         with record_solves(generator) as solves:
-            loss = model(*batch, generator=generator)
+            loss = model(images, known(images, labels), generator)
         (loss + solves.penalty).mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
         optimizer.step()
@@ -100,8 +94,9 @@ def measure(name: str, config: Config, num_steps: int, seed: int) -> dict[str, f
     generator = step_generator(seed, 0, "cpu", "test")
     with record_solves(generator):
         parts = zip(images.split(100), labels.split(100), strict=True)
-        bits = torch.cat([model.bits_per_dim(part, label, 1, generator) for part, label in parts])
-    sample = partial(model.sample, NUM_SAMPLES, 1.0, seed, torch.arange(NUM_SAMPLES) % 10)
+        known = model.conditioning.observe
+        bits = torch.cat([model.bits_per_dim(part, known(part, few), 1, generator) for part, few in parts])
+    sample = partial(model.sample, NUM_SAMPLES, 1.0, seed)
     seconds = interleaved_medians({name: sample}, repeats=5, clock=time.process_time)[name]
     return {
         "bits_per_dim": float(bits.mean()),

@@ -21,7 +21,8 @@ from common import describe_machine, earlier_results, write_result, write_table
 
 PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
 # Published figures of other methods are for this level of noise; the preset uses random levels from 5 to 50.
-OPTIONS = {"denoise": ["--model.task.init_args.min_sigma=25", "--model.task.init_args.max_sigma=25"]}
+_TASK = "--model.flow.init_args.conditioning.init_args.task.init_args"
+OPTIONS = {"denoise": [f"{_TASK}.min_sigma=25", f"{_TASK}.max_sigma=25"]}
 PRECISION = "bf16-mixed"
 SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
 

@@ -31,7 +31,6 @@ from common import write_result
 from PIL import Image
 
 from glow_app.generation import load_directions, sample_batches
-from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.storage.model_folders import find_folder
@@ -50,19 +49,19 @@ MIXES = {
 
 def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
     """Return a function for each endpoint, from the number of the request to its body."""
-    images = model.sample(64, 0.7, 1000, labels_of_seeds(model, range(64), None))
+    images = model.sample(64, 0.7, 1000)
     pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
-    label = {} if model.flow.num_classes is None else {"label": 0}
-    labels = {} if model.flow.num_classes is None else {"labels": [0, 0]}
+    # Otherwise the server would infer it.
+    one, two = ({"given": images.given[0]}, {"given": images.given[:2]}) if images.given else ({}, {})
     return {
         "sample": lambda number: {"seed": number},
         "edit": lambda number: {
             "image": pictures[number % 64],
             "edits": [{"direction": directions[number % len(directions)], "strength": 1}],
-            **label,
+            **one,
         },
-        "interpolate": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **labels},
-        "reconstruct": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **labels},
+        "interpolate": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **two},
+        "reconstruct": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **two},
         "score": lambda number: {"images": [pictures[number % 64]]},
     }
 

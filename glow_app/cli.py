@@ -22,7 +22,7 @@ TRAINING = {
 COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",
-    "edit": "learn attributes from examples, and change pictures",
+    "edit": "learn attributes from examples, and edit pictures",
     "restore": "enlarge, denoise, deblock, colour or fill pictures",
     "reconstruct": "encode and decode images, and report the error",
     "score": "score how likely and how unusual images are",
@@ -33,7 +33,7 @@ COMMANDS = {
     "data": "render faces",
     "export": "export the weights, or a sampler as a torch.export program",
     "models": "list the bundled models",
-    "info": "show what a model, a checkpoint or a sample records",
+    "info": "show the metadata of a model, checkpoint or sample",
 }
 _HELP = """usage: glow COMMAND [OPTIONS]
 
@@ -47,7 +47,7 @@ options:
   --version    print the version
   --debug      show the traceback of an error
   --allow-class CLASS
-               let a model name a prior, conditioner or task of your own,
+               allow models to use your own prior, conditioner or task,
                such as my_package.MyPrior"""
 
 # Settings of glibc's allocator, which allocates all CPU tensors. Huge pages of 2 MB where available (glibc 2.35 or

@@ -35,11 +35,11 @@ def require_folder(folder: Path) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a temporary binary file that replaces ``path`` at the end; after an error, ``path`` is unchanged.
 
-    Args:
-        path: The file to write; an existing file is replaced.
+    Folders that do not exist are created.
     """
     temporary = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # within the limit on names
     with _name_in_errors(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
         opened = temporary.open("xb")
         try:
             with opened as file:
@@ -68,7 +68,6 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
     """Yield an empty temporary folder that replaces ``folder`` at the end; after an error, ``folder`` is unchanged.
 
     Args:
-        folder: The folder to write.
         names: Names of the files that may be replaced; a folder with other files is refused.
         overwrite: Whether an existing folder may be replaced.
     Raises:
@@ -77,8 +76,6 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
     if folder.exists():
         if not overwrite:
             raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
-        if not folder.is_dir():
-            raise FileExistsError(f"{folder} is a file; choose another place")
         if others := {path.name for path in folder.iterdir()} - {*names}:
             raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)

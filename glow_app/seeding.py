@@ -21,8 +21,6 @@ class Share(NamedTuple):
     """The rows of a global batch that belong to a rank: ``rank``, ``rank + num_ranks``, ..., as ``DistributedSampler``.
 
     Args:
-        rank: This rank.
-        num_ranks: Number of ranks.
         num_rows: Rows of a rank's full batch, if this batch may be smaller; if None, the rows of this batch.
     """
 
@@ -130,7 +128,7 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
         ValueError: If ``num`` is below 1, a seed is not an integer or out of range, or their number is wrong.
     """
     if not hasattr(num, "__index__") or num < 1:
-        raise ValueError(f"num is {num!r}; expected a whole number from 1")
+        raise ValueError(f"num is {num!r}; expected a whole number of at least 1")
     if seeds is None:
         seeds = random_seed(num)
     try:
@@ -139,7 +137,7 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
     except TypeError as error:
         raise ValueError(f"seeds is {seeds!r}; expected a whole number, or one per image") from error
     if len(each) != num:
-        raise ValueError(f"there are {len(each)} seeds for {num} images")
+        raise ValueError(f"got {len(each)} seeds for {num} images")
     if min(each) < 0 or max(each) >= 2**63:
         raise ValueError(f"seeds are from {min(each)} to {max(each)}; expected 0 to 2**63 - 1")
     return each

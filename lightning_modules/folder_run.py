@@ -104,7 +104,7 @@ def _planned(arguments: list[str]) -> list[str]:
     length, description = _choose_length(options, [*config, *rest], parts)
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
-        print(f"warning     {count} pictures are few: the model will memorise them, and samples will resemble them")
+        print(f"warning     only {count} pictures: the model will memorise them, and samples will resemble them")
     return [*config, *length, *rest]
 
 
@@ -137,10 +137,11 @@ def _choose_config(
     if model is not None:
         if channels > model.flow.image_shape[0]:
             notes.append("warning     the model of --init-from is grey, so colours are discarded")
-        if classes and not model.flow.num_classes:
+        expected = getattr(model.conditioning, "num_classes", 0)
+        if classes and not expected:
             notes.append(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
             classes = ()
-        elif (expected := model.flow.num_classes or 0) != len(classes):
+        elif expected != len(classes):
             raise UsageError(
                 f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {len(classes)}; "
                 "give a folder with a subfolder for each"
@@ -155,7 +156,9 @@ def _choose_config(
     if (model is None and not presets) or options.size is not None:
         config.append(f"--model.flow.init_args.image_shape=[{channels},{size},{size}]")
     if classes and model is None:
-        config.append(f"--model.flow.init_args.num_classes={len(classes)}")
+        conditioning = "--model.flow.init_args.conditioning"
+        config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
+        config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
     files = parts["train"].files
     if len(files) < _FEW:
         config.append(f"--data.batch_size={max(1, min(32, len(files) // 2))}")
@@ -174,13 +177,15 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     place, _ = take_option(INIT_FROM, rest)
     if place is None:
         return None
+    from glow_app.conditioning import ClassConditioning
+    from glow_app.restoration import PictureConditioning
     from glow_app.storage.stored_model import load_model
 
     model = load_model(place)
-    if model.task is not None:
+    if isinstance(model.conditioning, PictureConditioning):
         command = f"glow fit --config restore/NAME {INIT_FROM} {place} --data.root {options.folder}"
         raise UsageError(f"glow fit: {place} restores images and trains on crops of photographs; use {command}")
-    if model.flow.num_classes and options.no_classes:
+    if isinstance(model.conditioning, ClassConditioning) and options.no_classes:
         raise UsageError(f"glow fit: {place} is a model with classes; omit --no-classes")
     return model
 

@@ -23,8 +23,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.messages import UsageError, closest, format_warning
-from glow_app.models.image_model import ImageModel
-from lightning_modules.callbacks import BestCheckpoint, ExportBest, InitializeActNorm, Progress, Throughput
+from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.command_line.arguments import configs_first, require_total_steps
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
@@ -98,7 +97,7 @@ class GlowCLI(LightningCLI):
             parser.add_lightning_class_args(callback, name)
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
-        if self.kind.name == "images":
+        if self.kind.name != "points":
             parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -134,10 +133,6 @@ class GlowCLI(LightningCLI):
                     if "id" in arguments and resumed is None:
                         arguments.id = token_hex(4)
         config.trainer.default_root_dir = config.run_dir
-        every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
-        if every is not None and epochs is not None and 0 < epochs < every:
-            # Otherwise a short trial run of a long configuration would never be validated.
-            config.trainer.check_val_every_n_epoch = epochs
 
     def instantiate_classes(self) -> None:
         """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""
@@ -179,7 +174,6 @@ class GlowCLI(LightningCLI):
             plugins.append(SLURMEnvironment(auto_requeue=False))
         callbacks += [
             Progress(live),
-            InitializeActNorm(),
             LearningRateMonitor("step"),
             Throughput(),
             BestCheckpoint(config.run_dir, self.model.monitor),
@@ -197,8 +191,10 @@ class GlowCLI(LightningCLI):
         if self.command == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.checkpoint is not None:
-                print(self.start.description)
-        with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)), _flushed_denormals():
+                resumes = f"resumes     {self.start.checkpoint} at step {self.start.first_step:,}"
+                fresh = f"starts from the weights of {self.start.checkpoint}"
+                print(resumes if self.start.weights is None else fresh)
+        with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)):
             if self.command == "fit":
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
             else:
@@ -241,6 +237,8 @@ def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
         logging.getLogger(name).setLevel(logging.WARNING)
     for phrase in _UNWANTED:
         warnings.filterwarnings("ignore", f".*{phrase}.*")
+    # Arithmetic with numbers below 1e-38, as in old moments, can be a hundred times slower.
+    torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as scratch:
         start = start_of(command, arguments, Path(scratch))
         try:
@@ -253,21 +251,8 @@ def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
                 f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:
+            torch.set_flush_denormal(False)
             release_run_dir()
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Flush numbers below 1e-38 to zero: arithmetic with them, as in old moments, can be a hundred times slower.
-
-    The mode of this thread is restored afterwards, since other code may rely on exact IEEE 754 arithmetic.
-    """
-    flushed_before = sys.float_info.min / 2 == 0.0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(flushed_before)
 
 
 def _print_end(cli: GlowCLI) -> None:
@@ -278,12 +263,4 @@ def _print_end(cli: GlowCLI) -> None:
         print(f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        print(f"next: glow {_next_command(cli.model.model, shlex.quote(str(run_dir)))}")
-
-
-def _next_command(model: Any, run: str) -> str:
-    if not isinstance(model, ImageModel):
-        return f"test --checkpoint {run}"
-    if not model.trains_flow:
-        return f"fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"
-    return f"sample --checkpoint {run}" if model.task is None else f"restore PICTURE --checkpoint {run}"
+        print(f"next: glow {cli.model.next_command.format(run=shlex.quote(str(run_dir)))}")

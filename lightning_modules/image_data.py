@@ -149,17 +149,6 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         amount = "all images" if self._other_limit is None else "limited by data.limit"
         return f"{self.other_root}, {amount}"
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; empty if unlabelled. Loads the training images if no split is loaded yet."""
-        loaded = next(iter(self._sets.values()), None)
-        return (self.examples("train") if loaded is None else loaded).class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 0 if unlabelled."""
-        return len(self.class_names)
-
     def _load(self, split: Split) -> ImageSet:
         names = (field.name for field in fields(SplitRequest) if field.name in self.hparams)
         options = {"split": split, **{name: self.hparams[name] for name in names}}

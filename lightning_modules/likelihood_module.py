@@ -3,30 +3,38 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import ModuleDict, Parameter
+from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolverError, record_solves
-from glow_app.models.density import Density
-from glow_app.nn.precision import widest_dtype
+from glow_app.data.loader import first_examples
+from glow_app.models import Density
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
-from lightning_modules.resumable_data import ResumableDataModule, ends_in_repetition
+from lightning_modules.mean_figures import MeanFigures, log_figures
+from lightning_modules.resumable_data import ResumableDataModule
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
+
+
+class _Shared(partial[Any]):
+    """A factory that copies of a module share, since those of the command line hold its parser."""
+
+    def __deepcopy__(self, memo: Any) -> "_Shared":
+        return self
 
 
 class LikelihoodModule(pl.LightningModule, ABC):
@@ -46,20 +54,19 @@ class LikelihoodModule(pl.LightningModule, ABC):
         failure: Message of a failed solve in the current step, or None.
     """
 
+    length_note = ""  # what the report of a run adds to its number of steps
+    next_command = "test --checkpoint {run}"  # to go on with after a run
     metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
     failure: str | None = None
 
     def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
         super().__init__()
         self.model, self.seed = model, seed
-        # Functions, which averaging copies by reference: the command line's factories hold its parser, which cannot be
-        # copied.
-        self.optimizer: OptimizerFactory = lambda parameters: optimizer(parameters)
-        self.lr_scheduler: ScheduleFactory = lambda optimizer, total_steps: lr_scheduler(optimizer, total_steps)
+        self.optimizer: OptimizerFactory = _Shared(optimizer)
+        self.lr_scheduler: ScheduleFactory = _Shared(lr_scheduler)
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         allow_parts(model)
-        # Not part of the state dict, because metric states are not persistent.
-        self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.figures})
+        self.means = MeanFigures(self.figures)
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -73,7 +80,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
-        """Set the model's data-dependent parameters from one training batch."""
+        """Set the model's data-dependent parameters from a training batch."""
 
     @abstractmethod
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
@@ -84,15 +91,21 @@ class LikelihoodModule(pl.LightningModule, ABC):
         """Return the figures that validation and test report, by name; each has a value per example, (B,)."""
 
     def setup(self, stage: str) -> None:
-        """Check precision and strategy; accumulate means in the widest dtype of the device.
+        """Check that the trainer suits a flow."""
+        require_exact_trainer(self.trainer, getattr(self.model, "compiled", False))
+        self.means.begin(self.trainer.strategy.root_device)
 
-        Raises:
-            ValueError: If flows are not invertible at the precision, or the strategy shards parameters.
-        """
-        require_exact_trainer(self.trainer)
-        for mean in self.means.values():
-            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))  # type: ignore[operator]
-            mean.reset()  # type: ignore[operator]  # sums of an earlier validation, in inference mode, cannot be changed
+    def on_fit_start(self) -> None:
+        """Initialise the model of a new run, once devices are set up and before the first step."""
+        if not self.model.initialized:
+            self.initialize_from_data()
+
+    def initialize_from_data(self) -> None:
+        """Initialise the model from the first examples of the training data, equally on all ranks."""
+        if (data := getattr(self.trainer, "datamodule", None)) is None:
+            raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")
+        batch = first_examples(data.train_dataloader(), self.trainer.world_size)
+        self.initialize(self.transfer_batch_to_device(batch, self.device, 0), self.generator(0, "initialize"))
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, which is stepped every step."""
@@ -120,16 +133,16 @@ class LikelihoodModule(pl.LightningModule, ABC):
             return math.nan * sum(parameter.sum() for parameter in self.parameters())  # type: ignore[return-value]
         loss = losses.mean()
         self.log(f"train/{self.metric}", loss)
-        self._log_evaluations(solves.num_evaluations, "train", len(losses))
+        self.log_evaluations(solves.num_evaluations, "train", len(losses))
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch, with the same noise in every epoch."""
-        self._evaluate(batch, batch_idx, "val", self.trainer.val_dataloaders)
+        log_figures(self, batch, batch_idx, "val", self.trainer.val_dataloaders)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch."""
-        self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
+        log_figures(self, batch, batch_idx, "test", self.trainer.test_dataloaders)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; all are NaN if the adjoint's solve fails."""
@@ -145,10 +158,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by value or by the norm of all gradients.
-
-        Lightning's clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
-        """
+        """Clip by value or by the norm of all gradients; Lightning's clipping refuses fused optimisers in bfloat16."""
         if gradient_clip_val:
             clip = clip_grad_value_ if gradient_clip_algorithm == "value" else clip_grad_norm_
             clip(self.parameters(), gradient_clip_val)
@@ -167,27 +177,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
         training = {"version": __version__, **metrics, **self.model.facts}
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
 
-    def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
-        num_rows = getattr(loader, "batch_size", None)
-        generator = self.generator(batch_idx, stage, num_rows)
-        with record_solves(self.generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
-            try:
-                figures = self.evaluate(batch, generator)
-                if ends_in_repetition(loader, batch_idx):
-                    figures = {name: values[:-1] for name, values in figures.items()}
-            except SolverError as error:
-                if stage != "val":
-                    raise
-                # Infinite figures are never the best, and training may recover.
-                pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
-                figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
-        # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
-        for name, values in figures.items():
-            mean = self.means[name]
-            mean.update(values)  # type: ignore[operator]
-            self.log(f"{stage}/{name}", mean)  # type: ignore[arg-type]
-        self._log_evaluations(solves.num_evaluations, stage, len(figures[self.metric]))
-
-    def _log_evaluations(self, counts: list[int], stage: str, batch_size: int) -> None:
+    def log_evaluations(self, counts: list[int], stage: str, batch_size: int) -> None:
+        """Log the mean number of network evaluations of ODE solves, if there were any."""
         if counts:
             self.log(f"{stage}/nfe", sum(counts) / len(counts), batch_size=batch_size)

@@ -10,8 +10,8 @@ from glow_app.bijections import Bijection, record_solves
 from glow_app.data.splits import Split
 from glow_app.data.toys import TOYS, PointSet, load_points
 from glow_app.evaluation.bits import estimated_trace_note
-from glow_app.generation.plane_pictures import density_picture, flow_picture, samples_picture
 from glow_app.models.plane_model import PlaneModel
+from glow_app.models.plane_pictures import density_picture, flow_picture, samples_picture
 from glow_app.pictures.images import save_png
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
@@ -21,7 +21,7 @@ from lightning_modules.resumable_data import ResumableDataModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 
-class PlaneDataModule(ResumableDataModule[PointSet]):
+class PointsDataModule(ResumableDataModule[PointSet]):
     """Train, validation and test loaders of a toy density.
 
     Args:
@@ -53,7 +53,7 @@ class PlaneDataModule(ResumableDataModule[PointSet]):
         return load_points(self.hparams["source"], split, seed=self.hparams["seed"], limit=self.hparams["limit"])
 
 
-class PlaneModule(LikelihoodModule):
+class PointsModule(LikelihoodModule):
     r"""Maximum likelihood on points: minimises the negative log-likelihood, in nats, of a prior without a Glow.
 
     Args:
@@ -94,7 +94,7 @@ class PlaneModule(LikelihoodModule):
         return {self.metric: -self.model.log_prob(batch)}
 
 
-def finish_points(run_dir: Path, data: PlaneDataModule) -> None:
+def finish_points(run_dir: Path, data: PointsDataModule) -> None:
     """Print the log-likelihood of the test split, and write pictures of the exported model."""
     if not (run_dir / "model").exists():
         return  # the run stopped before an export
@@ -108,19 +108,18 @@ def finish_points(run_dir: Path, data: PlaneDataModule) -> None:
             total += float(model.log_prob(part).double().sum())
     _report(total / len(points), model, data, "test")
     folder = run_dir / "pictures"
-    folder.mkdir(exist_ok=True)
     save_png(density_picture(model, points), folder / "density.png")
     save_png(samples_picture(model, points), folder / "samples.png")
     save_png(flow_picture(model), folder / "flow.png")
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
 
 
-def print_points_report(module: PlaneModule, data: PlaneDataModule, split: Split, figures: dict[str, float]) -> None:
+def print_points_report(module: PointsModule, data: PointsDataModule, split: Split, figures: dict[str, float]) -> None:
     """Print the log-likelihood of a split, whose negative is in ``figures``, and the best possible one."""
     _report(-figures[module.metric], module.model, data, split)
 
 
-def _report(log_likelihood: float, model: PlaneModel, data: PlaneDataModule, split: Split) -> None:
+def _report(log_likelihood: float, model: PlaneModel, data: PointsDataModule, split: Split) -> None:
     points, source = data.examples(split).values, data.hparams["source"]
     described = f"{source}, {split} split, {len(points)} points{estimated_trace_note(model, 2)}"
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")

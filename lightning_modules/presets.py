@@ -72,7 +72,7 @@ def main(command: str, arguments: list[str]) -> None:
         case ["show", name]:
             print(Path(config_path(name)).read_text(encoding="utf-8"), end="")
         case _:
-            raise UsageError(f"glow {command} takes nothing, or show NAME; got {' '.join(arguments)}")
+            raise UsageError(f"glow {command} takes no arguments, or show NAME; got {' '.join(arguments)}")
 
 
 def _print_list() -> None:

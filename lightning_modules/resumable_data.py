@@ -58,6 +58,11 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             self._sets[split] = self._load(split)
         return self._sets[split]
 
+    @property
+    def any_examples(self) -> S:
+        """The examples of a split that is loaded, or else of the training."""
+        return next(iter(self._sets.values()), None) or self.examples("train")
+
     def recount_batches(self, checkpoint: dict[str, Any]) -> None:
         """Adapt an unfinished epoch in a checkpoint to another batch size or number of ranks, before it is loaded.
 

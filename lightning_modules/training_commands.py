@@ -15,7 +15,7 @@ options:
                        checkpoint of the newest), from which data and settings
                        are taken
   --training DIR       folder of the training images, if it has moved
-  --data.root DIR      another folder of images, measured whole
+  --data.root DIR      another folder of images, measured as a whole
   --data.limit N       use at most N images
   --model.num_draws N  dequantisation draws (default: 1, as in the literature)
 
@@ -36,7 +36,7 @@ common options:
   --name NAME             name of the run (default: that of the preset)
   --run_dir DIR           folder of the run (default: runs/NAME/TIME)
   --trainer.max_epochs N  passes over the images (default: that of the preset)
-  --resume PATH           continue a run: its folder, a .ckpt file, or auto with
+  --resume PATH           run to resume: its folder, a .ckpt file, or auto with
                           --run_dir, which starts the run if there is none
   --init-from MODEL       begin with the weights of another model, and take its
                           architecture: a run, a .ckpt file, an exported folder,

@@ -1,9 +1,12 @@
-"""Changes to one value of a file's nested dictionaries, and a simulated full disk."""
+"""Damaged files: changes to one value of nested dictionaries, the message of one line, and a simulated full disk."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 ABSENT = "nothing"
 
@@ -17,6 +20,16 @@ def change(content: dict[str, Any], place: str, value: object) -> None:
         del content[name]
     else:
         content[name] = value
+
+
+def message_of(read: Callable[[Path], object], error: type[Exception], path: Path) -> str:
+    """Return the message of the error raised when a file or folder is read; it must be one line."""
+    with pytest.raises(error) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
 
 
 @contextmanager

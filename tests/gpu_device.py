@@ -12,7 +12,4 @@ __all__ = ["DEVICE", "IS_CUDA", "on_gpu"]
 
 DEVICE = torch.device(os.environ.get("GLOW_GPU_TESTS_ON", "cuda"))
 IS_CUDA = DEVICE.type == "cuda"
-on_gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(IS_CUDA and not torch.cuda.is_available(), reason="there is no GPU"),
-]
+on_gpu = [pytest.mark.gpu, pytest.mark.skipif(IS_CUDA and not torch.cuda.is_available(), reason="there is no GPU")]

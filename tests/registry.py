@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -15,7 +16,6 @@ from glow_app.bijections import (
     AffineMap,
     Bijection,
     Chain,
-    ContextDifference,
     ContinuousFlow,
     DiagonalAffine,
     Inverse,
@@ -29,15 +29,24 @@ from glow_app.bijections import (
     Squeeze,
     Whitening,
 )
-from glow_app.flows import Context, Glow, Level, Runner
-from glow_app.models.class_labels import class_facts, classes_of_seeds
+from glow_app.conditioning import ClassConditioning, Conditioning, Given
+from glow_app.flows import Glow, Level, Runner
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.restoration import (
+    Colourise,
+    ContextDifference,
+    Denoise,
+    Fill,
+    PictureConditioning,
+    RestorationTask,
+    Upscale,
+    picture_conditioning,
+)
 from glow_app.running.folded import FoldedAffine
 from glow_app.running.fused import run_fused
-from glow_app.tasks import Fill, RestorationTask
 
 HIDDEN = 6
 
@@ -100,23 +109,25 @@ def tiny_glow(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     perturbation: float = 0.0,
+    num_classes: int | None = None,
     **arguments: object,
 ) -> Glow:
-    """Return an initialised Glow."""
+    """Return an initialised Glow, with so many classes or with the argument ``conditioning``."""
     torch.manual_seed(seed)
+    if num_classes is not None:
+        arguments["conditioning"] = ClassConditioning(num_classes)
     flow = Glow(image_shape, num_levels, num_steps, hidden_channels, **arguments).to(dtype)  # type: ignore[arg-type]
-    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, tiny_context(flow, 16))
+    context = flow.conditioning.context(tiny_given(flow, 16), 16)
+    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, context)
     return perturb(flow, seed, perturbation) if perturbation else flow
 
 
-def tiny_context(flow: Glow, num: int) -> Context:
-    """Return a context of alternating classes and random conditions, as the flow needs them."""
-    labels = None if flow.num_classes is None else torch.arange(num) % flow.num_classes
-    if flow.encoder is None:
-        return flow.embed(labels)
-    generator = torch.Generator().manual_seed(num)
-    condition = torch.rand(num, flow.condition_channels, *flow.image_shape[1:], generator=generator) - 0.5
-    return flow.context(labels, condition.to(next(flow.parameters())))
+def tiny_given(flow: Glow, num: int, seed: int = 0) -> Given:
+    """Return what training would know of random images: classes in turn, or damaged pictures; None for nothing."""
+    conditioning = flow.conditioning
+    labels = torch.arange(num) % max(1, len(conditioning.values))
+    generator = torch.Generator().manual_seed(seed)
+    return conditioning.observe(random_images(num, flow.image_shape, seed + 1), labels, generator)
 
 
 def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
@@ -124,33 +135,27 @@ def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
     return ImageModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
 
 
-def tiny_restorer(task: RestorationTask, size: float = 0.02, **arguments: object) -> ImageModel:
-    """Return an initialised, perturbed model with a task, in evaluation mode."""
+def named(model: ImageModel, *names: str) -> ImageModel:
+    """Name the classes of a model."""
+    assert isinstance(model.conditioning, ClassConditioning)
+    model.conditioning.names = names
+    return model
+
+
+def tiny_restorer(
+    task: RestorationTask, size: float = 0.02, dtype: torch.dtype = torch.float32, images: Tensor | None = None
+) -> ImageModel:
+    """Return a model with a task, initialised on images and perturbed, in evaluation mode."""
     torch.manual_seed(0)
-    sizes = {"condition_channels": task.condition_channels(3), "condition_features": 8, "condition_blocks": 2}
-    options = {**sizes, "condition_mask": isinstance(task, Fill), **arguments}
-    flow = Glow((3, 8, 8), 2, 2, 8, **options)  # type: ignore[arg-type]
-    model = mark_trained(ImageModel(flow, task=task))
-    images = random_images(64) // 8 + 112
-    labels = None if flow.num_classes is None else torch.arange(64) % flow.num_classes
-    model.initialize(images, labels, condition=model.condition(images))
+    model = mark_trained(ImageModel(Glow((3, 8, 8), 2, 2, 8, conditioning=PictureConditioning(task, 8, 2)).to(dtype)))
+    images = random_images(64) // 8 + 112 if images is None else images
+    model.initialize(images, model.conditioning.observe(images, torch.zeros(len(images))))
     return perturb(model, 1, size).eval()
 
 
-def small_restorer(task: RestorationTask, images: Tensor) -> ImageModel:
-    """Return a small, slightly perturbed model with a task, initialised on images, in evaluation mode."""
-    torch.manual_seed(0)
-    has_mask = isinstance(task, Fill)
-    flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
-    model = mark_trained(ImageModel(flow, task=task))
-    model.initialize(images, condition=model.condition(images))
-    return perturb(model, 1, 0.01).eval()
-
-
 def mark_trained(model: ImageModel) -> ImageModel:
-    """Return a model with a task, whose encoder counts as trained."""
-    assert model.flow.encoder is not None
-    model.flow.encoder.trained.fill_(True)
+    """Return a restoration model whose encoder counts as trained."""
+    picture_conditioning(model).encoder.trained.fill_(True)
     return model
 
 
@@ -160,10 +165,33 @@ def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 
     return torch.randint(0, 256, (num, *image_shape), generator=generator, dtype=torch.uint8)
 
 
-def class_grid(model: ImageModel, images: Tensor, seed: int, label: int | Sequence[int] | None = None) -> Image.Image:
-    """Return the grid of images of the seeds from ``seed`` on, with their classes."""
-    classes = classes_of_seeds(model, range(seed, seed + len(images)), label) or []
-    return Images(images, [class_facts(model, number) for number in classes]).grid()
+def class_grid(model: ImageModel, images: Tensor, seed: int, turns: Sequence[Given] | None = None) -> Image.Image:
+    """Return the grid of images of the seeds from ``seed`` on, with what they were given."""
+    seeds = range(seed, seed + len(images))
+    given = model.conditioning.default(seeds) if turns is None else model.conditioning.in_turn(turns, seeds)
+    return Images(images, [{"given": value} for value in model.conditioning.plain(given)]).grid()
+
+
+# Every kind of conditioning: an entry earns every test of ``tests/conditioning/test_conditionings.py``. They are given
+# what `observe` returns of images with labels from 0 to 2.
+CONDITIONINGS: dict[str, Callable[[], Conditioning | None]] = {
+    "unconditional": lambda: None,
+    "classes": lambda: ClassConditioning(3, 4),
+    "enlarged picture": lambda: PictureConditioning(Upscale(), 3, 2),
+    "grey picture": lambda: PictureConditioning(Colourise(), 3, 1),
+    "picture with its noise": lambda: PictureConditioning(Denoise(), 3, 2),
+    "picture with a mask": lambda: PictureConditioning(Fill(), 3, 2),
+}
+
+
+# A small prior of every kind.
+PRIORS: dict[str, Callable[..., Bijection]] = {
+    "gaussian": GaussianPrior,
+    "planar": partial(PlanarPrior, num_layers=3),
+    "maf, spline": partial(MAFPrior, hidden_features=20, elementwise="spline", num_bins=4, ordering="random"),
+    "iaf": partial(IAFPrior, hidden_features=20),
+    "cnf": partial(CNFPrior, hidden_features=6, num_layers=1),
+}
 
 
 def _conv(channels: int, parameters: int, features: int = 0) -> Conditioner:
@@ -195,23 +223,20 @@ def _fitted(bijection: B, shape: tuple[int, ...]) -> B:
 
 def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
     velocity = MLPVelocity(2, 5, context_features=features)
-    return ContinuousFlow(velocity, atol=1e-8, rtol=1e-8, eval_atol=1e-8, eval_rtol=1e-8, adjoint=adjoint)
+    return ContinuousFlow(velocity, atol=1e-7, rtol=1e-7, eval_atol=1e-7, eval_rtol=1e-7, adjoint=adjoint)
 
 
 REGISTRY: dict[str, Case] = {
     "ActNorm": Case(lambda: ActNorm(4), (4, 2, 2)),
     "ActNorm, not learned": Case(lambda: ActNorm(3, learned=False), (3, 1, 2)),
-    "InvertibleConv1x1": Case(lambda: InvertibleConv1x1(4), (4, 2, 2)),
     "InvertibleConv1x1, three channels, not square": Case(lambda: InvertibleConv1x1(3), (3, 1, 2)),
     "PixelwiseChain": Case(lambda: PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), (4, 1, 3)),
     "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
     "FoldedAffine": Case(lambda: FoldedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
     "PrincipalDirections": Case(lambda: _fitted(PrincipalDirections((4, 2, 3), 3), (4, 2, 3)), (4, 2, 3)),
-    "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
     "AffineCoupling, residual, context": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, two channels, other bound": Case(lambda: AffineCoupling(2, _conv(2, 2), 0.4), (2, 3, 2)),
-    "AdditiveCoupling, conv": Case(lambda: AdditiveCoupling(4, _conv(4, 1)), (4, 2, 2)),
     "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
     "AffineCoupling, conv, bounded input": Case(lambda: AffineCoupling(4, _conv(4, 2), max_input=0.8), (4, 2, 2)),
@@ -222,7 +247,6 @@ REGISTRY: dict[str, Case] = {
     "ContextDifference": Case(lambda: ContextDifference(2), (2, 1, 3), (2, 1, 3)),
     "ContextDifference, mask": Case(lambda: ContextDifference(4, has_mask=True), (4, 1, 3), (8, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
-    "MaskedAutoregressive": Case(lambda: MaskedAutoregressive(4, 9), (4,)),
     "MaskedAutoregressive, context, reversed": Case(
         lambda: MaskedAutoregressive(3, 8, 2, ordering="reversed"), (3,), (2,)
     ),
@@ -237,10 +261,6 @@ REGISTRY: dict[str, Case] = {
     "MaskedAutoregressive, spline, context, random": Case(
         lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0), ordering="random"), (4,), (2,)
     ),
-    "Inverse of MaskedAutoregressive, spline": Case(
-        lambda: Inverse(MaskedAutoregressive(3, 6, elementwise=SplineMap(4, 2.0))), (3,)
-    ),
-    "Planar": Case(lambda: Planar(5), (5,)),
     "Planar, context": Case(lambda: Planar(2, 3), (2,), (3,)),
     "Planar, one feature, context": Case(lambda: Planar(1, 3), (1,), (3,)),
     "Planar, leaky, context, other bound": Case(lambda: Planar(5, 3, nonlinearity="leaky", min_slope=0.2), (5,), (3,)),
@@ -252,7 +272,6 @@ REGISTRY: dict[str, Case] = {
     "ContinuousFlow, images, context": Case(
         lambda: ContinuousFlow(ConvVelocity(2, 4, 3), "rk4", 6, eval_solver="rk4"), (2, 1, 2), (3,), tolerance=1e-6
     ),
-    "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
     "GaussianPrior, low rank, map": Case(
         lambda: _fitted(GaussianPrior((4, 2, 1), 3, 2), (4, 2, 1)), (4, 2, 1), (3, 2, 1)
@@ -268,11 +287,6 @@ REGISTRY: dict[str, Case] = {
     ),
     "MAFPrior, map": Case(lambda: MAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3, 2, 1)),
     "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),
-    "CNFPrior": Case(
-        lambda: CNFPrior((1, 2, 1), 0, hidden_features=5, solver="rk4", num_steps=5, eval_solver="rk4"),
-        (1, 2, 1),
-        tolerance=1e-6,
-    ),
     "CNFPrior, mlp, context": Case(
         lambda: CNFPrior((1, 1, 2), 3, "mlp", 5, 2, 1, solver="rk4", num_steps=5, eval_solver="rk4"),
         (1, 1, 2),

@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -109,9 +109,12 @@ def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
-    assert describe_part(model.task)["class_path"] == asked["model"]["task"]["class_path"]
-    assert asked["model"]["task"].get("init_args", {}).items() <= model.task.config.items()
-    assert model.flow.condition_channels == asked["model"]["flow"]["init_args"]["condition_channels"]
+    conditioning = asked["model"]["flow"]["init_args"]["conditioning"]
+    recorded: Any = describe_part(model.conditioning)
+    assert recorded["class_path"] == conditioning["class_path"]
+    task = conditioning["init_args"]["task"]
+    assert recorded["init_args"]["task"]["class_path"] == task["class_path"]
+    assert task.get("init_args", {}).items() <= recorded["init_args"]["task"]["init_args"].items()
     assert cli.trainer.checkpoint_callbacks[0].monitor == "val/loss"  # type: ignore[attr-defined]
     assert model.flow.any_size, "it restores pictures of other sizes"
     assert cli.config.name == asked["name"] == path.stem

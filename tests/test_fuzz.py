@@ -54,8 +54,8 @@ def latents(folder: Path) -> Kind:
     save_latents(Latents(levels, ["a", "b"]), model, folder / "x.safetensors")
 
     def read(path: Path) -> None:
-        stored = load_latents(path, model)
-        model.decode([level.to(model.dtype) for level in stored.levels], stored.labels)
+        found = load_latents(path, model)
+        model.decode([level.to(model.dtype) for level in found.levels], found.given)
 
     return folder / "x.safetensors", read
 

@@ -35,12 +35,17 @@ model = glow_app.ImageModel(glow_app.Glow((1, 4, 4), 1, 1, 4))
 model.initialize(torch.randint(0, 256, (8, 1, 4, 4), dtype=torch.uint8))
 assert model.sample(2).shape == (2, 1, 4, 4)
 
+import glow_app.restoration
 from glow_app.storage.model_config import ALLOWED_CLASSES
 with torch.device("meta"):
     for name, part in ALLOWED_CLASSES.items():
         kind = {{"glow_app.priors": "prior", "glow_app.nn": "conditioner"}}.get(name.rpartition(".")[0])
-        parts = {{kind: part}} if kind else {{}}
-        glow_app.Glow((3, 8, 8), 2, 1, 4, num_classes=3, condition_channels=4, **parts)
+        if name == "glow_app.conditioning.ClassConditioning":
+            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(3))
+        elif name == "glow_app.restoration.PictureConditioning":
+            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(glow_app.restoration.Upscale()))
+        elif kind:
+            glow_app.Glow((3, 8, 8), 2, 1, 4, **{{kind: part}})
 assert "torch._dynamo" not in sys.modules, "a model is rebuilt without the compiler of torch"
 """
 

@@ -2,18 +2,15 @@
 
 import copy
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, get_args
 
 import pytest
 import torch
 from gpu_device import DEVICE, IS_CUDA, on_gpu
-from registry import REGISTRY, Case, random_images, tiny_model
+from registry import PRIORS, REGISTRY, Case, random_images, tiny_given, tiny_model
 
 from glow_app.bijections import ActNorm, InvertibleConv1x1, PixelwiseChain
-from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
-from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running import Memory
 
 pytestmark = on_gpu
@@ -21,15 +18,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "classes": {"num_classes": 3},
     "additive": {"coupling": "additive"},
     "residual": {"conditioner": GatedResidualConditioner},
-    "planar": {"prior": PlanarPrior},
-    "maf": {"prior": MAFPrior},
-    "iaf": {"prior": IAFPrior},
-    "cnf": {"prior": partial(CNFPrior, hidden_features=6, trace="exact", max_exact_dims=96)},
+    **{name: {"prior": prior} for name, prior in PRIORS.items()},
 }
-
-
-def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
-    return None if model.flow.num_classes is None else torch.arange(num) % model.flow.num_classes
 
 
 @pytest.fixture
@@ -67,11 +57,11 @@ def test_a_bijection_agrees_with_the_cpu_in_float64(case: Case) -> None:
 def test_reconstruction_is_exact_and_samples_match_the_cpu(options: dict[str, Any]) -> None:
     exact = tiny_model(**options).double()
     model = copy.deepcopy(exact).float().to(DEVICE)
-    images, labels = random_images(16), labels_of(model, 16)
+    images, given = random_images(16), tiny_given(model.flow, 16)
     for narrow in (False, True):
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=narrow):
-            assert torch.equal(model.decode(model.encode(images, labels), labels).cpu(), images)
-    drawn = [one.sample(16, 0.7, 0, labels).cpu().short() for one in (exact, model)]
+            assert torch.equal(model.decode(model.encode(images, given), given).cpu(), images)
+    drawn = [one.sample(16, 0.7, 0, given).cpu().short() for one in (exact, model)]
     assert (drawn[0] - drawn[1]).abs().max() <= 1
 
 
@@ -106,12 +96,12 @@ def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
 def test_a_training_step_does_not_synchronise(narrow: bool, num_classes: int | None) -> None:
     model = tiny_model(num_classes=num_classes).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    images, labels = random_images(8).to(DEVICE), labels_of(model, 8)
-    labels = None if labels is None else labels.to(DEVICE)
+    images, given = random_images(8).to(DEVICE), tiny_given(model.flow, 8)
+    given = None if given is None else given.to(DEVICE)
 
     def step() -> None:
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=narrow):
-            loss = model(images, labels).mean()
+            loss = model(images, given).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -58,19 +58,11 @@ def gaussian_of(head: Bijection) -> GaussianPrior:
 
 
 @pytest.mark.parametrize("context_features", [0, 3])
-def test_gaussian_starts_as_the_standard_normal_and_has_parameters_per_channel(context_features: int) -> None:
-    prior = GaussianPrior(SHAPE, context_features).double()
-    x = torch.randn(5, *SHAPE, dtype=torch.float64)
-    context = torch.randn(5, context_features, dtype=torch.float64) if context_features else None
-    z, log_det = prior(x, context)
+def test_gaussian_starts_as_the_standard_normal(context_features: int) -> None:
+    x, context = torch.randn(5, *SHAPE), torch.randn(5, context_features) if context_features else None
+    z, log_det = GaussianPrior(SHAPE, context_features)(x, context)
     assert torch.equal(z, x)
-    assert torch.equal(log_det, torch.zeros(5, dtype=torch.float64))
-    if not context_features:
-        perturb(prior)
-        mean, log_scale = (dict(prior.named_parameters())[f"whiten.{name}"] for name in ("mean", "log_scale"))
-        z, log_det = prior(x)
-        expected = torch.distributions.Normal(mean, log_scale.exp()).log_prob(x).flatten(1).sum(1)
-        torch.testing.assert_close(standard_normal_log_density([z]) + log_det, expected)
+    assert torch.equal(log_det, torch.zeros(5))
 
 
 @heads
@@ -111,44 +103,31 @@ def test_config_contains_every_argument(prior: Callable[..., HeadPrior]) -> None
 
 
 @heads
-@pytest.mark.parametrize("num_classes", [None, 3])
-def test_a_model_with_the_prior_is_rebuilt_from_plain_types(
-    prior: Callable[..., Bijection], num_classes: int | None
-) -> None:
-    model = tiny_model(image_shape=(1, 8, 4), prior=prior, num_classes=num_classes)
+def test_a_model_with_the_prior_is_rebuilt_from_plain_types(prior: Callable[..., Bijection]) -> None:
+    model, given = tiny_model(image_shape=(1, 8, 4), prior=prior, num_classes=3), [0, 1, 2, 0]
     images = random_images(4, (1, 8, 4))
-    labels = None if num_classes is None else torch.tensor([0, 1, 2, 0])
     rebuilt = build_model(json.loads(json.dumps(model.config)), model.state_dict()).eval()
     assert isinstance(rebuilt, ImageModel)
     assert rebuilt.config == model.config
     assert model_hash(rebuilt) == model_hash(model)
-    assert all(map(torch.equal, rebuilt.encode(images, labels), model.encode(images, labels)))
-
-
-def changed(model: ImageModel, **arguments: object) -> dict[str, Any]:
-    """Return the model's configuration with other arguments for its prior."""
-    config: dict[str, Any] = json.loads(json.dumps(model.config))
-    config["flow"]["prior"]["init_args"].update(arguments)
-    return config
+    assert all(map(torch.equal, rebuilt.encode(images, given), model.encode(images, given)))
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("iaf", {"num_layers": 2}),
-        ("iaf", {"hidden_features": 10**12}),
-        ("iaf", {"hidden_features": "many"}),
-        ("maf, spline", {"num_bins": 10**12}),
-        ("cnf", {"velocity": "mlp"}),
-        ("cnf", {"num_steps": 10**9}),
-        ("cnf, mlp", {"surprise": 1}),
+        *(("iaf", changes) for changes in ({"num_layers": 2}, {"hidden_features": 10**12})),
+        *(("iaf", {"hidden_features": "many"}), ("maf, spline", {"num_bins": 10**12}), ("cnf, mlp", {"surprise": 1})),
+        *(("cnf", changes) for changes in ({"velocity": "mlp"}, {"num_steps": 10**9})),
     ],
     ids=str,
 )
 def test_a_configuration_that_does_not_match_the_weights_is_refused(name: str, changes: dict[str, object]) -> None:
     model = tiny_model(image_shape=(1, 8, 4), prior=HEADS[name])
+    config: dict[str, Any] = json.loads(json.dumps(model.config))
+    config["flow"]["prior"]["init_args"].update(changes)
     with pytest.raises(ValueError, match=re.compile("do not match|damaged|expected")) as caught:
-        build_model(changed(model, **changes), model.state_dict())
+        build_model(config, model.state_dict())
     assert "\n" not in str(caught.value)
 
 

@@ -11,12 +11,13 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from glow_app.bijections import Bijection
+from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
-from glow_app.tasks import Upscale
-from lightning_modules.callbacks import InitializeActNorm
+from glow_app.restoration import PictureConditioning, Upscale
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
+from lightning_modules.restoration import RestorationModule
 
 State = dict[str, Tensor]
 
@@ -31,18 +32,19 @@ TINY_FIT = [
 
 
 def tiny_module(
-    cls: Callable[..., DensityModule] = DensityModule, num_classes: int | None = None, **options: Any
-) -> DensityModule:
+    cls: Callable[..., ImageModule] = ImageModule, num_classes: int | None = None, **options: Any
+) -> ImageModule:
     """Return the same untrained module every time."""
     torch.manual_seed(0)
-    return cls(Glow((1, 8, 8), 2, 1, 8, num_classes=num_classes), **{"num_bits": 4, "seed": 5, **options})
+    conditioning = None if num_classes is None else ClassConditioning(num_classes)
+    return cls(Glow((1, 8, 8), 2, 1, 8, conditioning=conditioning), **{"num_bits": 4, "seed": 5, **options})
 
 
-def tiny_restoration_module(prior: Callable[..., Bijection] = GaussianPrior, **options: Any) -> DensityModule:
-    """Return the same untrained module with a condition every time."""
+def tiny_restoration_module(prior: Callable[..., Bijection] = GaussianPrior, **options: Any) -> RestorationModule:
+    """Return the same untrained module of a restoration model every time."""
     torch.manual_seed(0)
-    flow = Glow((1, 8, 8), 2, 1, 8, prior=prior, condition_channels=1, condition_features=4, condition_blocks=2)
-    return DensityModule(flow, seed=5, task=Upscale(), **options)
+    flow = Glow((1, 8, 8), 2, 1, 8, prior=prior, conditioning=PictureConditioning(Upscale(), 4, 2))
+    return RestorationModule(flow, seed=5, **options)
 
 
 def tiny_data(**options: Any) -> ImageDataModule:
@@ -54,7 +56,7 @@ def tiny_trainer(folder: Path, callbacks: Sequence[Callback] = (), **options: An
     settings: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0}
     settings |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "default_root_dir": folder, "log_every_n_steps": 1}
-    return pl.Trainer(**{**settings, **options}, callbacks=[InitializeActNorm(), *callbacks])
+    return pl.Trainer(**{**settings, **options}, callbacks=list(callbacks))
 
 
 def tiny_fit(
@@ -90,7 +92,7 @@ class Recorder(Callback):
         self.in_validation: list[State] = []
         self.after_validation: list[State] = []
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         self.before.append(state_of(pl_module))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -1,7 +1,7 @@
 """Invertible maps with log-determinants: data to latent forward, latent to data backward."""
 
 from glow_app.bijections.actnorm import ActNorm
-from glow_app.bijections.affine import AffineMap, ContextDifference, DiagonalAffine
+from glow_app.bijections.affine import AffineMap, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.bijection import Bijection, Chain, Inverse
 from glow_app.bijections.continuous.flow import ContinuousFlow

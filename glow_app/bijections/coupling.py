@@ -90,8 +90,8 @@ class Coupling(Bijection):
         num_outputs = self.outputs_per_channel * self.num_channels // 2
         if output.shape[1:] != (num_outputs, *x_a.shape[2:]):  # which could broadcast, with a wrong log-determinant
             raise ValueError(
-                f"{type(self.conditioner).__name__} gave shape {tuple(output.shape)}; {type(self).__name__} expects "
-                f"{(x_a.shape[0], num_outputs, *x_a.shape[2:])}"
+                f"{type(self.conditioner).__name__} returned shape {tuple(output.shape)}; {type(self).__name__} "
+                f"expects {(x_a.shape[0], num_outputs, *x_a.shape[2:])}"
             )
         return self.interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
 
@@ -170,7 +170,7 @@ class AffineCoupling(Coupling):
     ) -> None:
         super().__init__(num_channels, conditioner, max_input)
         if not 0.0 < min_scale < 1.0:
-            raise ValueError(f"min_scale is {min_scale}; expected a number between 0 and 1, both excluded")
+            raise ValueError(f"min_scale is {min_scale}; expected a number above 0 and below 1")
         self.min_scale = min_scale
 
     def interpret(self, output: Tensor) -> tuple[Tensor, ...]:

@@ -69,7 +69,7 @@ class PixelwiseChain(PixelwiseAffine):
     def __init__(self, *bijections: PixelwiseAffine) -> None:
         channels = {bijection.num_channels for bijection in bijections}
         if len(channels) != 1:
-            raise ValueError(f"a pixelwise chain needs bijections of one number of channels, got {sorted(channels)}")
+            raise ValueError(f"a pixelwise chain needs equal numbers of channels, got {sorted(channels)}")
         super().__init__(channels.pop())
         self.bijections = nn.ModuleList(bijections)
 

@@ -97,7 +97,7 @@ class Planar(Bijection):
         super().__init__()
         require_choice(_NONLINEARITIES, nonlinearity=nonlinearity)
         if not 0.0 <= min_slope < 1.0:
-            raise ValueError(f"min_slope is {min_slope}; expected a number from 0 to 1, 1 excluded")
+            raise ValueError(f"min_slope is {min_slope}; expected at least 0 and below 1")
         self.num_features = num_features
         self.context_features = context_features
         self.nonlinearity = nonlinearity
@@ -167,8 +167,8 @@ def _solve(h: _Nonlinearity, m: Tensor, target: Tensor) -> Tensor:
         bad = ~(upper - lower).isfinite()
         if bad.any():
             raise FloatingPointError(
-                f"{int(bad.sum())} of {bad.numel()} latents have no finite inverse; look for NaN or infinity in the "
-                "latents and parameters, or raise a min_slope of 0"
+                f"{int(bad.sum())} of {bad.numel()} latents have no finite inverse; check for NaN or infinity in the "
+                "latents and parameters, or use a min_slope above 0"
             )
         for _ in range(HALVINGS):
             root = lower / 2 + upper / 2

@@ -32,5 +32,5 @@ class Squeeze(Bijection):
         """Double the sides."""
         require_image("Squeeze", z)
         if z.shape[1] % 4:
-            raise ValueError(f"Squeeze expects a multiple of 4 channels to undo, got shape {tuple(z.shape)}")
+            raise ValueError(f"the inverse of Squeeze expects a multiple of 4 channels, got shape {tuple(z.shape)}")
         return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[0])

@@ -16,13 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="render")
     render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
     render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
-    render.add_argument(
-        "--count", type=positive_int, default=1000, help="number of faces; a larger number only adds faces"
-    )
-    render.add_argument(
-        "--size", type=number_type(int, 1, LARGEST_FACE), default=64, help="height and width in pixels", metavar="N"
-    )
-    render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
+    count = "number of faces; a larger number adds to them"
+    render.add_argument("--count", type=positive_int, default=1000, help=count)
+    size = number_type(int, 1, LARGEST_FACE)
+    render.add_argument("--size", type=size, default=64, help="height and width in pixels", metavar="N")
+    render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends only on it and on its index")
     render.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
     render.set_defaults(act=_render)
 

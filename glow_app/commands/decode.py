@@ -31,9 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
     starts = range(0, len(names), arguments.batch_size)
     for start in tracked(starts, len(starts), "decoding"):
         part = slice(start, start + arguments.batch_size)
-        labels = None if latents.labels is None else latents.labels[part]
-        images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)
-        folder.mkdir(parents=True, exist_ok=True)
+        given = None if latents.given is None else latents.given[part]
+        images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], given)
         for name, image in zip(names[part], images, strict=True):
             save_png(to_pil(image), folder / name)
     print(f"{pluralise(len(names), 'image')}: {folder}")

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.input_pictures import LISTED, classified_batches, picture_files
+from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
 from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given
-from glow_app.commands.parser import Parser, number_type
+from glow_app.commands.parser import GIVEN_HELP, Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
@@ -20,15 +20,11 @@ def add_arguments(parser: Parser) -> None:
     """Add ``learn`` and ``apply`` with their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="learn|apply")
     learn = actions.add_parser("learn", help="learn directions from examples", description=_learn.__doc__)
-    learn.add_argument("name", nargs="?", help="name of the direction, with --with and --without", metavar="NAME")
-    learn.add_argument("--with", dest="present", help="folder of pictures with the attribute", metavar="FOLDER")
-    learn.add_argument("--without", dest="absent", help="folder of pictures without it", metavar="FOLDER")
+    learn.add_argument("name", nargs="?", help="name of the direction; needs --with and --without", metavar="NAME")
+    learn.add_argument("--with", dest="present", help="folder of pictures that have the attribute", metavar="FOLDER")
+    learn.add_argument("--without", dest="absent", help="folder of pictures that lack it", metavar="FOLDER")
     learn.add_argument("--attributes", help="CSV of files and attributes, instead of two folders", metavar="FILE")
-    learn.add_argument(
-        "--folder",
-        help="folder that file names in the CSV are relative to (default: that of the CSV)",
-        metavar="FOLDER",
-    )
+    learn.add_argument("--folder", help="folder of the files in the CSV (default: that of the CSV)", metavar="FOLDER")
     learn.add_argument("--columns", nargs="+", help="columns of the CSV to learn (default: all)", metavar="NAME")
     learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
     learn.add_batch_size_argument()
@@ -42,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         action.add_model_arguments()
-        action.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
+        action.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
         action.add_directions_argument()
 
 
@@ -61,23 +57,19 @@ def _learn(arguments: argparse.Namespace) -> None:
 
     stored = StoredModel(arguments.checkpoint)
     folder, *other_folders = directions_folders(arguments, stored)
-    if arguments.directions is None and folder.is_symlink():  # in a downloaded model, it could lead anywhere
-        raise FileExistsError(f"{folder} is a symbolic link; remove it, or pass its target as --directions")
     names, places, attributes = _examples(arguments)
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
     model = load_stored(stored, arguments.device)
-    given = read_given(model, arguments)
-    batches = classified_batches(model, places, given, arguments.batch_size, "learning")
-    examples = (
-        (images, torch.tensor([attributes[file] for file in files]), labels) for files, images, labels in batches
-    )
+    given = read_given(model, arguments.given)
+    batches = given_batches(model, places, given, arguments.batch_size, "learning")
+    examples = ((images, torch.tensor([attributes[file] for file in files]), known) for files, images, known in batches)
     for name, direction in learn_directions(model, examples, names).items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
         for other in other_folders:
             if (other / path.name).exists():
-                print(f"it replaces the model's own direction {name}, which is used with --directions {other}")
+                print(f"it hides the model's own direction {name}; to use that one, pass --directions {other}")
 
 
 def _examples(arguments: argparse.Namespace) -> Examples:
@@ -108,7 +100,7 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
-            "give their folder by --folder, or remove their lines from the table"
+            "pass their folder as --folder, or remove their lines from the table"
         )
     check_attributes(table.values, table.names)
     attributes = dict(zip(map(str, files), table.values.tolist(), strict=True))
@@ -118,11 +110,10 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths from -1 to 1."""
     from glow_app.generation import edit, load_direction
-    from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 
     model, stored = load(arguments)
-    given = read_given(model, arguments)
+    given = read_given(model, arguments.given)
     direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
     folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.
@@ -132,11 +123,10 @@ def _apply(arguments: argparse.Namespace) -> None:
     common = {"direction": arguments.direction, **provenance(stored)}
     texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
     count = 0
-    for (file,), image, label in classified_batches(model, arguments.images, given, 1, "editing"):
+    for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
         picture, strip = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        facts = common | ({} if label is None else class_facts(model, int(label)))
-        changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], label)
-        folder.mkdir(parents=True, exist_ok=True)
+        facts = common | dict(zip(["given"], model.conditioning.plain(known), strict=False))
+        changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": arguments.strength})
         shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
         save_png(shown, strip, {**facts, "strength": ", ".join(texts)})

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.input_pictures import classified_batches
+from glow_app.commands.input_pictures import given_batches
 from glow_app.commands.loading import load, read_given
-from glow_app.commands.parser import Parser
+from glow_app.commands.parser import GIVEN_HELP, Parser
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise
 
@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
-    parser.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
+    parser.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
     parser.add_argument("--output", default="latents.safetensors", help="output file", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_batch_size_argument()
@@ -32,19 +32,18 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--output must end in .safetensors, got {output}")
     refuse_existing([output], arguments.overwrite)
     model, _ = load(arguments)
-    given = read_given(model, arguments)
-    names, all_labels = [], []
+    given = read_given(model, arguments.given)
+    names, known = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
     change = 0
-    for files, images, labels in classified_batches(model, arguments.images, given, arguments.batch_size, "encoding"):
-        for level_parts, z in zip(parts, model.encode(images, labels), strict=True):
+    for files, images, part in given_batches(model, arguments.images, given, arguments.batch_size, "encoding"):
+        for level_parts, z in zip(parts, model.encode(images, part), strict=True):
             level_parts.append(z.cpu())
-        all_labels += [] if labels is None else [labels]
+        known += [] if part is None else [part.cpu()]
         names += files
         change = max(change, int(low_bits(model, images).abs().max()))
     levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most a single level is in memory twice
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, torch.cat(all_labels) if all_labels else None), model, output)
+    save_latents(Latents(levels, names, torch.cat(known) if known else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
     if change:

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import UsageError, pluralise, printable
+from glow_app.messages import pluralise, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from glow_app.models.density import Density
+    from glow_app.models import Density
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    what = "a model, as for --checkpoint; a PNG of glow sample, latents, a direction, or an exported program"
-    parser.add_argument("path", nargs="?", help=what, metavar="PATH")
-    parser.add_argument("--checkpoint", help="same as PATH, as in other commands", metavar="PATH")
+    what = "a model, as for --checkpoint elsewhere; a PNG of glow sample, latents, a direction, or an exported program"
+    parser.add_argument("path", nargs="?", default=DEFAULT_MODEL, help=what, metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -25,40 +24,37 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.export import DESCRIPTION_NAME
     from glow_app.pictures.images import read_png_text
 
-    if arguments.path is not None and arguments.checkpoint is not None:
-        raise UsageError("glow info got a path and --checkpoint; give one of them")
-    place = arguments.path or arguments.checkpoint or DEFAULT_MODEL
-    path = Path(place)
+    path = Path(arguments.path)
     if path.suffix.lower() == ".png":
         facts: dict[str, Any] = dict(read_png_text(path))
         if not facts:
-            raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or it was removed")
+            raise ValueError(
+                f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed"
+            )
     elif path.suffix.lower() == ".safetensors" and path.is_file():
         facts = _tensor_facts(path)
     elif (path / DESCRIPTION_NAME).is_file():
         facts = _program_facts(path / DESCRIPTION_NAME)
     else:
-        facts = _model_facts(place)
+        facts = _model_facts(arguments.path)
     for name, value in facts.items():
         print(printable(f"{name:<20} {value}"))
 
 
 def _model_facts(place: str) -> dict[str, object]:
-    """Return the facts of a model of images or points and of its training."""
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import REFERENCE_KEY
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(place)
     model, training = stored.load(), dict(stored.facts)
-    classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
+    reference = training.pop(REFERENCE_KEY, None)
     return {
         "file": stored.path,
         "sha256": stored.hash,
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **_architecture(model),
         **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
-        **({"classes": ", ".join(classes)} if classes else {}),
         **_training(training),
         **({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {}),
     }
@@ -75,8 +71,6 @@ def _architecture(model: "Density") -> dict[str, str]:
         bits = config.pop("num_bits")
         facts["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
         facts["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
-    if config.get("num_classes", 0) is None:  # leave out the settings of classes
-        del config["num_classes"], config["embedding_features"]
     return facts | {_words(name): _text(value) for name, value in config.items()}
 
 
@@ -91,7 +85,6 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _tensor_facts(path: Path) -> dict[str, object]:
-    """Return the facts of a file of latents or of a direction."""
     from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
 
     content = read_content(path)
@@ -108,11 +101,10 @@ def _tensor_facts(path: Path) -> dict[str, object]:
 
 
 def _program_facts(path: Path) -> dict[str, object]:
-    """Return the facts of an exported program from its description."""
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         training = description.pop("training")
-        training = {name: training[name] for name in training if name not in ("classes", "reference")}
+        training = {name: training[name] for name in training if name != "reference"}
         facts = {_words(name): _text(value) for name, value in description.items()}
         return {"file": path, **facts, **_training(training)}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Pictures that a command reads: files, their images in the model's shape, and their classes."""
+"""Pictures that a command reads: files, their images in the model's shape, and what they are given."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glow_app.messages import pluralise, printable
 from glow_app.progress import tracked
@@ -14,9 +14,11 @@ from glow_app.progress import tracked
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from glow_app.conditioning import Given
     from glow_app.models.image_model import ImageModel
 
 LISTED = 20  # maximum number of pictures to list individually
+BY_FOLDER, INFERRED = "by the names of their folders", "inferred"
 Changes = list[tuple[str, str]]  # picture, and note on the changes of its size and colour
 
 
@@ -36,10 +38,7 @@ def picture_batches(
     """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
 
     Prints how many were changed in size and colour, and which unreadable files of folders were skipped. Shows a
-    progress bar with the description ``doing``, if given.
-
-    Raises:
-        ValueError: If a file is missing or unreadable, or all files of a folder are unreadable.
+    progress bar with the description ``doing``, if given. Raises ValueError if another file is unreadable.
     """
     import torch
 
@@ -53,65 +52,52 @@ def picture_batches(
     print_changes(changes)
 
 
-def classified_batches(
-    model: "ImageModel",
-    places: Sequence[str],
-    given: int | Sequence[int] | None,
-    batch_size: int,
-    doing: str | None = None,
+def given_batches(
+    model: "ImageModel", places: Sequence[str], given: "Given", batch_size: int, doing: str | None = None
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
-    """Yield the batches of :func:`picture_batches` with the class of each picture, (B,), int64.
+    """Yield the batches of :func:`picture_batches` with what each picture is given, as ``ImageModel.read`` returns it.
 
-    A picture has the class that is given, or else the one named like its folder, or the most likely one; how many have
-    which is printed at the end. The classes are None for a model without classes.
+    That is ``given``, or else what the name of the picture's folder says, or else the most likely value; the end of the
+    output says which pictures were given what. Raises ValueError if a value must be given and cannot be inferred.
     """
-    from glow_app.models.class_labels import as_labels
-
-    by_folder: Counter[int] = Counter()
-    inferred: list[tuple[str, int, float]] = []
+    found: list[tuple[str, Any, str]] = []
     for names, images in picture_batches(model, places, batch_size, doing):
-        labels = as_labels(model, given, len(images))
-        if labels is None and model.flow.num_classes is not None:
-            labels = _find_classes(model, images, names, by_folder, inferred)
-        yield names, images, labels
-    _print_classes(model, by_folder, inferred)
+        if given is None:
+            yield names, images, _find_given(model, names, images, found)
+        else:
+            yield names, images, model.read(given, len(images))
+    _print_found(found)
 
 
-def _find_classes(
-    model: "ImageModel",
-    images: "Tensor",
-    names: Sequence[str],
-    by_folder: Counter[int],
-    inferred: list[tuple[str, int, float]],
-) -> "Tensor":
-    """Return the class of each picture, from its folder or inferred, and add it to the report."""
-    import torch
+def _find_given(
+    model: "ImageModel", names: Sequence[str], images: "Tensor", found: list[tuple[str, Any, str]]
+) -> "Tensor | None":
+    """Return what each picture is given, and add its name, this value, and how it was found to ``found``."""
+    from glow_app.generation import infer
 
-    from glow_app.generation import class_probabilities
-
-    numbers = {name: number for number, name in enumerate(model.class_names)}
-    labels = torch.tensor([numbers.get(Path(name).parent.name, -1) for name in names])
-    by_folder.update(labels[labels >= 0].tolist())
-    rows = labels.lt(0).nonzero().flatten()
-    if len(rows):
-        probabilities, labels[rows] = class_probabilities(model, images[rows]).max(1)
-        unknown = (names[row] for row in rows.tolist())
-        inferred += zip(unknown, labels[rows].tolist(), probabilities.tolist(), strict=True)
-    return labels
+    values = [model.conditioning.of_folder(Path(name).parent.name) for name in names]
+    ways = [INFERRED if value is None else BY_FOLDER for value in values]
+    unknown = [row for row, value in enumerate(values) if value is None]
+    inferred = infer(model, images[unknown]) if unknown else None
+    if unknown and inferred is None:
+        return None  # the model is unconditional
+    for row, value in zip(unknown, model.conditioning.plain(inferred), strict=True):
+        values[row] = value
+    given = model.read(values, len(values))
+    found += zip(names, model.conditioning.plain(given), ways, strict=True)
+    return given
 
 
-def _print_classes(model: "ImageModel", by_folder: Counter[int], inferred: list[tuple[str, int, float]]) -> None:
-    """Print the number of pictures of each class; inferred classes picture by picture, if they are few."""
-    from glow_app.models.class_labels import class_text
-
-    listed = inferred if len(inferred) <= LISTED else []
-    counted = Counter(number for _, number, _ in inferred[len(listed) :])
-    for how, counts in (("from the names of their folders", by_folder), ("inferred", counted)):
-        if counts:
-            texts = [f"{num} of class {class_text(model, number)}" for number, num in sorted(counts.items())]
-            print(printable(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {', '.join(texts)}"))
-    for name, number, probability in listed:
-        print(printable(f"{name}: class {class_text(model, number)}, inferred with probability {probability:.2f}"))
+def _print_found(found: list[tuple[str, Any, str]]) -> None:
+    """Print how many pictures are given which value; picture by picture, if few values were inferred."""
+    for how in (BY_FOLDER, INFERRED):
+        pairs = [(name, value) for name, value, way in found if way == how]
+        if how == INFERRED and len(pairs) <= LISTED:
+            for name, value in pairs:
+                print(printable(f"{name}: given {value}, inferred"))
+        elif pairs:
+            counts = ", ".join(f"{value} ({num})" for value, num in Counter(value for _, value in pairs).most_common())
+            print(printable(f"given to {pluralise(len(pairs), 'picture')}, {how}: {counts}"))
 
 
 def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "Iterator[tuple[str, Tensor]]":

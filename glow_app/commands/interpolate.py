@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.input_pictures import classified_batches, picture_files
+from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
-from glow_app.commands.parser import Parser, number_type
+from glow_app.commands.parser import GIVEN_HELP, Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
@@ -24,17 +24,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--frames", type=number_type(int, 2), help=frames)
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
     parser.add_argument("--spherical", action=argparse.BooleanOptionalAction, help=f"{spherical} (default: arcs)")
-    parser.add_argument(
-        "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
-    )
-    parser.add_label_argument("class of each picture (default: from its folder's name, or inferred)", several=True)
-    parser.add_argument(
-        "--output",
-        default="interpolation.png",
-        help="strip (.png), or animation that runs forwards and back (.gif, .webp); lossless as .png and .webp, and "
-        "for grey pictures as .gif",
-        metavar="FILE",
-    )
+    parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
+    given = GIVEN_HELP.replace("the pictures show", "each picture shows")
+    parser.add_argument("--given", nargs="+", help=given, metavar="VALUE")
+    output = "strip (.png), or animation that runs forwards and back (.webp, or .gif, which has 256 colours)"
+    parser.add_argument("--output", default="interpolation.png", help=output, metavar="FILE")
     seconds = f"duration of an animation, forwards and back (default: {USUAL_SECONDS:g})"
     parser.add_argument("--seconds", type=number_type(float, above=0, most=3600), help=seconds)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
@@ -43,7 +37,6 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
-    from glow_app.models.class_labels import class_facts
     from glow_app.pictures.animations import SHORTEST, animation_bytes, shortest_loop
     from glow_app.pictures.images import save_png, strip
 
@@ -52,19 +45,19 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    given = read_given(model, arguments)
-    ((_, images, labels),) = classified_batches(model, files, given, len(files))
+    given = read_given(model, arguments.given)
+    ((_, images, known),) = given_batches(model, files, given, len(files))
     if arguments.mix:
-        frames, way = mix_levels(model, images, labels), "levels mixed"
+        frames, way = mix_levels(model, images, known), "levels mixed"
         num_frames = len(frames)
     else:
         is_arc = arguments.spherical is not False
-        frames = interpolate(model, images, num_frames, labels, spherical=is_arc)
+        frames = interpolate(model, images, num_frames, known, spherical=is_arc)
         way = "arc" if is_arc else "line"
-    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
         facts: dict[str, Any] = {"pictures": ", ".join(Path(file).name for file in files)}
-        facts |= {} if labels is None else class_facts(model, *labels.tolist())
+        if values := model.conditioning.plain(known):
+            facts["given"] = ", ".join(map(str, values))
         save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:
@@ -75,7 +68,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace, count: int) -> None:
-    """Raise UsageError if options contradict each other or the number of pictures."""
     suffix = Path(arguments.output).suffix.lower()
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
@@ -83,9 +75,9 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
         option = "--frames" if arguments.spherical is None else "--spherical"
         raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
-    if arguments.label is not None and len(arguments.label) != count:
-        classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
-        raise UsageError(f"--label has {classes} for {pluralise(count, 'picture')}; expected one for each")
+    if arguments.given is not None and len(arguments.given) != count:
+        values = pluralise(len(arguments.given), "value")
+        raise UsageError(f"--given has {values} for {pluralise(count, 'picture')}; expected one for each")
     if suffix not in SUFFIXES:
         raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
     if arguments.seconds is not None and suffix == ".png":

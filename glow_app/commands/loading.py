@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app import __version__
-from glow_app.messages import printable
 from glow_app.storage.model_folders import origin
 
 if TYPE_CHECKING:
     import torch
 
+    from glow_app.conditioning import Given
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
-
-Given = int | list[int] | None  # class numbers
 
 
 def load(
@@ -30,26 +28,25 @@ def load(
 def load_stored(
     stored: "StoredModel", device: "str | torch.device", show_origin: bool = False, restores: bool | None = False
 ) -> "ImageModel":
-    """Return a stored image model, ready for use.
-
-    Prints place and hash of the model with ``show_origin``, or if it is bundled or from the hub.
+    """Return a stored image model, ready for use; print its place and hash if it is not the user's, or if asked to.
 
     Raises:
         ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
     """
-    from glow_app.restoration import require_task
+    from glow_app.restoration import require_task, task_of
 
     model = stored.load_image_model(device).freeze()
-    if model.task is None and restores:
+    task = task_of(model)
+    if task is None and restores:
         raise ValueError(
             f"{stored.place} is not a restoration model; train one with, for example, --config restore/upscale2"
         )
-    if model.task is not None and restores is False:
+    if task is not None and restores is False:
         raise ValueError(
-            f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore, or "
+            f"{stored.place} restores damaged pictures ({type(task).__name__}); use glow restore, or "
             f"glow serve --restorers {stored.place}"
         )
-    if model.task is not None:
+    if task is not None:
         require_task(model)  # raises if the flow is untrained
     print_origin(stored, show_origin)
     return model
@@ -72,20 +69,11 @@ def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> 
     return stored.directions if arguments.directions is None else [Path(arguments.directions)]
 
 
-def read_given(model: "ImageModel", arguments: argparse.Namespace) -> Given:
-    """Return the class numbers of ``--label``: one, or a list if the option takes several; None if it is not given."""
-    label = arguments.label
-    if label is None or isinstance(label, str):
-        return None if label is None else _class_number(model, label)
-    return [_class_number(model, name) for name in label]
-
-
-def _class_number(model: "ImageModel", label: str) -> int:
-    """Return the number of a class; print a note if the label is also the name of another class."""
-    from glow_app.models.class_labels import class_number
-
-    number, names = class_number(model, label), model.class_names
-    if label in names and names[number] != label:
-        own = f"the class named {label} has number {names.index(label)}"
-        print(printable(f"--label {label} is the number of the class named {names[number]}; {own}"))
-    return number
+def read_given(model: "ImageModel", given: str | list[str] | None) -> "Given":
+    """Return the value of ``--given``, or a list of several, as plain types; raise ValueError if it is invalid."""
+    if given is None:
+        return None
+    texts = [given] if isinstance(given, str) else given
+    known = model.conditioning.read(texts, len(texts))
+    values = model.conditioning.plain(known) or texts
+    return values[0] if isinstance(given, str) else values

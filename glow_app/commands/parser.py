@@ -9,9 +9,10 @@ from typing import Any, NoReturn, TypeVar
 
 from glow_app.files import require_folder
 from glow_app.messages import UsageError, closest
-from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
-from glow_app.numeric_limits import LARGEST_SEED
+from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_TEMPERATURE
 from glow_app.storage.model_folders import DEFAULT_MODEL
+
+GIVEN_HELP = "what the pictures show, such as a class by name or number (default: by their folders' names, or inferred)"
 
 Number = TypeVar("Number", int, float)
 
@@ -32,11 +33,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", None, _not_empty)  # for all arguments without a type
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
-        """Parse ``arguments``.
-
-        Raises:
-            UsageError: If an argument is unknown, missing or invalid.
-        """
+        """Parse ``arguments``; raise UsageError if one is unknown, missing or invalid."""
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             word = unknown[0].split("=")[0]
@@ -52,18 +49,12 @@ class Parser(argparse.ArgumentParser):
         """Add ``--checkpoint`` and ``--device``."""
         self.add_argument(
             "--checkpoint",
-            type=str,  # accepts an empty string, which is refused later, as in Python
             default=DEFAULT_MODEL,
-            help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is taken), "
+            help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is used), "
             "hf://USER/NAME, or a name that glow models lists",
             metavar="PATH",
         )
         self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
-
-    def add_label_argument(self, text: str, several: bool = False) -> None:
-        """Add ``--label``; ``text`` is the help after "number or name of the"."""
-        nargs = "+" if several else None
-        self.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
 
     def add_output_arguments(self, default: str | None = None) -> None:
         """Add ``--output``, which is required without a default, and ``--overwrite``."""

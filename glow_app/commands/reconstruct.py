@@ -2,9 +2,9 @@
 
 import argparse
 
-from glow_app.commands.input_pictures import classified_batches, picture_files
+from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
-from glow_app.commands.parser import Parser
+from glow_app.commands.parser import GIVEN_HELP, Parser
 from glow_app.commands.results import refuse_existing, refuse_replacing
 from glow_app.messages import pluralise
 
@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
     parser.add_output_arguments("reconstructions")
-    parser.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
+    parser.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
     parser.add_batch_size_argument()
 
 
@@ -31,17 +31,16 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_replacing(picture_files(arguments.images), [path])
     refuse_existing([path], arguments.overwrite)
     model, stored = load(arguments)
-    given = read_given(model, arguments)
+    given = read_given(model, arguments.given)
     shown, count, error, change = [], 0, 0, 0
-    for _, images, labels in classified_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
-        result = reconstruct(model, images, labels)
+    for _, images, known in given_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
+        result = reconstruct(model, images, known)
         if 2 * count < SHOWN:  # only the first, so that memory does not grow with the number of pictures
             shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))
         count += len(images)
         error = max(error, result.max_pixel_error)
         change = max(change, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_png(picture, path, provenance(stored))
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
     if change:

@@ -33,9 +33,9 @@ def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> N
             raise UsageError(f"{output} is an input and would be replaced by a result; choose another --output")
 
 
-def table_row(name: str, *cells: str, width: int = 35) -> str:
-    """Format a row of a printed table, with 28 characters for the name and ``width`` for each cell."""
-    return f"{name:<28}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
+def print_row(name: str, *cells: str) -> None:
+    """Print a row of a table, with 28 characters for the name and 35 for each cell."""
+    print(f"{name:<28}" + "".join(f"{cell:<35} " for cell in cells).rstrip())
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -94,7 +94,6 @@ class ResultsFolder:
 
         path = self.path / name
         refuse_existing([path], self._overwrites)
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_png(image, path, {**facts, **self._facts, **facts})  # its own facts come first
         own = {key: value for key, value in facts.items() if self._facts.get(key) != value}
         self.files.append({"file": name, **own, **recorded})

@@ -30,21 +30,17 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow serve``."""
     parser.add_model_arguments()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
-    parser.add_argument(
-        "--port", type=number_type(int, 0, 65535), default=8000, help="port to listen on; 0 for any free port"
-    )
+    port = number_type(int, 0, 65535)
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any free port")
     key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
     parser.add_argument("--api-key-file", help=key, metavar="FILE")
     hosts = "accepted Host names besides IP addresses, localhost and --host; *.example.com for subdomains, * for any"
     parser.add_argument("--allowed-hosts", nargs="+", default=[], help=hosts, metavar="NAME")
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
     levels = ["debug", "info", "warning", "error"]
-    parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
+    parser.add_argument("--log-level", choices=levels, default="info", help="minimum level of logged messages")
     parser.add_directions_argument()
-    restorers = (
-        "restoration models to serve; none if no PATH follows (default: six bundled ones with the bundled model faces, "
-        "none with other models)"
-    )
+    restorers = "restoration models to serve, or none (default: six bundled ones with the bundled faces, else none)"
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
     parser.add_argument("--batch-size", type=number_type(int, 1, LARGEST_BATCH), default=16, help=shared)
@@ -70,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not keys and not _is_local(arguments.host):
         warnings.warn(f"anyone who can reach {arguments.host} can use this server; set {KEY}", stacklevel=1)
     if arguments.directions is not None and not Path(arguments.directions).is_dir():
-        raise ValueError(f"there is no folder {arguments.directions}; --directions is a folder of glow edit learn")
+        raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
     model, stored = load(arguments, show_origin=True)
     app = application.create_app(
@@ -90,6 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "dict[str, ImageModel]":
     """Load the models of ``--restorers``; return them by their names in the API."""
+    from glow_app.restoration import require_task
     from glow_app.storage.stored_model import StoredModel
 
     if places is None:
@@ -103,7 +100,7 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
         names = (f"{base}-{number}" if number > 1 else base for number in count(1))
         name = next(free for free in names if free not in models)
         models[name] = load_stored(stored, device, show_origin=True, restores=True)
-        print(printable(f"restorer {name}: {type(models[name].task).__name__}"))
+        print(printable(f"restorer {name}: {type(require_task(models[name])).__name__}"))
     return models
 
 
@@ -118,11 +115,7 @@ def _name_of(stored: "StoredModel") -> str:
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:
-    """Return the keys in the file, one per line, or else those in the environment variable, separated by spaces.
-
-    Raises:
-        UsageError: If the file or the variable has no key, which would disable authentication, or an invalid one.
-    """
+    """Return the keys in the file, or in the environment variable; raise UsageError for an invalid one, or for none."""
     if arguments.api_key_file is not None:
         keys = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     elif KEY in os.environ:
@@ -132,7 +125,7 @@ def _keys(arguments: argparse.Namespace) -> list[str]:
     try:
         return [checked_key(key) for key in keys or [""]]
     except ValueError as error:
-        raise UsageError(f"glow serve: {error}; set another key by --api-key-file or {KEY}, or neither") from error
+        raise UsageError(f"glow serve: {error}; set a valid key with --api-key-file or {KEY}") from error
 
 
 def _require_free(host: str, port: int) -> None:
@@ -153,7 +146,6 @@ def _is_local(host: str) -> bool:
 
 
 def _host_name(text: str) -> str:
-    """Return a name for the Host header if it is valid."""
     if not re.fullmatch(r"[\w.*-]+", text):
         message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
         raise UsageError(f"glow serve: {text} {message}")

@@ -3,7 +3,6 @@
 import gzip
 import os
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,6 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     Raises:
         ValueError: If scikit-learn is not installed.
     """
-    if request.root is not None:
-        warnings.warn("source 'digits' reads no files: --data.root is ignored", stacklevel=2)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -28,7 +28,6 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
     """Read a CSV with a header and a file name and numbers per line, such as CelebA's ``list_attr_celeba.csv``.
 
     Args:
-        path: The CSV file.
         names: Columns to read; all if omitted.
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -38,7 +37,7 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *lines = [line for line in csv.reader(file) if line]
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV of a header and lines of file names and numbers") from error
+        raise ValueError(f"{path} is not a CSV with a header, and a file name and numbers in each line") from error
     columns = [name.strip() for name in header]
     if len(columns) < 2:
         raise ValueError(f"{path} has one column; expected file names and numbers, separated by commas")
@@ -58,5 +57,5 @@ def _column(path: Path, name: str, cells: list[list[str]]) -> Tensor:
     column = torch.tensor(numbers, dtype=torch.float64)
     distinct = column.unique()
     if not all(map(math.isfinite, numbers)) or len(distinct) < 2:
-        raise ValueError(f"{path}: column {name} has a non-finite value or the same everywhere; leave it out")
+        raise ValueError(f"{path}: column {name} is constant or has a non-finite value; leave it out")
     return (column > distinct[0]).double() if len(distinct) == 2 else (column - column.mean()) / column.std()

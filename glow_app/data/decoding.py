@@ -1,12 +1,10 @@
 """Decode image files of any mode to uint8 arrays."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,7 +14,7 @@ from glow_app.data.splits import Resize
 
 # Excludes formats that Pillow decodes in Python (such as run-length encoded BMP, refused below) or by another program
 # (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
-_DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+_DECODED = ("BMP", "DIB", "GIF", "ICO", "JPEG", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 HEIC_EXTRA = "pip install 'glow-app[heic]'"
@@ -154,27 +152,23 @@ def fit_with_note(image: Image.Image, image_shape: tuple[int, int, int]) -> tupl
     return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
-def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
+def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None = None) -> Image.Image:
     """Open an image without decoding it.
 
     Args:
         source: Image file, or its bytes.
         formats: Pillow's names of the formats to try; all supported ones if omitted, or HEIC for its suffix.
     """
-    if isinstance(source, Path):
-        file: Path | IO[bytes] = source
-        suffix = source.suffix.lower()
-        if suffix in HEIC_SUFFIXES and formats is None:
-            if not can_read_heic():
-                raise ValueError(f"it is a HEIC picture; run: {HEIC_EXTRA}")
-            from pillow_heif import register_heif_opener
+    if isinstance(source, Path) and source.suffix.lower() in HEIC_SUFFIXES and formats is None:
+        if not can_read_heic():
+            raise ValueError(f"it is a HEIC picture; run: {HEIC_EXTRA}")
+        from pillow_heif import register_heif_opener
 
-            register_heif_opener()
-            formats = ["HEIF"]
-    else:
-        file, suffix = io.BytesIO(source), ""
+        register_heif_opener()
+        formats = ["HEIF"]
     try:
-        return Image.open(file, formats=tuple(formats or _formats(suffix)))
+        file = source if isinstance(source, Path) else io.BytesIO(source)
+        return Image.open(file, formats=formats or _DECODED)
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError("unknown image format, or damaged") from error
     except Image.DecompressionBombError as error:  # Pillow's message calls it an attack
@@ -217,19 +211,8 @@ def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY_TOLERANCE)
 
 
-@cache
-def _formats(suffix: str) -> list[str]:
-    """Return all supported formats; the suffix's comes first, because it is nearly always right."""
-    formats = readable_formats()
-    return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
-
-
 def _opaque(image: Image.Image) -> Image.Image:
-    """Return an opaque 8-bit image: scale 16-bit grey down and composite transparency on white.
-
-    Raises:
-        ValueError: If pixel values have no defined range (32-bit integers beyond 16 bits, floats).
-    """
+    """Return an opaque 8-bit image: scale 16-bit grey down and composite transparency on white."""
     if image.mode == "F":
         raise ValueError("32-bit float pixels have no defined range; save the image with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):

@@ -21,11 +21,7 @@ _LABEL_COLUMNS = ("label", "cls", "cls.txt")
 
 
 def load_hub(address: str, request: SplitRequest) -> ImageSet:
-    """Load one split of ``hf://NAME[:CONFIGURATION][@REVISION]``, an image data set on the hub; fetch it if needed.
-
-    Raises:
-        ValueError: If the data set cannot be fetched, or has no images.
-    """
+    """Load one split of ``hf://NAME[:CONFIGURATION][@REVISION]``, an image data set on the hub; fetch it if needed."""
     name, _, revision = address.removeprefix(HUB).partition("@")
     name, _, configuration = name.partition(":")
     return _load(name, request, address, name=configuration or None, revision=revision or None)

@@ -71,7 +71,6 @@ def folder_images(
     """Return the images of a folder's files from the cache; read the files first if the folder has changed.
 
     Args:
-        listing: The files.
         image_shape: (C, H, W) of every image.
         cache_dir: As for :func:`cache_folder`.
         read: Returns the images in a file, uint8 (n, C, H, W).
@@ -133,7 +132,6 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk], facts: Mapping[str, object]) -> CachedImages:
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    entry.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(entry.with_suffix(".bin")) as file:
         for chunk in chunks:
             file.writelines(image.tobytes() for image in chunk.images)
@@ -168,8 +166,6 @@ def in_chunks(
     forked, as loader workers are; on systems other than Linux the calling process does the work.
 
     Args:
-        work: Function of a range of indices.
-        count: Number of indices.
         size: Indices per range.
         processes: Maximum number of processes to fork, at most one per core; 0 uses the calling process.
         doing: Label of the progress bar; None for no bar.
@@ -207,7 +203,6 @@ def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indi
 
 
 def _skipped_message(listing: FolderListing, skipped: Iterable[tuple[str, str]]) -> str:
-    """Return a message with the number of skipped files and the names of the first."""
     described = [f"{name} ({reason})" for name, reason in skipped]
     more = f"; and {len(described) - 3} more" if len(described) > 3 else ""
     total = f"{len(described)} of {len(listing.files)} files"

@@ -114,7 +114,7 @@ def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     others = sorted(folders.difference(splits.values()))
     if "train" not in splits or (len(splits) == 1 and (loose or others)):
         if loose and len(folders) > 1:
-            warnings.warn(f"{listing.root} is unlabelled: it has {loose[0]} beside its folders", stacklevel=2)
+            warnings.warn(f"{listing.root} is unlabelled: it has {loose[0]} outside its folders", stacklevel=2)
         return {"train": listing}
     if ignored := loose + others:
         warnings.warn(f"{listing.root} has splits; ignored beside them: {', '.join(ignored)}", stacklevel=2)

@@ -95,11 +95,9 @@ def train_loader(
     """Return the training loader of one rank.
 
     Args:
-        examples: Training images or points.
         batch_size: Examples per batch and rank; the last partial batch of an epoch is dropped.
         seed: Seed of the order, together with the epoch.
-        num_replicas: Number of ranks that share an epoch.
-        rank: Index of this rank.
+        num_replicas, rank: Number of ranks that share an epoch, and the index of this one.
         num_workers: Loader processes; 0 is fast enough for data in memory, because whole batches are read at once.
     Raises:
         ValueError: If a rank has fewer examples than one batch.

@@ -72,7 +72,7 @@ def load_split(
             f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
         )
     if count is not None and source != "faces":
-        raise ValueError(f"count is the number of faces of source 'faces', but the source is {source!r}; use limit")
+        raise ValueError(f"count applies only to source 'faces', but the source is {source!r}; use limit")
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),

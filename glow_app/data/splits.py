@@ -65,7 +65,6 @@ class SplitFractions:
 
         Args:
             count: Number of examples to divide.
-            split: Split to return.
             official: Splits with examples of their own, for which nothing is held out.
         Shape:
             int64 (n,).
@@ -96,11 +95,7 @@ class SplitFractions:
 
 @dataclass(frozen=True)
 class SplitRequest(SplitFractions):
-    """A split of a source at an image shape; the fields are the arguments of :func:`load_split`.
-
-    Raises:
-        ValueError: If a value is out of range.
-    """
+    """A split of a source at an image shape, validated; the fields are the arguments of :func:`load_split`."""
 
     split: Split
     image_shape: tuple[int, int, int]

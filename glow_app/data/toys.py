@@ -44,7 +44,7 @@ class Toy:
     def log_density(self, points: Tensor) -> Tensor:
         """Return the exact log-density of points (N, 2), float64 (N,), nats; raise ValueError if it is not known."""
         if self.density is None:
-            raise ValueError("this toy's density has no closed form")
+            raise ValueError("the density of this toy has no closed form")
         return self.density(points.double())
 
 
@@ -67,7 +67,6 @@ def load_points(source: str, split: Split, *, seed: int = 0, limit: int | None =
     Args:
         source: One of ``TOYS``.
         split: "train", "validation" or "test"; they are independent of each other.
-        seed: Seed of the points.
         limit: Maximum number of points; the first of the split are kept.
     Raises:
         ValueError: If an argument is out of range.

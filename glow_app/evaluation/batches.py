@@ -1,17 +1,15 @@
-"""Batches of real and sampled images, processed one at a time to bound memory, and their features."""
+"""Batches of real images, processed one at a time to bound memory."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation.features import FeatureExtractor
-from glow_app.generation.sampling import Temperature, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
+from glow_app.seeding import image_generators
 
 
 def batches(images: ImageSet, size: int, doing: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -21,45 +19,18 @@ def batches(images: ImageSet, size: int, doing: str | None = None) -> Iterator[t
         yield images.__getitems__(range(start, min(start + size, len(images))))
 
 
-def features_of(parts: Iterable[Tensor], extract: FeatureExtractor) -> Tensor:
-    """Return the features, (N, F), of all images in batches."""
-    return torch.cat([extract(part) for part in parts])
+def observed_batches(
+    model: ImageModel, images: ImageSet, size: int, doing: str, seed: int = 0
+) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
+    """Yield images on the model's device, what the model is given about them, and a generator of the noise of each.
 
-
-def draw_samples(
-    model: ImageModel,
-    count: int,
-    extract: FeatureExtractor | None,
-    *,
-    temperature: Temperature = 1.0,
-    guidance: float = 1.0,
-    seed: int = 0,
-    labels: Sequence[int] | None = None,
-    batch_size: int = 64,
-    num_kept: int = 0,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the first of ``count`` sampled images, uint8 (n, C, H, W), and the features of all, (N, F).
-
-    Args:
-        model: The model; at temperature 1 and guidance 1, its own distribution is measured.
-        count: Number of images; only the features of all are held in memory at once.
-        extract: The feature extractor; None for no features.
-        temperature: As in :func:`~glow_app.generation.sample_batches`.
-        guidance: As in :func:`~glow_app.generation.sample_batches`.
-        seed: Seed of the first image.
-        labels: Classes that the images take in turn, such as those of all real images; for a class-conditional model.
-        batch_size: Images at a time.
-        num_kept: Number of images to return.
+    What is given is what :meth:`Conditioning.observe <glow_app.conditioning.Conditioning.observe>` returns; image i has
+    the noise of ``seed`` + i.
     """
-    features: list[Tensor] = []
-    kept: list[Tensor] = []
-    drawn = sample_batches(model, count, temperature, seed, labels, batch_size, guidance)
-    for _ in tracked(range(0, count, batch_size), -(-count // batch_size), "drawing"):
-        part = torch.stack([image.cpu() for _, image in islice(drawn, batch_size)])
-        kept.append(part[: max(0, num_kept - sum(map(len, kept)))])
-        if extract is not None:
-            features.append(extract(part))
-    return torch.cat(kept), torch.cat(features) if features else None
+    for part, labels in batches(images, size, doing):
+        part, generator = part.to(model.device), image_generators(range(seed, seed + len(part)))
+        seed += len(part)
+        yield part, model.conditioning.observe(part, labels, generator), generator
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:

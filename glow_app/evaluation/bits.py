@@ -2,18 +2,21 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection, Chain, ContinuousFlow, PixelwiseChain, record_solves
+from glow_app.conditioning import Given
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation.batches import batches
-from glow_app.models.density import Density
-from glow_app.models.image_model import ImageModel
+from glow_app.evaluation.batches import observed_batches
+from glow_app.generation.baselines import png_bits_per_dim
+from glow_app.models import Density, ImageModel
 from glow_app.seeding import image_generators
+
+PNG_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 
 
 @dataclass(frozen=True)
@@ -42,30 +45,36 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     The first of the K draws of an image equals its single draw, so the two results differ only by the bound.
 
     Args:
-        model: The model; class-conditional models get the labels of the images, models with a task damaged copies.
+        model: The model; it is given what training would know of the images.
         images: At least 2.
         num_draws: The number K.
         seed: Seed of the noise of the first image; image i uses seed + i.
-        batch_size: Images at a time.
     References:
         Burda et al. 2016, arXiv:1509.00519; for dequantisation Ho et al. 2019, arXiv:1902.00275.
     """
     parts: list[Tensor] = []
-    first = seed
-    for part, labels in batches(images, batch_size, "bits/dim"):
-        seeds = range(first, first + len(part))
-        part, generator = part.to(model.device), image_generators(seeds)
-        condition = model.condition(part, generator)
-        with record_solves(image_generators(seeds)):
-            parts.append(model.bits_per_dim(part, labels, num_draws, generator, condition).cpu())
-        first += len(part)
+    for part, given, generator in observed_batches(model, images, batch_size, "bits/dim", seed):
+        first = seed + sum(map(len, parts))
+        with record_solves(image_generators(range(first, first + len(part)))):
+            parts.append(model.bits_per_dim(part, given, num_draws, generator).cpu())
     bits = torch.cat(parts).double()
     return MeanBits(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), num_draws)
 
 
+def bits_record(
+    model: ImageModel, images: ImageSet, num_draws: int, seed: int = 0, batch_size: int = 64
+) -> dict[str, Any]:
+    """Return :func:`mean_bits` with one draw and with several, and bits/dim of a PNG, as plain types."""
+    one = asdict(mean_bits(model, images, 1, seed, batch_size))
+    several = one if num_draws == 1 else asdict(mean_bits(model, images, num_draws, seed, batch_size))
+    png = png_bits_per_dim(images.head(PNG_IMAGES), model.num_bits)
+    note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
+    return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": bool(note)}
+
+
 @torch.no_grad()
 def breakdown(
-    model: ImageModel, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+    model: ImageModel, images: Tensor, given: Given = None, generator: torch.Generator | None = None
 ) -> dict[str, float]:
     r"""Return the mean bits/dim of a batch by level, and its log-determinants by kind of layer.
 
@@ -75,10 +84,9 @@ def breakdown(
     of the flow.
 
     Args:
-        model: The model.
         images: uint8 (B, C, H, W).
-        labels: (B,), for a class-conditional model.
-        generator: Generator of the damage, if the model has a task, and of the dequantisation noise.
+        given: What is known about the images.
+        generator: Generator of the dequantisation noise.
     """
     flow, bits = model.flow, images[0].numel() * math.log(2)
     of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
@@ -91,8 +99,7 @@ def breakdown(
 
         handles.append(layer.register_forward_hook(watch_layer))
     try:
-        condition = model.condition(images, generator)
-        of_level = model.dequantised_level_bits(model.dequantised(images, generator), labels, condition).mean(0)
+        of_level = model.dequantised_level_bits(model.dequantised(images, generator), given).mean(0)
     finally:
         for handle in handles:
             handle.remove()

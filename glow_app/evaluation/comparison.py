@@ -60,13 +60,13 @@ def compare(real: Tensor, drawn: Tensor, seed: int = 0) -> Comparison:
 
     count, width = min(len(real), len(drawn)), real.shape[1]
     if count <= NUM_NEIGHBOURS:
-        raise ValueError(f"there are features of {count} images; expected at least {NUM_NEIGHBOURS + 1}")
+        raise ValueError(f"got features of {count} images; expected at least {NUM_NEIGHBOURS + 1}")
     if not (real.isfinite().all() and drawn.isfinite().all()):
         raise ValueError("features are not finite; the extractor does not suit the images")
     if count < IMAGES_PER_FEATURE * width:
         warnings.warn(
-            f"FID of {count} images by {width} features is too large; compare it only with FIDs of as many images; "
-            f"{IMAGES_PER_FEATURE * width} or more would be better",
+            f"FID of {count} images with {width} features is biased upwards; compare it only with FIDs of as many, "
+            f"or use {IMAGES_PER_FEATURE * width} or more",
             stacklevel=2,
         )
     real, drawn = real.double(), drawn.double()

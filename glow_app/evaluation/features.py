@@ -4,7 +4,7 @@ import hashlib
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors.torch import load
@@ -40,12 +40,6 @@ class FeatureExtractor(Protocol):
         """Return the features."""
 
 
-def feature_facts(extract: FeatureExtractor, num_features: int) -> dict[str, Any]:
-    """Return the facts to report with results from an extractor's features, as plain types."""
-    facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
-    return facts | {"num_features": num_features}
-
-
 def load_features(place: str | Path = "small", device: torch.device | str = "cpu") -> FeatureExtractor:
     """Return a feature extractor.
 
@@ -63,9 +57,7 @@ def load_features(place: str | Path = "small", device: torch.device | str = "cpu
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; --features takes small, or a file of weights")
-    sha256 = sha256_of(path)
-    extractor = TorchScriptFeatures if _is_torchscript(path) else InceptionFeatures
-    return extractor(path, sha256, device)
+    return (TorchScriptFeatures if _is_torchscript(path) else InceptionFeatures)(path, device)
 
 
 class FashionCNN(nn.Module):
@@ -110,8 +102,6 @@ class SmallFeatures:
     clothes and similar images. They are not meaningful for colour images, such as faces or landscapes, which are
     refused. Results are comparable only with results from the same features.
 
-    Args:
-        device: Device of the network.
     Shape:
         images: (B, 1, H, W), uint8; features: (B, 64), float32, on the CPU.
     Raises:
@@ -148,8 +138,6 @@ class InceptionFeatures:
 
     Args:
         path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; no code from it is run.
-        sha256: SHA-256 of the file.
-        device: Device of the network.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, 2048), float32, on the CPU.
     Raises:
@@ -161,11 +149,10 @@ class InceptionFeatures:
     trained_on = "ImageNet, if the file is torchvision's"
     preprocessing = "RGB, 299x299 by the bilinear filter with antialiasing, ImageNet's mean and deviation"
 
-    def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:
+    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         from torchvision.models import inception_v3
 
-        self.name = f"torchvision inception_v3 ({path.name})"
-        self.sha256 = sha256
+        self.name, self.sha256 = f"torchvision inception_v3 ({path.name})", sha256_of(path)
         self.device = torch.device(device)
         # torchvision rescales the input for its weights from Google; the state dict does not record this.
         self.network = inception_v3(weights=None, transform_input=True, init_weights=False)
@@ -196,8 +183,6 @@ class TorchScriptFeatures:
 
     Args:
         path: The file. It contains a program; load only files that you trust.
-        sha256: SHA-256 of the file.
-        device: Device of the module.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
     Raises:
@@ -206,12 +191,11 @@ class TorchScriptFeatures:
         Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
     """
 
-    trained_on = "what its file does not say"
+    trained_on = "unknown data"
     preprocessing = "the module's own"
 
-    def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:
-        self.name = path.name
-        self.sha256 = sha256
+    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
+        self.name, self.sha256 = path.name, sha256_of(path)
         self.device = torch.device(device)
         try:
             # torch deprecates TorchScript, but the weights exist only in this format.
@@ -220,7 +204,7 @@ class TorchScriptFeatures:
             arguments = [argument.name for argument in self.module.forward.schema.arguments]
         except (RuntimeError, ValueError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} cannot be read as a TorchScript module ({reason}); fetch it again") from error
+            raise ValueError(f"{path} cannot be read as a TorchScript module ({reason}); download it again") from error
         self.options = {"return_features": True} if "return_features" in arguments else {}
 
     @torch.no_grad()

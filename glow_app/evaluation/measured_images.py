@@ -1,7 +1,6 @@
 """Select the images to measure a model on: by default those held out by the split of its training."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +41,11 @@ def evaluation_data(
     """Return images to measure a model on.
 
     If the source is that of the training, its recorded split is used, because another would put training images among
-    the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits. Classes
-    in another order than the model's get the model's labels; if only their names differ, there is a warning.
+    the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits. Labels
+    get the meaning that they had in training, by :meth:`Conditioning.align
+    <glow_app.conditioning.Conditioning.align>`.
 
     Args:
-        model: The model.
         recorded: Data of the training, from :meth:`StoredModel.data
             <glow_app.storage.stored_model.StoredModel.data>`.
         source: A source of ``load_split``; the recorded one if None.
@@ -56,8 +55,8 @@ def evaluation_data(
         limit: Maximum number of held-out images.
         train_limit: Maximum number of training images; 0 reads none.
     Raises:
-        ValueError: If the source is neither given nor recorded, needs a place and has none, or has another number of
-            classes than the model.
+        ValueError: If the source is neither given nor recorded, needs a place and has none, or does not fit what the
+            model was trained to be given.
         FileNotFoundError: If the images do not exist.
     """
     arguments, is_other = _data_arguments(recorded, source, root, training)
@@ -70,10 +69,7 @@ def evaluation_data(
     train = (
         load_split(split="train", image_shape=shape, limit=min(limits, default=None), **arguments) if is_known else None
     )
-    # Folders sort classes by name; data sets and their models may have another order.
-    if sorted(model.class_names) == sorted(held_out.class_names):
-        held_out = held_out.with_class_order(model.class_names)
-    _check_classes(model, source, held_out.class_names)
+    held_out = model.conditioning.align(held_out)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
         "as_in_training": source == recorded.get("source") and not is_other and contents in (None, held_out.contents),
@@ -92,31 +88,11 @@ def _data_arguments(
     """Return the known data arguments of the training, and whether ``root`` is another folder."""
     source = source or recorded.get("source")
     if source is None:
-        raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
+        raise ValueError("the model does not record its training data; pass --source, and --root if it needs one")
     arguments = dict(recorded) if source == recorded.get("source") else {"source": source}
     arguments |= {} if training is None else {"root": training}
     is_other = is_other_folder(source, root, arguments.get("root"))
     arguments |= {} if root is None or is_other else {"root": root}
     if source in ("folder", "photos", "datasets") and arguments.get("root") is None and root is None:
-        raise ValueError(
-            f"source {source} needs --root, with images to measure on, or --training, with those of the training"
-        )
+        raise ValueError(f"source {source} needs --root, the images to measure on, or --training, the training images")
     return arguments, is_other
-
-
-def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:
-    num_classes = model.flow.num_classes
-    if num_classes is None:
-        return
-    if len(names) != num_classes:
-        raise ValueError(
-            f"the model has {num_classes} classes, and the images of {source} have {len(names)}; "
-            "give images of the classes that it was trained on"
-        )
-    if model.class_names and model.class_names != tuple(names):
-        first = next(pair for pair in zip(model.class_names, names, strict=True) if pair[0] != pair[1])
-        warnings.warn(
-            f"the class names of the model and of {source} differ, such as {first[0]!r} and {first[1]!r}; "
-            "classes are matched by number",
-            stacklevel=3,
-        )

@@ -1,12 +1,13 @@
 """Nearest neighbours in batches, and whether a model copies its training images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation.batches import batches, features_of
+from glow_app.evaluation.batches import batches
 from glow_app.evaluation.features import FeatureExtractor
 
 
@@ -64,31 +65,41 @@ def nearness(drawn: Tensor, held_out: Tensor) -> Nearness:
     return Nearness(float(drawn.median()), float(held_out.median()), float(nearer))
 
 
-class TrainingNeighbours:
-    """The nearest training images of some images, by features and by pixels.
+def nearest_training_images(
+    drawn: Tensor,
+    held_out: Tensor,
+    train: ImageSet,
+    extract: FeatureExtractor | None,
+    batch_size: int = 64,
+    num: int = 4,
+    num_shown: int = 8,
+) -> dict[str, tuple[Nearness, Tensor]]:
+    """Return how near samples are to training images, and the nearest of the first samples, uint8 (n, K, C, H, W).
 
-    The training images are read once, in batches, and not stored.
+    Both are by distance of "features", and of "pixels": the root-mean-square difference in grey levels of 255. The
+    training images are read once, in batches, and not stored.
 
     Args:
-        images: Images to find neighbours of, uint8 (N, C, H, W).
-        train: The training images.
+        drawn: Samples, uint8 (N, C, H, W).
+        held_out: Held-out images, whose distances are compared with theirs, uint8 (M, C, H, W).
         extract: The feature extractor; None to compare only pixels.
-        num: Number of neighbours of each image.
-        batch_size: Training images at a time.
-    Attributes:
-        by_features: Neighbours by distance in feature space; None without an extractor.
-        by_pixels: Neighbours by root-mean-square difference, in grey levels of 255.
+        num: The number K of neighbours of each image.
+        num_shown: The number n of samples whose neighbours are returned.
     """
-
-    def __init__(
-        self, images: Tensor, train: ImageSet, extract: FeatureExtractor | None, num: int = 4, batch_size: int = 64
-    ) -> None:
-        self.by_features = None if extract is None else Neighbours(features_of(images.split(batch_size), extract), num)
-        self.by_pixels = Neighbours(_pixels(images), num)
-        for part, _ in batches(train, batch_size, "looking for copies"):
-            if self.by_features is not None and extract is not None:
-                self.by_features.update(extract(part))
-            self.by_pixels.update(_pixels(part))
+    spaces: dict[str, Callable[[Tensor], Tensor]] = {} if extract is None else {"features": extract}
+    spaces["pixels"] = _pixels
+    images = torch.cat([drawn, held_out]).split(batch_size)
+    neighbours = {name: Neighbours(torch.cat([*map(space, images)]), num) for name, space in spaces.items()}
+    for part, _ in batches(train, batch_size, "looking for copies"):
+        for name, space in spaces.items():
+            neighbours[name].update(space(part))
+    nearest = {}
+    for name, ranked in neighbours.items():
+        rows = ranked.indices[:num_shown]
+        shown, _ = train.__getitems__(rows.flatten().tolist())
+        distances = ranked.distances[:, 0].split([len(drawn), len(held_out)])
+        nearest[name] = nearness(*distances), shown.unflatten(0, rows.shape)
+    return nearest
 
 
 def _pixels(images: Tensor) -> Tensor:

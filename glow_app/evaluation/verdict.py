@@ -6,7 +6,6 @@ from typing import Any
 LEARNT = 0.9  # bits/dim relative to PNG; below, the model has learnt something
 ALIKE = 0.9  # precision and recall relative to those of real images; above, they are nearly as high
 COPIES = 0.6  # probability that a sample is nearer to training images than a held-out image; 0.5 is ideal
-HONEST = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
@@ -21,26 +20,12 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
     if record["comparisons"] is not None:
         drawn, real = record["comparisons"]["drawn"], record["comparisons"].get("training_images", {})
         for name, good, bad in (
-            ("precision", "samples resemble real images", "samples often resemble no real image"),
+            ("precision", "samples resemble real images", "many samples resemble no real image"),
             ("recall", "samples vary as much as real images", "samples vary less than real images"),
         ):
             share = drawn[name] / max(real.get(name, 1.0), 1e-9)
             lines.append(f"{name}: {good if share >= ALIKE else bad} ({share:.0%} of theirs)")
     if record["nearest"] is not None:
         nearer = max(record["nearest"][kind]["nearer"] for kind in ("features", "pixels") if kind in record["nearest"])
-        lines.append(f"copies: {'suspected, see neighbours.png' if nearer > COPIES else 'no sign of any'}")
+        lines.append(f"copies: {'suspected, see neighbours.png' if nearer > COPIES else 'none suspected'}")
     return lines
-
-
-def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
-    """Return whether the intervals of draws hold as many of the true values as they should.
-
-    Args:
-        record: Content of ``evaluation.json`` from ``glow evaluate`` for a restoration model.
-    """
-    share, (least, most) = record["within"][-1], HONEST
-    words = "too narrow" if share < least else "too wide" if share > most else "honest"
-    temperature = record["samples"]["temperature"]
-    if share < least and min([temperature] if isinstance(temperature, (int, float)) else temperature) < 1:
-        words += ", as is usual below temperature 1"
-    return [f"intervals of draws: {words} (those of 90% hold {share:.0%} of the true values)"]

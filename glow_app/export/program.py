@@ -15,7 +15,6 @@ from torch.export import Dim, ExportedProgram
 from glow_app import __version__
 from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
 from glow_app.files import atomic_folder, sha256_of
-from glow_app.flows.class_embedding import extrapolate
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
@@ -29,7 +28,7 @@ GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no 
 # Steps of an autoregressive prior, each of which is in the graph; this number takes minutes to export.
 MAX_STEPS = 256
 
-# A function from latents and None (with classes, latents, labels and guidance) to images.
+# Maps latents, what is given (None for an unconditional model) and, if the model takes it, guidance to images.
 Draw = Callable[..., Tensor]
 
 # Suppresses torch's warnings, which are for developers of exporters.
@@ -47,32 +46,26 @@ class Sampler(nn.Module):
     Args:
         model: The model, on the CPU; it is not modified.
     Shape:
-        latents: (B, C_l, H_l, W_l) per level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
-        unconditional model; guidance: (B,), with the latents' dtype, 1 if None, as for
-        :meth:`Glow.embed <glow_app.flows.Glow.embed>`; images: (B, C, H, W), uint8.
+        latents: (B, C_l, H_l, W_l) per level; given: as :meth:`Conditioning.read
+        <glow_app.conditioning.Conditioning.read>` returns it, a row per image, or None for an unconditional model;
+        guidance: (B,), with the latents' dtype, 1 if None, for a conditioning that takes it; images: (B, C, H, W),
+        uint8.
     Raises:
         ValueError: If inverting the prior requires iteration or too many steps.
     """
-
-    mean: Tensor
 
     def __init__(self, model: ImageModel) -> None:
         super().__init__()
         _require_one_graph(model)
         self.flow = fold(model.flow)
         self.num_bits = model.num_bits
-        if model.flow.embedding is not None:
-            self.register_buffer("mean", model.flow.embedding.weight.detach().mean(0))
         self.eval()
 
-    def forward(
-        self, latents: Sequence[Tensor], labels: Tensor | None = None, guidance: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, latents: Sequence[Tensor], given: Tensor | None = None, guidance: Tensor | None = None) -> Tensor:
         """Return the images of ``latents``."""
-        # Glow.embed would check the values of labels and guidance.
-        context = None if self.flow.embedding is None else self.flow.embedding(labels)
-        if context is not None and guidance is not None:
-            context = extrapolate(context, self.mean, guidance)
+        # Conditioning.context would check the values of what is given.
+        given = given.to(latents[0].dtype) if given is not None and given.is_floating_point() else given
+        context = None if given is None else self.flow.conditioning(given, guidance)
         return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
 
@@ -99,9 +92,7 @@ def save_sampler(
 
     Args:
         model: The model, on the CPU.
-        folder: Folder to create, atomically.
         training: Facts of the training to include in the description, of plain types.
-        overwrite: Whether to replace an existing folder.
     Returns:
         The share of pixels that the program draws differently from the model: 0, unless torch rounds differently.
     Raises:
@@ -134,17 +125,21 @@ def load_program(path: Path) -> Draw:
 def trace(sampler: Sampler) -> ExportedProgram:
     """Return the sampler as a functional graph with dynamic batch size.
 
-    Its inputs are a list of a tensor per level and None; for a class-conditional model, the list, labels and guidance.
+    Its inputs are a list of a tensor per level and what is given, or None; and the guidance, if there is any.
     """
     flow, size = sampler.flow, 2  # torch.export would specialise to a batch size of 1
     dtype = next(flow.parameters()).dtype
     latents = [torch.zeros(size, *shape, dtype=dtype) for shape in flow.latent_shapes]
     batch = {0: Dim("batch")}
-    inputs: tuple[Any, ...] = (latents, None)
-    shapes: tuple[Any, ...] = ([batch] * len(latents), None)
-    if flow.num_classes is not None:
-        inputs = (latents, torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=dtype))
-        shapes = ([batch] * len(latents), batch, batch)
+    try:
+        given = flow.conditioning.default(range(size))
+    except ValueError as error:
+        kind = type(flow.conditioning).__name__
+        raise ValueError(f"{kind} has no default to trace the program with: {error}") from error
+    inputs: tuple[Any, ...] = (latents, given)
+    shapes: tuple[Any, ...] = ([batch] * len(latents), None if given is None else batch)
+    if flow.conditioning.guided:
+        inputs, shapes = (*inputs, torch.ones(size, dtype=dtype)), (*shapes, batch)
     with torch.no_grad(), quiet():
         program = torch.export.export(sampler, inputs, dynamic_shapes=shapes, strict=False)
         # Removes log-determinants, on which images do not depend, and the contexts that disable autocast.
@@ -158,14 +153,13 @@ def _share_different(model: ImageModel, draw: Draw) -> float:
     for size, temperature in ((1, 0.7), (2, 1.0), (5, 0.7)):
         seeds = range(10 * size, 11 * size)
         latents = model.base_noise(seeds, temperature)
-        inputs: tuple[Tensor | None, ...] = (None,)
-        context = None
-        if model.flow.num_classes is not None:
-            labels = torch.tensor(seeds) % model.flow.num_classes
-            guidance = [1.25 if seed % 2 else 1.0 for seed in seeds]
-            inputs = (labels, torch.tensor(guidance, dtype=model.dtype))
-            context = model.flow.embed(labels, guidance)
-        images, others = model.decode(latents, context=context), draw(latents, *inputs)
+        given = model.conditioning.default(seeds)
+        inputs: tuple[Tensor | None, ...] = (given,)
+        guidance = [1.25 if seed % 2 and model.conditioning.guided else 1.0 for seed in seeds]
+        if model.conditioning.guided:
+            inputs = (given, torch.tensor(guidance, dtype=model.dtype))
+        images = model.decode_with(latents, model.context(given, size, guidance))
+        others = draw(latents, *inputs)
         if others.shape != images.shape or others.dtype != images.dtype:
             return 1.0
         different += int((images != others).sum())
@@ -174,17 +168,20 @@ def _share_different(model: ImageModel, draw: Draw) -> float:
 
 
 def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
-    flow, has_classes = model.flow, model.flow.num_classes is not None
+    flow, conditioning = model.flow, model.conditioning
     dtype = str(model.dtype).removeprefix("torch.")
     inputs: list[dict[str, Any]] = [
         {"name": f"level{number}", "shape": ["batch", *shape], "dtype": dtype}
         for number, shape in enumerate(flow.latent_shapes)
     ]
     latents = ", ".join(level["name"] for level in inputs)
-    if flow.num_classes is not None:
-        inputs.append({"name": "labels", "shape": ["batch"], "dtype": "int64", "from": 0, "to": flow.num_classes - 1})
+    if (given := conditioning.default([0])) is not None:
+        shape, kind = ["batch", *given.shape[1:]], str(given.dtype).removeprefix("torch.")
+        inputs.append({"name": "given", "shape": shape, "dtype": kind})
+    if conditioning.guided:
         inputs.append({"name": "guidance", "shape": ["batch"], "dtype": dtype, "from": 0})
-    load, others = f"torch.export.load('{PROGRAM_NAME}').module()", "labels, guidance" if has_classes else "None"
+    load = f"torch.export.load('{PROGRAM_NAME}').module()"
+    others = ", ".join(row["name"] for row in inputs[len(flow.latent_shapes) :]) or "None"
     return {
         "format": FORMAT,
         "version": __version__,
@@ -192,11 +189,10 @@ def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
         "model": model_hash(model),
         "inputs": inputs,
         "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},
-        "num_classes": flow.num_classes,
-        "class_names": list(model.class_names),
+        "given": conditioning.describe(),
         "num_bits": model.num_bits,
-        "temperature": model.level_temperatures(model.generation.temperature),
+        "temperature": model.generation.temperatures(len(flow.latent_shapes)),
         "noise": "each level is standard normal noise of its shape times its temperature; level0 is the finest",
-        **({"guidance": model.generation.guidance, "guided": GUIDED} if has_classes else {}),
+        **({"guidance": model.generation.guidance, "guided": GUIDED} if conditioning.guided else {}),
         "use": f"draw = {load}; images = draw([{latents}], {others})",
     }

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection, Squeeze
-from glow_app.flows.context import Context, for_each, join, per_level
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn.context import Context, per_level, prior_context
 
 
 def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
@@ -116,7 +116,7 @@ class MultiscaleFlow(nn.Module):
         parts = reversed(self._parts(context))
         x, log_det = latents[-1][:, :0], latents[-1].new_zeros(latents[-1].shape[0])
         for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
-            half, term = prior.inverse(latent, _prior_context(x, latent, of_level))
+            half, term = prior.inverse(latent, prior_context(x, latent, of_level))
             log_det = log_det + term
             x, term = level.inverse(torch.cat([x, half], dim=1), of_level)
             log_det = log_det + term
@@ -128,7 +128,7 @@ class MultiscaleFlow(nn.Module):
         latents = []
         for level, sizes, prior, of_level in self._parts(context):
             x, half = level.encode(x, of_level).split(sizes, dim=1)
-            latents.append(prior.encode(half, _prior_context(x, half, of_level)))
+            latents.append(prior.encode(half, prior_context(x, half, of_level)))
         return latents
 
     def decode(self, latents: Sequence[Tensor], context: Context = None) -> Tensor:
@@ -137,7 +137,7 @@ class MultiscaleFlow(nn.Module):
         parts = reversed(self._parts(context))
         x = latents[-1][:, :0]
         for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
-            half = prior.decode(latent, _prior_context(x, latent, of_level))
+            half = prior.decode(latent, prior_context(x, latent, of_level))
             x = level.decode(torch.cat([x, half], dim=1), of_level)
         return x
 
@@ -147,7 +147,7 @@ class MultiscaleFlow(nn.Module):
         self._check_images(x)
         for level, sizes, prior, of_level in self._parts(context):
             x, half = level.initialize(x, of_level)[0].split(sizes, dim=1)
-            prior.initialize(half, _prior_context(x, half, of_level))
+            prior.initialize(half, prior_context(x, half, of_level))
 
     def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         """Return the log-density of ``x`` in nats, (B,)."""
@@ -171,7 +171,7 @@ class MultiscaleFlow(nn.Module):
         for level, sizes, prior, of_level in self._parts(context):
             x, log_det = level(x, of_level)
             x, half = x.split(sizes, dim=1)
-            latent, term = prior(half, _prior_context(x, half, of_level))
+            latent, term = prior(half, prior_context(x, half, of_level))
             latents.append(latent)
             log_dets.append(log_det + term)
         return latents, log_dets
@@ -197,8 +197,3 @@ class MultiscaleFlow(nn.Module):
         expected = self.latent_shapes_at(*sides)
         if not shapes or shapes != [(*shapes[0][:1], *shape) for shape in expected]:
             raise ValueError(f"expected latents of shapes (B, C, H, W), (C, H, W) {expected}, got {shapes}")
-
-
-def _prior_context(kept: Tensor, latent: Tensor, context: Tensor | None) -> Tensor | None:
-    """Return the context of a latent's prior, joined with the channels that go on, if any."""
-    return join(kept, context) if kept.shape[1] else for_each(context, latent)

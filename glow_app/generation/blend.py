@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from glow_app.conditioning import Given
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
-from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.precision import widen
 from glow_app.pictures.image_batch import Images
@@ -19,7 +19,7 @@ def blend(
     model: ImageModel,
     images: Pictures,
     weights: Tensor,
-    labels: Labels | None = None,
+    given: Given = None,
     *,
     spherical: bool = False,
     batch_size: int = 16,
@@ -38,37 +38,36 @@ def blend(
     blended with the weights of the finest level.
 
     Args:
-        model: The model.
         images: (2, C, H, W) or (4, C, H, W), uint8, or other pictures; see
             :func:`~glow_app.pictures.inputs.as_images`.
         weights: (F, L) for two images: the weight t of the second for each frame and level, finest first. (F, L, 2)
             for four: the weights across and down.
-        labels: Number or name of each image's class, for a class-conditional model; their embeddings are blended with
-            the weights of the coarsest level.
+        given: What is known about each image, such as its class; the contexts are blended with the weights of the
+            coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
-        batch_size: Frames per batch.
     Shape:
         uint8, (F, C, H, W).
     """
     images = as_images(images, model.flow.image_shape)
-    labels = as_labels(model, labels, len(images))
+    known = model.read(given, len(images))
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
     wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
     if weights.shape != wanted:
-        raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}: of each frame and level")
+        raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}, a weight per frame and level")
     path = along_arc if spherical else along_line
     weights = weights.to(model.device, model.dtype)
-    latents = model.encode(images, labels)
-    embedded = None if labels is None else model.flow.embed(labels.to(model.device))
+    latents, contexts = model.encode(images, known), model.context(known, len(images))
+    if not isinstance(contexts, Tensor | None):
+        raise ValueError("restoration models do not blend images")
     unseen = low_bits(model, images).float()
     frames = []
     for part in weights.split(batch_size):
         between = [_between(path, level, part[:, number]) for number, level in enumerate(latents)]
-        context = None if embedded is None else _between(along_line, embedded, part[:, -1])
+        context = None if contexts is None else _between(along_line, contexts, part[:, -1])
         beside = _between(along_line, unseen, part[:, 0].cpu().float()).round().short()
-        frames.append(with_low_bits(model.decode(between, context=context), beside))
+        frames.append(with_low_bits(model.decode_with(between, context), beside))
     return Images(torch.cat(frames))
 
 
@@ -76,44 +75,42 @@ def interpolate(
     model: ImageModel,
     images: Pictures,
     num_frames: int = 9,
-    labels: Labels | None = None,
+    given: Given = None,
     *,
     spherical: bool = True,
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.
 
     Args:
-        model: The model.
         images: (K, C, H, W), uint8, or other pictures, at least two; each is also a frame.
         num_frames: Frames from each image to the next, both included, at least 2.
-        labels: As for :func:`blend`.
-        spherical: As for :func:`blend`.
+        given, spherical: As for :func:`blend`.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
     if num_frames < 2:
-        raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
+        raise ValueError(f"num_frames is {num_frames}; expected at least 2 (the two images themselves)")
     images = as_images(images, model.flow.image_shape)
-    labels = as_labels(model, labels, len(images))
+    known = model.read(given, len(images))
     if len(images) < 2:
         raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     parts: list[Tensor] = []
     for start in range(len(images) - 1):
         pair = slice(start, start + 2)
-        chosen = None if labels is None else labels[pair]
+        chosen = None if known is None else known[pair]
         frames = blend(model, images[pair], weights, chosen, spherical=spherical)
         parts.append(frames[1:] if start else frames)
     return Images(torch.cat(parts))
 
 
-def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:
+def mix_levels(model: ImageModel, images: Pictures, given: Given = None) -> Images:
     """Replace levels of the first image by those of the second, one more per frame: first its texture, then its form.
 
     Frame i of the L + 1 has the i finest levels of the second image; arguments are as for :func:`blend`.
     """
     num_levels = len(model.flow.latent_shapes)
-    return blend(model, images, torch.ones(num_levels + 1, num_levels).tril(-1), labels)
+    return blend(model, images, torch.ones(num_levels + 1, num_levels).tril(-1), given)
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:

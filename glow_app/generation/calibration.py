@@ -41,13 +41,13 @@ class Calibration:
         self._held: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._moments = torch.zeros((), dtype=torch.float64)
 
-    def add(self, images: Tensor, attributes: Tensor, labels: Tensor | None) -> None:
-        """Add a batch: images, uint8 (B, C, H, W); attributes, (B, A); and labels for a class-conditional model."""
+    def add(self, images: Tensor, attributes: Tensor, given: Tensor | None) -> None:
+        """Add a batch: images, uint8 (B, C, H, W); attributes, (B, A); and what is given for them."""
         places = torch.arange(self._seen, self._seen + len(images))
         self._seen += len(images)
         for row in (places % self._stride == 0).nonzero()[:, 0].tolist():
-            label = None if labels is None else labels[row : row + 1]
-            self._held.append((images[row : row + 1].cpu(), attributes[row : row + 1].cpu(), label))
+            known = None if given is None else given[row : row + 1]
+            self._held.append((images[row : row + 1].cpu(), attributes[row : row + 1].cpu(), known))
         if len(self._held) > MOST:
             self._held, self._stride = self._held[::2], 2 * self._stride
         rest = places % STRIDE != 0
@@ -59,8 +59,8 @@ class Calibration:
 
         A direction is a tensor (C_l, H_l, W_l) per level.
         """
-        images, attributes, labels = zip(*self._held, strict=True)
-        held = torch.cat(images), None if labels[0] is None else torch.cat(labels)
+        images, attributes, given = zip(*self._held, strict=True)
+        held = torch.cat(images), None if given[0] is None else torch.cat(given)
         weights = _weights(self._moments, len(directions))
         columns = zip(directions, torch.cat(attributes).T, weights.T, strict=True)
         return [_factor(model, levels, *held, attribute, weight) for levels, attribute, weight in columns]
@@ -70,13 +70,13 @@ def _factor(
     model: ImageModel,
     levels: Sequence[Tensor],
     images: Tensor,
-    labels: Tensor | None,
+    given: Tensor | None,
     attribute: Tensor,
     weights: Tensor,
 ) -> float:
-    """Return the factor of the direction ``levels``, from N held-out images, their labels and attribute, (N,).
+    """Return the factor of the direction ``levels``, from N held-out images and their attribute, (N,).
 
-    ``weights`` are the coefficients of the regression, (P,).
+    ``given`` is what is known about the images; ``weights`` are the coefficients of the regression, (P,).
     """
     shown = _pixels(images) @ weights
     is_above = attribute > attribute.mean()
@@ -87,12 +87,12 @@ def _factor(
         return 1.0
     step = float(attribute[is_above].mean() - attribute[~is_above].mean())
     rows = (~is_above).nonzero()[:SHOWN, 0]
-    row_labels = None if labels is None else labels[rows]
-    latents = model.encode(images[rows], row_labels)
+    row_given = None if given is None else given[rows]
+    latents = model.encode(images[rows], row_given)
     before, share_before, best, largest = 0.0, 0.0, 1.0, 0.0
     for factor in FACTORS:
         moved = [z + factor * step * level.to(z) for z, level in zip(latents, levels, strict=True)]
-        change = _pixels(model.decode(moved, row_labels)) @ weights - shown[rows]
+        change = _pixels(model.decode(moved, row_given)) @ weights - shown[rows]
         # Limited by the images that change least: the median alone may be reached while many images hardly change.
         share = float(torch.minimum(change.median(), 2 * change.quantile(1 - MOST_IMAGES))) / wanted
         if share >= 1:

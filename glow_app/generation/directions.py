@@ -39,7 +39,6 @@ def check_name(name: str) -> str:
 def save_direction(direction: Direction, name: str, model: ImageModel, folder: str | Path) -> Path:
     """Write a direction as ``NAME.safetensors``, with the model's hash, into a folder, and return the path."""
     path = Path(folder, f"{check_name(name)}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
     write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images})
     return path
@@ -77,7 +76,7 @@ def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direct
             if check_name(path.stem) not in directions:
                 directions[path.stem] = _read(path, model, own_hash)
         except (ValueError, OSError) as error:
-            warnings.warn(f"direction {path.stem!r} is left out: {error}", stacklevel=2)
+            warnings.warn(f"direction {path.stem!r} is skipped: {error}", stacklevel=2)
     return directions
 
 
@@ -91,7 +90,7 @@ def _read(path: Path, model: ImageModel, own_hash: str) -> Direction:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
         direction = Direction(levels, int(facts["num_images"]), path)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
+        raise ValueError(f"{path} has no direction, or a damaged one; learn it again") from error
     if owner != own_hash or [tuple(level.shape) for level in direction.levels] != model.flow.latent_shapes:
-        raise ValueError(f"the direction in {path} is of another model, {owner[:12]}; learn it again")
+        raise ValueError(f"the direction in {path} belongs to another model, {owner[:12]}; learn it again")
     return direction

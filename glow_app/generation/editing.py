@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from glow_app.conditioning import Given
 from glow_app.generation.calibration import Calibration
 from glow_app.generation.directions import Direction
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
-from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import check_strength
+from glow_app.numeric_limits import LARGEST_STRENGTH
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
@@ -34,8 +34,7 @@ def learn_directions(
     grow with the number of images: only sums and at most 512 images are kept.
 
     Args:
-        model: The model.
-        batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and their labels, or None.
+        batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and what is given, or None.
         names: Names of the A attributes.
     Raises:
         ValueError: If the attributes have another shape, or one is not finite, the same in all images, or a linear
@@ -50,16 +49,18 @@ def learn_directions(
     is_binary = torch.ones(len(names), dtype=torch.bool)
     products: list[Tensor] = []
     calibration = Calibration()
-    for images, attributes, labels in batches:
+    for images, attributes, given in batches:
         if attributes.shape != (len(images), len(names)) or not attributes.isfinite().all():
-            raise ValueError(f"attributes are {tuple(attributes.shape)}; expected finite ({len(images)}, {len(names)})")
+            raise ValueError(
+                f"attributes are {tuple(attributes.shape)}; expected finite values ({len(images)}, {len(names)})"
+            )
         attributes = attributes.float()
         is_binary &= ((attributes == 0) | (attributes == 1)).all(0)
         design = _design(attributes)
         moments += design.T @ design
-        parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
+        parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, given)]
         products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
-        calibration.add(images, attributes, labels)
+        calibration.add(images, attributes, given)
     _check_moments(moments, names)
     solved = [torch.linalg.solve(moments, product) for product in products]
     shapes = model.flow.latent_shapes
@@ -91,9 +92,9 @@ def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
         mean = moments[0, number] / num_images
         if moments[number, number] / num_images - mean**2 < 1e-9:
             everywhere = f"in all {pluralise(num_images, 'image')}"
-            raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
+            raise ValueError(f"attribute {name} is the same {everywhere}; include some with it and some without")
     if torch.linalg.matrix_rank(moments, hermitian=True) < len(moments):
-        raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
+        raise ValueError(f"the attributes {', '.join(names)} are linearly dependent; leave one out")
 
 
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
@@ -103,9 +104,9 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
     if num_with is not None:
         counts = f"{pluralise(num_with, 'image')} with it and {count - num_with} without"
         fewest = min(num_with, count - num_with)
-    problem = f"is learnt from {counts}: too few to tell it from what else these share; use 100" if fewest < FEW else ""
+    problem = f"is learnt from {counts}: too few to separate it from other traits; use 100" if fewest < FEW else ""
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
-        problem = f"changes nothing: its {counts} are the same to the model"
+        problem = f"has no effect: the model does not distinguish its {counts}"
     if problem:
         warnings.warn(f"direction {name} {problem}", stacklevel=3)
 
@@ -115,7 +116,7 @@ def edit(
     model: ImageModel,
     images: Pictures,
     strengths: Sequence[tuple[Direction, float | Sequence[float]]],
-    labels: Labels | None = None,
+    given: Given = None,
 ) -> Images:
     r"""Edit images by moving their latents along directions.
 
@@ -124,21 +125,23 @@ def edit(
     Strengths of 0 change no pixel: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
-        model: The model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         strengths: Directions, each with a strength from -100 to 100; 1 leads from the absence of the attribute to its
             presence. Several strengths of a direction are for as many images, or for copies of one.
-        labels: Classes of the images, for a class-conditional model.
+        given: What is known about the images, such as their classes.
     Raises:
         ValueError: If a strength is out of range or not a number.
     """
     images = as_images(images, model.flow.image_shape)
-    labels = as_labels(model, labels, len(images))
-    latents = model.encode(images, labels)
+    known = model.read(given, len(images))
+    latents = model.encode(images, known)
     for direction, strength in strengths:
         each = [strength] if isinstance(strength, (int, float)) else strength
-        factors = torch.tensor([check_strength(value) for value in each])[:, None, None, None]
+        if not all(-LARGEST_STRENGTH <= value <= LARGEST_STRENGTH for value in each):  # nor NaN
+            bounds = f"{-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
+            raise ValueError(f"strength is {strength}; expected a number from {bounds}")
+        factors = torch.tensor(each)[:, None, None, None]
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    if labels is not None and len(images) == 1:
-        labels = labels.expand(len(latents[0]))
-    return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
+    if known is not None and len(images) == 1:
+        known = known.expand(len(latents[0]), *known.shape[1:])
+    return Images(with_low_bits(model.decode(latents, known), low_bits(model, images)))

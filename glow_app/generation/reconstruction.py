@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.models.class_labels import Labels
+from glow_app.conditioning import Given
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
@@ -26,10 +26,10 @@ class Reconstruction:
     max_quantisation: int
 
 
-def reconstruct(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Reconstruction:
+def reconstruct(model: ImageModel, images: Pictures, given: Given = None) -> Reconstruction:
     """Encode and decode uint8 images (B, C, H, W), or other pictures."""
     images = as_images(images, model.flow.image_shape)
-    decoded = model.decode(model.encode(images, labels), labels).cpu()
+    decoded = model.decode(model.encode(images, given), given).cpu()
     unseen = low_bits(model, images)
     difference = decoded.short() + unseen - images.short().cpu()
     return Reconstruction(Images(decoded), int(difference.abs().max()), int(unseen.abs().max()))

@@ -1,5 +1,6 @@
 """Statistics of ordinary images, and verdicts in words on other images."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -129,11 +130,7 @@ class Reference:
 
     @classmethod
     def from_plain(cls, plain: Any, num_levels: int) -> "Reference":
-        """Return the reference from :meth:`to_plain`, of a file that may be a stranger's.
-
-        Raises:
-            ValueError: If the reference is damaged, or does not fit a model of ``num_levels`` levels.
-        """
+        """Return the reference from :meth:`to_plain`; raise ValueError if it is damaged or of other levels."""
         count = 2 * num_levels + 1
         try:
             typical = plain["typical"]
@@ -164,6 +161,23 @@ def plain_scores(measures: Measures, reference: Reference | None) -> list[dict[s
         | (unknown if verdict is None else asdict(verdict))
         for number, verdict in enumerate(verdicts)
     ]
+
+
+def score_rows(measures: Measures, reference: Reference | None, given: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return a row of a table for each image: what it was given, if known, scores, verdict, bits and norms by level."""
+    levels = [(kind, level) for level in range(measures.level_bits.shape[1]) for kind in ("bits", "norm")]
+    columns = {"bits": measures.level_bits.tolist(), "norm": measures.level_norms.tolist()}
+    rows = []
+    for number, scores in enumerate(plain_scores(measures, reference)):
+        del scores["percentiles"]
+        by_level = {f"{kind}_level_{level}": columns[kind][number][level] for kind, level in levels}
+        rows.append(({"given": given[number]} if given else {}) | scores | by_level)
+    return rows
+
+
+def oddest(rows: Sequence[dict[str, Any]], num: int) -> list[dict[str, Any]]:
+    """Return the oddest of :func:`score_rows`, oddest first; without a reference, those of the highest bits/dim."""
+    return sorted(rows, key=lambda row: (-(row["oddness"] or 0), -row["bits_per_dim"]))[:num]
 
 
 def _traits(measures: Measures) -> np.ndarray:

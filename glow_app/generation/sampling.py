@@ -1,12 +1,16 @@
-"""Sampling in batches."""
+"""Sampling in batches, and which of the images a grid shows."""
 
 import math
 from collections.abc import Iterator, Sequence
 
-from glow_app.models.class_labels import ClassTurns, labels_of_seeds
+import torch
+from PIL import Image
+
+from glow_app.conditioning import Given
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
-from glow_app.pictures.image_batch import Images
+from glow_app.pictures.image_batch import MOST_COLUMNS, Images
+from glow_app.pictures.images import grid
 from glow_app.running import images_at_a_time
 
 Temperature = float | Sequence[float]
@@ -19,7 +23,7 @@ def sample_batches(
     num: int,
     temperature: Temperature,
     seed: int,
-    label: ClassTurns = None,
+    turns: Sequence[Given] | None = None,
     batch_size: int = 16,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
@@ -31,24 +35,21 @@ def sample_batches(
     images larger than the model's own, which are slow, it is filled up only to the number that a CPU decodes at a time.
 
     Args:
-        model: The model.
-        num: Number of images.
         temperature: A number for all levels, or one per level, finest first.
-        seed: Seed of the first image.
-        label: Number or name of the class of all images, or several classes in turn, chosen by the image's seed; None
-            stands for all classes of a class-conditional model.
+        turns: What the images are given in turn, by their seeds, such as names of classes; None for the default,
+            such as all classes of a class-conditional model.
         batch_size: Maximum number of images per batch.
-        guidance: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
-        size: Height and width of the images, as for ``sample``.
+        guidance, size: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
     Raises:
-        ValueError: If ``num`` or ``batch_size`` is below 1, or the model lacks the class, or has no classes for
-            ``label`` or ``guidance``.
+        ValueError: If ``num`` or ``batch_size`` is below 1, or the model does not take what is given, or
+            takes no guidance.
     """
     require_at_least(1, num=num, batch_size=batch_size)
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
-        images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance, size)
+        given = None if turns is None else model.conditioning.in_turn(turns, seeds)
+        images = model.sample(len(seeds), temperature, seeds, given, guidance, size)
         yield from zip(seeds[:count], images, strict=False)
 
 
@@ -61,3 +62,24 @@ def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, 
     # Full parts, so that on a CPU each image goes through convolutions of the same shape as in a full batch.
     part = images_at_a_time(model.flow.hidden_channels, (channels, *size))
     return min(batch_size, math.ceil(count / part) * part)
+
+
+def turn_length(model: ImageModel, turns: Sequence[Given] | None = None) -> int:
+    """Return after how many images the given values repeat; 1 if that is too many for the columns of a grid."""
+    length = len(model.conditioning.values if turns is None else turns)
+    return length if 1 < length <= MOST_COLUMNS else 1
+
+
+def num_shown(count: int, turn: int, most: int) -> int:
+    """Return the number of images in a grid of at most ``most``: complete turns if some are left out."""
+    return count if count <= most else most - most % turn
+
+
+def sweep(model: ImageModel, images: Images, temperatures: Temperature) -> Image.Image:
+    """Return a grid with a row per temperature: of the noise, and with what was given, of sampled images."""
+    rows = [temperatures] if isinstance(temperatures, (int, float)) else temperatures
+    guidance = images.common_facts.get("guidance", 1.0)
+    given = images.given or None
+    drawn = torch.cat([*(model.sample(len(images), row, images.seeds, given, guidance) for row in rows)])
+    above = images.captions if len(set(images.captions)) > 1 else []
+    return grid(drawn, len(images), above=above, left=[f"T = {row:g}" for row in rows])

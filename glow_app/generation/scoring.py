@@ -1,7 +1,7 @@
 """Likelihoods, classes and out-of-distribution scores of images, and how well the scores detect odd images."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
+from glow_app.conditioning import Given
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -31,14 +31,14 @@ class Measures:
         level_norms: Mean square of each level's whitened latent, (B, L); below 1 for ordinary images, because bin
             centres are encoded.
         png_bits_per_dim: Bits/dim of each image as a PNG, (B,).
-        labels: The class under which levels and latents were measured, (B,), int64; None without classes.
+        given: What was given, or the most likely value, under which levels and latents were measured; None for nothing.
     """
 
     bits_per_dim: Tensor
     level_bits: Tensor
     level_norms: Tensor
     png_bits_per_dim: Tensor
-    labels: Tensor | None = None
+    given: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.bits_per_dim)
@@ -58,7 +58,7 @@ class Measures:
 def measure(
     model: ImageModel,
     images: Pictures,
-    labels: Labels | None = None,
+    given: Given = None,
     *,
     num_draws: int = 1,
     seeds: Sequence[int] | None = None,
@@ -66,9 +66,8 @@ def measure(
     """Measure images, each independently of the others.
 
     Args:
-        model: The model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        labels: Classes of the images, for a class-conditional model. If omitted, bits/dim are marginal over all
+        given: What is known about the images, such as their classes. If omitted, bits/dim are marginal over all
             classes, and levels and latents are measured under the most likely class of each image.
         num_draws: Number of dequantisation draws for the bits/dim.
         seeds: Seeds of the noise, one per image; 0, 1, ... if omitted.
@@ -76,18 +75,29 @@ def measure(
         ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.
     """
     images = as_images(images, model.flow.image_shape).to(model.device)
-    labels = as_labels(model, labels, len(images))
+    choices = model.conditioning.choices(given, len(images))
     seeds = list(range(len(images))) if seeds is None else list(seeds)
     if len(seeds) != len(images):
-        raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")
+        raise ValueError(f"got {len(seeds)} seeds for {len(images)} images")
     with record_solves(image_generators(seeds)):
-        draws = model.bits_table(images, labels, num_draws, image_generators(seeds))
-    if model.flow.num_classes is not None and labels is None:
-        labels = draws.classes
-    norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, labels)], dim=1)
+        draws = model.bits_table(images, given, num_draws, image_generators(seeds))
+    known = _chosen(choices, draws.likeliest)
+    norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, known)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
-    labels = None if labels is None else labels.cpu()
-    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), labels)
+    known = None if known is None else known.cpu()
+    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), known)
+
+
+def measure_batches(
+    model: ImageModel, batches: Iterable[Tensor], given: Given = None, *, num_draws: int = 1, seed: int = 0
+) -> Measures:
+    """Measure images in batches, all given the same; image i uses the noise of ``seed`` + i, see :func:`measure`."""
+    parts: list[Measures] = []
+    first = seed
+    for images in batches:
+        parts.append(measure(model, images, given, num_draws=num_draws, seeds=range(first, first + len(images))))
+        first += len(images)
+    return Measures.joined(parts)
 
 
 def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
@@ -100,15 +110,13 @@ def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, b
     reflect the accuracy.
 
     Args:
-        model: A class-conditional model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        seed: Seed of the noise.
         batch_size: Images per batch; classes are evaluated one after another.
     Raises:
         ValueError: If the model has no classes, or the images do not fit.
     """
-    if model.flow.num_classes is None:
-        raise ValueError("this model is not class-conditional: there are no classes to infer")
+    if not model.conditioning.values:
+        raise ValueError("this model has no classes to infer")
     parts = []
     for part in as_images(images, model.flow.image_shape).to(model.device).split(batch_size):
         with record_solves(image_generators([seed] * len(part))):
@@ -116,9 +124,27 @@ def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, b
     return torch.cat(parts)
 
 
-def infer_labels(model: ImageModel, images: Pictures, *, seed: int = 0) -> Tensor:
-    """Return the most likely class of each image, (B,), int64; arguments as for :func:`class_probabilities`."""
-    return class_probabilities(model, images, seed=seed).argmax(1)
+def infer(model: ImageModel, images: Pictures, *, seed: int = 0) -> Tensor | None:
+    """Return the most likely value of each image, such as its class, as ``ImageModel.read`` does.
+
+    None for an unconditional model; arguments are as for :func:`class_probabilities`.
+
+    Raises:
+        ValueError: If a value must be given, because there are too many to try.
+    """
+    images = as_images(images, model.flow.image_shape)
+    choices = model.conditioning.choices(None, len(images))
+    if choices == [None]:
+        return None
+    return _chosen(choices, class_probabilities(model, images, seed=seed).argmax(1))
+
+
+def _chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:
+    """Return, for each image, the choice of its number; each of ``choices`` has a row per image, or one for all."""
+    if len(choices) == 1:
+        return None if choices[0] is None else choices[0].expand(len(numbers), *choices[0].shape[1:])
+    rows = torch.arange(len(numbers))
+    return torch.stack([choice for choice in choices if choice is not None])[numbers.cpu(), rows]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
@@ -49,8 +48,8 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
         if content.kind == kind:
             return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in read_exported
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that torch lacks
-        raise ValueError(f"{path} is damaged or no safetensors file, and holds no {noun}; {remedy}") from error
-    raise ValueError(f"{path} holds {NOUNS.get(content.kind, 'other tensors')}, and no {noun}; {remedy}")
+        raise ValueError(f"{path} has no {noun}: it is damaged or not a safetensors file; {remedy}") from error
+    raise ValueError(f"{path} has {NOUNS.get(content.kind, 'other tensors')}, but no {noun}; {remedy}")
 
 
 def read_content(path: Path) -> Content:
@@ -62,7 +61,7 @@ def read_content(path: Path) -> Content:
         facts = json.loads(metadata.get("facts", "null"))
         return Content(metadata.get("format", ""), metadata.get("model", ""), facts, shapes)
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file") from error
+        raise ValueError(f"{path} is damaged or not a safetensors file") from error
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,19 @@ class Latents:
     Args:
         levels: A tensor (N, C_l, H_l, W_l) per level, finest first; as bin centres are encoded, shorter than N(0, I).
         names: Names of the images.
-        labels: Classes, (N,), int64, for a class-conditional model; else None.
+        given: What is known about the images, as ``ImageModel.read`` returns it; None for nothing.
     """
 
     levels: list[Tensor]
     names: list[str]
-    labels: Tensor | None = None
+    given: Tensor | None = None
 
 
 def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
     """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash."""
     tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
-    if latents.labels is not None:
-        tensors["labels"] = latents.labels.to(torch.int64)
+    if latents.given is not None:
+        tensors["given"] = latents.given
     write_tensors(path, tensors, model, LATENTS, latents.names)
 
 
@@ -97,10 +96,10 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    tensors, names, owner = read_tensors(path, LATENTS, "expected a file of glow encode")
+    tensors, names, owner = read_tensors(path, LATENTS, "expected a file that glow encode wrote")
     if owner != model_hash(model):
-        raise ValueError(f"the latents in {path} are those of another model, {owner[:12]}")
-    labels = tensors.pop("labels", None)
+        raise ValueError(f"the latents in {path} belong to another model, {owner[:12]}")
+    given = tensors.pop("given", None)
     if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise ValueError(f"{path} is damaged: it does not name its images")
     keys = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
@@ -108,4 +107,4 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
     if tensors or [tuple(level.shape) for level in levels] != expected:
         raise ValueError(f"{path} is damaged: its latents are not of the shapes {expected}")
-    return Latents(levels, names, labels)
+    return Latents(levels, names, given)

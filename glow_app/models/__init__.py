@@ -1,1 +1,6 @@
-"""Models: densities of images and of points in the plane, built on flows."""
+"""Models of images, and of points in the plane."""
+
+from glow_app.models.image_model import ImageModel
+from glow_app.models.plane_model import PlaneModel
+
+Density = ImageModel | PlaneModel

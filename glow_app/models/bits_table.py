@@ -39,15 +39,15 @@ class BitsTable:
         return torch.softmax(-self._nats()[0], dim=0).T
 
     @property
-    def classes(self) -> Tensor:
-        """The most likely class in the first draw, (B,), int64; independent of the number of draws."""
+    def likeliest(self) -> Tensor:
+        """The number of the most likely class in the first draw, (B,), int64; independent of the number of draws."""
         return self.bits[0].sum(-1).argmin(0)
 
     @property
     def level_bits(self) -> Tensor:
-        """Bits/dim of each level in the first draw under :attr:`classes`, (B, L)."""
+        """Bits/dim of each level in the first draw under :attr:`likeliest`, (B, L)."""
         rows = torch.arange(self.bits.shape[2], device=self.bits.device)
-        return self.bits[0, self.classes, rows]
+        return self.bits[0, self.likeliest, rows]
 
     def _nats(self) -> Tensor:
         return widen(self.bits.sum(-1)) * (self.num_dims * math.log(2))

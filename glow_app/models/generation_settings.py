@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-LARGEST_TEMPERATURE = 100.0
-LARGEST_GUIDANCE = 10.0  # images disintegrate beyond about 2
+from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class GenerationSettings:
 
     Args:
         temperature: Factor of the base noise, for all levels, or a tuple with a factor per level, finest first.
-        guidance: Factor of the class's part of the context; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
+        guidance: Factor of what is given, as for :meth:`ImageModel.sample <glow_app.models.ImageModel.sample>`.
     Raises:
         ValueError: If a temperature is not a number from 0 to 100, or the guidance not one from 0 to 10.
     """
@@ -37,25 +36,17 @@ class GenerationSettings:
             if not is_number or not 0 <= value <= largest:  # neither is NaN
                 raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {largest:g}")
 
-    def check(self, num_levels: int, has_classes: bool) -> None:
-        """Check that the settings are valid for a model.
-
-        Raises:
-            ValueError: If the number of temperatures is wrong, or there is guidance without classes.
-        """
+    def check(self, num_levels: int, is_guided: bool) -> None:
+        """Raise ValueError if the number of temperatures is wrong for a model, or the model takes no guidance."""
         self.temperatures(num_levels)
-        if self.guidance != 1 and not has_classes:
-            raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; leave it out")
+        if self.guidance != 1 and not is_guided:
+            raise ValueError(f"guidance is {self.guidance:g}, but this model takes none; leave it out")
 
     def temperatures(self, num_levels: int) -> list[float]:
-        """Return the temperature of each level.
-
-        Raises:
-            ValueError: If the number of temperatures is neither 1 nor the number of levels.
-        """
+        """Return the temperature of each level; raise ValueError if there are neither 1 nor ``num_levels``."""
         values = list(self.temperature) if isinstance(self.temperature, tuple) else [self.temperature] * num_levels
         if len(values) != num_levels:
-            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
+            raise ValueError(f"got {len(values)} temperatures; expected 1, or {num_levels}, one per level")
         return values
 
     def __str__(self) -> str:
@@ -64,11 +55,7 @@ class GenerationSettings:
         return f"temperature {', '.join(f'{value:g}' for value in values)}{guided}"
 
     def override(self, temperature: float | Sequence[float] | None, guidance: float | None) -> Self:
-        """Return the settings with the given values replaced.
-
-        Raises:
-            ValueError: As for the class.
-        """
+        """Return the settings with the given values replaced; raise ValueError as for the class."""
         return type(self)(
             self.temperature if temperature is None else temperature,  # type: ignore[arg-type]  # made a tuple
             self.guidance if guidance is None else guidance,
@@ -79,13 +66,14 @@ class GenerationSettings:
         temperature = list(self.temperature) if isinstance(self.temperature, tuple) else self.temperature
         return {"temperature": temperature} | ({} if self.guidance == 1 else {"guidance": self.guidance})
 
+    def facts_of_draws(self, seeds: Sequence[int], given: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the metadata of images: the seed of each, these settings, and what each was given, if anything."""
+        known = [{"given": value} for value in given] or [{}] * len(seeds)
+        return [{"seed": seed, **self.to_plain(), **fact} for seed, fact in zip(seeds, known, strict=True)]
+
     @classmethod
     def from_plain(cls, plain: Any) -> Self:
-        """Return the settings from :meth:`to_plain`, which may come from an untrusted file.
-
-        Raises:
-            ValueError: If they are damaged.
-        """
+        """Return the settings from :meth:`to_plain`, perhaps a stranger's; raise ValueError if they are damaged."""
         if not isinstance(plain, dict) or not plain.keys() <= {"temperature", "guidance"}:
             raise ValueError("expected an object of temperature and guidance")
         return cls(**plain)

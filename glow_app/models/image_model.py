@@ -1,55 +1,60 @@
 """The image model, from uint8 images to latents and back."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
+from glow_app.conditioning import Conditioning, Given
 from glow_app.flows import Glow
-from glow_app.likelihood import bits_per_dim, dequantise, quantise
+from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.class_labels import Labels, as_labels
-from glow_app.models.sampled_model import SampledModel
-from glow_app.nn.class_path import describe_part
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
+from glow_app.nn.context import Context, rows_of
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.running import Memory, choose_runners
-from glow_app.tasks import RestorationTask
+from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
+from glow_app.seeding import image_generator, one_seed_each
 
 
-class ImageModel(SampledModel):
+class ImageModel(nn.Module):
     r"""A flow with quantisation and dequantisation: a probability for every uint8 image.
 
     Args:
         flow: The flow on real images in :math:`[-1/2, 1/2)`.
         num_bits: Number of high bits of each value to model, 1 to 8.
-        task: For a flow with a condition: the damage that the model learns to undo.
     Shape:
-        images: (B, C, H, W), uint8, of any size if the model has a task; labels: (B,), int64, or None; condition:
-        (B, E, H, W), uint8, or (1, E, H, W) for all images, if the model has a task, otherwise None; latents: a list
-        of (B, C_l, H_l, W_l).
+        images: (B, C, H, W), uint8, of the flow's size, or of the size that what is given determines; given: what is
+        known about the images, as :meth:`Conditioning.read <glow_app.conditioning.Conditioning.read>` takes it, such as
+        the class of all images by number or name, or one per image; latents: a list of (B, C_l, H_l, W_l).
     Raises:
-        ValueError: If ``num_bits`` is not 1 to 8, the flow does not take the condition of the task, or images have the
-            wrong type or shape.
+        ValueError: If ``num_bits`` is not 1 to 8, images have the wrong type or shape, or something is given that does
+            not fit the model, or nothing although it needs something.
     """
 
     unit = "bits/dim"
-    things = "images"
+    examples = "images"
+    dtype, device, initialized = property(weights_dtype), property(weights_device), property(is_initialized)
+    _generation = GenerationSettings()
+    _folded: Sequence[Glow] = ()  # a sequence, so that it is not registered as a submodule
 
-    def __init__(self, flow: Glow, num_bits: int = 8, task: RestorationTask | None = None) -> None:
+    def __init__(self, flow: Glow, num_bits: int = 8) -> None:
         super().__init__()
-        channels = 0 if task is None else task.condition_channels(flow.image_shape[0])
-        expected = {"condition_channels": channels, "condition_mask": task is not None and "mask" in task.takes}
-        for name, value in expected.items():
-            if getattr(flow, name) != value:
-                whose = "without a task" if task is None else f"for {type(task).__name__}"
-                raise ValueError(f"{name} of the flow is {getattr(flow, name)}; expected {value} {whose}")
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
-        self.flow, self.num_bits, self.task = flow, num_bits, task
+        self.flow, self.num_bits = flow, num_bits
         self.set_runners()
         # CPU convolutions are up to six times as fast in channels_last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """What the model can be given."""
+        return self.flow.conditioning
 
     @property
     def num_dims(self) -> int:
@@ -59,181 +64,237 @@ class ImageModel(SampledModel):
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, from which the model is rebuilt."""
-        config: dict[str, object] = {"num_bits": self.num_bits, "flow": self.flow.config}
-        return config if self.task is None else config | {"task": describe_part(self.task)}
+        return {"num_bits": self.num_bits, "flow": self.flow.config}
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Facts about the data, such as the names of classes, as plain types; not part of the model's hash."""
+        return self.conditioning.facts
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """The default settings for sampling; ValueError when set if they are invalid for the model."""
+        return self._generation
+
+    @generation.setter
+    def generation(self, settings: GenerationSettings) -> None:
+        settings.check(len(self.flow.latent_shapes), self.conditioning.guided)
+        self._generation = settings
+
+    def initialize(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> None:
+        """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
+        y = self.dequantised(images, generator)
+        self.flow.initialize(y, self._context_of(y, given))
+
+    def forward(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return bits/dim of a dequantisation draw, (B,): the training loss."""
+        y = self.dequantised(images, generator)
+        log_prob = self.fastest_flow.log_prob(y, self._context_of(y, given))
+        return bits_per_dim(log_prob, y[0].numel(), self.num_bits)
 
     def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
         choose_runners(self.flow, memory, compiled)
         self.memory, self.compiled = memory, compiled
 
-    def initialize(
-        self,
-        images: Tensor,
-        labels: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        condition: Tensor | None = None,
-    ) -> None:
-        """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
-        context = self._context(len(images), labels, condition)
-        self.flow.initialize(self.dequantised(images, generator), context)
+    def freeze(self) -> Self:
+        """Precompute quantities that depend only on the weights, such as inverse matrices, and return the model.
 
-    def forward(
-        self,
-        images: Tensor,
-        labels: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        r"""Return bits/dim of a dequantisation draw, (B,): the loss, in ``forward`` because DDP requires it.
-
-        While the encoder of a condition is still to be trained, bits/dim are those of a Gaussian around its estimate m,
-        with the mean squared error of the image as variance:
-        :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})`.
+        Results are bitwise identical but faster, and the model cannot be trained. Loading or moving the model's weights
+        discards the precomputed quantities; weights must not be changed in other ways, such as through ``flow``.
         """
-        y = self.dequantised(images, generator)
-        if (encoder := self.flow.encoder) is not None and not encoder.trained:
-            return self._bits_of((y - encoder.estimate(self._real_condition(condition, len(y)))).square())
-        context = self._context(len(images), labels, condition)
-        return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+        self.eval().requires_grad_(False)
+        self._folded = [fold_flow(self.flow)]
+        return self
+
+    @property
+    def fastest_flow(self) -> Glow:
+        """The flow in use: with folded weights after :meth:`freeze` if gradients are disabled."""
+        return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
 
     @torch.no_grad()
     def bits_per_dim(
-        self,
-        images: Pictures,
-        labels: Labels | None = None,
-        num_draws: int = 1,
-        generator: torch.Generator | None = None,
-        condition: Tensor | None = None,
+        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Return bits per dimension of each image, (B,).
 
         .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}},
                   \qquad p(y) = \frac{1}{M} \sum_{c=1}^M p(y \mid c)
 
-        With one draw, this is the value reported in the literature; more draws give a tighter upper bound. With labels,
-        a class-conditional model uses :math:`p(y \mid c)`; without labels, the marginal :math:`p(y)` over its M
-        classes, assumed equally frequent, with the same noise for each.
+        With one draw, this is the value reported in the literature; more draws give a tighter upper bound. The density
+        is :math:`p(y \mid c)` of what is given; if nothing is given to a class-conditional model, it is the marginal
+        :math:`p(y)` over its M classes, assumed equally frequent, with the same noise for each.
 
         Args:
             images: uint8 (B, C, H, W), or pictures as for :func:`~glow_app.pictures.inputs.as_images`.
-            labels: For a class-conditional model, the class of all images, by number or name, or one per image; if
-                None, all classes are averaged over.
+            given: As for the class.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device. Its state also determines the noise
                 in the trace estimates of a continuous prior.
-            condition: For a model with a task: :math:`p` is the density given this condition.
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """
-        return self.bits_table(images, labels, num_draws, generator, condition).bits_per_dim
+        return self.bits_table(images, given, num_draws, generator).bits_per_dim
 
     @torch.no_grad()
     def bits_table(
-        self,
-        images: Pictures,
-        labels: Labels | None = None,
-        num_draws: int = 1,
-        generator: torch.Generator | None = None,
-        condition: Tensor | None = None,
+        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
-        """Return the bits by draw, class and level; with labels, only for these classes; as :meth:`bits_per_dim`."""
+        """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         images = as_images(images, self.flow.image_shape).to(self.device)
-        draws = []
+        draws, choices = [], self.conditioning.choices(given, len(images))
         with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
-                y, classes = self.dequantised(images, generator), []
-                for choice in self.label_choices(len(images), labels):
+                y, bits = self.dequantised(images, generator), []
+                for choice in choices:
                     rewind()
-                    classes.append(self.dequantised_level_bits(y, choice, condition))
-                draws.append(torch.stack(classes))
+                    bits.append(self.dequantised_level_bits(y, choice))
+                draws.append(torch.stack(bits))
         return BitsTable(torch.stack(draws), images[0].numel())
 
     @torch.no_grad()
-    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
+    def dequantised_level_bits(self, y: Tensor, given: Given = None) -> Tensor:
         r"""Return the bits/dim per level of :meth:`dequantised` images, (B, L), finest first; the sum is the bits/dim.
 
         .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
         """
-        log_probs = self.fastest_flow.level_log_probs(y, self._context(len(y), labels, condition))
+        log_probs = self.fastest_flow.level_log_probs(y, self._context_of(y, given))
         num_dims = y[0].numel()
         shapes = self.flow.latent_shapes_at(*y.shape[2:])
         sizes = torch.tensor([math.prod(shape) for shape in shapes]).to(log_probs)
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
-    def label_choices(self, num: int, labels: Labels | None) -> list[Tensor | None]:
-        """Return the labels for which :meth:`bits_table` scores ``num`` images: ``labels``, or each class in turn."""
-        if labels is not None or self.flow.num_classes is None:
-            return [as_labels(self, labels, num)]
-        return [torch.full((num,), number) for number in range(self.flow.num_classes)]
-
-    @torch.no_grad()
-    def last_latent(
-        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor | None
-    ) -> Tensor:
-        """Return the last latent of a dequantisation draw, (B, C_L, H_L, W_L), in full precision."""
-        with full_precision(self.device):
-            context = self._context(len(images), labels, condition)
-            return self.flow.encode(self.dequantised(images, generator), context)[-1]
-
-    def zero_draw_bits(
-        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor
-    ) -> Tensor:
-        r"""Return bits/dim of a Gaussian around the draw d at temperature 0, (B,).
-
-        As in :meth:`forward`, but with the expected squared error of d if the estimate m is the mean of y:
-        :math:`(y - m)^2 + (d - m)^2`. Unlike :math:`(y - d)^2`, it has zero gradient at d = m for every y.
-        """
-        y = self.dequantised(images, generator)
-        assert self.flow.encoder is not None
-        with torch.no_grad():
-            mean = self.flow.encoder.estimate(self._real_condition(condition, len(y)))
-        return self._bits_of((y - mean).square() + (self._zero_draw(y, labels, condition) - mean).square())
-
-    def zero_draw_psnr(
-        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor
-    ) -> Tensor:
-        r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
-
-        It covers all pixels, including those that a mask marks as known, before the task restores known values; d is
-        clamped to the range of images. The noise of y limits the PSNR to 59 dB with 8 bits. Without labels, it is the
-        mean over all classes. While the encoder of a condition is still to be trained, d is its estimate.
-        """
-        y = self.dequantised(images, generator)
-        assert self.flow.encoder is not None
-        if self.trains_flow:
-            draws = [self._zero_draw(y, choice, condition) for choice in self.label_choices(len(y), labels)]
-        else:
-            draws = [self.flow.encoder.estimate(self._real_condition(condition, len(y)))]
-        errors = torch.stack([(y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1) for draw in draws])
-        return -10 * errors.log10().mean(0)
-
-    def _zero_draw(self, y: Tensor, labels: Tensor | None, condition: Tensor) -> Tensor:
-        zeros = [y.new_zeros(len(y), *shape) for shape in self.flow.latent_shapes_at(*y.shape[2:])]
-        return self.flow.decode(zeros, self._context(len(y), labels, condition))
-
-    def _bits_of(self, squared_errors: Tensor) -> Tensor:
-        return self.num_bits + (2 * math.pi * math.e * squared_errors.flatten(1).mean(1)).log2() / 2
-
-    @property
-    def trains_flow(self) -> bool:
-        """Whether ``forward`` trains the flow, not an encoder that is still to be trained."""
-        return self.flow.encoder is None or bool(self.flow.encoder.trained)
-
-    def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Return the condition, (B, E, H, W), of images damaged at random by the task; None without a task."""
-        return None if self.task is None else self.task.condition(self.task.damage(images, generator))
-
     def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the input of the flow: the images with dequantisation noise."""
-        return dequantise(self._levels(images), self.num_bits, self.dtype, generator)
+        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
 
-    def _levels(self, images: Tensor) -> Tensor:
-        """Return the quantised images; without a task, they must have the flow's size."""
-        levels = quantise(images, self.num_bits)
-        if self.task is None and levels.shape[1:] != self.flow.image_shape:
-            shape = ", ".join(map(str, self.flow.image_shape))
-            raise ValueError(f"this model is for images of shape (B, {shape}), got {tuple(levels.shape)}")
-        return levels
+    def quantised(self, images: Tensor) -> Tensor:
+        """Return uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
+        return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
+
+    @torch.no_grad()
+    def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
+        """Return the whitened latents of the images' bin centres, a tensor per level.
+
+        Like :meth:`decode`, it ignores autocast and runs in full precision: states differ between the two directions in
+        the last bit, which a bfloat16 conditioner may round to different values, and later steps amplify this.
+        """
+        images = as_images(images, self.flow.image_shape).to(self.device)
+        y = bin_centres(quantise(images, self.num_bits), self.num_bits, self.dtype)
+        with full_precision(self.device):
+            return self.fastest_flow.encode(y, self._context_of(y, given))
+
+    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
+        """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
+
+        Raises:
+            FloatingPointError: If an image is not finite.
+        """
+        return self.decode_with(latents, self.context(given, len(latents[0])))
+
+    def decode_with(self, latents: Sequence[Tensor], context: Context) -> Images:
+        """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`."""
+        return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
+
+    @torch.no_grad()
+    def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
+        """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
+        latents = [level.to(self.device, self.dtype) for level in latents]
+        self.flow.check_latents(latents)
+        num = size = len(latents[0])
+        with full_precision(self.device):
+            if self.device.type == "cpu":
+                _, _, height, width = latents[0].shape
+                size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
+            parts = [slice(start, start + size) for start in range(0, num, size)]
+            images = torch.cat(
+                [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
+            )
+        # to_uint8 would make them black, which could pass for samples of the model.
+        if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
+            raise FloatingPointError(
+                f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+                "another checkpoint"
+            )
+        return images
+
+    def read(self, given: Given, num: int) -> Tensor | None:
+        """Return what is given for ``num`` images as a tensor, which all methods take; None for nothing."""
+        return None if given is None else self.conditioning.read(given, num)
+
+    @torch.no_grad()
+    def context(self, given: Given, num: int, guidance: float | Sequence[float] = 1.0) -> Context:
+        """Return the context of what is given for ``num`` images, for :meth:`decode_with`, in full precision."""
+        with full_precision(self.device):
+            return self.conditioning.context(given, num, guidance)
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        given: Given = None,
+        guidance: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Images:
+        """Draw ``num`` uint8 images, by default like ``glow sample``.
+
+        At temperature 1 and guidance 1, they are samples of the model's own distribution.
+
+        Args:
+            num: Number of images.
+            temperature: Factor of the base noise, for all levels or one per level, finest first; the model's
+                recommendation (:attr:`generation`, usually 0.7) if None.
+            seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
+            given: As for the class. If None, classes take turns: the image of seed s has class s modulo their number.
+            guidance: Factor of what is given, see :meth:`Conditioning.context
+                <glow_app.conditioning.Conditioning.context>`; the model's recommendation if None.
+            size: Height and width, for textures, if the prior allows other sizes; the model's if None.
+        Raises:
+            ValueError: If a temperature or the guidance is out of range, the number of seeds is wrong, or there is
+                guidance but the model takes none.
+        """
+        seeds = one_seed_each(num, seeds)
+        settings = self.generation.override(temperature, guidance)
+        given = self.conditioning.default(seeds) if given is None else self.read(given, num)
+        noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(given) or size)
+        images = self.decode_with(noise, self.context(given, num, settings.guidance))
+        return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(given)))
+
+    def base_noise(
+        self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None
+    ) -> list[Tensor]:
+        """Return noise in the shape of the latents of images, N(0, T²) for the temperature T of each level.
+
+        Arguments are as for :meth:`sample`. Each image has its own CPU generator, so a seed means the same on every
+        device.
+
+        Raises:
+            ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
+        """
+        shapes = self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size))
+        temperatures = self.generation.override(temperature, None).temperatures(len(shapes))
+        generators = [image_generator(seed) for seed in seeds]
+        first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
+        noise = [torch.stack([torch.randn(shape, generator=each) for each in generators]) for shape in shapes]
+        return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)]
+
+    def _context_of(self, y: Tensor, given: Given) -> Context:
+        """Return the context of real images; raise ValueError if they are not of the model's size."""
+        known = self.read(given, len(y))
+        expected = (self.flow.image_shape[0], *(self.conditioning.image_size(known) or self.flow.image_shape[1:]))
+        if y.shape[1:] != expected:
+            shape = ", ".join(map(str, expected))
+            raise ValueError(f"this model is for images of shape (B, {shape}), got {tuple(y.shape)}")
+        return self.conditioning.context(known, len(y))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        require_wide_weights(fn)
+        self._folded = ()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._folded = ()
+        super()._load_from_state_dict(*arguments, **options)

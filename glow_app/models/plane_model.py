@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.density import Density
+from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
 from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least, require_vector
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 
 
-class PlaneModel(Density):
+class PlaneModel(nn.Module):
     r"""A prior of Glow as a density of points in the plane.
 
     .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log|\det J|
@@ -32,7 +33,8 @@ class PlaneModel(Density):
     """
 
     unit = "nats"
-    things = "points"
+    examples = "points"
+    dtype, device, initialized = property(weights_dtype), property(weights_device), property(is_initialized)
 
     def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior) -> None:
         super().__init__()
@@ -47,13 +49,18 @@ class PlaneModel(Density):
         """Everything needed to rebuild the model without its weights, as plain types."""
         return {"prior": describe_part(self.flow.bijections[2])}
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Facts about the data; none."""
+        return {}
+
     def initialize(self, x: Tensor) -> None:
         """Set the standardisation from a batch; does nothing in an initialised model."""
         with torch.no_grad():
             self.flow.initialize(x.to(self.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the negative log-likelihood in nats, (B,): the loss, in ``forward`` because DDP requires it."""
+        """Return the negative log-likelihood in nats, (B,): the training loss."""
         require_vector("this model", x, 2)
         z, log_det = self.flow(x.to(self.dtype))
         return -(standard_normal_log_density([z]) + log_det)
@@ -76,12 +83,8 @@ class PlaneModel(Density):
         return self.flow.decode(z.to(self.device, self.dtype))
 
     def sample(self, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Return ``num`` points, (num, 2).
+        """Return ``num`` points, (num, 2), from base noise times the temperature.
 
-        Args:
-            num: Number of points.
-            temperature: Factor of the base noise.
-            seed: Seed of the base noise.
         Raises:
             ValueError: If ``num`` is below 1, or the temperature is negative or not finite.
         """
@@ -89,3 +92,7 @@ class PlaneModel(Density):
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature is {temperature}; expected a finite number from 0 (1 samples the density)")
         return self.decode(temperature * torch.randn(num, 2, generator=image_generator(seed)))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        require_wide_weights(fn)
+        return super()._apply(fn, recurse)

@@ -1,6 +1,5 @@
 """Networks inside bijections."""
 
-from glow_app.nn.condition_encoder import ConditionEncoder
 from glow_app.nn.conditioner import Conditioner
 from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.conv_conditioner import ConvConditioner

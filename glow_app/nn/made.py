@@ -52,7 +52,7 @@ class MADE(nn.Module):
         require_at_least(1, num_features=num_features, hidden_features=hidden_features, num_parameters=num_parameters)
         require_at_least(0, num_blocks=num_blocks)
         if max_groups is not None and max_groups < 2:
-            raise ValueError(f"max_groups is {max_groups}; expected at least 2: one group would see nothing")
+            raise ValueError(f"max_groups is {max_groups}; expected at least 2: a single group would see nothing")
         self.num_features = num_features
         self.num_parameters = num_parameters
         self.context_features = context_features

@@ -13,7 +13,7 @@ from torch._C import _disabled_torch_function_impl
 from glow_app.messages import pluralise
 from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
 
-MAX_CLASS_COLUMNS = 12  # with more, captions and images would be too small
+MOST_COLUMNS = 12  # of values in turn; with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook
 
 
@@ -25,7 +25,7 @@ class Images(Tensor):
 
     Args:
         images: uint8 (B, C, H, W) or (C, H, W).
-        facts: Seed, temperature and class of each image; empty if unknown.
+        facts: Seed, temperature and what was given of each image; empty if unknown.
     """
 
     facts: Sequence[dict[str, Any]] = ()
@@ -43,9 +43,9 @@ class Images(Tensor):
         return [fact["seed"] for fact in self.facts]
 
     @property
-    def labels(self) -> list[int] | None:
-        """The class of each image; None if there are no classes."""
-        return [fact["label"] for fact in self.facts] if self.facts and "label" in self.facts[0] else None
+    def given(self) -> list[Any]:
+        """What each image was given, such as its class; empty if nothing."""
+        return [fact["given"] for fact in self.facts if "given" in fact]
 
     @property
     def common_facts(self) -> dict[str, Any]:
@@ -61,21 +61,26 @@ class Images(Tensor):
             if name != "seed" and all(fact.get(name) == value for fact in self.facts)
         }
 
+    @property
+    def captions(self) -> list[str]:
+        """What each image was given as text, empty where the font cannot draw it; none if nothing was given."""
+        return ["" if "?" in drawable(text) else text for text in map(str, self.given)]
+
     def pil(self) -> list[Image.Image]:
         """Return each image as a Pillow image."""
         return [to_pil(image) for image in self._batch()]
 
     def grid(self) -> Image.Image:
-        """Return all images as a grid; if up to 12 classes alternate, each has its own captioned columns."""
-        names = class_captions(self.facts)
-        periods = range(1, min(len(names), MAX_CLASS_COLUMNS) + 1)
+        """Return all images as a grid; if they were given up to 12 values in turn, each value has captioned columns."""
+        names = self.captions
+        periods = range(1, min(len(names), MOST_COLUMNS) + 1)
         period = next((period for period in periods if names[period:] == names[:-period]), 1)
         return grid(self._batch(), columns_for(len(self._batch()), period), above=names if period > 1 else ())
 
     def save(self, path: str | Path) -> Path:
         """Write a grid (or a single image) to a ``.png`` file, or a numbered PNG per image into a folder.
 
-        The files contain seed, temperature and class, for ``glow info``. Existing files are replaced.
+        The files contain seed, temperature and what was given, for ``glow info``. Existing files are replaced.
 
         Args:
             path: A ``.png`` file or a folder; folders are created if they do not exist.
@@ -86,15 +91,13 @@ class Images(Tensor):
                 3 channels.
         """
         if not str(path):
-            raise ValueError("the name to save to is empty; expected a name with .png, or a folder")
+            raise ValueError("the path is empty; expected a .png file or a folder")
         path = Path(path)
         if path.suffix.lower() == ".png":
-            path.parent.mkdir(parents=True, exist_ok=True)
             save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)
             return path
         if path.suffix.lower() in Image.registered_extensions():
-            raise ValueError(f"{path} is not a .png file; expected a name with .png, or a folder")
-        path.mkdir(parents=True, exist_ok=True)
+            raise ValueError(f"{path} is not a .png file; expected a .png file or a folder")
         facts = self.facts or [{}] * len(self._batch())
         for number, (image, fact) in enumerate(zip(self._batch(), facts, strict=True)):
             seed = f"_seed{fact['seed']}" if "seed" in fact else ""
@@ -133,9 +136,3 @@ class Images(Tensor):
 
     def _batch(self) -> Tensor:
         return self if self.ndim == 4 else self[None]
-
-
-def class_captions(facts: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the class name of each image with a class, or its number if the font cannot draw the name."""
-    named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in facts if "label" in fact]
-    return [label if "?" in drawable(name) else name for label, name in named]

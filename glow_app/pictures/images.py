@@ -24,11 +24,7 @@ MAX_FONT, MIN_FONT, SPACE = 13, 9, 5  # pixels: sizes of captions, and space aro
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Convert a uint8 tensor (C, H, W) to a Pillow image.
-
-    Raises:
-        ValueError: If C is neither 1 nor 3.
-    """
+    """Convert a uint8 tensor (C, H, W) to a Pillow image; raise ValueError if C is neither 1 nor 3."""
     if image.shape[0] not in (1, 3):
         raise ValueError(f"an image has {image.shape[0]} channels; expected 1 (grey) or 3 (RGB)")
     return array_to_image(image.cpu().numpy())
@@ -171,13 +167,7 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
 
 
 def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
-    """Write a PNG atomically.
-
-    Args:
-        picture: The picture.
-        path: File to write; an existing file is replaced.
-        text: Metadata for the PNG's text chunks, for :func:`read_png_text`.
-    """
+    """Write a PNG atomically, with metadata in its text chunks for :func:`read_png_text`."""
     with atomic_file(path) as file:
         file.write(png_bytes(picture, text))
 
@@ -193,11 +183,7 @@ def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> by
 
 
 def read_png_text(path: Path) -> dict[str, str]:
-    """Return the text chunks of a PNG.
-
-    Raises:
-        ValueError: If the file is not a readable PNG.
-    """
+    """Return the text chunks of a PNG; raise ValueError if the file is not a readable PNG."""
     try:
         with open_image(path, ["PNG"]) as picture:
             return dict(getattr(picture, "text", {}))

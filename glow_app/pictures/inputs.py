@@ -67,16 +67,12 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
         photo = photo_of(_as_pillow(picture).copy(), num_channels)
     notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
     if note := ", ".join(filter(None, notes)):
-        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=5)
+        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=4)
     return torch.from_numpy(photo.pixels.copy())
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Read a picture file as :func:`~glow_app.data.decoding.fit_with_note` does.
-
-    Raises:
-        ValueError: If the file cannot be read.
-    """
+    """Read and fit a picture file, as :func:`~glow_app.data.decoding.fit_with_note`; raise ValueError if it fails."""
     with _opened(path) as image:
         return fit_with_note(image, image_shape)
 

@@ -23,7 +23,7 @@ def histogram_picture(values: Mapping[str, Values], names: tuple[str, str], note
     Args:
         values: The two sets of values by title.
         names: Names of the sets, for the legend.
-        notes: Notes beside titles, by title.
+        notes: Text beside the titles, by title.
     """
     columns = min(2, len(values))
     rows = -(-len(values) // columns)
@@ -60,12 +60,7 @@ def _histogram(draw: ImageDraw.ImageDraw, left: int, bottom: int, sets: Values) 
 
 
 def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.Image:
-    """Return rows of images, each below a caption of two lines.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        captions: The two lines of each image.
-    """
+    """Return rows of images, uint8 (N, C, H, W), each below a caption of two lines."""
     larger = enlarged(images, -(-SHEET_SIDE // images.shape[-1]))
     rows = []
     for start in range(0, len(images), SHEET_COLUMNS):
@@ -81,11 +76,7 @@ def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.
 
 
 def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
-    """Return titled blocks of images side by side; related images share a row.
-
-    Args:
-        blocks: Images by title, uint8 (N, K, C, H, W), with the same N.
-    """
+    """Return blocks of images by title, uint8 (N, K, C, H, W) with the same N, side by side."""
     panels = {}
     for title, images in blocks.items():
         larger = enlarged(images.flatten(0, 1), -(-SIDE // images.shape[-1]))

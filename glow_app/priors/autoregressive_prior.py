@@ -90,8 +90,8 @@ class IAFPrior(MAFPrior):
     def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
         if (num_steps := layers[0].num_steps) > MANY_STEPS:
             warnings.warn(
-                f"IAFPrior on a latent of {layers[0].num_features} values: a training step takes {num_steps} steps in "
-                f"sequence in each of {len(layers)} layers; use MAFPrior, which takes one, max_groups or more levels",
+                f"IAFPrior on a latent of {layers[0].num_features} values: training takes {num_steps} sequential "
+                f"steps in each of {len(layers)} layers; use MAFPrior, which takes one, max_groups or more levels",
                 stacklevel=3,
             )
         return [Inverse(layer) for layer in layers]

@@ -24,25 +24,25 @@ class GaussianPrior(Bijection):
     def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0, rank: int = 0) -> None:
         super().__init__()
         self.whiten = DiagonalAffine(latent_shape[0], context_features, kernel_size=1)
-        self.low_rank = PrincipalDirections(latent_shape, rank) if rank else None
+        self.principal = PrincipalDirections(latent_shape, rank) if rank else None
 
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments beyond those that Glow passes."""
-        return {} if self.low_rank is None else {"rank": self.low_rank.rank}
+        return {} if self.principal is None else {"rank": self.principal.rank}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Whiten ``x``."""
         z, log_det = self.whiten(x, context)
-        if self.low_rank is None:
+        if self.principal is None:
             return z, log_det
-        z, term = self.low_rank(z)
+        z, term = self.principal(z)
         return z, log_det + term
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Colour ``z``."""
-        if self.low_rank is None:
+        if self.principal is None:
             return self.whiten.inverse(z, context)
-        z, log_det = self.low_rank.inverse(z)
+        z, log_det = self.principal.inverse(z)
         x, term = self.whiten.inverse(z, context)
         return x, log_det + term

@@ -1,4 +1,16 @@
-"""Restoration of damaged pictures by a model with a task, and how good it is."""
+"""Restoration of damaged pictures: tasks, the conditioning on a damaged picture, draws, and how good they are."""
 
-from glow_app.restoration.measures import CALIBRATION_DRAWS, CLASSICAL, GIVEN, INTERVALS, measure_restorations, psnr
-from glow_app.restoration.restoring import Restoration, require_size, require_task, restore
+from glow_app.restoration.colourise import Colourise
+from glow_app.restoration.context_difference import ContextDifference
+from glow_app.restoration.deblock import Deblock
+from glow_app.restoration.denoise import Denoise
+from glow_app.restoration.encoder import ConditionEncoder
+from glow_app.restoration.fill import Fill
+from glow_app.restoration.likelihoods import picture_conditioning
+from glow_app.restoration.measures import CALIBRATION_DRAWS, INTERVALS, measure_restorations, psnr
+from glow_app.restoration.picture_conditioning import PictureConditioning
+from glow_app.restoration.reading import read_and_damage, read_damaged
+from glow_app.restoration.record import restoration_record, restoration_verdict
+from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.restoration.restoring import Restoration, require_size, require_task, restore, restore_damaged, task_of
+from glow_app.restoration.upscale import Upscale

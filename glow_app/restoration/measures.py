@@ -1,28 +1,22 @@
 """Metrics of restoration: errors of draws and of their mean, calibration of intervals, exploded draws."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation.batches import batches
-from glow_app.generation.sampling import Temperature
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration.restoring import Restoration, require_task, restore
+from glow_app.progress import tracked
+from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.restoration.restoring import Restoration, require_task, restore_damaged
 from glow_app.seeding import image_generator
-from glow_app.tasks import Fill, RestorationTask
 
 CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
 WHOLE_RANGE = 256  # grey levels
 ROUNDING = 1 / 12  # mean squared error of rounding; smaller errors are meaningless
-# Names, by task, of the picture that the flow sees and of the classical method for comparison.
-GIVEN = {
-    "Upscale": "bicubic enlargement", "Denoise": "noisy picture", "Deblock": "JPEG picture",
-    "Colourise": "grey picture", "Fill": "smooth fill",
-}  # fmt: skip
-CLASSICAL = {"Denoise": "non-local means", "Fill": "biharmonic filling"}
 SHOWN = ("truth", "damaged", "draw", "mean", "spread")
 LEAST_SIDE = 6  # smallest side for the window of SSIM, pixels
 
@@ -76,14 +70,14 @@ def measure_restorations(
     model: ImageModel,
     images: ImageSet,
     count: int = 8,
-    temperature: Temperature | None = None,
+    temperature: float | Sequence[float] | None = None,
     seed: int = 0,
     num_shown: int = 6,
 ) -> RestorationFigures:
     """Damage pictures by the model's task, restore them, and measure how close the results are to the truth.
 
     Args:
-        model: A model with a task; class-conditional models get the labels of the images.
+        model: A model with a task.
         images: True pictures, at least 2.
         count: Number of draws in a mean; each picture gets at least ``CALIBRATION_DRAWS`` draws.
         temperature: As for :func:`~glow_app.restoration.restore`.
@@ -92,12 +86,12 @@ def measure_restorations(
     """
     draws, first = max(count, CALIBRATION_DRAWS), seed + len(images)
     task, rows, shown = require_task(model), [], []
-    for number, (truth, label) in enumerate(batches(images, 1, "restoring")):
+    for number in tracked(range(len(images)), len(images), "restoring"):
+        truth = images[number][0][None]
         generator = image_generator(seed + number)
         damaged = task.damage(truth, generator)
-        labels = None if model.flow.num_classes is None else int(label)
-        restoration = restore(model, damaged[0], draws, temperature, first + number * draws, labels)
-        zero = restore(model, damaged[0], 1, 0.0, 0, labels).draws
+        restoration = restore_damaged(model, damaged[0], draws, temperature, first + number * draws)
+        zero = restore_damaged(model, damaged[0], 1, 0.0, 0).draws
         pictures = _pictures(task, damaged, restoration, zero, count)
         rows.append(_values(model, truth, damaged, restoration, pictures, generator))
         if number < num_shown:
@@ -170,27 +164,11 @@ def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | No
 
 
 def classical_restoration(task: RestorationTask, damaged: Tensor) -> Tensor | None:
-    """Return the restoration by the task's method in ``CLASSICAL``, from scikit-image, uint8 (1, C, H, W).
-
-    None if scikit-image is not installed or the task has no such method.
-
-    Args:
-        task: The task.
-        damaged: A picture damaged by the task, uint8 (1, D, H, W).
-    """
-    if type(task).__name__ not in CLASSICAL:
-        return None
+    """Return :meth:`RestorationTask.classical`, or None if scikit-image, which most of them need, is not installed."""
     try:
-        from skimage.restoration import denoise_nl_means, inpaint_biharmonic
+        return task.classical(damaged)
     except ImportError:
         return None
-    picture, last = damaged[0, :-1].permute(1, 2, 0).numpy() / 255, damaged[0, -1].numpy()
-    if isinstance(task, Fill):
-        result = inpaint_biharmonic(picture, last >= 128, channel_axis=-1)
-    else:
-        sigma = float(last[0, 0]) / 255
-        result = denoise_nl_means(picture, 5, 6, h=0.8 * sigma, sigma=sigma, channel_axis=-1)
-    return torch.from_numpy(255 * result).permute(2, 0, 1)[None].round().clamp(0, 255).to(torch.uint8)
 
 
 def _pictures(
@@ -213,7 +191,7 @@ def _values(
 ) -> dict[str, Tensor]:
     """Return all measurements of a picture."""
     task = require_task(model)
-    missing = damaged[:, -1:] >= 128 if isinstance(task, Fill) else None
+    missing = task.missing(damaged)
     values = {}
     for name, images in pictures.items():
         expected = truth.expand_as(images)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glow_app.flows.context import Context, rows_of
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import Context, rows_of
 
 # Side of a tile, overlap of two tiles, and width of the discarded margins within it, pixels. Margins are discarded
 # because convolutions see zeros beyond a tile. With a margin of 48, draws of trained models of three levels still
@@ -34,7 +34,6 @@ def slices(count: int, size: int) -> list[slice]:
 def decode_in_tiles(
     model: ImageModel,
     noise: Sequence[Tensor],
-    labels: Tensor | None,
     condition: Tensor,
     images: Tensor,
     overshoot: Tensor,
@@ -53,10 +52,12 @@ def decode_in_tiles(
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            context = model.context(len(images), labels, condition[:, :, rows, columns])
+            context = model.context(condition[:, :, rows, columns], len(images))
             kept = _kept(rows, height), _kept(columns, width)
             for part in slices(len(images), at_a_time):
-                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part), kept)
+                values, most = _values_without_outliers(
+                    model, [level[part] for level in levels], rows_of(context, part), kept
+                )
                 overshoot[part] = torch.maximum(overshoot[part], most)
                 _write_blended(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
                 if columns.stop == width:
@@ -64,7 +65,7 @@ def decode_in_tiles(
                 yield
 
 
-def _tame_values(
+def _values_without_outliers(
     model: ImageModel, levels: Sequence[Tensor], context: Context, kept: tuple[slice, slice]
 ) -> tuple[Tensor, Tensor]:
     """Return the values of a tile, and the overshoot, (N,), of its ``kept`` part before any repetition.

@@ -2,4 +2,4 @@
 
 from glow_app.running.cpu_batches import images_at_a_time
 from glow_app.running.folded import fold, fold_flow
-from glow_app.running.select import Memory, check_compiler, choose_runners
+from glow_app.running.select import Memory, choose_runners

@@ -21,7 +21,7 @@ def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
             raise NotImplementedError(
-                "this way of evaluating a model has no second derivatives; call model.set_runners('checkpoint') first"
+                "the selected runner has no second derivatives; call model.set_runners('checkpoint') first"
             )
         return backward(*arguments)
 

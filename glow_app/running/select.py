@@ -1,7 +1,5 @@
 """Selects the runner of each level."""
 
-import os
-import shutil
 from typing import Literal, get_args
 
 import torch
@@ -41,14 +39,3 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     for level in flow.levels:
         assert isinstance(level, Level)
         level.runner = {"store": stored, "checkpoint": run_checkpointed, "reversible": ReversibleRunner()}[memory]
-
-
-def check_compiler(device: torch.device) -> None:
-    """Check that there is a C++ compiler, if the device is a CPU.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    compiler = os.environ.get("CXX", "g++")
-    if device.type == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")

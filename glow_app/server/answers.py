@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from glow_app.messages import printable
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
@@ -26,7 +25,7 @@ from glow_app.server.worker import ModelEndedError
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
 _LOG = logging.getLogger("glow_app.server")
-_ANIMATING = threading.Lock()  # one animation is encoded at a time, to leave processors to the model's thread
+_LONGEST = 500  # characters of a message
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
@@ -61,31 +60,21 @@ async def respond(
     if kind == PNG:
         content = await asyncio.to_thread(lambda: png_bytes(picture(images), facts))
     else:
-        content = await asyncio.to_thread(_animation, images, ANIMATIONS[kind])
+        content = await asyncio.to_thread(animation_bytes, images, ANIMATIONS[kind])
     # Headers are ASCII; other characters are percent-encoded, as in URLs.
     headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in facts.items()}
     return Response(content, media_type=kind, headers=headers)
 
 
-def _animation(images: Images, suffix: str) -> bytes:
-    with _ANIMATING:
-        return animation_bytes(images, suffix)
-
-
 def _preferred(accept: str, kinds: Sequence[str]) -> str:
-    """Return the media type with the largest weight in the Accept header; in a tie JSON, then the first."""
-    weights: dict[str, float] = {}
-    for part in accept.lower().replace(" ", "").split(","):
-        media_range, *parameters = part.split(";")
-        weight = [match[1] for text in parameters if (match := re.fullmatch(r"q=([01](?:\.\d{0,3})?)", text))]
-        weights[media_range] = float(weight[0]) if weight else 1.0
-
-    def preference(kind: str) -> tuple[float, int]:
-        ranges = [kind, f"{kind.partition('/')[0]}/*", "*/*"]  # the most specific range counts
-        specificity = next((number for number, name in enumerate(ranges) if name in weights), None)
-        return (0.0, 0) if specificity is None else (weights[ranges[specificity]], -specificity)
-
-    return max([JSON, *kinds], key=preference)
+    """Return the first media type in the Accept header that can be sent; JSON if there is none."""
+    for part in accept.lower().split(","):
+        media_range = part.partition(";")[0].strip()
+        if media_range in (JSON, "*/*"):
+            break
+        if media_range in (*kinds, "image/*"):
+            return PNG if media_range == "image/*" else media_range
+    return JSON
 
 
 class ErrorDetails(BaseModel):
@@ -127,7 +116,8 @@ def validating(field: str = "") -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise invalid(f"{field}: {error}".removeprefix(": ")) from error
+        text = printable(" ".join(str(error)[:_LONGEST].split()))  # it may quote any value
+        raise invalid(f"{field}: {text}".removeprefix(": ")) from error
 
 
 def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -16,10 +16,10 @@ class LatentsCache:
     def __init__(self) -> None:
         self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
 
-    def get(self, images: Tensor, labels: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Return the latents of images with labels, encoded if they are not kept; drop the least recently used."""
-        numbers = None if labels is None else labels.tolist()
-        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(numbers).encode()).digest()
+    def get(self, images: Tensor, given: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return the latents of images and what they are given, encoded if not kept; drop the least recently used."""
+        known = None if given is None else given.tolist()
+        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(known).encode()).digest()
         kept = self._kept.pop(key, None)
         latents = encode() if kept is None else kept[1]
         self._kept[key] = time.monotonic(), latents

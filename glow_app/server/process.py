@@ -17,9 +17,6 @@ STOP_SECONDS = 3  # for requests in progress; those that take longer are refused
 _CONNECTIONS = 4096
 _OTHER_FILES = 64  # file descriptors for other files
 _MAX_HEADERS, _MAX_HEAD_BYTES = 128, 2**15
-# Maximum number of pieces of a body: ``_PIECES``, plus one per ``_PIECE_BYTES``. A piece costs about as much as 500
-# bytes, so bodies sent byte by byte on many connections would keep the server busy for seconds.
-_PIECES, _PIECE_BYTES = 64, 64
 _LEAST_BYTES = 2**14  # that a client must read of its answer in ``head_seconds``
 
 
@@ -69,7 +66,7 @@ class Protocol(HttpToolsProtocol):
     head_seconds = 10.0
     _timer: asyncio.TimerHandle | None = None
     _is_head = True
-    _head = _pieces = _body = _unsent = 0
+    _head = _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection."""
@@ -105,16 +102,8 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError("an upgrade with a body")
         if self.cycle is not None and not self.cycle.response_complete:
             raise httptools.HttpParserError("a request before the previous answer")
-        self._is_head, self._pieces, self._body = False, 0, 0
+        self._is_head = False
         super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Add a piece of a body; refuse too many pieces."""
-        self._pieces += 1
-        self._body += len(body)
-        if self._pieces > _PIECES + self._body // _PIECE_BYTES:
-            raise httptools.HttpParserError("too many pieces")
-        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Start to count the bytes of the next head."""
@@ -125,9 +114,6 @@ class Protocol(HttpToolsProtocol):
         """Wait for the client to read, and for its next request."""
         super().on_response_complete()
         self._expect_progress()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Ignore an offered upgrade, as HTTP allows, without the two warnings of the base class."""
 
     def _expect_progress(self) -> None:
         if self._timer is not None:

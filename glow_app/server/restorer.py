@@ -1,6 +1,7 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
-import torch
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from glow_app import __version__, restoration
@@ -8,11 +9,10 @@ from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task
-from glow_app.server.answers import validating
-from glow_app.server.decoder import Decoded
-from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, describe, sampled
-
-_HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+from glow_app.server.answers import invalid, validating
+from glow_app.server.decoder import Decoded, Decoder
+from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
+from glow_app.storage.stored_model import model_hash
 
 
 class Restorer:
@@ -25,25 +25,40 @@ class Restorer:
         self.channels = self.task.picture_channels(model.flow.image_shape[0])
         self.info = RestorerInfo(
             name=name,
+            model=model_hash(model),
+            image_shape=list(model.flow.image_shape),
             task=type(self.task).__name__,
             factor=self.task.factor,
             channels=self.channels,
-            takes=list(self.task.takes),
+            takes=dict(self.task.takes),
             temperature=model.generation.to_plain()["temperature"],
-            **describe(model),
         )
 
-    def bounds(self, body: RestoreRequest, restored_pixels: int) -> tuple[int, str]:
-        """Return the maximum number of pixels of a request's pictures, and the end of the message for larger ones.
-
-        It also checks which fields the task takes, before any picture is decoded.
-        """
-        with validating():
-            any_picture = torch.zeros(self.channels, 1, 2, dtype=torch.uint8)
-            self.task.prepare(any_picture, None if body.mask is None else _HALF_MISSING, body.sigma)
+    def bounds(self, count: int, restored_pixels: int) -> tuple[int, str]:
+        """Return the maximum number of pixels of a request's pictures, and the end of the message for larger ones."""
         factor = self.task.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
-        return restored_pixels // (body.count * factor**2), f" for {pluralise(body.count, 'draw')}{enlarged}"
+        return restored_pixels // (count * factor**2), f" for {pluralise(count, 'draw')}{enlarged}"
+
+    async def read(
+        self, body: RestoreRequest, decoder: Decoder, bounds: tuple[int, str]
+    ) -> tuple[Decoded, dict[str, Tensor | float]]:
+        """Decode the picture of a request, and read what is given beside it."""
+        beside = {name: value for name, value in body.beside.items() if value is not None}
+        for name, value in beside.items():
+            kind = self.task.takes.get(name)
+            if kind is None:
+                raise invalid(f"{name}: the task {self.info.task} takes none; leave it out")
+            if isinstance(value, str) != (kind == "picture"):
+                raise invalid(f"{name}: expected a {kind}")
+        picture = await decoder.read("image", body.image, (self.channels,), *bounds)
+        known: dict[str, Tensor | float] = {}
+        for name, value in beside.items():
+            if isinstance(value, str):
+                known[name] = (await decoder.read(name, value, (1,), *bounds)).image
+            else:
+                known[name] = value
+        return picture, known
 
     def restore(
         self,
@@ -51,25 +66,25 @@ class Restorer:
         body: RestoreRequest,
         temperatures: list[float],
         picture: Decoded,
-        mask: Decoded | None,
+        beside: Mapping[str, Tensor | float],
         seeds: range,
-        labels: Tensor | None,
     ) -> tuple[RestoreAnswer, Images]:
         """Return the answer to a request, and the draws in it; ``model`` stands in for this model."""
         with validating():
             require_size(self.model, len(seeds), *picture.image.shape[1:])
-            damaged = self.task.prepare(picture.image, None if mask is None else mask.image, body.sigma)
-        restored = restoration.restore(model, damaged, len(seeds), body.temperature, seeds, labels)
+            damaged = self.task.prepare(picture.image, **beside)
+        restored = restoration.restore_damaged(model, damaged, len(seeds), body.temperature, seeds)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
-        common = {name: value for name, value in draws.facts[0].items() if name in ("restorer", "sigma")}
+        facts = self.task.facts(damaged)
+        common = {"restorer": self.info.name, **facts}
         answer = RestoreAnswer(
             images=sampled(draws, profile),
             mean=Picture(restored.mean, common, profile),
             given=Picture(restored.given, common, profile),
             spread=Picture(restored.shown_spread, common, profile),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
-            sigma=common.get("sigma"),
+            facts=facts,
             temperature=temperatures,
             note=", ".join(filter(None, [picture.note, self.task.note(damaged)])) or None,
             restorer=self.info.name,

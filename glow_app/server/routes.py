@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from torch import Tensor
 
 from glow_app import generation
 from glow_app.generation.reference import plain_scores
@@ -47,9 +46,9 @@ async def show_info(service: Served) -> schemas.Info:
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds, settings = service.seeds(body.count, body.seed), service.settings(body.temperature, body.guidance)
-    labels = service.labels_of_seeds(seeds, body.label)
+    given = service.given_of_draws(body.given, seeds)
     drawn = await service.run(
-        lambda model: model.sample(len(seeds), settings.temperature, seeds, labels, settings.guidance)
+        lambda model: model.sample(len(seeds), settings.temperature, seeds, given, settings.guidance)
     )
     images = Images(drawn, [facts | service.origin for facts in drawn.facts])
     answer = schemas.SampleAnswer(
@@ -64,19 +63,21 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
 @API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))
 async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
-    weights = None if body.at is None else service.blend_weights(body.at, len(body.images))
+    weights = body.weights(service.info.num_levels)
     if weights is None:
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
-    given = service.read_labels(body.labels, len(body.images))
-    images, notes = await service.read(body.images)
-    labels = await service.infer_labels(images, given)
-    if weights is None:
-        frames = await service.run(generation.interpolate, images, body.frames, labels, spherical=body.spherical)
     else:
-        frames = await service.run(generation.blend, images, weights, labels, spherical=body.spherical)
-    answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), labels=_numbers(labels), notes=notes)
+        service.check_count(len(weights), "at")
+    given = service.read_given(body.given, len(body.images))
+    images, notes = await service.read(body.images)
+    given = await service.infer(images, given)
+    if weights is None:
+        frames = await service.run(generation.interpolate, images, body.frames, given, spherical=body.spherical)
+    else:
+        frames = await service.run(generation.blend, images, weights, given, spherical=body.spherical)
+    answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.plain(given), notes=notes)
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
-    facts = way | service.label_facts(labels) | service.origin
+    facts = way | service.facts(given)
     columns = body.frames if weights is None else len(frames)
     picture = grid_of if len(frames) == 1 else partial(strip, num_frames=columns)
     return await respond(request, answer, frames, facts, picture, animated=True)
@@ -85,29 +86,29 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 @API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    strengths = [(service.direction(change.direction), change.strength) for change in body.edits]
-    given = service.read_labels(body.label, 1, "label")
+    strengths = service.strengths(body.edits)
+    given = service.read_given(body.given, 1)
     images, notes = await service.read([body.image], "image")
-    labels = await service.infer_labels(images, given)
-    changed = await service.run(generation.edit, images, strengths, labels)
+    given = await service.infer(images, given)
+    changed = await service.run(generation.edit, images, strengths, given)
     lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
     edits = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
-    facts, label = edits | service.label_facts(labels) | service.origin, None if labels is None else int(labels[0])
-    answer = schemas.EditAnswer(image=Picture(changed[0], facts), label=label, note=notes[0])
+    facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
+    answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
     return await respond(request, answer, changed, facts)
 
 
 @API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_picture("the images"))
 async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
-    given = service.read_labels(body.labels, len(body.images))
+    given = service.read_given(body.given, len(body.images))
     images, notes = await service.read(body.images)
-    labels = await service.infer_labels(images, given)
-    result = await service.run(generation.reconstruct, images, labels)
+    given = await service.infer(images, given)
+    result = await service.run(generation.reconstruct, images, given)
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
-    answer = schemas.ReconstructAnswer(images=pictures, labels=_numbers(labels), notes=notes, **errors)
-    return await respond(request, answer, result.images, errors | service.origin)
+    answer = schemas.ReconstructAnswer(images=pictures, given=service.plain(given), notes=notes, **errors)
+    return await respond(request, answer, result.images, errors | service.facts(None))
 
 
 @API.post("/score")
@@ -115,15 +116,15 @@ async def score(body: schemas.ScoreRequest, request: Request, service: Served) -
     """Score images: bits/dim, other scores, and a verdict if the model has statistics of ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
-    given = service.read_labels(body.labels, len(body.images))
+    given = service.read_given(body.given, len(body.images))
     images, notes = await service.read(body.images)
     seeds = range(body.seed, body.seed + len(images))
     measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
-    reference, labels = service.reference, _numbers(measures.labels)
+    reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     rows = enumerate(plain_scores(measures, reference))
     return schemas.ScoreAnswer(
-        scores=[schemas.Scores(**plain, label=labels[n] if labels else None, note=notes[n]) for n, plain in rows],
+        scores=[schemas.Scores(**plain, given=known[n], note=notes[n]) for n, plain in rows],
         draws=body.draws,
         usual=None if reference is None else f"{reference.num_images:,} ordinary images",
     )
@@ -135,11 +136,9 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
     model = restorer.model
     temperatures = service.settings(body.temperature, None, model).temperatures(len(model.flow.latent_shapes))
-    labels = service.labels_of_seeds(seeds, body.label, model)
-    bounds = restorer.bounds(body, service.limits.restored_pixels)
-    picture = await service.decoder.read("image", body.image, (restorer.channels,), *bounds)
-    mask = None if body.mask is None else await service.decoder.read("mask", body.mask, (1,), *bounds)
-    arguments = body, temperatures, picture, mask, seeds, labels
+    bounds = restorer.bounds(body.count, service.limits.restored_pixels)
+    picture, beside = await restorer.read(body, service.decoder, bounds)
+    arguments = body, temperatures, picture, beside, seeds
     is_long = picture.image[0].numel() > bounds[0] // 8
     threads = service.long if is_long else service.short
     answer, draws = await service.run(restorer.restore, *arguments, model=model, threads=threads)
@@ -163,7 +162,3 @@ async def healthz(service: Served) -> dict[str, str]:
 async def metrics_text(request: Request) -> Response:
     """Return metrics for Prometheus."""
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _numbers(labels: Tensor | None) -> list[int] | None:
-    return None if labels is None else labels.tolist()

@@ -4,15 +4,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
-from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
-from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
+from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_STRENGTH, LARGEST_TEMPERATURE
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.storage.stored_model import model_hash
+from glow_app.server.answers import invalid
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
@@ -27,9 +26,9 @@ Guidance = Annotated[
 Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
-Label = int | Name
-SampledLabel = Annotated[Label | None, Field(description="Class number or name; all classes in turn if omitted.")]
-Labels = Annotated[list[Label] | None, Field(description="Class number or name of each image; inferred if omitted.")]
+_WHAT = "What the model is given, such as a class by name or number"
+EachGiven = Annotated[list[Any] | None, Field(description=f"{_WHAT}, of each image; inferred if omitted.")]
+AllGiven = Annotated[list[Any] | None, Field(description="What each image was given, or the most probable value.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
@@ -69,21 +68,21 @@ class SampleRequest(_Request):
     temperature: Temperature = None
     guidance: Guidance = None
     seed: Seed = None
-    label: SampledLabel = None
+    given: Any = Field(None, description=f"{_WHAT}; all values in turn if omitted.")
 
 
 class Sampled(BaseModel):
-    """A drawn image with its seed and class."""
+    """A drawn image, its seed, and what the model was given."""
 
     image: Png
     seed: int
-    label: int | None
+    given: Any = None
 
 
 def sampled(images: Images, icc_profile: bytes | None = None) -> list[Sampled]:
-    """Return drawn images, with their seeds and classes."""
+    """Return drawn images, with their seeds and what was given."""
     return [
-        Sampled(image=Picture(image, facts, icc_profile), seed=facts["seed"], label=facts.get("label"))
+        Sampled(image=Picture(image, facts, icc_profile), seed=facts["seed"], given=facts.get("given"))
         for image, facts in zip(images, images.facts, strict=True)
     ]
 
@@ -109,14 +108,26 @@ class InterpolateRequest(_Request):
         "down]` in the square between four images (top left, top right, bottom left, bottom right).",
     )
     spherical: bool = Field(True, description="Along arcs, which preserve the norm of the latents, or along lines.")
-    labels: Labels = None
+    given: EachGiven = None
+
+    def weights(self, num_levels: int) -> Tensor | None:
+        """Return the weights of the frames for :func:`~glow_app.generation.blend`; None if they are evenly spaced."""
+        if self.at is None:
+            return None
+        num_images = len(self.images)
+        if any(len(position) != {2: 1, 4: 2}.get(num_images) for position in self.at):
+            raise invalid(
+                f"at: expected [t] between 2 images or [across, down] between 4; there are {num_images} images"
+            )
+        weights = torch.tensor(self.at)[:, None].expand(-1, num_levels, -1)
+        return weights.squeeze(2) if num_images == 2 else weights
 
 
 class InterpolateAnswer(BaseModel):
     """The frames; evenly spaced ones include the images of the request exactly."""
 
     frames: list[Png]
-    labels: list[int] | None
+    given: AllGiven
     notes: Notes
 
 
@@ -134,14 +145,14 @@ class EditRequest(_Request):
 
     image: ImageFile
     edits: list[Edit] = Field(min_length=1, max_length=16)
-    label: Label | None = Field(None, description="Class number or name; inferred if omitted.")
+    given: Any = Field(None, description=f"{_WHAT}; inferred if omitted.")
 
 
 class EditAnswer(BaseModel):
     """The changed image."""
 
     image: Png
-    label: int | None
+    given: Any
     note: Note
 
 
@@ -149,7 +160,7 @@ class ReconstructRequest(_Request):
     """A request to encode and decode images."""
 
     images: list[ImageFile] = Field(min_length=1)
-    labels: Labels = None
+    given: EachGiven = None
 
 
 class ReconstructAnswer(BaseModel):
@@ -157,10 +168,10 @@ class ReconstructAnswer(BaseModel):
 
     images: list[Png]
     max_pixel_error: int = Field(
-        description="Largest difference from the image in the model's number of bits, grey levels."
+        description="Largest difference from the image quantised to the model's bits, grey levels."
     )
-    max_quantisation: int = Field(description="Largest difference that this number of bits makes, grey levels.")
-    labels: list[int] | None
+    max_quantisation: int = Field(description="Largest difference that quantisation makes, grey levels.")
+    given: AllGiven
     notes: Notes
 
 
@@ -170,9 +181,7 @@ class ScoreRequest(_Request):
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
     seed: Number = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
-    labels: list[Label] | None = Field(
-        None, description="Class of each image; if omitted, bits/dim are marginal over all classes."
-    )
+    given: list[Any] | None = Field(None, description=f"{_WHAT}, of each image; if omitted, bits/dim are marginal.")
 
 
 class Scores(BaseModel):
@@ -192,7 +201,7 @@ class Scores(BaseModel):
     percentiles: dict[str, float] | None = Field(
         description="For each score, the percentage of ordinary images with a lower one."
     )
-    label: int | None = Field(description="The given class, or the most probable one.")
+    given: Any = Field(description="What was given, or the most probable value.")
     note: Note
 
 
@@ -211,14 +220,14 @@ class RestoreRequest(_Request):
     restorer: Name | None = Field(
         None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
     )
-    mask: ImageFile | None = Field(None, description="For Fill: a picture of the same size, white where it is missing.")
-    sigma: Annotated[Finite, Field(ge=1, le=255)] | None = Field(
-        None, description="For Denoise: standard deviation of the noise, grey levels; estimated if omitted."
+    beside: dict[Name, Finite | str | None] = Field(
+        {},
+        description="Further inputs that the restorer `takes`. Fill: `mask`, a picture of the same size, white "
+        "where it is missing. Denoise: `sigma`, the noise's standard deviation in grey levels; estimated if omitted.",
     )
-    count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their pixels together.")
+    count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
     temperature: Temperature = None
     seed: Seed = None
-    label: SampledLabel = None
 
 
 class RestoreAnswer(BaseModel):
@@ -231,38 +240,23 @@ class RestoreAnswer(BaseModel):
     overshoot: list[float] = Field(
         description="Largest overshoot of each draw beyond black or white before clipping, grey levels; tens are usual."
     )
-    sigma: int | None = Field(description="Standard deviation of the noise, given or estimated.")
+    facts: dict[str, int | float] = Field(description="Facts about the damage, such as `sigma`, given or estimated.")
     temperature: Levels
-    note: str | None = Field(description="How the picture was converted and differs from training; null if neither.")
+    note: str | None = Field(description="How the picture was converted or differs from training; null if neither.")
     restorer: str
     model: Sha256
 
 
-class _Model(BaseModel):
-    model: Sha256
-    image_shape: list[int] = Field(description="(C, H, W); for a restorer, of its training crops.")
-    num_classes: int | None
-    classes: list[str] | None = Field(description="Names of the classes, if known.")
-
-
-def describe(model: ImageModel) -> dict[str, Any]:
-    """Return the fields of ``/v1/info`` that the main model and the restorers share."""
-    return {
-        "model": model_hash(model),
-        "image_shape": model.flow.image_shape,
-        "num_classes": model.flow.num_classes,
-        "classes": list(model.class_names) or None,
-    }
-
-
-class RestorerInfo(_Model):
+class RestorerInfo(BaseModel):
     """A restoration model."""
 
     name: str
+    model: Sha256
+    image_shape: list[int] = Field(description="(C, H, W) of its training crops.")
     task: str = Field(description="Upscale, Denoise, Deblock, Colourise or Fill.")
     factor: int = Field(description="Factor by which width and height grow.")
     channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
-    takes: list[str] = Field(description="Other inputs: mask, sigma.")
+    takes: dict[str, Literal["picture", "number"]] = Field(description="Other inputs, such as mask and sigma.")
     temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 
@@ -273,10 +267,21 @@ class Generation(BaseModel):
     guidance: float = 1.0
 
 
-class Info(_Model):
+class GivenKind(BaseModel):
+    """What a model can be given."""
+
+    kind: str
+    values: list[Any] = Field(description="All values, if they are few, such as the names of classes.")
+
+
+class Info(BaseModel):
     """The models that are served, and the limits of requests."""
 
     version: str
+    model: Sha256
+    image_shape: list[int] = Field(description="(C, H, W)")
+    given: GivenKind | None = Field(description="What the model can be given; null for nothing.")
+    guided: bool = Field(description="Whether the model takes guidance.")
     num_bits: int
     num_levels: int
     parameters: int

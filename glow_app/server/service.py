@@ -12,12 +12,11 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
-from glow_app.flows import Context
-from glow_app.messages import pluralise
+from glow_app.conditioning import Given
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import Context
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import ImageGenerators, random_seed
@@ -26,9 +25,10 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import Generation, Info, describe
+from glow_app.server.schemas import Edit, Generation, GivenKind, Info
 from glow_app.server.worker import Call, ModelWorker, Ticket
 from glow_app.storage.pretrained import REFERENCE_KEY
+from glow_app.storage.stored_model import model_hash
 
 T = TypeVar("T")
 
@@ -58,9 +58,13 @@ class Service:
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
+        known = model.conditioning.describe()
         self.info = Info(
             version=__version__,
-            **describe(model),
+            model=model_hash(model),
+            image_shape=list(model.flow.image_shape),
+            given=None if known is None else GivenKind(**known),
+            guided=model.conditioning.guided,
             num_bits=model.num_bits,
             num_levels=len(model.flow.latent_shapes),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -87,13 +91,10 @@ class Service:
         threads: ThreadPoolExecutor | None = None,
         **options: Any,
     ) -> T:
-        """Return ``function(model, *arguments, **options)``, computed on a thread of its own.
+        """Return ``function(model, *arguments, **options)``, such as ``generation.edit``, computed on another thread.
 
-        Args:
-            function: Function of a model, such as those of :mod:`glow_app.generation`; it gets a :class:`SharedModel`.
-            arguments, options: Its other arguments.
-            model: The model; the main one if omitted.
-            threads: The threads to choose from; those of all requests if omitted.
+        It gets a :class:`SharedModel` of ``model``, by default the main one; ``threads`` are by default those of all
+        requests.
         """
         ticket, loop = Ticket(), asyncio.get_running_loop()
         shared = SharedModel(model or self.model, self.worker, ticket, self._cache)
@@ -104,31 +105,34 @@ class Service:
             self.worker.abandon(ticket)  # nobody waits for any calls that are left
             loop.call_later(KEPT_SECONDS, self._cache.expire)
 
-    # Labels are read, inferred and described by these four methods only.
+    def given_of_draws(self, given: Given, seeds: range) -> Tensor | None:
+        """Return what is given to the draws of some seeds; if nothing is, all values in turn."""
+        with validating("given"):
+            return self.model.conditioning.default(seeds) if given is None else self.model.read(given, len(seeds))
 
-    def labels_of_seeds(self, seeds: range, label: int | str | None, model: ImageModel | None = None) -> Tensor | None:
-        """Return the class of each seed: the given one, or all in turn; None if the model has no classes."""
-        with validating("label"):
-            return labels_of_seeds(model or self.model, seeds, label)
+    def read_given(self, given: Given, num: int) -> Tensor | None:
+        """Return what is given for each of some pictures; None if nothing is, and :meth:`infer` can infer it."""
+        self.check_count(num, "images")
+        with validating("given"):
+            if given is None:
+                self.model.conditioning.choices(None, num)  # raises if there are too many to infer it
+            return self.model.read(given, num)
 
-    def read_labels(self, labels: Labels | None, num: int, field: str = "labels") -> Tensor | None:
-        """Return the class number of each image, or None if no labels are given."""
-        with validating(field):
-            return as_labels(self.model, labels, num)
+    async def infer(self, images: Tensor, given: Tensor | None) -> Tensor | None:
+        """Return what is given for each picture or, if nothing is, the most probable value of each."""
+        return await self.run(generation.infer, images) if given is None else given
 
-    async def infer_labels(self, images: Tensor, given: Tensor | None) -> Tensor | None:
-        """Return the given class of each image, or else the most probable; None if the model has no classes."""
-        if given is not None or self.model.flow.num_classes is None:
-            return given
-        return await self.run(generation.infer_labels, images)
+    def plain(self, given: Tensor | None) -> list[Any] | None:
+        """Return what pictures are given, for answers; None for an unconditional model."""
+        return self.model.conditioning.plain(given) or None
 
-    def label_facts(self, labels: Tensor | None) -> dict[str, Any]:
-        """Return the metadata of a picture that was made from images of some classes."""
-        return {} if labels is None else class_facts(self.model, *labels.tolist())
+    def facts(self, given: Tensor | None) -> dict[str, Any]:
+        """Return the metadata of a picture that was made from pictures of which this was given."""
+        values = self.plain(given)
+        return self.origin if values is None else {"given": ", ".join(map(str, values)), **self.origin}
 
     async def read(self, texts: Sequence[str], field: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
         """Decode the pictures of a field to the model's shape, (B, C, H, W); return them, and a note on each."""
-        self.check_count(len(texts), "images")
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(texts)]
         return torch.stack([picture.image for picture in pictures]), [picture.note for picture in pictures]
@@ -148,32 +152,18 @@ class Service:
         model = model or self.model
         with validating():
             settings = model.generation.override(temperature, guidance)
-            settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
+            settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
         return settings
 
-    def blend_weights(self, positions: Sequence[Sequence[float]], num_images: int) -> Tensor:
-        """Return the weights of :func:`~glow_app.generation.blend` for positions between the images."""
-        self.check_count(len(positions), "at")
-        num_coordinates = {2: 1, 4: 2}.get(num_images)
-        if num_coordinates is None:
-            raise invalid(f"at: needs 2 or 4 images, got {num_images}")
-        if any(len(position) != num_coordinates for position in positions):
-            raise invalid(
-                f"at: each position between {num_images} images has {pluralise(num_coordinates, 'coordinate')}"
-            )
-        weights = torch.tensor(positions)[:, None].expand(-1, self.info.num_levels, -1)
-        return weights.squeeze(2) if num_coordinates == 1 else weights
-
-    def direction(self, name: str) -> generation.Direction:
-        """Return a direction by name."""
-        return _named(self.directions, name, "direction")
+    def strengths(self, edits: Sequence[Edit]) -> list[tuple[generation.Direction, float]]:
+        """Return directions with their strengths."""
+        return [(_named(self.directions, edit.direction, "direction"), edit.strength) for edit in edits]
 
     def restorer(self, name: str | None) -> Restorer:
         """Return a restorer by name, or the only restorer if the name is None."""
-        names = list(self.restorers)
-        if name is None and len(names) > 1:
-            raise invalid(f"restorer: must be one of {', '.join(names)}")
-        return _named(self.restorers, names[0] if name is None and names else name, "restorer")
+        if name is None and len(self.restorers) == 1:
+            (name,) = self.restorers
+        return _named(self.restorers, name, "restorer")
 
     def check_count(self, count: int, field: str, largest: int | None = None) -> None:
         """Raise ApiError if a count exceeds the limit."""
@@ -200,27 +190,23 @@ class SharedModel:
         num: int,
         temperature: float | Sequence[float],
         seeds: Sequence[int],
-        labels: Tensor | None = None,
+        given: Given = None,
         guidance: float = 1.0,
     ) -> Images:
         """Draw images; they equal those of ``glow sample`` to the last bit."""
         settings = self._model.generation.override(temperature, guidance)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
-        classes = [None] * num if labels is None else labels.tolist()
+        known = self._model.read(given, num)
         # The noise is drawn only when a batch starts, because many requests may wait.
-        rows = [(seed, temperatures, label, guidance) for seed, label in zip(seeds, classes, strict=True)]
+        rows = [(seed, temperatures, row, guidance) for seed, (row,) in zip(seeds, _rows(num, known), strict=True)]
         images = torch.stack(self._results(_sample, rows, is_padded=True))
-        return Images(images, self._model.facts_of(seeds, settings, labels))
+        return Images(images, settings.facts_of_draws(seeds, self._model.conditioning.plain(known)))
 
-    def bits_table(
-        self, images: Tensor, labels: Labels | None = None, num_draws: int = 1, generator: Any = None
-    ) -> BitsTable:
-        """Score images; ``generator`` has a generator per image, as that of the enclosing :func:`record_solves`."""
+    def bits_table(self, images: Tensor, given: Given = None, num_draws: int = 1, generator: Any = None) -> BitsTable:
+        """Score images, within :func:`record_solves`; ``generator`` has a generator per image."""
         model, num, draws = self._model, len(images), []
-        choices = model.label_choices(num, labels)
-        record = solve_options().record
-        assert record is not None
-        assert isinstance(record.generator, ImageGenerators)
+        choices = model.conditioning.choices(given, num)
+        record: Any = solve_options().record  # of the enclosing record_solves, with a generator per image
         noise = record.generator.get_state()  # of trace estimates, the same in all rows
         for _ in range(num_draws):
             y = model.dequantised(images, generator)
@@ -228,31 +214,31 @@ class SharedModel:
             draws.append(torch.cat(self._results(_level_bits, rows)).unflatten(0, (len(choices), num)))
         return BitsTable(torch.stack(draws), model.num_dims)
 
-    def encode(self, images: Tensor, labels: Labels | None = None) -> list[Tensor]:
+    def encode(self, images: Tensor, given: Given = None) -> list[Tensor]:
         """Encode images; their latents are kept for a while."""
-        numbers = as_labels(self._model, labels, len(images))
-        rows = _rows(len(images), images, numbers)
-        return self._cache.get(images, numbers, lambda: _columns(self._results(_encode, rows)))
+        known = self._model.read(given, len(images))
+        rows = _rows(len(images), images, known)
+        return self._cache.get(images, known, lambda: _columns(self._results(_encode, rows)))
 
-    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Context = None) -> Images:
+    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
         """Decode latents."""
-        num = len(latents[0])
-        if context is None:
-            context = self._model.context(num, labels)
-        assert context is None or isinstance(context, Tensor)  # feature maps are only those of restorers
-        return Images(torch.stack(self._results(_decode, _rows(num, context, *latents))))
+        known = self._model.read(given, len(latents[0]))
+        return Images(torch.stack(self._results(_decode, _rows(len(latents[0]), known, *latents))))
+
+    def decode_with(self, latents: Sequence[Tensor], context: Context) -> Images:
+        """Decode latents with a context."""
+        assert not isinstance(context, Sequence)  # feature maps are only those of restorers
+        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, *latents))))
 
     def context(self, *arguments: Any) -> Context:
-        """Return the context of a part of a damaged picture."""
-        context: Context = self._results(_run_method, [("context", arguments)], is_alone=True)[0]
-        return context
+        """Return a context, such as that of a part of a damaged picture."""
+        return self._results(_context, [arguments], is_alone=True)[0]
 
     def decode_values(self, *arguments: Any) -> Tensor:
         """Decode a part of a restored picture."""
-        values: Tensor = self._results(_run_method, [("decode_values", arguments)], is_alone=True)[0]
-        return values
+        return self._results(_decode_values, [arguments], is_alone=True)[0]
 
-    def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> list[Any]:
+    def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> Any:
         call = Call(run, self._model, rows, self._ticket, is_padded, is_alone)
         self._worker.submit(call)
         return call.future.result()
@@ -265,7 +251,9 @@ def _named(values: Mapping[str, T], name: str | None, kind: str) -> T:
 
 
 def _rows(num: int, *columns: Tensor | None) -> list[tuple[Tensor | None, ...]]:
-    return list(zip(*([None] * num if column is None else column.split(1) for column in columns), strict=True))
+    """Return the rows of columns, of which each has a row per image, one for all, or none."""
+    each = ([None] * num if column is None else column.expand(num, *column.shape[1:]).split(1) for column in columns)
+    return list(zip(*each, strict=True))
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
@@ -273,19 +261,19 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    seeds, temperatures, labels, guidance = zip(*rows, strict=True)
+    seeds, temperatures, given, guidance = zip(*rows, strict=True)
     levels = model.base_noise(seeds)
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
-    context = None if labels[0] is None else model.flow.embed(torch.tensor(labels, device=model.device), guidance)
-    return model.decode(scaled, context=context).cpu().unbind()
+    (known,) = _columns([(row,) for row in given])
+    return model.decode_with(scaled, model.context(known, len(rows), guidance)).cpu().unbind()
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    y, labels, noise = _columns(rows)
+    y, given, noise = _columns(rows)
     generators = ImageGenerators.of([torch.Generator("cpu") for _ in rows])
     with record_solves(generators.set_state(noise)):
-        return model.dequantised_level_bits(y, labels).split(1)
+        return model.dequantised_level_bits(y, given).split(1)
 
 
 def _encode(model: ImageModel, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
@@ -293,9 +281,18 @@ def _encode(model: ImageModel, rows: list[Any]) -> list[tuple[Tensor | None, ...
 
 
 def _decode(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    given, *latents = _columns(rows)
+    return model.decode(latents, given).cpu().unbind()
+
+
+def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     context, *latents = _columns(rows)
-    return model.decode(latents, context=context).cpu().unbind()
+    return model.decode_with(latents, context).cpu().unbind()
 
 
-def _run_method(model: ImageModel, rows: list[Any]) -> list[Any]:
-    return [getattr(model, name)(*arguments) for name, arguments in rows]
+def _context(model: ImageModel, rows: list[Any]) -> list[Any]:
+    return [model.context(*arguments) for arguments in rows]
+
+
+def _decode_values(model: ImageModel, rows: list[Any]) -> list[Tensor]:
+    return [model.decode_values(*arguments) for arguments in rows]

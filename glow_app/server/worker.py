@@ -79,10 +79,7 @@ class ModelWorker:
         self._on_batch = on_batch
         self._calls: list[Call] = []
         self._changed = threading.Condition()
-        model.sample(1, seeds=0)  # the first takes longer
-        begun = time.perf_counter()
-        model.sample(1, seeds=0)
-        self._first_rate = time.perf_counter() - begun
+        self._first_rate = _seconds_to_draw(model)
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
         self._num_served = 0  # calls that the last batch completed
         self._is_closing = False
@@ -201,3 +198,13 @@ class ModelWorker:
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]
         self._num_served = len(done)
         self._finish(done)
+
+
+def _seconds_to_draw(model: ImageModel) -> float:
+    try:
+        model.sample(1, seeds=0)  # the first takes longer
+        begun = time.perf_counter()
+        model.sample(1, seeds=0)
+    except ValueError:  # the model is conditional, and nothing is given
+        return _BATCH_SECONDS
+    return time.perf_counter() - begun

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glow_app.models.density import Density
+from glow_app.models import Density
 from glow_app.storage.model_config import build_model
 
 # Arguments of the data module that determine the images of a split.
@@ -19,11 +19,7 @@ _PREFIX = "model."
 
 
 def density_of(checkpoint: Mapping[str, Any]) -> Density:
-    """Return the model of a checkpoint from :func:`read_checkpoint`.
-
-    Raises:
-        ValueError: As :func:`~glow_app.storage.model_config.build_model`.
-    """
+    """Return the model of a checkpoint from :func:`read_checkpoint`; raise ValueError as :func:`build_model`."""
     state = checkpoint["state_dict"].items()
     weights = {str(name).removeprefix(_PREFIX): value for name, value in state if str(name).startswith(_PREFIX)}
     facts = checkpoint[CHECKPOINT_KEY]
@@ -59,17 +55,15 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise ValueError("torch.save does not compress")
-                if (name := archive.testzip()) is not None:  # torch does not compare check sums
-                    raise ValueError(f"the check sum of {name} is wrong")
+                if (name := archive.testzip()) is not None:  # torch does not compare checksums
+                    raise ValueError(f"the checksum of {name} is wrong")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} contains code or other objects than tensors and plain types; nothing was run"
+            f"{path} contains code, or objects other than tensors and plain types; nothing was run"
         ) from error
     except Exception as error:  # the type of error depends on where the file is damaged
         reason = " ".join(str(error).split())[:200]

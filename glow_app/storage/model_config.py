@@ -9,39 +9,37 @@ from typing import Any
 
 import torch
 
+from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
-from glow_app.models.density import Density
-from glow_app.models.image_model import ImageModel
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models import Density, ImageModel, PlaneModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.restoration import Colourise, Deblock, Denoise, Fill, PictureConditioning, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
-from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
 # The classes that a file may name. Others could run code of the file's choice.
 _CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
+_CONDITIONINGS = (ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
 _TASKS = (Colourise, Deblock, Denoise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
-    class_path(part): part for part in (*_CONDITIONERS, *_PRIORS, *_TASKS)
+    class_path(part): part for part in (*_CONDITIONERS, *_CONDITIONINGS, *_PRIORS, *_TASKS)
 }
 
 
 def allow_class(part: type) -> None:
-    """Let files of models name a conditioner, prior or task of your own.
+    """Let files of models name your own conditioner, conditioning, prior or task, as ``--allow-class PATH`` does.
 
-    In a command, ``--allow-class PATH`` does the same.
-
-    Args:
-        part: The class. Its ``config`` gives the arguments with which it is built.
+    Its ``config`` gives the arguments with which it is built.
     """
     ALLOWED_CLASSES[class_path(part)] = part
 
 
 def allow_parts(model: Density) -> None:
     """Allow the classes of the parts of a model, which are in use already."""
-    for part in (*model.modules(), getattr(model, "task", None)):
+    modules = list(model.modules())
+    for part in (*modules, *(part for module in modules for part in getattr(module, "parts", ()))):
         if hasattr(part, "config") and not type(part).__module__.startswith("glow_app."):
             allow_class(type(part))
 
@@ -65,12 +63,12 @@ def _allow_named_classes() -> None:
 def build_model(
     config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
 ) -> Density:
-    """Rebuild a model from its :attr:`config <glow_app.models.density.Density.config>` and its weights.
+    """Rebuild a model from its ``config`` and its weights.
 
     Args:
         config: The configuration, of plain types.
         weights: The model's state dict; its tensors are not copied.
-        facts: Facts that include the model's own :attr:`facts <glow_app.models.density.Density.facts>`.
+        facts: Facts that include the model's own.
     Raises:
         ValueError: If the configuration does not describe a model, names a class outside the allow-list or does not
             match the weights, or a weight is not finite.
@@ -85,7 +83,7 @@ def build_model(
             else:
                 model = PlaneModel(_factory(config["prior"], limit))
         if isinstance(model, ImageModel):
-            model.class_names = (facts or {}).get("classes", ())
+            model.conditioning.load_facts(facts or {})
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
@@ -110,8 +108,9 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
     _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
     for part in ("conditioner", "prior"):
         flow[part] = _factory(flow[part], limit)
-    task = None if config.get("task") is None else _factory(config["task"], limit)()
-    return ImageModel(Glow(**flow), config["num_bits"], task)
+    if "conditioning" in flow:
+        flow["conditioning"] = _factory(flow["conditioning"], limit)()
+    return ImageModel(Glow(**flow), config["num_bits"])
 
 
 def _require_parts(limit: int, *counts: int) -> None:
@@ -129,5 +128,11 @@ def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
             f"the model names the class {name!r}, which is not one of this project; if you wrote it, pass "
             f"--allow-class {name}, or call glow_app.allow_class in Python"
         )
-    _require_parts(limit, *(spec["init_args"].get(count, 1) for count in ("num_layers", "num_blocks")))
-    return partial(ALLOWED_CLASSES[name], **spec["init_args"])
+    arguments = spec["init_args"]
+    _require_parts(limit, *(arguments.get(count, 1) for count in ("num_layers", "num_blocks", "blocks")))
+    parts = {
+        key: _factory(value, limit)()
+        for key, value in arguments.items()
+        if isinstance(value, dict) and "class_path" in value
+    }
+    return partial(ALLOWED_CLASSES[name], **(arguments | parts))

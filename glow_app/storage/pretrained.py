@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save
 
 from glow_app.files import atomic_file, atomic_folder
-from glow_app.models.density import Density
+from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, read_config
@@ -26,16 +26,12 @@ def save_pretrained(
     overwrite: bool = False,
     directions: Sequence[Path] = (),
 ) -> Path:
-    """Write ``model`` into ``folder`` atomically.
+    """Write ``model`` into a new ``folder`` atomically, and return the folder.
 
     Args:
-        model: The model.
-        folder: The folder to create.
         training: Facts of the training to store beside the model's own, such as bits/dim, epochs and data; plain types.
         overwrite: Whether to replace an existing folder; its directions for edits are kept.
         directions: Files of directions to copy into the folder.
-    Returns:
-        The folder.
     Raises:
         FileExistsError: If the folder exists and ``overwrite`` is False, or holds other files.
     """
@@ -64,13 +60,9 @@ def save_pretrained(
 
 
 def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
-    """Store the statistics of ordinary images in the configuration of an exported model; its hash does not change.
+    """Store statistics of ordinary images, from :meth:`Reference.to_plain`, in the ``config.json`` of a model's folder.
 
-    Args:
-        folder: Folder of the model.
-        reference: From :meth:`Reference.to_plain <glow_app.generation.Reference.to_plain>`.
-    Raises:
-        FileNotFoundError, ValueError: If the folder is not an exported model.
+    The model's hash does not change.
     """
     config = read_config(folder)
     config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}

@@ -15,7 +15,7 @@ from safetensors.torch import load
 
 from glow_app.files import HUB
 from glow_app.messages import closest
-from glow_app.models.density import Density
+from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import DATA_ARGUMENTS, density_of, facts_of, read_checkpoint
@@ -54,19 +54,13 @@ class StoredModel:
     """
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = RUN_MODELS) -> None:
-        if str(place) == "":
-            raise FileNotFoundError("the path of the model is empty; give a .ckpt file, a model's or a run's folder")
         folder = find_folder(place)
         self.place = place = place if folder is not None else _newest_run(Path(place), in_run)
         self.path = folder or _own_path(Path(place), in_run)
         self.is_own = folder is None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
-        """Return the model, of images or of points; from a checkpoint, with averaged weights if there are any.
-
-        Raises:
-            ValueError: If the model is damaged or of another project, or contains code.
-        """
+        """Return the model, of a checkpoint with averaged weights if it has any; raise ValueError if it is damaged."""
         device = find_device(device)
         if self.path.is_dir():
             return read_exported(self.path).to(device)
@@ -77,14 +71,10 @@ class StoredModel:
         return model.to(device)
 
     def load_image_model(self, device: str | torch.device = "cpu") -> ImageModel:
-        """Return the image model.
-
-        Raises:
-            ValueError: As :meth:`load`, or if it is a model of points.
-        """
+        """Return the image model; raise ValueError as :meth:`load`, or if it is a model of points."""
         model = self.load(device)
         if not isinstance(model, ImageModel):
-            raise ValueError(f"{self.place} is a density of points, not of images; in Python, load_density reads it")
+            raise ValueError(f"{self.place} is a density of points, not of images; load it in Python with load_density")
         return model
 
     @cached_property
@@ -127,11 +117,7 @@ class StoredModel:
 
 
 def read_run_config(run_dir: Path) -> dict[str, Any] | None:
-    """Return the ``config.yaml`` of a run; None if there is none.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Return the ``config.yaml`` of a run, or None if there is none; raise ValueError if it is damaged."""
     import yaml  # which `glow serve` does not need
 
     path = run_dir / RUN_CONFIG
@@ -167,11 +153,10 @@ def find_device(name: str | torch.device) -> torch.device:
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
-    """Return the image model at ``path``, ready for use.
+    """Return the image model at ``path``, any place of :class:`StoredModel`, ready for use.
 
     Args:
-        path: A place, as for :class:`StoredModel`.
-        device: Device of the model, as for :func:`find_device`.
+        path, device: As for :class:`StoredModel` and :func:`find_device`.
     Raises:
         FileNotFoundError: If there is no model at ``path``.
         ValueError: If the model is damaged, of another project or one of points, or the device is not available.
@@ -244,16 +229,16 @@ def _is_outdated(exported: Path, best: Path) -> bool:
         if best.stat().st_mtime_ns <= (exported / WEIGHTS_NAME).stat().st_mtime_ns:
             return False
         step, later = read_config(exported)["training"]["step"], StoredModel(best).facts["step"]
-        is_outdated = bool(later > step)
+        if not later > step:
+            return False
     except (OSError, ValueError, KeyError, TypeError):  # loading the export reports what is wrong
         return False
-    if is_outdated:
-        warnings.warn(
-            f"using {best} (step {later:,}), because {exported} (step {step:,}) was exported before the run was "
-            "resumed; its recommended settings and reference of scores are ignored until the run exports it again",
-            stacklevel=4,
-        )
-    return is_outdated
+    warnings.warn(
+        f"using {best} (step {later:,}), because {exported} (step {step:,}) was exported before the run was resumed; "
+        "its recommended settings and reference of scores are ignored until the run exports it again",
+        stacklevel=4,
+    )
+    return True
 
 
 def _newest_run(folder: Path, in_run: Sequence[str]) -> Path:

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.bijections import SolverError
 from glow_app.evaluation.bits import breakdown
 from glow_app.seeding import step_generator
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 
 
 class Breakdown(Callback):
@@ -24,12 +24,13 @@ class Breakdown(Callback):
         """Log the parts of the first batch."""
         if batch_idx or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, DensityModule)
-        images, labels = batch
+        assert isinstance(pl_module, ImageModule)
+        model, (images, labels) = pl_module.model, batch
         generator = step_generator(pl_module.seed, 0, pl_module.device, "breakdown")
         try:
             with trainer.precision_plugin.val_step_context():
-                parts = breakdown(pl_module.model, images, labels, generator)
+                given = model.conditioning.observe(images, labels, generator)
+                parts = breakdown(model, images, given, generator)
         except SolverError:
             return  # the validation step has warned
         pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=True)

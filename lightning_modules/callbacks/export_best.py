@@ -61,7 +61,11 @@ class ExportBest(Callback):
 
 def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
     images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
-    if model.task is not None or len(images) < _MIN_IMAGES:
+    try:
+        model.conditioning.choices(None, 1)
+    except ValueError:  # it is always given something, and ordinary images without it have no scores
+        return
+    if len(images) < _MIN_IMAGES:
         return
     parts: list[Measures] = []
     end = time.monotonic() + _MAX_SECONDS

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from glow_app.messages import pluralise
-from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
 _BAR = 12  # terminal columns reserved for the bar
@@ -46,8 +45,7 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         steps = "" if total == math.inf else f", {pluralise(round(total), 'step')}"
-        if isinstance(pl_module, EncoderFirst) and pl_module.encoder_steps:
-            steps += f", the first {pl_module.encoder_steps:,} steps for the encoder"
+        steps += pl_module.length_note
         processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
         parameters = f"{sum(parameter.numel() for parameter in pl_module.parameters()):,} parameters"
         print(f"{parameters}{steps}{processes}, {trainer.precision} on {pl_module.device}", flush=True)
@@ -91,7 +89,7 @@ class Progress(Callback):
     def _line(self, trainer: pl.Trainer, module: pl.LightningModule, width: int | None = None) -> str:
         """Return epoch, step and figures; on a narrow terminal without the least important ones."""
         assert isinstance(module, LikelihoodModule)
-        last, metrics, things = trainer.max_epochs, trainer.callback_metrics, module.model.things
+        last, metrics, examples = trainer.max_epochs, trainer.callback_metrics, module.model.examples
         texts = {"epoch": f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")}
         texts["step"] = f"step {trainer.global_step}"
         for name in ("train", "val"):
@@ -100,10 +98,10 @@ class Progress(Callback):
         texts["unit"] = module.model.unit
         if (psnr := metrics.get("val/psnr")) is not None:
             texts["psnr"] = f"{float(psnr):.2f} dB"
-        if (rate := metrics.get(f"{things}_per_second")) is not None:
+        if (rate := metrics.get(f"{examples}_per_second")) is not None:
             loading = float(metrics.get("loading", 0.0))
             hint = f", loading {loading:.0%} of the time" if loading > 0.05 else ""
-            texts["speed"] = f"{float(rate):,.0f} {things}/s{hint}"
+            texts["speed"] = f"{float(rate):,.0f} {examples}/s{hint}"
         texts["elapsed"] = f"{_duration(time.monotonic() - self._start)} elapsed"
         if (left := self._seconds_left(trainer)) is not None:
             texts["left"] = f"{_duration(left)} left"

@@ -86,7 +86,7 @@ class SaveProgress(Checkpoint):
         if last != -negative_first:
             raise RuntimeError(
                 f"the processes would resume from different steps, {-negative_first} and {last}: "
-                f"{trainer.default_root_dir} must be one folder that all machines see"
+                f"{trainer.default_root_dir} must be a folder that all machines share"
             )
         self._signals.install()
         self._stopped_by = 0

@@ -30,22 +30,18 @@ class Throughput(Callback):
         self._num_slow = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, since a run that resumes within an epoch has no ``on_train_epoch_start``; check the CPU."""
+        """Start the clock; warn if the CPU is slow at this precision."""
         is_narrow = trainer.precision == "bf16-mixed" and pl_module.device.type == "cpu"
         if is_narrow and not _has_bfloat16() and trainer.is_global_zero:
             warnings.warn(
                 "this processor has no bfloat16 instructions: bf16-mixed takes up to 3 times as long as float32; stop, "
-                "and begin again with --trainer.precision 32-true",
+                "and start again with --trainer.precision 32-true",
                 stacklevel=2,
             )
         self._restart(trainer)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restart the clock after a validation."""
-        self._restart(trainer)
-
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restart the clock after a validation within an epoch."""
+        """Restart the clock."""
         self._restart(trainer)
 
     def on_train_batch_end(
@@ -58,8 +54,8 @@ class Throughput(Callback):
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
         loading = min(1.0, (_seconds_waited(trainer) - self._waited) / seconds)
-        things = pl_module.model.things
-        pl_module.log(f"{things}_per_second", self._examples / seconds)
+        examples = pl_module.model.examples
+        pl_module.log(f"{examples}_per_second", self._examples / seconds)
         pl_module.log("loading", loading)
         self._num_slow = self._num_slow + 1 if loading > _SHARE else 0
         if self._num_slow == _TIMES and trainer.is_global_zero:

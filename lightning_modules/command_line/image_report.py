@@ -9,13 +9,13 @@ from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.messages import pluralise, size_text
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 
 # Maximum number of evaluated and of training images for the references, which hold all of them in memory.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 
-def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
+def print_image_report(module: ImageModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
     """Print the bits/dim of a split with everything on which it depends, and two references."""
     num_images = len(data.examples(split))
     images = data.examples(split).head(REFERENCE_IMAGES)
@@ -23,19 +23,11 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     channels, height, width = module.model.flow.image_shape
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
     trace = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
-    classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
-    task = module.model.task
-    condition = "" if task is None else f", given the images damaged by {type(task).__name__}"
-    if not module.model.trains_flow:
-        condition += ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
     size = f"{pluralise(num_images, 'image')} of {size_text(width, height)}, {pluralise(channels, 'channel')}"
-    details = f"{num_bits}-bit, {draws}{trace}{classes}{condition}"
+    details = f"{num_bits}-bit, {draws}{trace}{module.details}"
     print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
-    if task is not None:
-        draws = "draws at temperature 0" if module.model.trains_flow else "the encoder's estimate"
-        print(f"{figures['psnr']:.2f} dB            PSNR of {draws}, of all pixels (glow evaluate: as restored)")
-    if classes:
-        print("labels             the images lack the model's classes, so bits/dim are averaged over all classes")
+    for line in module.report_lines(figures):
+        print(line)
     if data.other_root is not None or not data.is_as_in_training:
         print("held out           unknown: some of these images may have been used for training")
     _print_histogram(data, images, num_bits)

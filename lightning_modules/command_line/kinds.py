@@ -1,7 +1,7 @@
-"""Kinds of runs, on images or on points in the plane, with their classes and options."""
+"""Kinds of runs, on images, on damaged and whole images, or on points in the plane, with their classes and options."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +11,16 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError
-from lightning_modules.callbacks import EMA, Breakdown, FitPrior, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.points import PlaneDataModule, PlaneModule, finish_points, print_points_report
+from lightning_modules.points import PointsDataModule, PointsModule, finish_points, print_points_report
+from lightning_modules.restoration import RestorationGrids, RestorationModule
 
-KindName = Literal["images", "points"]
+KindName = Literal["images", "restoration", "points"]
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,22 @@ class Kind:
     finish: Callable[[Path, Any], None] | None = None
 
 
-KINDS: dict[str, Kind] = {
-    "images": Kind(
-        "images",
-        DensityModule,
-        ImageDataModule,
-        # The grids come before the averaging, which restores the current weights when validation ends.
-        {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
-        (Breakdown, FitPrior),
-        print_image_report,
-    ),
-    "points": Kind(
-        "points",
-        PlaneModule,
-        PlaneDataModule,
-        {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
-        (),
-        print_points_report,
-        finish_points,
-    ),
-}
+# The grids come before the averaging, which restores the current weights when validation ends.
+_CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA}
+_IMAGES = Kind("images", ImageModule, ImageDataModule, _CALLBACKS, (Breakdown,), print_image_report)
+_RESTORATION = replace(
+    _IMAGES, name="restoration", module=RestorationModule, callbacks=_CALLBACKS | {"samples": RestorationGrids}
+)
+_POINTS = Kind(
+    "points",
+    PointsModule,
+    PointsDataModule,
+    {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
+    (),
+    print_points_report,
+    finish_points,
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (_IMAGES, _RESTORATION, _POINTS)}
 
 
 def kind_of(arguments: Sequence[str]) -> Kind:

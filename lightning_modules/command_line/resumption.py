@@ -45,13 +45,6 @@ class Start(NamedTuple):
     is_limited: bool = False
     weights: Mapping[str, Tensor] | None = None
 
-    @property
-    def description(self) -> str:
-        """A line that says with which weights a fit begins."""
-        if self.weights is not None:
-            return f"starts from the weights of {self.checkpoint}"
-        return f"resumes     {self.checkpoint} at step {self.first_step:,}"
-
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     """Return where ``glow fit``, ``validate`` or ``test`` starts.
@@ -121,9 +114,7 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:
-    """Return the ``model`` section of the configuration of a run that trains ``model`` further.
-
-    The encoder of a condition is not trained again if it is trained already.
-    """
-    config = model.config | {"flow": describe_part(model.flow)}
-    return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
+    """Return the ``model`` section of the configuration of a run that trains ``model`` further."""
+    flow: Any = describe_part(model.flow)
+    flow["init_args"] = {"conditioning": None, **flow["init_args"]}  # otherwise that of a preset would remain
+    return model.config | {"flow": flow}

@@ -41,7 +41,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             warnings.warn(f"{path} is not written: a number in {part} is not finite", stacklevel=2)
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:

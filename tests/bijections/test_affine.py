@@ -33,12 +33,3 @@ def test_the_log_scale_is_bounded_with_finite_gradients(raw: float) -> None:
     torch.testing.assert_close(log_det, torch.full((4,), -2 * 4 * math.tanh(raw / 4)))
     (z.sum() + log_det.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in affine.parameters())
-
-
-@pytest.mark.parametrize("shape", [None, (4, 2), (4, 3, 2), (1, 3), (4, 3, 3, 2), (4, 3, 4, 2)])
-def test_a_wrong_context_is_a_value_error(shape: tuple[int, ...] | None) -> None:
-    affine = DiagonalAffine(2, 3, kernel_size=1)
-    context = None if shape is None else torch.zeros(shape)
-    for direction in (affine.forward, affine.inverse):
-        with pytest.raises(ValueError, match="context of shape"):
-            direction(torch.zeros(4, 2, 2, 2), context)

@@ -81,7 +81,7 @@ def test_starts_as_the_identity_up_to_a_constant_and_passes_the_first_half(
 @pytest.mark.parametrize("shape", [(1, 2, 2, 2), (1, 4, 1, 1)])
 def test_outputs_of_a_conditioner_that_would_broadcast_are_refused(shape: tuple[int, ...]) -> None:
     coupling = AffineCoupling(4, GivenParameters(torch.ones(shape)))
-    with pytest.raises(ValueError, match="GivenParameters gave shape"):
+    with pytest.raises(ValueError, match="GivenParameters returned shape"):
         coupling(torch.randn(3, 4, 2, 2))
 
 

@@ -146,6 +146,17 @@ def test_a_wrong_shape_is_a_value_error_that_names_both(case: Case, side: str) -
         assert "\n" not in str(caught.value)
 
 
+def test_a_context_of_another_shape_is_a_value_error(case: Case) -> None:
+    bijection, x, context = case.build(batch_size=2)
+    if context is None:
+        pytest.skip("it takes no context")
+    z = bijection(x, context)[0]
+    for bad in (None, context[:, :-1], context[0]):
+        for direction, values in ((bijection.forward, x), (bijection.inverse, z)):
+            with pytest.raises(ValueError, match=r"context of shape \("):
+                direction(values, bad)
+
+
 def test_gradients_are_right_and_reach_everything(case: Case) -> None:
     bijection, x, context = case.build(batch_size=2)
     tensors = {"x": x} | ({} if context is None else {"context": context}) | dict(bijection.named_parameters())

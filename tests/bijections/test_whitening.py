@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import InvertibleConv1x1, Whitening
+from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 
@@ -69,14 +70,18 @@ def test_the_rotation_stays_where_the_covariance_is_not_known(x: Tensor) -> None
 
 @pytest.mark.parametrize(
     ("image_shape", "num_bits", "options"),
-    [((1, 16, 16), 8, {}), ((3, 16, 32), 5, {"coupling": "additive"}), ((2, 8, 8), 8, {"num_classes": 3})],
+    [
+        ((1, 16, 16), 8, {}),
+        ((3, 16, 32), 5, {"coupling": "additive"}),
+        ((2, 8, 8), 8, {"conditioning": ClassConditioning(3)}),
+    ],
 )
 def test_a_model_begins_better_and_inverts(
     image_shape: tuple[int, int, int], num_bits: int, options: dict[str, object]
 ) -> None:
     images = smooth_images(24, image_shape)
     fresh = smooth_images(24, image_shape, seed=1)
-    labels = torch.arange(24) % 3 if "num_classes" in options else None
+    labels = torch.arange(24) % 3 if "conditioning" in options else None
     bits = {}
     for init in ("whiten", "rotation"):
         torch.manual_seed(0)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from registry import random_images, small_restorer, tiny_model
+from registry import named, random_images, tiny_model, tiny_restorer
 
 from glow_app.cli import main
+from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 # 4-bit digits, two levels of two steps, 8 training steps per epoch.
 TINY_RUN = [
@@ -96,8 +96,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported class-conditional model of ten named classes, with arbitrary weights."""
-    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10)
-    model.class_names = [f"Kind {letter}" for letter in "ABCDEFGHIJ"]
+    model = named(tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10), *(f"Kind {a}" for a in "ABCDEFGHIJ"))
     return save_pretrained(model, tmp_path_factory.mktemp("conditional") / "model")
 
 
@@ -106,7 +105,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of exported models that restore colour pictures, one per task."""
     folder = tmp_path_factory.mktemp("models")
     for task in (Upscale(), Denoise(), Colourise(), Fill()):
-        save_pretrained(small_restorer(task, random_images(16) // 2 + 64), folder / type(task).__name__.lower())
+        model = tiny_restorer(task, 0.01, images=random_images(16) // 2 + 64)
+        save_pretrained(model, folder / type(task).__name__.lower())
     return folder
 
 

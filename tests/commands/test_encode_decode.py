@@ -12,7 +12,7 @@ from run_files import pixels
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from glow_app.generation import infer_labels
+from glow_app.generation import infer
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
@@ -49,14 +49,16 @@ def test_a_full_disk_leaves_no_files(exported: Path, tmp_path: Path, pictures: l
 
 def test_a_class_conditional_model(conditional: Path, pictures: list[Path], glow: Glow) -> None:
     encode = ["encode", *pictures, "--checkpoint", conditional, "--overwrite"]
-    assert glow(*encode, "--label", 3).code == 0
-    assert load_file("latents.safetensors")["labels"].tolist() == [3, 3, 3]
+    assert glow(*encode, "--given", 3).code == 0
+    assert load_file("latents.safetensors")["given"].tolist() == [3, 3, 3]
     inferred = glow(*encode, "--batch-size", 2)
-    classes = load_file("latents.safetensors")["labels"].tolist()
+    classes = load_file("latents.safetensors")["given"].tolist()
     images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
-    assert classes == infer_labels(load_model(conditional), images).tolist()
+    expected = infer(load_model(conditional), images)
+    assert expected is not None
+    assert classes == expected.tolist()
     for line, path, number in zip(inferred.output.splitlines(), pictures, classes, strict=False):
-        assert line.startswith(f"{path}: class {number} (Kind {'ABCDEFGHIJ'[number]}), inferred with probability ")
+        assert line == f"{path}: given Kind {'ABCDEFGHIJ'[number]}, inferred"
     assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
     assert np.array_equal(pixels(Path("decoded/000000_a.png")), pixels(pictures[0]))
 
@@ -68,11 +70,11 @@ def test_folder_names_give_the_classes(conditional: Path, pictures: list[Path], 
         path.rename(here / kind / path.name)
     encode = ["encode", here, "--checkpoint", conditional, "--overwrite"]
     output = glow(*encode).output
-    expected = "classes of 2 pictures, from the names of their folders: 1 of class 1 (Kind B), 1 of class 8 (Kind I)\n"
-    assert output.startswith(f"{expected}{here}/Kind ?/c.png: class ")
-    assert load_file("latents.safetensors")["labels"].tolist()[1:] == [1, 8]
-    assert "names of their folders" not in glow(*encode, "--label", 3).output
-    assert load_file("latents.safetensors")["labels"].tolist() == [3, 3, 3]
+    expected = "given to 2 pictures, by the names of their folders: Kind B (1), Kind I (1)\n"
+    assert output.startswith(f"{expected}{here}/Kind ?/c.png: given ")
+    assert load_file("latents.safetensors")["given"].tolist()[1:] == [1, 8]
+    assert "names of their folders" not in glow(*encode, "--given", 3).output
+    assert load_file("latents.safetensors")["given"].tolist() == [3, 3, 3]
 
 
 def test_wrong_inputs_are_refused(
@@ -83,18 +85,18 @@ def test_wrong_inputs_are_refused(
     assert "there is no file latents.safetensors" in refused(*decode, exported)
     glow("encode", *pictures, "--checkpoint", exported)
     assert "--overwrite" in refused("encode", *pictures, "--checkpoint", exported)
-    assert "are those of another model" in refused(*decode, conditional)
+    assert "belong to another model" in refused(*decode, conditional)
     assert glow(*decode, exported).code == 0
     assert "--overwrite" in refused(*decode, exported)
     decode += [str(exported), "--overwrite"]
     whole = Path("latents.safetensors").read_bytes()
     for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
         Path("latents.safetensors").write_bytes(content)
-        assert "latents.safetensors is damaged or no safetensors file, and holds no latents" in refused(*decode)
+        assert "latents.safetensors has no latents" in refused(*decode)
     Path("latents.safetensors").write_bytes(whole)
     with safe_open("latents.safetensors", "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     save_file({**tensors, "levelx": torch.zeros(3)}, "latents.safetensors", metadata)
     assert "is damaged: its latents are not of the shapes" in refused(*decode)
     save_file({"level0": torch.zeros(3)}, "latents.safetensors")
-    assert "expected a file of glow encode" in refused(*decode)
+    assert "expected a file that glow encode wrote" in refused(*decode)

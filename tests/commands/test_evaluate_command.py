@@ -32,7 +32,7 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     result = glow("evaluate", "--checkpoint", trained, "--seed", 3, "--temperature", 0.8, *FAST)
     assert result.code == 0, result
     (warning,) = set(result.errors)
-    assert warning.startswith("FID of 40 images by 64 features is too large")
+    assert warning.startswith("FID of 40 images with 64 features is biased")
     record = figures(tmp_path / "evaluation")
     model = load_model(trained)
     assert (record["model"], record["num_bits"], record["seed"]) == (model_hash(model), 4, 3)
@@ -56,12 +56,12 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert (compared["precision"], compared["recall"]) == (expected.precision, expected.recall)
     # Samples of a model of two epochs differ from the data; training images do not.
     assert record["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
-    assert record["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "labels": None}
+    assert record["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "given": None}
     assert (record["features"]["name"], record["features"]["sha256"]) == (extract.name, extract.sha256)
     assert record["nearest"]["training_images"] == 60
     assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
     for text in (
-        "as in the training",
+        "as in training",
         f"{bits.mean:.4f} ± ",
         f"{compared['fid']:.3f}",
         extract.sha256,
@@ -84,16 +84,16 @@ def test_an_export_is_evaluated_like_its_checkpoint(trained: Path, tmp_path: Pat
 def test_a_class_conditional_model_uses_the_labels_of_the_images(
     conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "give --source" in refused("evaluate", "--checkpoint", conditional)
+    assert "pass --source" in refused("evaluate", "--checkpoint", conditional)
     result = glow("evaluate", "--checkpoint", conditional, "--source", "digits", "--count", 50, *FAST)
     assert result.code == 0, result
     assert "the model may have been trained on them" in result.output
-    assert "the class names of the model and of digits differ, such as 'Kind A'" in " ".join(result.errors)
+    assert "class 'Kind A' of the model is '0' here" in " ".join(result.errors)
     record, model = figures(tmp_path / "evaluation"), load_model(conditional)
     held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
     assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
     assert record["samples"]["count"] == 50
-    assert record["samples"]["labels"] == "those of the held-out images, in turn"
+    assert record["samples"]["given"] == "that of the held-out images, in turn"
 
 
 def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path, glow: Glow) -> None:

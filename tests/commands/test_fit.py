@@ -22,7 +22,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.model_folders import read_config
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -103,12 +103,12 @@ def test_the_configuration_file_reproduces_the_run(trained: Path, tmp_path: Path
 def killed_after_an_epoch(glow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
     """Begin a run that is killed as its second epoch begins."""
 
-    def kill(module: DensityModule) -> None:
+    def kill(module: ImageModule) -> None:
         if module.current_epoch == 1:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(DensityModule, "on_train_epoch_start", kill)
+        patch.setattr(ImageModule, "on_train_epoch_start", kill)
         assert glow("fit", *options).code == 1
 
 
@@ -155,13 +155,13 @@ def test_a_run_resumes_within_an_epoch(
     for steps in (3, 8):
         part = tmp_path / f"killed at {steps}"
 
-        def save_and_kill(module: DensityModule, *_: object, steps: int = steps, part: Path = part) -> None:
+        def save_and_kill(module: ImageModule, *_: object, steps: int = steps, part: Path = part) -> None:
             if module.global_step == steps:
                 module.trainer.save_checkpoint(part / "now.ckpt")
                 raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(DensityModule, "on_train_batch_end", save_and_kill)
+            patch.setattr(ImageModule, "on_train_batch_end", save_and_kill)
             assert glow("fit", "--run_dir", part, *options).code == 1
         result = glow("fit", "--resume", part / "now.ckpt")
         assert result.code == 0, result
@@ -173,10 +173,10 @@ def test_a_run_resumes_within_an_epoch(
 def test_the_last_checkpoint_is_of_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
-    def grow_worse(module: DensityModule, *_: object) -> None:
+    def grow_worse(module: ImageModule, *_: object) -> None:
         module.log("val/bpd", float(module.current_epoch))
 
-    monkeypatch.setattr(DensityModule, "validation_step", grow_worse)
+    monkeypatch.setattr(ImageModule, "validation_step", grow_worse)
     assert glow("fit", "--run_dir", tmp_path / "run", *tiny_run).code == 0
     assert load(tmp_path / "run" / "best.ckpt")["global_step"] == 8
     assert load(tmp_path / "run" / "last.ckpt")["global_step"] == 16
@@ -298,7 +298,9 @@ def two_kinds(tmp_path: Path) -> Path:
 def test_images_without_classes_are_tested_by_the_marginal(
     two_kinds: Path, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
-    options = ["--data.source=folder", "--data.root", two_kinds, "--data.batch_size=16", "--model.flow.num_classes=2"]
+    options = ["--data.source=folder", "--data.root", two_kinds, "--data.batch_size=16"]
+    options += ["--model.flow.conditioning=glow_app.conditioning.ClassConditioning"]
+    options += ["--model.flow.conditioning.num_classes=2"]
     assert glow("fit", "--run_dir", "run", *tiny_run, *options, "--trainer.max_epochs=4").code == 0
     labelled = glow("test", "--checkpoint", "run").output
     assert "marginal" not in labelled
@@ -308,12 +310,12 @@ def test_images_without_classes_are_tested_by_the_marginal(
         shutil.copy(path, flat)
     result = glow("test", "--checkpoint", "run", "--data.root", flat)
     assert result.code == 0, result
-    assert "class unknown: averaged over 2 classes)\n" in result.output
+    assert "labels unknown: averaged over 2 values)\n" in result.output
     assert f"({flat}, all images, 40 images of 8x8," in result.output
     assert "\nheld out           unknown" in result.output
     assert "counted on 64 training images" in result.output
     model = load_model("run/best.ckpt")
-    assert model.class_names == ("bright", "dark")
+    assert model.conditioning.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
     images = torch.from_numpy(np.asarray(whole.images))
     found = float(result.output.splitlines()[0].split()[0])
@@ -322,7 +324,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
     assert found < float(as_the_first_class.mean()) - 0.2
     renamed = (two_kinds / "dark").rename(two_kinds / "faint")
     other = glow("test", "--checkpoint", "run").output
-    assert "class unknown: averaged over 2 classes" in other
+    assert "labels unknown: averaged over 2 values" in other
     assert "\nheld out           unknown" in other
     renamed.rename(two_kinds / "dark")
     two_kinds.rename("moved")

@@ -12,10 +12,10 @@ from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
 from glow_app.data.toys import TOYS, load_points
-from glow_app.generation import plane_pictures as plane
+from glow_app.models import plane_pictures as plane
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density, model_hash
-from lightning_modules.points import PlaneModule
+from lightning_modules.points import PointsModule
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]
@@ -109,13 +109,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     whole, printed = runs(head)
     part = tmp_path / "part"
 
-    def save_and_kill(module: PlaneModule, *_: object) -> None:
+    def save_and_kill(module: PointsModule, *_: object) -> None:
         if module.global_step == 6:
             module.trainer.save_checkpoint(part / "last.ckpt")
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlaneModule, "on_train_batch_end", save_and_kill)
+        patch.setattr(PointsModule, "on_train_batch_end", save_and_kill)
         config = TOY_CONFIGS / f"{head}.yaml"
         assert glow("fit", "--config", config, "--run_dir", part, *TINY, *HEADS[head]).code == 1
     result = glow("fit", "--resume", part)

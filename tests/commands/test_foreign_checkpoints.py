@@ -128,7 +128,7 @@ def test_folders_and_addresses_come_from_the_configuration(
     config = json.loads((run / "model/config.json").read_text())
     config["training"]["data"] = {"source": "hf://stranger/set", "root": "/home/me"}
     (run / "model/config.json").write_text(json.dumps(config))
-    assert "give --source" in refused(*evaluate, run, code=1)
+    assert "pass --source" in refused(*evaluate, run, code=1)
 
 
 def test_what_a_callback_remembers_deletes_nothing(run: Path, glow: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from registry import tiny_restorer
 from tiny_training import TINY_FIT, same
 
 from glow_app.cli import main
+from glow_app.restoration import Upscale
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
-from glow_app.tasks import Upscale
 
 DIGITS = TINY_FIT[0]
 STILL = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0", "--trainer.max_epochs=1", "--data.limit=128"]
@@ -53,7 +53,7 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert any(name.startswith("flow.levels") for name in changed)
     # The heads make maps of it, for the flow.
-    assert not [name for name in changed if name.startswith("flow.encoder") and ".heads." not in name]
+    assert not [name for name in changed if name.startswith("flow.conditioning.encoder") and ".heads." not in name]
 
 
 @pytest.mark.parametrize(

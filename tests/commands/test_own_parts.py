@@ -19,7 +19,7 @@ MODULE = """
 from torch.optim import Adam
 
 from glow_app.priors import GaussianPrior
-from glow_app.tasks import RestorationTask
+from glow_app.restoration import RestorationTask
 
 
 class Doubled(GaussianPrior):
@@ -95,8 +95,9 @@ def test_a_custom_prior_and_optimiser_are_trained_sampled_and_resumed(
 
 @pytest.mark.slow
 def test_a_custom_task_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
-    options = ["--model.task=my_parts.Negative", "--model.flow.condition_channels=1"]
-    sizes = ["--model.flow.condition_features=4", "--model.flow.condition_blocks=2"]
+    conditioning = "--model.flow.conditioning"
+    options = ["--kind=restoration", f"{conditioning}=PictureConditioning", f"{conditioning}.task=my_parts.Negative"]
+    sizes = [f"{conditioning}.features=4", f"{conditioning}.blocks=2"]
     assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes).code == 0
     new_process()
     allowed = ["--allow-class", "my_parts.Negative"]

@@ -66,12 +66,12 @@ def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, g
 def test_a_class_conditional_model(
     conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "0 to 9" in refused("reconstruct", *pictures, "--checkpoint", conditional, "--label", 10)
+    assert "0 to 9" in refused("reconstruct", *pictures, "--checkpoint", conditional, "--given", 10)
     options = ["--checkpoint", conditional, "--overwrite"]
     inferred = glow("reconstruct", *pictures, *options, "--batch-size", 2).output
-    assert inferred.count(", inferred with probability ") == 3
+    assert inferred.count(", inferred") == 3
     assert "error 0 of 255" in inferred
-    assert "inferred" not in glow("reconstruct", *pictures, *options, "--label", 3).output
+    assert "inferred" not in glow("reconstruct", *pictures, *options, "--given", 3).output
 
 
 def test_existing_files_and_inputs_are_not_replaced(
@@ -89,12 +89,12 @@ def test_interpolation_between_classes(
     conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     options = [*pictures, "--checkpoint", conditional, "--output", "deep/strip.png", "--frames", 4, "--overwrite"]
-    assert "0 to 9" in refused("interpolate", *options, "--label", 3, 8, 10)
+    assert "0 to 9" in refused("interpolate", *options, "--given", 3, 8, 10)
     assert not (tmp_path / "deep").exists()
-    for labels, num_inferred in ((["--label", 3, 8, 1], 0), ([], 3)):
+    for labels, num_inferred in ((["--given", 3, 8, 1], 0), ([], 3)):
         result = glow("interpolate", *options, *labels)
         assert "7 frames" in result.output
-        assert result.output.count(", inferred with probability ") == num_inferred
+        assert result.output.count(", inferred") == num_inferred
         shown = cells(pixels(tmp_path / "deep/strip.png"), columns=4, rows=2)
         for place, path in ((0, pictures[0]), (3, pictures[1]), (4, pictures[1]), (7, pictures[2])):
             assert np.array_equal(shown[place], pixels(path))
@@ -112,9 +112,8 @@ def test_metadata_of_a_strip(
     assert np.array_equal(mixed[0], pixels(pictures[0]))
     assert np.array_equal(mixed[2], pixels(pictures[1]))
     assert not np.array_equal(mixed[1], mixed[0])
-    glow("interpolate", *pictures[:2], "--checkpoint", conditional, "--overwrite", "--label", "kind d", "8")
-    facts = read_png_text(strip)
-    assert (facts["label"], facts["class"]) == ("3, 8", "Kind D, Kind I")
+    glow("interpolate", *pictures[:2], "--checkpoint", conditional, "--overwrite", "--given", "kind d", "8")
+    assert read_png_text(strip)["given"] == "Kind D, Kind I"
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
@@ -140,7 +139,7 @@ def test_wrong_options_of_interpolation_are_refused(
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
     assert "--frames: must be a whole number of at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
     assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
-    assert "2 classes for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--label", 1, 2)
+    assert "2 values for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--given", 1, 2)
     assert ".png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
     (tmp_path / "there.png").write_text("mine")
     assert "--overwrite" in refused("interpolate", *pair, "--output", tmp_path / "there.png")

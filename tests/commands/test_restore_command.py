@@ -7,21 +7,23 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from registry import random_images, small_restorer
+from registry import random_images, tiny_restorer
 from run_files import pixels
 
+from glow_app import allow_class
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures import images
+from glow_app.restoration import Denoise, RestorationTask, picture_conditioning, require_task
 from glow_app.seeding import image_generator
+from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
-from glow_app.tasks import Denoise
 
 Glow = Callable[..., Any]
 
@@ -79,6 +81,37 @@ def test_pixels_outside_the_mask_are_kept(models: Path, photo: Path, glow: Glow,
     assert np.array_equal(pixels(Path("restored/photo_seed0.png"))[mask == 0], pixels(photo)[mask == 0])
 
 
+class Dimmed(RestorationTask):
+    """Brighten a picture taken with some share of the light, except where another picture is black."""
+
+    takes: ClassVar = {"light": "number", "lit": "picture"}
+
+    def damage(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return images // 2
+
+    def prepare(self, picture: torch.Tensor, **beside: Any) -> torch.Tensor:
+        super().prepare(picture, **beside)
+        return torch.where(beside["lit"] > 0, beside["light"] * picture, 0).to(torch.uint8)
+
+
+def test_a_task_of_ones_own_takes_numbers_and_pictures(
+    photo: Path, glow: Glow, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(ALLOWED_CLASSES))
+    allow_class(Dimmed)
+    save_pretrained(tiny_restorer(Dimmed(), 0.01, images=random_images(16)), Path("own"))
+    lit = np.zeros((9, 14), np.uint8)
+    lit[:, 5:] = 1
+    Image.fromarray(lit).save("lit.png")
+    options = ["restore", ".", "--checkpoint", "own", "--count", 1, "--beside"]
+    result = glow(*options, "light=0.5", "--beside", "lit=lit.png")
+    assert "1 picture, 1 draw each" in result.output, result  # lit.png is not restored
+    shown = pixels(Path("restored/photo_comparison.png"))[:, :14]
+    assert np.array_equal(shown, pixels(photo) // 2 * lit[..., None])
+    assert "light must be a number" in refused(*options, "light=little", code=2)
+    assert "sigma cannot be used with a model with the task Dimmed" in refused(*options, "sigma=3", code=2)
+
+
 def test_colourising_keeps_grey_values_and_orientation(models: Path, tmp_path: Path, glow: Glow) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -106,10 +139,11 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
 @pytest.mark.parametrize(
     ("task", "options", "code", "message"),
     [
-        ("upscale", ["--mask", "photo.png"], 2, "--mask cannot be used with a model with the task Upscale"),
-        ("fill", [], 2, "give --mask MASK.png"),
+        ("upscale", ["--mask", "photo.png"], 2, "mask cannot be used with a model with the task Upscale"),
+        ("fill", [], 1, "mask: the task Fill needs one"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
-        ("fill", ["--mask", "small.png"], 1, "mask: it is 3x3; expected 14x9, the size of the picture"),
+        ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
+        ("denoise", ["--beside", "sigma"], 2, "must be NAME=VALUE"),
         ("upscale", ["--checkpoint", "faces"], 1, "faces is not a restoration model"),
     ],
 )
@@ -188,7 +222,7 @@ def test_results_of_earlier_runs_are_not_restored_again(models: Path, photo: Pat
     arguments = ["--checkpoint", models / "denoise", "--count", 1]
     assert glow("restore", ".", *arguments).code == 0
     result = glow("restore", ".", *arguments)
-    assert "left out 4 results of earlier runs in ." in result.output
+    assert "skipped 4 results of earlier runs in ." in result.output
     assert "1 picture, 1 draw each" in result.output
     assert Path("restored-2/photo_mean.png").exists()
     assert "4 pictures, 1 draw each" in glow("restore", "restored", *arguments).output
@@ -207,8 +241,8 @@ def test_the_size_of_a_picture_is_checked_before_it_is_decoded(
     restore = ["restore", photo, "--checkpoint", models / "upscale", "--count", 1]
     Image.new("RGB", (1, 9)).save("thin.png")
     result = glow("restore", "thin.png", *restore[2:], "--damage")
-    assert "thin.png is too small to be reduced 2 times" in result.errors[0]
-    monkeypatch.setattr("glow_app.commands.restore.LARGEST_COMPARED", 14 * 9)
+    assert "thin.png is too small to be reduced" in result.errors[0]
+    monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS_IN_A_ROW", 14 * 9)
     monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS", 28 * 18)
     assert glow(*restore).code == 0
     assert pixels(Path("restored/photo_comparison.png")).shape == (9, 4 * 14, 3)  # reduced
@@ -225,7 +259,7 @@ def test_damage_and_draws_use_different_noise(
 
     def damage(self: Denoise, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         noise.append(torch.randn(images.shape, generator=generator))
-        return self.prepare(images[0], None, 25.0)[None]
+        return self.prepare(images[0], sigma=25.0)[None]
 
     monkeypatch.setattr(Denoise, "damage", damage)
     assert glow("restore", photo, "--checkpoint", models / "denoise", "--damage", "--seed", 3).code == 0
@@ -234,12 +268,11 @@ def test_damage_and_draws_use_different_noise(
 
 
 def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) -> None:
-    model = small_restorer(Denoise(), random_images(16))
-    assert model.flow.encoder is not None
-    model.flow.encoder.trained.fill_(False)
+    model = tiny_restorer(Denoise(), 0.01, images=random_images(16))
+    picture_conditioning(model).encoder.trained.fill_(False)
     save_pretrained(model, Path("short"))
     for command in (["restore", photo], ["evaluate"]):
-        assert "the flow of this model is not trained yet" in refused(*command, "--checkpoint", "short", code=1)
+        assert "the flow of this model is untrained" in refused(*command, "--checkpoint", "short", code=1)
 
 
 def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glow: Glow) -> None:
@@ -259,8 +292,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     assert list(Path("run/samples").glob("epoch*_t*.png"))
     model = load_model("run")
     assert isinstance(model, ImageModel)
-    assert model.task is not None
-    assert model.task.config == {"factor": 2}
+    assert require_task(model).config == {"factor": 2}
     assert glow("restore", photo, "--checkpoint", "run").code == 0
     result = glow("validate", "--checkpoint", "run/last.ckpt")
     assert "given the images damaged by Upscale)" in result.output, result

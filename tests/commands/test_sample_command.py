@@ -107,7 +107,7 @@ def test_guidance_and_recommended_settings(
 def test_a_sweep_shows_the_same_noise_at_several_temperatures(conditional: Path, glow: Glow) -> None:
     options = ["sample", "--checkpoint", conditional, "--seed", 8, "--sweep", "0,0.7", "--guidance", 1.5]
     for number, (count, shown, label) in enumerate([(30, 10, None), (3, 3, [4])]):
-        labels = [] if label is None else ["--label", *label]
+        labels = [] if label is None else ["--given", *label]
         result = glow(*options, "--count", count, "--output", str(number), *labels)
         assert result.output.splitlines()[-1] == f"sweep: {Path(str(number), 'sweep.png')}"
         model, classes = load_model(conditional), label and label[0]
@@ -123,7 +123,7 @@ def test_grid_rows_hold_complete_cycles_of_classes(
 ) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
     save_pretrained(model, Path("model"))
-    options = [*(["--count", count] if count else []), *(["--label", *labels] if labels else [])]
+    options = [*(["--count", count] if count else []), *(["--given", *labels] if labels else [])]
     assert glow("sample", "--checkpoint", "model", "--seed", 1, *options).code == 0
     files = sorted(Path("samples").glob("seed*"))
     assert len(files) == drawn
@@ -256,9 +256,9 @@ def test_a_full_disk_leaves_only_complete_pictures(
 
 def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path, glow: Glow) -> None:
     options = ["sample", "--checkpoint", conditional, "--seed", 3, "--output"]
-    for folder, more in (("all", ["--count", 12]), ("three", ["--count", 3, "--label", "kind d"])):
+    for folder, more in (("all", ["--count", 12]), ("three", ["--count", 3, "--given", "kind d"])):
         assert glow(*options, folder, *more).code == 0
-    assert glow(*options, "two", "--count", 4, "--label", 4, 3).code == 0
+    assert glow(*options, "two", "--count", 4, "--given", 4, 3).code == 0
     drawn = {
         (folder, seed): pixels(Path(folder, f"seed{seed:06d}_t0.70.png"))
         for folder, count in (("all", 12), ("three", 3), ("two", 4))
@@ -268,13 +268,12 @@ def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path,
     assert np.array_equal(drawn["all", 4], drawn["two", 4])  # even seeds take the first of the two classes
     assert np.array_equal(drawn["two", 5], drawn["three", 5])
     assert not np.array_equal(drawn["all", 5], drawn["three", 5])
-    assert record_of("three")["label"] == [3]
+    assert record_of("three")["given"] == ["Kind D"]
     for folder, seed, label in (("all", 13, 3), ("two", 4, 4), ("two", 5, 3)):
         path = Path(folder, f"seed{seed:06d}_t0.70.png")
         name = f"Kind {'ABCDE'[label]}"
-        text = read_png_text(path)
-        assert (text["label"], text["class"]) == (str(label), name)
-        assert {"file": path.name, "seed": seed, "label": label, "class": name} in record_of(folder)["files"]
+        assert read_png_text(path)["given"] == name
+        assert {"file": path.name, "seed": seed, "given": name} in record_of(folder)["files"]
 
 
 @pytest.mark.parametrize(
@@ -282,9 +281,9 @@ def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path,
     [
         (["--size", "16"], 2, "--size: must be WIDTHxHEIGHT"),
         (["--size", "10x8"], 1, "height is 8 and width is 10; expected multiples of"),
-        (["--guidance", 1.25], 1, "guidance is 1.25, and the model has no classes"),
+        (["--guidance", 1.25], 1, "guidance is 1.25, but this model takes none"),
         (["--count", 10**12], 2, "lower --seed or --count"),
-        (["--label", "three"], 1, "class-conditional"),
+        (["--given", "three"], 1, "unconditional"),
     ],
 )
 def test_unsuitable_options_are_refused(
@@ -296,6 +295,6 @@ def test_unsuitable_options_are_refused(
 
 @pytest.mark.parametrize("label", [10, -1, "Kind"])
 def test_unknown_classes_are_refused(conditional: Path, refused: Refused, label: object) -> None:
-    message = refused("sample", "--checkpoint", conditional, "--label", label, code=1)
+    message = refused("sample", "--checkpoint", conditional, "--given", label, code=1)
     assert re.search(rf"there is no class {label}; expected 0 to 9, or one of Kind A, .*Kind J", message)
     assert not list(Path().iterdir())

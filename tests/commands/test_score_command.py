@@ -75,7 +75,7 @@ def test_outliers_are_detected(trained: Path, tmp_path: Path, ordinary: Path, od
     # Uniform squares are simple, and far from the samples of the model.
     assert scored["scores"]["typicality"]["auroc"] > 0.9
     assert scored["scores"]["spectrum"]["auroc"] > 0.9
-    assert scored["labels"] == "none"
+    assert scored["given"] is None
     for name, one in scored["scores"].items():
         assert f"{name:<14} AUROC {one['auroc']:.3f}  AUPR {one['aupr']:.3f}" in result.output
     with Image.open(tmp_path / "scores/histograms.png") as picture:
@@ -124,17 +124,17 @@ def test_a_reference_is_stored_with_the_model(
 def test_a_class_conditional_model(
     conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "0 to 9" in refused("score", *pictures, "--checkpoint", conditional, "--label", 10)
+    assert "0 to 9" in refused("score", *pictures, "--checkpoint", conditional, "--given", 10)
     score = ["score", *pictures, "--checkpoint", conditional, "--output"]
-    assert "labels: class 2 (Kind C)\n" in glow(*score, "given", "--label", 2).output
-    assert [row["label"] for row in rows(Path("given/scores.csv"))] == ["2", "2", "2"]
-    assert "labels: unknown, averaged over 10 classes\n" in glow(*score, "marginal").output
+    assert "given: Kind C\n" in glow(*score, "given", "--given", 2).output
+    assert [row["given"] for row in rows(Path("given/scores.csv"))] == ["Kind C"] * 3
+    assert "given: unknown, averaged over 10 values\n" in glow(*score, "marginal").output
     record = json.loads(Path("marginal/scores.json").read_text())
-    assert record["labels"] == "unknown, averaged over 10 classes"
+    assert record["given"] is None
     image = torch.from_numpy(np.asarray(Image.open(pictures[1])).copy())[None, None]
     model, row = load_model(conditional), record["images"][1]
     assert row["bits_per_dim"] == pytest.approx(float(model.bits_per_dim(image, None, 1, image_generators([1]))))
-    under = model.bits_per_dim(image, torch.tensor([row["label"]]), 1, image_generators([1]))
+    under = model.bits_per_dim(image, row["given"], 1, image_generators([1]))
     assert row["bits_level_0"] + row["bits_level_1"] == pytest.approx(float(under))
 
 

@@ -12,8 +12,8 @@ from serving_process import served
 
 from glow_app.cli import main
 from glow_app.commands.serve import _name_of
+from glow_app.restoration import Denoise, Upscale
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.tasks import Denoise, Upscale
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_the_api_draws_the_same_picture_as_the_command(exported: Path, tmp_path:
     with served(exported, f"--api-key-file={tmp_path / 'key'}") as (_, client):
         headers = {"accept": "image/png", "authorization": "Bearer a-key"}
         for seed in (5, 6, 7):
-            body = {"seed": seed, "label": seed % 4}
+            body = {"seed": seed, "given": seed % 4}
             response = client.post("/v1/sample", json=body, headers=headers)
             expected = (tmp_path / f"out/seed{seed:06d}_t0.70.png").read_bytes()
             assert pixels(response.content) == pixels(expected)

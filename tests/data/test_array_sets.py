@@ -43,22 +43,19 @@ def test_digits_have_three_splits_and_16_levels(monkeypatch: pytest.MonkeyPatch)
         load("digits", "train", (1, 8, 8))
 
 
-def write_idx(folder: Path, prefix: str, count: int, *, packed: bool = False, first: int = 0) -> None:
-    """Image i is filled with the value ``first + i`` and labelled ``i % 10``."""
+def write_idx(folder: Path, packed: bool = False) -> None:
+    """Write 40 images to train on, filled with 0 to 39, and 10 to test, with 100 to 109; value n has label n % 10."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = (first + np.arange(count, dtype=np.uint8))[:, None, None] * np.ones((1, 28, 28), dtype=np.uint8)
-    files = {
-        f"{prefix}-images-idx3-ubyte": struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes(),
-        f"{prefix}-labels-idx1-ubyte": struct.pack(">II", 2049, count) + (np.arange(count) % 10).astype("u1").tobytes(),
-    }
-    for name, content in files.items():
-        path = folder / (f"{name}.gz" if packed else name)
-        path.write_bytes(gzip.compress(content) if packed else content)
-
-
-def write_both(folder: Path, packed: bool = False) -> None:
-    write_idx(folder, "train", 40, packed=packed)
-    write_idx(folder, "t10k", 10, packed=packed, first=100)
+    for prefix, numbers in (("train", range(40)), ("t10k", range(100, 110))):
+        values = np.array(numbers, dtype=np.uint8)
+        pixels, labels = np.tile(values[:, None, None], (28, 28)), values % 10
+        files = {
+            f"{prefix}-images-idx3-ubyte": struct.pack(">IIII", 2051, len(values), 28, 28) + pixels.tobytes(),
+            f"{prefix}-labels-idx1-ubyte": struct.pack(">II", 2049, len(values)) + labels.tobytes(),
+        }
+        for name, content in files.items():
+            path = folder / (f"{name}.gz" if packed else name)
+            path.write_bytes(gzip.compress(content) if packed else content)
 
 
 def values(images: ImageSet) -> list[int]:
@@ -73,7 +70,7 @@ def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("source", IDX)
 def test_idx_files(tmp_path: Path, source: str) -> None:
-    write_both(tmp_path / IDX[source] / "raw")
+    write_idx(tmp_path / IDX[source] / "raw")
     sets = {split: load(source, split, root=tmp_path) for split in SPLITS}
     assert [len(part) for part in sets.values()] == [36, 4, 10]
     assert sorted(values(sets["train"]) + values(sets["validation"])) == list(range(40))
@@ -86,7 +83,7 @@ def test_idx_files(tmp_path: Path, source: str) -> None:
 
 
 def test_debians_files_are_unpacked_into_the_default_root(debian: Path, tmp_path: Path) -> None:
-    write_both(debian, packed=True)
+    write_idx(debian, packed=True)
     for _ in range(2):
         assert len(load("fashion_mnist")) == 36
     assert (tmp_path / "glow-data/FashionMNIST/raw/t10k-labels-idx1-ubyte").exists()
@@ -105,7 +102,7 @@ def test_download_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def fetch(self: datasets.MNIST) -> None:
         calls.append(Path(self.raw_folder))
-        write_both(Path(self.raw_folder))
+        write_idx(Path(self.raw_folder))
 
     monkeypatch.setattr(datasets.MNIST, "download", fetch)
     assert len(load("mnist", root=tmp_path, download=True)) == 36

@@ -44,7 +44,7 @@ def test_by_class(tmp_path: Path, make_images: Make) -> None:
     assert images.class_names == ("dog", "train")
     assert images.labels.tolist() == [int(value >= 100) for value in values(images)]
     make_images(tmp_path / "pets", 1)
-    with pytest.warns(UserWarning, match="is unlabelled: it has 1 picture beside its folders"):
+    with pytest.warns(UserWarning, match="is unlabelled: "):
         assert load(tmp_path / "pets").class_names == ()
 
 

@@ -65,5 +65,5 @@ def test_features_that_cannot_be_compared_are_refused() -> None:
         compare(points(3, 0), points(9, 1))
     with pytest.raises(ValueError, match="not finite"):
         compare(points(60, 0), points(60, 1) * torch.nan)
-    with pytest.warns(UserWarning, match=r"FID of 20 images by 5 features is too large.* 50 or more"):
+    with pytest.warns(UserWarning, match=r"FID of 20 images with 5 features is biased.* 50 or more"):
         compare(points(20, 0), points(60, 1))

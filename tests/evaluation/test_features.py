@@ -66,9 +66,9 @@ def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
 
 def test_drawn_features_are_those_of_the_samples() -> None:
     model, extract = tiny_model(image_shape=(1, 8, 8), num_classes=3), load_features("small")
-    labels = [2, 0, 0, 1]
-    kept, features = draw_samples(model, 10, extract, temperature=0.8, seed=5, labels=labels, batch_size=4, num_kept=6)
-    images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, labels, 4)])
+    turns = [2, 0, 0, 1]
+    kept, features = draw_samples(model, 10, extract, temperature=0.8, seed=5, turns=turns, batch_size=4, num_kept=6)
+    images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, turns, 4)])
     assert features is not None
     torch.testing.assert_close(features, extract(images))
     assert torch.equal(kept, images[:6])

@@ -6,7 +6,7 @@ from registry import random_images
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness
+from glow_app.evaluation import Neighbours, nearest_training_images, nearness
 
 
 def points(num: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -60,17 +60,14 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
     train = random_images(50)
     mirrored = train[7:8].flip(-1)  # the features of the 7th, and not its pixels
     brighter = (train[3:4].short() + 9).clamp(max=255).to(torch.uint8)
-    found = TrainingNeighbours(
-        torch.cat([train[20:21], mirrored, brighter]),
-        ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64)),
-        Means(),
-        3,
-        8,
-    )
-    assert found.by_features is not None
-    assert found.by_features.indices[:2, 0].tolist() == [20, 7]
-    assert found.by_pixels.indices[[0, 2], 0].tolist() == [20, 3]
-    assert found.by_features.distances[:2, 0].tolist() == pytest.approx([0, 0], abs=1e-4)
+    drawn = torch.cat([train[20:21], mirrored, brighter])
+    image_set = ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64))
+    found = nearest_training_images(drawn, brighter, image_set, Means(), 8, 3, num_shown=3)
+    (by_features, alike), (by_pixels, nearest) = found["features"], found["pixels"]
+    assert alike.shape == nearest.shape == (3, 3, *train.shape[1:])
+    assert torch.equal(alike[:2, 0], train[[20, 7]])
+    assert torch.equal(nearest[[0, 2], 0], train[[20, 3]])
+    assert by_features.drawn == pytest.approx(0, abs=1e-4)
     difference = (brighter.float() - train[3:4].float()).square().mean().sqrt()
-    assert float(found.by_pixels.distances[2, 0]) == pytest.approx(float(difference), rel=1e-6)
-    assert found.by_pixels.indices.shape == (3, 3)
+    assert by_pixels.held_out == pytest.approx(float(difference), rel=1e-6)
+    assert list(nearest_training_images(drawn, brighter, image_set, None)) == ["pixels"]

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from glow_app.evaluation import restoration_verdict, verdict
+from glow_app.evaluation import verdict
 
 
 @pytest.mark.parametrize(
     ("png", "drawn", "nearer", "words"),
     [
-        (4.0, (0.85, 0.84), 0.5, ["learnt what", "no sign"]),
+        (4.0, (0.85, 0.84), 0.5, ["learnt what", "none suspected"]),
         (3.1, (0.85, 0.84), 0.7, ["not learnt much", "suspected"]),
-        (4.0, (0.5, 0.84), 0.5, ["samples often resemble no real"]),
+        (4.0, (0.5, 0.84), 0.5, ["many samples resemble no real"]),
         (4.0, (0.85, 0.5), 0.5, ["samples vary less"]),
     ],
 )
@@ -28,9 +28,3 @@ def test_each_figure_has_a_line(png: float, drawn: tuple[float, float], nearer: 
     lines = verdict(record)
     assert len(lines) == 4
     assert all(any(word in line for line in lines) for word in words)
-
-
-@pytest.mark.parametrize(("within", "word"), [(0.88, "honest"), (0.99, "too wide"), (0.7, "too narrow")])
-def test_intervals_of_draws_are_judged(within: float, word: str) -> None:
-    (line,) = restoration_verdict({"within": [0.5, within], "samples": {"temperature": 1.0}})
-    assert word in line

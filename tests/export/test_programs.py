@@ -38,15 +38,15 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
     draw = load_program(tmp_path / "sampler" / description["program"]["file"])
     for num, temperature in ((1, 0.7), (9, 1.0)):
         latents = model.base_noise(range(100, 100 + num), temperature)
-        inputs: tuple[Any, ...] = (None,)
-        context = None
-        if (classes := model.flow.num_classes) is not None:
-            labels, guidance = torch.arange(num) % classes, [1.0, 1.4, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
-            inputs, context = (labels, torch.tensor(guidance, dtype=model.dtype)), model.flow.embed(labels, guidance)
-        assert torch.equal(draw(latents, *inputs), model.decode(latents, context=context))
+        given, guidance = model.conditioning.default(range(num)), [1.0] * num
+        inputs: tuple[Any, ...] = (given,)
+        if model.conditioning.guided:
+            guidance = [1.0, 1.4, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
+            inputs = (given, torch.tensor(guidance, dtype=model.dtype))
+        assert torch.equal(draw(latents, *inputs), model.decode_with(latents, model.context(given, num, guidance)))
     assert (description["model"], description["training"]) == (model_hash(model), {"epoch": 3})
     names = [each["name"] for each in description["inputs"]]
-    assert names == ["level0", "level1"] + (["labels", "guidance"] if classes else [])
+    assert names == ["level0", "level1"] + (["given", "guidance"] if model.conditioning.guided else [])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sampler", "sampler.json", "sampler.pt2"]
 
 

@@ -28,9 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def inputs(model: ImageModel, num: int, temperature: float = 1.0) -> tuple[list[Tensor], Tensor | None]:
-    num_classes = model.flow.num_classes
-    labels = None if num_classes is None else torch.arange(num) % num_classes
-    return model.base_noise(range(num), temperature), labels
+    return model.base_noise(range(num), temperature), model.conditioning.default(range(num))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import Callback
 
 import lightning_modules.glow_cli as cli
 from glow_app.storage.checkpoint import read_checkpoint
-from lightning_modules.callbacks import InitializeActNorm
+from lightning_modules.callbacks import ExportBest
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.checkpoints import good_checkpoint
 
@@ -95,7 +95,7 @@ def train(folder: Path, fatal: int | None) -> None:
     def print_step(self: Callback, trainer: Any, pl_module: Any) -> None:
         print(json.dumps({"resumed_at": trainer.global_step}), flush=True)
 
-    InitializeActNorm.on_train_start = print_step  # type: ignore[method-assign]
+    ExportBest.on_train_start = print_step  # type: ignore[method-assign]
     cli.main("fit", [*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
 
 

@@ -14,13 +14,15 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import principal_directions
+from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
+from glow_app.restoration import PictureConditioning, Upscale
 from glow_app.running import Memory
-from glow_app.tasks import RestorationTask, Upscale
-from lightning_modules.callbacks import EMA, FitPrior, InitializeActNorm, NonFiniteGuard
+from lightning_modules.callbacks import EMA, NonFiniteGuard
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
+from lightning_modules.restoration import RestorationModule
 
 GLOBAL_BATCH = 16
 NUM_STEPS = 20
@@ -49,19 +51,18 @@ def train(
     accumulate: int,
     world_size: int,
     folder: Path,
-    cls: type[DensityModule] = DensityModule,
-    task: RestorationTask | None = None,
+    cls: type[ImageModule | RestorationModule] = ImageModule,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    options: dict[str, Any] = {}
-    if task is not None:
-        options = {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
-        options["prior"] = partial(GaussianPrior, rank=2)
+    restores = cls is RestorationModule
+    options: dict[str, Any] = {"conditioning": ClassConditioning(10)}
+    if restores:
+        options = {"conditioning": PictureConditioning(Upscale(), 4, 2), "prior": partial(GaussianPrior, rank=2)}
         principal_directions.EXAMPLES_PER_DIRECTION = 4
-    flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10, **options)
-    # Of a restorer's rate, its encoder has three tenths.
-    optimizer = partial(torch.optim.Adam, lr=1e-3 if task is None else 3e-3)
-    module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, task=task)
+    flow = Glow((1, 8, 8), 2, 2, 8, **options)
+    # The encoder of a restorer has three tenths of the rate.
+    optimizer = partial(torch.optim.Adam, lr=3e-3 if restores else 1e-3)
+    module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     data = ImageDataModule(
         batch_size=GLOBAL_BATCH // world_size // accumulate,
@@ -71,7 +72,7 @@ def train(
     )
     keep = KeepInitial()
     trainer = pl.Trainer(
-        max_steps=NUM_STEPS if task is None else 24,  # a restorer to the end of an epoch, for its validation
+        max_steps=24 if restores else NUM_STEPS,  # a restorer to the end of an epoch, for its validation
         max_epochs=10,
         accelerator="cpu",
         devices=world_size,
@@ -85,7 +86,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[InitializeActNorm(), FitPrior(), NonFiniteGuard(), keep, EMA()],
+        callbacks=[NonFiniteGuard(), keep, EMA()],
     )
     trainer.fit(module, data)
     (metrics,) = trainer.validate(module, data, verbose=False)
@@ -97,7 +98,7 @@ def train(
     }
 
 
-class PoisonsOneRank(DensityModule):
+class PoisonsOneRank(ImageModule):
     """On the second rank alone, after the ranks have averaged their gradients, one of them is not finite."""
 
     def on_after_backward(self) -> None:
@@ -113,7 +114,7 @@ def main() -> None:
     found: dict[Any, dict[str, Any]] = {}
     for memory, precision, accumulate in CASES:
         found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
-    found["restorer"] = train("reversible", "32-true", 1, world_size, folder, task=Upscale())
+    found["restorer"] = train("reversible", "32-true", 1, world_size, folder, RestorationModule)
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")

@@ -47,12 +47,12 @@ from lightning_modules.callbacks import (
     SaveProgress,
     Throughput,
 )
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.schedules import LinearWarmupCosine
 
 
-class Poisoned(DensityModule):
+class Poisoned(ImageModule):
     """Some of its steps have a gradient that is not finite."""
 
     name = "model.flow.levels.0.bijections.1.bijections.1.conditioner.last.weight"
@@ -66,7 +66,7 @@ class Poisoned(DensityModule):
             gradient[(0,) * gradient.ndim] = self.value
 
 
-def poisoned(bad_steps: Sequence[int], value: float = float("nan")) -> DensityModule:
+def poisoned(bad_steps: Sequence[int], value: float = float("nan")) -> ImageModule:
     module = tiny_module(Poisoned)
     assert isinstance(module, Poisoned)
     module.bad_steps, module.value = bad_steps, value
@@ -101,7 +101,7 @@ class Moments(Callback):
         self.after.append(copy.deepcopy(trainer.optimizers[0].state_dict()["state"]))
 
 
-class TestInitializeActNorm:
+class TestInitialisation:
     def test_before_the_first_step_from_the_first_batches(self, tmp_path: Path) -> None:
         recorder = Recorder()
         module = tiny_module()
@@ -109,9 +109,9 @@ class TestInitializeActNorm:
         tiny_fit(tmp_path, [recorder], module, max_epochs=1)
         expected, data = tiny_module(), tiny_data()
         data.setup("fit")
-        images, labels = (torch.cat(parts) for parts in zip(*data.train_dataloader(), strict=True))
+        images = torch.cat([images for images, _ in data.train_dataloader()])
         assert len(images) == 64
-        expected.model.initialize(images, labels, step_generator(5, 0, "cpu", "initialize"))
+        expected.model.initialize(images, generator=step_generator(5, 0, "cpu", "initialize"))
         assert same(recorder.before[0], state_of(expected))
         assert not same(recorder.before[0], state_of(tiny_module()))
         assert module.model.initialized
@@ -260,7 +260,7 @@ class TestEMA:
 
 class TestSampleGrids:
     @staticmethod
-    def still(num_classes: int | None = None) -> DensityModule:
+    def still(num_classes: int | None = None) -> ImageModule:
         """A module that does not learn."""
         return tiny_module(num_classes=num_classes, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
 

@@ -42,7 +42,7 @@ def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     options, said = planned(capsys, pictures(tmp_path / "My cats!", 120), "--epochs", 3, "--device", "cpu")
     assert (options["config"], options["name"], options["trainer.max_epochs"]) == ("folder_cpu", "My-cats", "3")
     assert options["model.flow.init_args.image_shape"] == "[3,32,32]"
-    assert "model.flow.init_args.num_classes" not in options
+    assert "model.flow.init_args.conditioning" not in options
     assert said.splitlines()[1:] == [
         "chosen      32x32, preset folder_cpu, on cpu (options: --size, --config, --device)",
         "time        3 epochs (options: --minutes, --epochs)",
@@ -53,11 +53,11 @@ def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest
     pictures(tmp_path / "pets" / "cat", 70)
     pictures(tmp_path / "pets" / "dog", 60)
     options, said = planned(capsys, tmp_path / "pets", "--epochs", 1)
-    assert options["model.flow.init_args.num_classes"] == "2"
+    assert options["model.flow.init_args.conditioning.init_args.num_classes"] == "2"
     assert "130 in" in said
     assert "in 2 classes: cat 70, dog 60" in said
     options, said = planned(capsys, tmp_path / "pets", "--epochs", 1, "--no-classes")
-    assert "model.flow.init_args.num_classes" not in options
+    assert "model.flow.init_args.conditioning" not in options
     assert "in 2 classes" not in said
 
 
@@ -87,7 +87,7 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     assert options["model.flow.init_args.image_shape"] == "[1,64,64]"
     assert (options["seed_everything"], options["name"], options["data.batch_size"]) == ("7", "mine", "5")
     assert (options["trainer.accelerator"], options["config"]) == ("cuda", "folder")
-    assert "10 pictures are few" in said
+    assert "only 10 pictures" in said
     words = folder_run._planned([str(folder), "--epochs=1", "--config=folder32", "--config", "prior/maf"])
     assert [word for word in words if word.startswith("--config")] == ["--config=folder32", "--config=prior/maf"]
     assert not any("image_shape" in word for word in words)
@@ -173,7 +173,9 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     pictures(tmp_path / "pets" / "dog", 1)
     monkeypatch.chdir(tmp_path)
     seed = next(seed for seed in range(100) if 40 not in SplitFractions(seed=seed).rows(41, "train"))
-    options = ["--config=folder_cpu", "--data.root=pets", "--model.flow.num_classes=2", "--run_dir=run"]
+    options = ["--config=folder_cpu", "--data.root=pets", "--run_dir=run"]
+    options += ["--model.flow.conditioning=glow_app.conditioning.ClassConditioning"]
+    options += ["--model.flow.conditioning.num_classes=2"]
     options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
     with pytest.warns(
         UserWarning, match="classes without a picture to train on, whose samples will be noise: dog; add"
@@ -259,6 +261,6 @@ def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="argument --size"):
         glow_app.train("a", size=0)
     model = glow_app.train("a", epochs=1, size=16, device="cpu", **small)
-    assert (model.flow.image_shape, model.class_names) == ((3, 16, 16), ("left", "right"))
+    assert (model.flow.image_shape, model.conditioning.facts) == ((3, 16, 16), {"classes": ["left", "right"]})
     (run,) = (tmp_path / "runs" / "a").iterdir()
     assert (run / "model" / "model.safetensors").exists()

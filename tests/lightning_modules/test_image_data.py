@@ -46,8 +46,7 @@ def test_batches() -> None:
     assert [len(images) for images, _ in data.val_dataloader()] == [100, 80]
     assert [len(images) for images, _ in data.test_dataloader()] == [100, 80]
     assert isinstance(data.val_dataloader().sampler, SequentialSampler)
-    assert data.class_names == tuple("0123456789")
-    assert data.num_classes == 10
+    assert data.any_examples.class_names == tuple("0123456789")
 
 
 def test_epochs_in_the_trainer(tmp_path: Path) -> None:

@@ -13,25 +13,25 @@ from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_model
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.optimizers import Muon
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> DensityModule:
+def trained(tmp_path: Path) -> ImageModule:
     module = tiny_module()
     tiny_fit(tmp_path, module=module, max_epochs=1, limit_val_batches=0)
     return module
 
 
-def validated(module: DensityModule, folder: Path, stage: str = "validate") -> float:
+def validated(module: ImageModule, folder: Path, stage: str = "validate") -> float:
     trainer = tiny_trainer(folder)
     (metrics,) = getattr(trainer, stage)(module, datamodule=tiny_data(), verbose=False)
     return metrics["val/bpd" if stage == "validate" else "test/bpd"]
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_evaluation_is_deterministic_and_changes_nothing(trained: DensityModule, tmp_path: Path, stage: str) -> None:
+def test_evaluation_is_deterministic_and_changes_nothing(trained: ImageModule, tmp_path: Path, stage: str) -> None:
     before = state_of(trained)
     first = validated(trained, tmp_path, stage)
     torch.manual_seed(123)
@@ -41,17 +41,17 @@ def test_evaluation_is_deterministic_and_changes_nothing(trained: DensityModule,
 
 
 @torch.no_grad()
-def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: DensityModule, tmp_path: Path) -> None:
+def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: ImageModule, tmp_path: Path) -> None:
     data = tiny_data()
     data.setup("validate")
     by_hand, by_model = [], []
-    for step, (images, labels) in enumerate(data.val_dataloader()):
+    for step, (images, _) in enumerate(data.val_dataloader()):
         noise = torch.rand(images.shape, generator=step_generator(5, step, "cpu", "val"))
         y = ((images >> 4) + noise) / 16 - 0.5
         latents, log_det = trained.model.flow(y)
         nats = 64 * math.log(16) - standard_normal_log_density(latents) - log_det
         by_hand.append(nats / (64 * math.log(2)))
-        by_model.append(trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, "cpu", "val")))
+        by_model.append(trained.model.bits_per_dim(images, None, 1, step_generator(5, step, "cpu", "val")))
     assert len(by_hand[-1]) < len(by_hand[0])
     figure = validated(trained, tmp_path)
     assert figure == pytest.approx(float(torch.cat(by_hand).mean()), rel=1e-6)
@@ -60,13 +60,13 @@ def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: De
 
 def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, drawn = tiny_module(), []
-    forward = DensityModule.forward
+    forward = ImageModule.forward
 
-    def spy(self: DensityModule, images: Any, labels: Any, generator: Any, condition: Any) -> Any:
+    def spy(self: ImageModule, images: Any, given: Any, generator: Any) -> Any:
         drawn.append(generator.initial_seed())
-        return forward(self, images, labels, generator, condition)
+        return forward(self, images, given, generator)
 
-    monkeypatch.setattr(DensityModule, "forward", spy)
+    monkeypatch.setattr(ImageModule, "forward", spy)
     tiny_fit(tmp_path, module=module, max_epochs=2, limit_val_batches=0)
     assert len(set(drawn)) == len(drawn) == 8
 
@@ -74,10 +74,10 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
 def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
     module, recorder = tiny_module(num_classes=10), Recorder()
     trainer = tiny_fit(tmp_path, [recorder], module=module, max_epochs=2)
-    name = "model.flow.embedding.weight"
+    name = "model.flow.conditioning.embedding.weight"
     assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
     trainer.save_checkpoint(tmp_path / "named.ckpt")
-    assert load_model(tmp_path / "named.ckpt").class_names == tuple("0123456789")
+    assert load_model(tmp_path / "named.ckpt").conditioning.facts == {"classes": list("0123456789")}
 
 
 def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
@@ -104,12 +104,12 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
     data = tiny_data()
     data.setup("validate")
-    images, labels = next(iter(data.val_dataloader()))
+    images, _ = next(iter(data.val_dataloader()))
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            latents = module.model.encode(images, labels)
+            latents = module.model.encode(images)
             assert {latent.dtype for latent in latents} == {torch.float32}
-            assert torch.equal(module.model.decode(latents, labels), images)
+            assert torch.equal(module.model.decode(latents), images)
 
 
 def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from tiny_training import tiny_data, tiny_fit, tiny_module, tiny_trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.generation.blend import along_arc
 from glow_app.nn import precision
-from lightning_modules import likelihood_module
+from lightning_modules import mean_figures
 from lightning_modules.callbacks import EMA, NonFiniteGuard
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 
 
 class NoFloat64(TorchDispatchMode):
@@ -29,11 +30,11 @@ class NoFloat64(TorchDispatchMode):
 
 
 def test_a_model_is_trained_and_scored_without_float64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (precision, likelihood_module):
+    for module in (precision, mean_figures):
         monkeypatch.setattr(module, "widest_dtype", lambda _: torch.float32)
     # A whitening and the inverse of a 1x1 convolution use float64 on the CPU, wherever the model is.
-    flow = Glow((1, 8, 8), 2, 1, 8, num_classes=10, init="rotation")
-    trained = DensityModule(flow, num_bits=4, seed=5)
+    flow = Glow((1, 8, 8), 2, 1, 8, conditioning=ClassConditioning(10), init="rotation")
+    trained = ImageModule(flow, num_bits=4, seed=5)
     with NoFloat64():
         trainer = tiny_fit(tmp_path, [EMA(), NonFiniteGuard()], trained)
         assert trainer.callback_metrics["val/bpd"].isfinite()

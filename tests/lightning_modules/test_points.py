@@ -15,9 +15,9 @@ from glow_app.bijections.continuous import flow as continuous
 from glow_app.bijections.continuous.trace import Dynamics
 from glow_app.data.splits import Split
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from lightning_modules import likelihood_module
+from lightning_modules import mean_figures
 from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput
-from lightning_modules.points import PlaneDataModule, PlaneModule
+from lightning_modules.points import PointsDataModule, PointsModule
 from lightning_modules.runs.loggers import csv_logger
 
 Prior = Callable[..., Bijection]
@@ -35,16 +35,16 @@ PRIORS: dict[str, Prior] = {
 }
 
 
-def plane_module(prior: Prior = tiny_cnf, cls: type[PlaneModule] = PlaneModule, **options: Any) -> PlaneModule:
+def plane_module(prior: Prior = tiny_cnf, cls: type[PointsModule] = PointsModule, **options: Any) -> PointsModule:
     """Return the same untrained module every time."""
     torch.manual_seed(0)
     optimizer = partial(torch.optim.Adam, lr=0.01)
     return cls(**{"prior": prior, "seed": 5, "optimizer": optimizer, **options})
 
 
-def plane_data(**options: Any) -> PlaneDataModule:
+def plane_data(**options: Any) -> PointsDataModule:
     """Five training batches of 16 points, and validation batches of which the last is smaller."""
-    return PlaneDataModule(**{"source": "two_moons", "batch_size": 16, "limit": 90, "seed": 5, **options})
+    return PointsDataModule(**{"source": "two_moons", "batch_size": 16, "limit": 90, "seed": 5, **options})
 
 
 class Log(Callback):
@@ -100,7 +100,7 @@ def noises(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return drawn
 
 
-def validated(module: PlaneModule, folder: Path, stage: str = "validate") -> Mapping[str, float]:
+def validated(module: PointsModule, folder: Path, stage: str = "validate") -> Mapping[str, float]:
     (metrics,) = getattr(tiny_trainer(folder), stage)(module, datamodule=plane_data(), verbose=False)
     return metrics
 
@@ -166,7 +166,7 @@ def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, nam
 def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path) -> None:
     recorder = Recorder()
 
-    def start(*callbacks: Callback, **options: float) -> tuple[PlaneModule, dict[str, float], Gradients]:
+    def start(*callbacks: Callback, **options: float) -> tuple[PointsModule, dict[str, float], Gradients]:
         module, log, gradients = plane_module(partial(tiny_cnf, **options)), Log(), Gradients()
         for number, parameter in enumerate(module.parameters()):
             parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
@@ -217,7 +217,7 @@ def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
     assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(PlaneModule, "loss"), (Dynamics, "callback_step_adjoint")])
+@pytest.mark.parametrize(("owner", "name"), [(PointsModule, "loss"), (Dynamics, "callback_step_adjoint")])
 def test_a_failed_solve_is_a_skipped_step(
     owner: type, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,12 +251,12 @@ def test_weights_that_cannot_be_evaluated_are_not_the_best(
         return evaluate(batch, generator)
 
     monkeypatch.setattr(module, "evaluate", failing)
-    monkeypatch.setattr(likelihood_module, "ends_in_repetition", lambda *_: repeated)
+    monkeypatch.setattr(mean_figures, "ends_in_repetition", lambda *_: repeated)
     log = Log()
     with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
         tiny_fit(tmp_path, [log], module, plane_data(), max_epochs=3)
     assert [math.isfinite(value) for value in log.validations] == [True, False, True]
     failures.clear()
-    monkeypatch.setattr(PlaneModule, "current_epoch", 1)
+    monkeypatch.setattr(PointsModule, "current_epoch", 1)
     with pytest.raises(SolverError, match="dopri5 failed"):
         validated(module, tmp_path, "test")

@@ -58,4 +58,4 @@ def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["presets", "--help"]) == 0
     assert "glow presets [show NAME]" in capsys.readouterr().out
     assert main(["presets", "shows"]) == 2
-    assert "takes nothing, or show NAME; got shows" in capsys.readouterr().err
+    assert "takes no arguments, or show NAME; got shows" in capsys.readouterr().err

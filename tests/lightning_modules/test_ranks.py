@@ -2,10 +2,12 @@
 
 import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch.optim import Adamax, Optimizer
 
 from glow_app.flows import Glow
 from glow_app.running import Memory
-from lightning_modules.image_module import DensityModule
+from lightning_modules.image_module import ImageModule
 
 Runs = list[dict[Any, dict[str, Any]]]
 
@@ -37,7 +39,7 @@ def test_a_copy_shares_factories_that_cannot_be_copied() -> None:
         def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
             return Adamax(parameters)
 
-    module = DensityModule(Glow((1, 4, 4), 1, 1, 4), optimizer=Factory())
+    module = ImageModule(Glow((1, 4, 4), 1, 1, 4), optimizer=Factory())
     module.forward = module.forward  # type: ignore[method-assign] # as a fit on several ranks leaves it behind
     twin = copy.deepcopy(module)
     assert twin.optimizer is module.optimizer
@@ -45,6 +47,12 @@ def test_a_copy_shares_factories_that_cannot_be_copied() -> None:
     weights, copied = module.state_dict(), twin.state_dict()
     assert all(torch.equal(weights[name], copied[name]) for name in weights)
     assert not {p.data_ptr() for p in module.parameters()} & {p.data_ptr() for p in twin.parameters()}
+
+
+def test_a_module_is_pickled_with_its_factories() -> None:
+    module = ImageModule(Glow((1, 4, 4), 1, 1, 4), optimizer=partial(Adamax, lr=0.5))
+    twin = pickle.loads(pickle.dumps(module))
+    assert twin.optimizer(twin.parameters()).defaults["lr"] == 0.5
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,7 @@ def test_two_ranks_train_a_restorer_as_one_does(runs: Runs) -> None:
     for part in ("encoder.down", "encoder.heads", "conditioner.last"):  # not what the second initialisation changes
         initial, learnt = ({n: w for n, w in alone[of].items() if f".{part}." in n} for of in ("initial", "weights"))
         assert distance(initial, learnt) > 1e-3, part
-    assert (alone["weights"]["model.flow.prior.low_rank.std"] != 1).all(), "the prior was fitted"
+    assert (alone["weights"]["model.flow.prior.principal.std"] != 1).all(), "the prior was fitted"
     assert distance(alone["weights"], first["weights"]) < 1e-5
     assert distance(first["weights"], second["weights"]) == 0
 

@@ -60,7 +60,7 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
     [
         (tear, "is truncated or damaged"),
         (empty, "is truncated or damaged"),
-        (flip_a_bit, "the check sum of last/data/"),
+        (flip_a_bit, "the checksum of last/data/"),
         (poison, "number in state_dict is not finite"),
     ],
 )

@@ -23,8 +23,8 @@ from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
-from lightning_modules.callbacks import BestCheckpoint, SaveProgress, Throughput
-from lightning_modules.image_module import DensityModule
+from lightning_modules.callbacks import BestCheckpoint, SaveProgress
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.runs.stopping import StopSignals
 
@@ -55,14 +55,11 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypa
 def test_a_signal_before_a_step_sets_the_exit_code_and_prints_how_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = Throughput.on_train_epoch_start
-
-    def stop_in_the_second_epoch(self: Throughput, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        original(self, trainer, pl_module)
-        if trainer.current_epoch == 1:
+    def stop_in_the_second_epoch(module: ImageModule) -> None:
+        if module.current_epoch == 1:
             signal.raise_signal(signal.SIGHUP)
 
-    monkeypatch.setattr(Throughput, "on_train_epoch_start", stop_in_the_second_epoch)
+    monkeypatch.setattr(ImageModule, "on_train_epoch_start", stop_in_the_second_epoch)
     run = tmp_path / "run"
     assert fit(f"--run_dir={run}") == 129
     assert f"terminated; resume with: glow fit --resume {run}" in capsys.readouterr().err
@@ -133,14 +130,14 @@ def fit(*options: str) -> Any:
 
 def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a signal come in the middle of a training step."""
-    original = DensityModule.loss
+    original = ImageModule.loss
 
-    def loss(self: DensityModule, batch: Any, generator: torch.Generator) -> torch.Tensor:
+    def loss(self: ImageModule, batch: Any, generator: torch.Generator) -> torch.Tensor:
         if self.training and self.global_step == step:
             signal.raise_signal(number)
         return original(self, batch, generator)
 
-    monkeypatch.setattr(DensityModule, "loss", loss)
+    monkeypatch.setattr(ImageModule, "loss", loss)
 
 
 @pytest.fixture

@@ -71,10 +71,6 @@ def test_step_by_step_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -
     assert multiplied < whole
 
 
-def test_starts_at_zero() -> None:
-    assert not MADE(4, 8, 3)(torch.randn(2, 4)).any()
-
-
 @pytest.mark.parametrize("context_features", [0, 2])
 @pytest.mark.parametrize("max_groups", [2, 5])
 def test_groups_are_as_few_as_asked_and_alike(max_groups: int, context_features: int) -> None:
@@ -84,9 +80,3 @@ def test_groups_are_as_few_as_asked_and_alike(max_groups: int, context_features:
     sizes = sorted(group.stop - group.start for group in groups)
     # Without a context the first value stands alone: no hidden unit could serve it.
     assert sizes[-1] - sizes[0 if context_features else 1] <= 1
-
-
-@pytest.mark.parametrize("context", [None, torch.zeros(2, 4), torch.zeros(1, 3)])
-def test_the_context_is_checked(context: Tensor | None) -> None:
-    with pytest.raises(ValueError, match=r"context of shape \(2, 3\), got"):
-        MADE(4, 8, 2, context_features=3)(torch.zeros(2, 4), context)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import tiny_model
+from registry import named, tiny_model
 
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -16,7 +16,7 @@ from glow_app.pictures.images import grid, read_png_text, to_pil
 @pytest.fixture(scope="module")
 def model() -> ImageModel:
     model = tiny_model(num_classes=3)
-    model.class_names = ["cat", "dog", "owl"]
+    named(model, "cat", "dog", "owl")
     return model
 
 
@@ -31,7 +31,7 @@ def array(path: Path) -> np.ndarray:
 
 
 def test_whole_images_keep_their_facts(images: Images) -> None:
-    assert (images.seeds, images.labels) == ([6, 7, 8, 9, 10], [0, 1, 2, 0, 1])
+    assert (images.seeds, images.given) == ([6, 7, 8, 9, 10], ["cat", "dog", "owl", "cat", "dog"])
     mask = torch.tensor([False, True, False, False, True])
     chosen = {
         (7,): images[1],
@@ -69,7 +69,7 @@ def test_a_png_is_a_grid_or_the_image_itself(images: Images, tmp_path: Path) -> 
     assert read_png_text(path) == {"seed": "6", "count": "5", "temperature": "0.7"}
     path = images[1].save(tmp_path / "new" / "one.png")
     assert np.array_equal(array(path), np.asarray(to_pil(images[1])))
-    assert read_png_text(path) == {"seed": "7", "temperature": "0.7", "label": "1", "class": "dog"}
+    assert read_png_text(path) == {"seed": "7", "temperature": "0.7", "given": "dog"}
 
 
 def test_a_folder_has_a_picture_of_each_image(images: Images, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
-from glow_app.restoration import Restoration, psnr, restore
-from glow_app.tasks.colourise import luma
+from glow_app.restoration import Restoration, picture_conditioning, psnr, restore
+from glow_app.restoration.colourise import luma
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def faces() -> Tensor:
 
 def restored(name: str, faces: Tensor, temperature: float, count: int = 1) -> list[Restoration]:
     model = load_model(name).freeze()
-    assert model.task is not None
-    return [restore(model, damaged, count, temperature, seeds=0) for damaged in model.task.damage(faces)]
+    damage = picture_conditioning(model).task.damage
+    return [restore(model, damaged, count, temperature, seeds=0) for damaged in damage(faces)]
 
 
 def test_enlarged_faces_are_nearer_to_the_truth_than_bicubic_ones(faces: Tensor) -> None:
@@ -35,8 +35,7 @@ def test_filled_faces_are_nearer_to_the_truth_than_smoothly_filled_ones(faces: T
     mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
     mask[:, 22:40, 34:52] = 255  # an eye
     model = load_model("faces-fill").freeze()
-    assert model.task is not None
-    restorations = [restore(model, model.task.prepare(face, mask), 1, 0.0, seeds=0) for face in faces]
+    restorations = [restore(model, face, 1, 0.0, seeds=0, mask=mask) for face in faces]
     filled = torch.stack([restoration.draws[0] for restoration in restorations])
     assert torch.equal(filled[:, :, mask[0] == 0], faces[:, :, mask[0] == 0])
     smooth, missing = torch.stack([one.given for one in restorations]), (mask == 255).expand(len(faces), -1, -1, -1)

@@ -5,17 +5,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from registry import random_images, small_restorer
+from registry import random_images, tiny_restorer
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import mean_bits
-from glow_app.restoration import INTERVALS, measure_restorations, psnr, restore
-from glow_app.restoration.measures import classical_restoration, ssim, true_positions
+from glow_app.restoration import (
+    INTERVALS,
+    Denoise,
+    Fill,
+    Upscale,
+    measure_restorations,
+    psnr,
+    restoration_verdict,
+    restore,
+)
+from glow_app.restoration.measures import ssim, true_positions
 from glow_app.seeding import image_generator, image_generators
-from glow_app.tasks import Denoise, Fill, Upscale
-
-NARROW = random_images(64) // 8 + 112
 
 
 def held_out(num: int = 5) -> ImageSet:
@@ -67,7 +73,7 @@ def test_intervals_of_draws_from_the_distribution_of_the_truth_hold_their_share(
 
 
 def test_figures_are_those_of_the_draws() -> None:
-    model, images = small_restorer(Upscale(), NARROW), held_out()
+    model, images = tiny_restorer(Upscale(), 0.01), held_out()
     found = measure_restorations(model, images, 3, 0.7, seed=10, num_shown=2)
     given, mean, draw = [], [], []
     for number in range(5):
@@ -91,7 +97,7 @@ def test_figures_are_those_of_the_draws() -> None:
 
 
 def test_of_a_filled_picture_the_missing_pixels_count() -> None:
-    model, images = small_restorer(Fill(), NARROW), held_out()
+    model, images = tiny_restorer(Fill(), 0.01), held_out()
     found = measure_restorations(model, images, 40, 1.0, seed=2)
     ratios = []
     for number in range(5):
@@ -105,10 +111,10 @@ def test_of_a_filled_picture_the_missing_pixels_count() -> None:
 
 
 def test_bits_are_those_given_the_damaged_picture() -> None:
-    model, images = small_restorer(Denoise(), NARROW), held_out()
+    model, images = tiny_restorer(Denoise(), 0.01), held_out()
     pictures, generator = torch.from_numpy(images.images), image_generators(range(4, 9))
-    condition = model.condition(pictures, generator)
-    expected = model.bits_per_dim(pictures, generator=generator, condition=condition)
+    given = model.conditioning.observe(pictures, images.labels, generator)
+    expected = model.bits_per_dim(pictures, given, generator=generator)
     assert mean_bits(model, images, seed=4, batch_size=2).mean == pytest.approx(float(expected.double().mean()))
 
 
@@ -117,7 +123,13 @@ def test_classical_methods_come_nearer_to_a_smooth_picture() -> None:
     ramp = torch.linspace(40, 200, 32).expand(1, 3, 32, 32).to(torch.uint8)
     for task in (Denoise(25, 25), Fill()):
         damaged = task.damage(ramp, image_generator(1))
-        result = classical_restoration(task, damaged)
+        result = task.classical(damaged)
         assert result is not None
         assert psnr(result, ramp) > psnr(damaged[:, :-1], ramp) + 3
-    assert classical_restoration(Upscale(), ramp) is None
+    assert Upscale().classical(ramp) is None
+
+
+@pytest.mark.parametrize(("within", "word"), [(0.88, "honest"), (0.99, "too wide"), (0.7, "too narrow")])
+def test_intervals_of_draws_are_judged(within: float, word: str) -> None:
+    (line,) = restoration_verdict({"within": [0.5, within], "samples": {"temperature": 1.0}})
+    assert word in line

@@ -11,17 +11,13 @@ from registry import random_images, tiny_restorer
 
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
-from glow_app.restoration import restore
-from glow_app.tasks import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
-from glow_app.tasks.colourise import luma
-
-restore_module = __import__("glow_app.restoration.restoring", fromlist=["restore"])
-tiles = __import__("glow_app.restoration.tiles", fromlist=["TILE"])
+from glow_app.restoration import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale, restore
+from glow_app.restoration.colourise import luma
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16}.items():
-        monkeypatch.setattr(tiles, name, value)
+        monkeypatch.setattr(f"glow_app.restoration.tiles.{name}", value)
 
 
 def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Path) -> None:
@@ -31,7 +27,7 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     to_pil(pixels).save(files[0])
     to_pil(hole).save(files[1])
     model = tiny_restorer(Fill())
-    expected = restore(model, Fill().prepare(pixels, hole), 2, seeds=0).draws
+    expected = restore(model, Fill().prepare(pixels, mask=hole), 2, seeds=0).draws
     arrays = [pixels.permute(1, 2, 0).numpy(), hole[0].numpy()]
     forms: list[Sequence[Picture]] = [files, [to_pil(pixels), to_pil(hole)], arrays, [pixels, hole]]
     for form in forms:
@@ -91,7 +87,7 @@ def test_known_values_are_returned_exactly() -> None:
     assert (luma(restore(tiny_restorer(Colourise()), grey, 3, seeds=0).draws) == grey).all()
     mask = torch.zeros(1, 1, 21, 10, dtype=torch.uint8)
     mask[..., 5:12, 2:9] = 255
-    draws = restore(tiny_restorer(Fill()), Fill().prepare(original[0], mask[0]), 3, seeds=0).draws
+    draws = restore(tiny_restorer(Fill()), Fill().prepare(original[0], mask=mask[0]), 3, seeds=0).draws
     assert torch.equal(draws[:, :, mask[0, 0] == 0], original.expand(3, -1, -1, -1)[:, :, mask[0, 0] == 0])
     small = Upscale().damage(original[..., :20, :])[0]
     again = Upscale().damage(restore(tiny_restorer(Upscale()), small, 3, seeds=0).draws)
@@ -101,7 +97,7 @@ def test_known_values_are_returned_exactly() -> None:
 def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = torch.linspace(60, 200, 248).expand(1, 40, 248).to(torch.uint8)
     model = tiny_restorer(Colourise(), 0.03)
-    monkeypatch.setattr(tiles, "_WILD", math.inf)  # these models explode, and in each tile differently
+    monkeypatch.setattr("glow_app.restoration.tiles._WILD", math.inf)  # they explode, in each tile differently
     whole = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
     small_tiles(monkeypatch)
     tiled = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
@@ -116,7 +112,7 @@ def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 9, 12))[0]
     together = restore(model, damaged, 3, 1.0, seeds=2)
-    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
+    monkeypatch.setattr("glow_app.restoration.restoring._PIXELS_AT_A_TIME", 1)
     decode_values, at_a_time = model.decode_values, []
 
     def noted(latents: list[torch.Tensor], *rest: Any) -> torch.Tensor:

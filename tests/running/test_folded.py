@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from registry import perturb, random_images, tiny_model
+from registry import perturb, random_images, tiny_given, tiny_model
 from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
@@ -24,10 +24,10 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def results(model: ImageModel) -> list[Tensor]:
-    images, labels = random_images(3, model.flow.image_shape), torch.arange(3)
-    latents = model.encode(images, labels)
-    bits = model.bits_table(images, labels, generator=torch.Generator()).level_bits
-    return [*latents, model.decode(latents, labels), model(images, labels, generator=torch.Generator()), bits]
+    images, given = random_images(3, model.flow.image_shape), tiny_given(model.flow, 3)
+    latents = model.encode(images, given)
+    bits = model.bits_table(images, given, generator=torch.Generator()).level_bits
+    return [*latents, model.decode(latents, given), model(images, given, generator=torch.Generator()), bits]
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -49,7 +49,7 @@ def test_a_frozen_model_is_the_same_to_the_last_bit(name: str, autocast: bool) -
 def test_both_directions_and_their_log_dets_are_those_of_the_flow(fold: Any) -> None:
     flow = tiny_model(num_classes=4).flow
     folded = fold(flow)
-    x, context = torch.rand(3, *flow.image_shape) - 0.5, flow.embed(torch.arange(3))
+    x, context = torch.rand(3, *flow.image_shape) - 0.5, flow.conditioning.context([0, 1, 2], 3)
     with torch.no_grad():
         expected, log_det = flow(x, context)
         latents, folded_log_det = folded(x, context)

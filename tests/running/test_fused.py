@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from registry import perturb, tiny_context, tiny_glow
+from registry import perturb, tiny_given, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import (
@@ -22,6 +22,7 @@ from glow_app.bijections import (
 )
 from glow_app.flows import Level
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.restoration import Fill, PictureConditioning
 from glow_app.running import choose_runners, fused
 
 
@@ -89,10 +90,11 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
     assert all(parameter.grad.dtype == torch.float32 for parameter in chain.parameters())  # type: ignore[union-attr]
 
 
-def test_steps_of_a_level_with_a_condition_are_fused_after_the_first() -> None:
-    flow = tiny_glow(num_steps=3, condition_channels=4, condition_mask=True, perturbation=0.03, dtype=torch.float64)
+def test_steps_of_a_level_with_a_feature_map_are_fused_after_the_first() -> None:
+    conditioning = PictureConditioning(Fill())
+    flow = tiny_glow(num_steps=3, conditioning=conditioning, perturbation=0.03, dtype=torch.float64)
     choose_runners(flow)
-    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), tiny_context(flow, 2)
+    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), conditioning.context(tiny_given(flow, 2), 2)
     with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         log_prob = flow.log_prob(x, context)
     assert used.call_count == 4

@@ -1,8 +1,6 @@
 """A server under attack serves other clients and returns the memory."""
 
 import asyncio
-import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from app_client import as_base64, png, saved, scans, text_bomb, wait_until
+from app_client import as_base64, png, saved, text_bomb, wait_until
 from PIL import Image
 from registry import tiny_model
 from serving_process import served
@@ -43,21 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, http
         yield process.pid, client
 
 
-async def gigabyte(host: str, port: int) -> None:
-    """Send a body of a gigabyte in chunks, until the server refuses it."""
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write((HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode())
-    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
-    with contextlib.suppress(OSError):
-        for _ in range(1024):
-            writer.write(chunk)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        answer = await reader.read(100)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 413"), answer
-    writer.close()
-
-
 async def connections(host: str, port: int) -> None:
     """Hold a thousand connections open: silent, with half a head, or with half a body."""
     openings = [b"", b"GET / HTTP/1.1\r\nX-A", (HEAD + "Content-Length: 99\r\n\r\n{").encode()]
@@ -77,19 +60,8 @@ async def pictures(host: str, port: int) -> None:
     bodies = [{"images": [as_base64(bomb)] * 8} for bomb in bombs]
     async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=120) as client:
         answers = await asyncio.gather(*(client.post("/v1/score", json=body) for body in bodies * 4))
-    assert {answer.status_code for answer in answers} <= {200, 413, 415, 422, 503, 504}  # 504 on a busy machine
-    assert {answers[0].status_code, answers[2].status_code, answers[3].status_code} <= {413, 415, 422}
-
-
-async def numbers(host: str, port: int) -> None:
-    """Send values out of range."""
-    texts = ['{"seed": 1e400}', '{"temperature": [' + "0.7," * 100_000 + "0.7]}", '{"count": -1}', '{"a":' * 10_000]
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
-        for text in texts:
-            answer = await client.post("/v1/sample", content=text, headers={"content-type": "application/json"})
-            assert 400 <= answer.status_code < 500
-            assert len(answer.text) < 500
-            json.loads(answer.text)
+    for number, statuses in enumerate(({413}, {200, 504}, {415}, {415})):  # 504 on a busy machine
+        assert {answer.status_code for answer in answers[number::4]} <= statuses | {503}
 
 
 async def large_bodies(host: str, port: int) -> None:
@@ -105,12 +77,12 @@ async def large_bodies(host: str, port: int) -> None:
             *(client.post("/v1/sample", content=body(), headers=headers) for _ in range(64)), return_exceptions=True
         )
     statuses = {answer.status_code for answer in answers if isinstance(answer, httpx.Response)}
-    assert statuses <= {408, 413, 422, 503}
+    assert statuses <= {408, 422, 503}
     assert statuses & {422, 503}
 
 
 async def values(host: str, port: int) -> None:
-    """Send bodies of the largest size with millions of values, or an enormous one."""
+    """Send bodies of the largest size with millions of values or an enormous one, and values out of range."""
     room = Limits.body_bytes - 100
     bodies = {
         '{"images": [' + "0," * (room // 2) + "0]}": 422,
@@ -121,33 +93,28 @@ async def values(host: str, port: int) -> None:
         '{"images":["' + "\\u0041" * (room // 6) + '"]}': 415,
         '{"temperature":0.' + "1" * room + "}": 200,
         '{"seed":1' + "0" * room + "}": 422,
+        '{"given":"' + "a" * room + '"}': 422,
+        '{"given":"' + "\\n" * (room // 2) + '"}': 422,
+        '{"given":' + "[" * 500 + "]" * 500 + "}": 422,
+        '{"given":1' + "0" * 4000 + "}": 422,
+        '{"seed":1e400}': 422,
+        '{"count":-1}': 422,
     }
     headers = {"content-type": "application/json"}
     async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
         for body, status in bodies.items():
             path = "/v1/score" if "images" in body[:20] else "/v1/sample"
             sent = [client.post(path, content=body.encode(), headers=headers) for _ in range(4)]
-            assert {answer.status_code for answer in await asyncio.gather(*sent)} == {status}, body[:40]
+            for answer in await asyncio.gather(*sent):
+                assert answer.status_code == status, body[:40]
+                assert status == 200 or len(answer.text) < 800
 
 
-async def slow_pictures(host: str, port: int) -> None:
-    """Send pictures that take long to decode, with clients that wait and clients that disconnect."""
-    bodies = [
-        [scans(Image.new("L", (64, 64)), 28_000)],
-        [png(4400, 4500)] * 8,
-        [scans(Image.new("L", (4400, 4500)), 80)],
-    ]
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
-        for number, pictures in enumerate(bodies):
-            body = {"images": [as_base64(picture) for picture in pictures]}
-            answer = await client.post("/v1/score", json=body)
-            assert answer.status_code == (413 if number == 0 else 200)
-            with contextlib.suppress(httpx.ReadTimeout):
-                await client.post("/v1/score", json=body, timeout=0.3)
+ATTACKS = [connections, pictures, large_bodies, values]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", [gigabyte, connections, pictures, numbers, large_bodies, values, slow_pictures])
+@pytest.mark.parametrize("attack", ATTACKS)
 def test_other_clients_are_served_during_an_attack(attack: Attack, server: tuple[int, httpx.Client]) -> None:
     process, client = server
     before = resident(process)

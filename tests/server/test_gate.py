@@ -15,7 +15,6 @@ from app_client import connected, error_of, running, wait_until
 from busy_worker import BusyWorker
 from registry import tiny_model
 
-from glow_app.server import process
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_config
@@ -57,7 +56,7 @@ def test_bodies_are_bounded(client: httpx.Client) -> None:
     assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
     response = client.post("/v1/sample", content=(b" " * 1000 for _ in range(200)), headers=JSON)
     assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
-    assert raw(client, HEAD + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n").startswith(b"HTTP/1.1 4")
+    assert raw(client, HEAD + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert raw(client, HEAD + b"Content-Length: 99999999999\r\n\r\n").startswith(b"HTTP/1.1 413")
     assert client.post("/v1/sample", json={}).status_code == 200
 
@@ -102,10 +101,8 @@ REFUSED = {
     "a long head without an end": GET + b"A: " + b"b" * 100_000,
     "a length and chunks": CHUNKED + b"Content-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "CONNECT": b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "many headers": GET + b"A: b\r\n" * 1000 + b"\r\n",
+    "129 headers": GET + b"A: b\r\n" * 128 + b"\r\n",
     "many headers without an end": GET + b"a:b\r\n" * 200,
-    "a body in pieces of 1 byte": CHUNKED + b"\r\n" + b"1\r\n \r\n" * 2_000,
-    "a body in pieces of 32 bytes": CHUNKED + b"\r\n" + (b"20\r\n" + b" " * 32 + b"\r\n") * 3_000,
     "trailers": CHUNKED + b"\r\n2\r\n{}\r\n0\r\n" + b"a:b\r\n" * 1000,
     "a body beside an upgrade": HEAD + UPGRADE + b"Content-Length: 36\r\n\r\n" + GET + b"\r\n",
     "chunks beside an upgrade": CHUNKED + UPGRADE + b"\r\n" + GET + b"\r\n",
@@ -120,9 +117,9 @@ def test_invalid_http_is_refused(name: str, client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
 
 
-def test_ordinary_chunks_and_upgrades_are_accepted(client: httpx.Client) -> None:
+def test_chunks_128_headers_and_upgrades_are_accepted(client: httpx.Client) -> None:
     pieces = b"40\r\n%s\r\n" % (b" " * 64) * 1_500 + b"2\r\n{}\r\n0\r\n\r\n"
-    assert raw(client, CHUNKED + b"\r\n" + pieces).startswith(b"HTTP/1.1 200")
+    assert raw(client, CHUNKED + b"A: b\r\n" * 125 + b"\r\n" + pieces).startswith(b"HTTP/1.1 200")
     assert raw(client, *[GET + UPGRADE + b"\r\n"] * 2, pause=0.1).count(b"HTTP/1.1 200") == 2
 
 
@@ -157,7 +154,7 @@ def test_a_key_is_required() -> None:
             for response in (client.get("/v1/info", headers=headers), client.post("/v1/sample", headers=headers)):
                 assert (response.status_code, error_of(response)["code"]) == (401, "no_key")
                 assert response.headers["www-authenticate"] == "Bearer"
-        strange = client.get("/v1/info", headers={"authorization": "Bearer ñ".encode("latin-1")})
+        strange = client.get("/v1/info", headers={b"authorization": "Bearer ñ".encode("latin-1")})
         assert strange.status_code == 401
         right = {"authorization": f"Bearer {KEY}"}
         assert client.get("/v1/info", headers=right).status_code == 200
@@ -257,23 +254,3 @@ def test_the_deadline_and_a_full_queue() -> None:
         assert waiting.recv(12) == b"HTTP/1.1 504"
         busy.release()
         wait_until(lambda: client.post("/v1/sample", json={}).status_code == 200)
-
-
-def test_the_work_of_a_client_that_disconnects_is_dropped() -> None:
-    model = tiny_model()
-    app = create_app(model, hosts=["x"])
-    gate, worker = app.state.gate, app.state.service.worker
-    with running(app) as client:
-        busy = BusyWorker(worker, model)
-        with connected(client, HEAD + b"Content-Length: 2\r\n\r\n{}"):
-            wait_until(lambda: gate.depth == 1 and len(worker._calls) == 2)
-        wait_until(lambda: gate.depth == 0 and len(worker._calls) == 1)
-        busy.release()
-        assert client.get("/healthz").status_code == 200
-
-
-def test_too_many_headers_are_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_MAX_HEADERS", 10)
-    for number, status in ((8, b"HTTP/1.1 200"), (10, b"HTTP/1.1 400")):
-        answer = raw(client, GET + b"A: b\r\n" * number + b"Connection: close\r\n\r\n")
-        assert answer.startswith(status)

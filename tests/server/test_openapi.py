@@ -15,9 +15,9 @@ from schemathesis import GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from glow_app.restoration import Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.tasks import Denoise, Fill, Upscale
 
 LIMITS = Limits(count=8, draws=2, seconds=60)
 IMAGE = as_base64(random_images(1)[0])
@@ -36,6 +36,8 @@ def api() -> BaseSchema:
 
 def with_pictures(value: Any) -> Any:
     """Replace about half of the texts by a real picture, because random text never is one."""
+    if isinstance(value, dict):
+        return {**value, "mask": IMAGE}
     if isinstance(value, list):
         return [IMAGE if isinstance(one, str) and len(one) % 2 else one for one in value]
     return IMAGE if isinstance(value, str) and len(value) % 2 else value
@@ -51,7 +53,7 @@ def test_answers_match_the_schema(path: str, method: str, mode: GenerationMode, 
     @hypothesis.settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         if isinstance(case.body, dict):
-            for name in {"image", "images", "mask"} & set(case.body):
+            for name in {"image", "images", "beside"} & set(case.body):
                 case.body[name] = with_pictures(case.body[name])
         # Few texts are pictures, and few lists are of the right length for each other: these may be refused.
         response = case.call_and_validate(excluded_checks=[positive_data_acceptance])

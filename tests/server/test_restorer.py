@@ -14,17 +14,18 @@ import pytest
 import torch
 from app_client import as_base64, connected, error_of, from_base64, png, rotated, running, saved, wait_until
 from PIL import Image
-from registry import random_images, tiny_model, tiny_restorer
+from registry import mark_trained, random_images, tiny_model, tiny_restorer
 
 from glow_app import restoration
+from glow_app.flows import Glow
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
+from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.storage.stored_model import model_hash
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
@@ -34,9 +35,7 @@ MODELS = {
     "clean": tiny_restorer(Denoise()),
     "colour": tiny_restorer(Colourise()),
     "whole": tiny_restorer(Fill()),
-    "classes": tiny_restorer(Upscale(), num_classes=3),
 }
-MODELS["classes"].class_names = ("ant", "bee", "cat")
 MODELS["clean"].generation = GenerationSettings((0.5, 0.8))
 PICTURE = random_images(1, (3, 9, 13))[0] // 2 + 64
 MASK = torch.zeros(1, 9, 13, dtype=torch.uint8).index_fill(1, torch.tensor([2, 3]), 200)
@@ -59,29 +58,34 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
     "larger": ({}, PICTURE, {}),
-    "clean": ({"sigma": 12.4}, Denoise().prepare(PICTURE, sigma=12.4), {"sigma": 12, "temperature": [0.5, 0.8]}),
+    "clean": (
+        {"beside": {"sigma": 12.4}},
+        Denoise().prepare(PICTURE, sigma=12.4),
+        {"facts": {"sigma": 12}, "temperature": [0.5, 0.8]},
+    ),
     "colour": ({}, PICTURE[:1], {}),
-    "whole": ({"mask": as_base64(MASK)}, Fill().prepare(PICTURE, MASK), {}),
-    "classes": ({"label": "bee", "temperature": [0.3, 0.9]}, PICTURE, {"temperature": [0.3, 0.9]}),
+    "whole": (
+        {"beside": {"mask": as_base64(MASK)}, "temperature": [0.3, 0.9]},
+        Fill().prepare(PICTURE, mask=MASK),
+        {"temperature": [0.3, 0.9]},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_draws_equal_those_of_python(name: str, client: httpx.Client) -> None:
-    beside, damaged, facts = CASES[name]
+    options, damaged, facts = CASES[name]
     sent = PICTURE[:1] if name == "colour" else PICTURE
-    body = {"image": as_base64(sent), "restorer": name, "count": 3, "seed": 7, **beside}
+    body = {"image": as_base64(sent), "restorer": name, "count": 3, "seed": 7, **options}
     answer = client.post("/v1/restore", json=body).json()
-    label = 1 if name == "classes" else None
-    expected = restoration.restore(MODELS[name], damaged, 3, beside.get("temperature"), 7, label)
+    expected = restoration.restore(MODELS[name], damaged, 3, options.get("temperature"), 7)
     assert [one["seed"] for one in answer["images"]] == [7, 8, 9]
-    assert [one["label"] for one in answer["images"]] == [label] * 3
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
     for kind in ("mean", "given"):
         assert torch.equal(from_base64(answer[kind]), getattr(expected, kind))
     assert torch.equal(from_base64(answer["spread"]), expected.shown_spread)
     assert answer["overshoot"] == expected.overshoot.tolist()
-    plain = {"sigma": None, "temperature": [0.7, 0.7], "restorer": name, "model": model_hash(MODELS[name])}
+    plain = {"facts": {}, "temperature": [0.7, 0.7], "restorer": name, "model": model_hash(MODELS[name])}
     assert {key: answer[key] for key in plain} == plain | facts
 
 
@@ -105,13 +109,10 @@ def test_infinite_overshoot_becomes_the_largest_number(client: httpx.Client, mon
 def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
-    assert answer["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
+    assert answer["facts"]["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
     assert len(answer["images"]) == 4
     again = client.post("/v1/restore", json={**body, "seed": answer["images"][0]["seed"]}).json()
     assert again == answer
-    body = {"image": as_base64(PICTURE), "restorer": "classes", "seed": 4}
-    images = client.post("/v1/restore", json=body).json()["images"]
-    assert [image["label"] for image in images] == [1, 2, 0, 1]
 
 
 def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client) -> None:
@@ -122,10 +123,10 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client) -> 
     assert from_base64(answer["given"])[:1].numpy().tobytes() == grey.tobytes()
     assert answer["note"] == "colours made grey"
     transparent = as_base64(saved(Image.fromarray(np.full((6, 4, 4), 128, np.uint8)), "PNG"))
-    body = {"image": transparent, "restorer": "clean", "count": 1, "sigma": 90}
+    body = {"image": transparent, "restorer": "clean", "count": 1, "beside": {"sigma": 90}}
     note = client.post("/v1/restore", json=body).json()["note"]
     assert note.startswith("transparency made white, noise of sigma 90; ")
-    body |= {"image": as_base64(PICTURE), "sigma": 12}
+    body |= {"image": as_base64(PICTURE), "beside": {"sigma": 12}}
     assert client.post("/v1/restore", json=body).json()["note"] is None
 
 
@@ -163,11 +164,11 @@ def test_unsuitable_profiles_are_dropped(space: bytes, size: int, restorer: str,
 
 
 def test_a_png_answer(client: httpx.Client) -> None:
-    body = {"image": as_base64(PICTURE), "restorer": "classes", "count": 1, "seed": 7, "label": 2}
+    body = {"image": as_base64(PICTURE), "restorer": "clean", "count": 1, "seed": 7, "beside": {"sigma": 12}}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
-    expected = restoration.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
+    expected = restoration.restore(MODELS["clean"], PICTURE, 1, None, 7, sigma=12)
     assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
-    facts = {"seed": "7", "temperature": "0.7", "restorer": "classes", "label": "2", "class": "cat"}
+    facts = {"seed": "7", "temperature": "[0.5, 0.8]", "restorer": "clean", "sigma": "12"}
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert picture.info.items() >= facts.items()
     for name, value in facts.items():
@@ -175,7 +176,7 @@ def test_a_png_answer(client: httpx.Client) -> None:
     several = client.post("/v1/restore", json={**body, "count": 4}, headers={"accept": "image/png"})
     assert several.headers["x-glow-count"] == "4"
     with Image.open(io.BytesIO(several.content)) as grid:
-        assert grid.height > 2 * 18
+        assert grid.height > 2 * 9
 
 
 def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
@@ -188,20 +189,20 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: "),
-        ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: "),
+        ({"restorer": "whole", "beside": {"mask": as_base64(MASK[:, :, :5])}}, "mask: "),
+        ({"restorer": "whole", "beside": {"mask": as_base64(0 * MASK)}}, "mask: "),
+        ({"restorer": "whole"}, "mask: "),
         ({"restorer": "larger", "image": as_base64(DEEP)}, "image: "),
-        ({"restorer": "clean", "sigma": 0.5}, "sigma: "),
-        ({"restorer": "larger", "temperature": [0.5]}, "there are 1 temperatures"),
-        ({"restorer": "larger", "label": 1}, "label: "),
-        ({"restorer": "classes", "label": "dog"}, "label: "),
+        ({"restorer": "clean", "beside": {"sigma": 0.5}}, "sigma: "),
+        ({"restorer": "clean", "beside": {"sigma": True}}, "beside.sigma: "),
+        ({"restorer": "larger", "temperature": [0.5]}, "got 1 temperatures"),
         ({"restorer": "larger", "count": 9}, "count: "),
         ({"restorer": "larger", "seed": 2**31 - 1}, "seed: "),
-        ({}, "restorer: "),
-        # Options of other tasks, before pictures are decoded.
-        ({"restorer": "larger", "mask": as_base64(MASK), **BROKEN}, "mask: "),
-        ({"restorer": "whole", **BROKEN}, "mask: "),
-        ({"restorer": "whole", "mask": as_base64(MASK), "sigma": 5, **BROKEN}, "sigma: "),
+        # What a task does not take, before pictures are decoded.
+        ({"restorer": "larger", "beside": {"mask": as_base64(MASK)}, **BROKEN}, "mask: "),
+        ({"restorer": "whole", "beside": {"mask": as_base64(MASK), "sigma": 5}, **BROKEN}, "sigma: "),
+        ({"restorer": "whole", "beside": {"mask": 5}, **BROKEN}, "mask: "),
+        ({"restorer": "clean", "beside": {"sigma": "5"}, **BROKEN}, "sigma: "),
     ],
 )
 def test_invalid_requests_are_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
@@ -217,7 +218,7 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
     assert (status, code) == (413, "image_too_large")
     assert "2,500 pixels" in message
     mask = as_base64(png(101, 100, b""))
-    assert "mask: " in (message := refused(client, restorer="whole", mask=mask)[2])
+    assert "mask: " in (message := refused(client, restorer="whole", beside={"mask": mask})[2])
     assert "10,000 pixels" in message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
 
@@ -228,25 +229,27 @@ def test_pictures_beyond_the_models_limit_are_refused(client: httpx.Client, monk
     assert (status, message[:42]) == (422, "restored, it would have 26x18 pixels; expe")
 
 
-def test_restorers_are_listed() -> None:
+def test_restorers_are_listed(client: httpx.Client) -> None:
     app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]})
-    with running(app) as client:
-        (info,) = client.get("/v1/info").json()["restorers"]
+    with running(app) as single:
+        (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
-            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": ["sigma"],
-            "image_shape": [3, 8, 8], "model": model_hash(MODELS["clean"]), "num_classes": None, "classes": None,
+            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {"sigma": "number"},
+            "image_shape": [3, 8, 8], "model": model_hash(MODELS["clean"]),
             "temperature": [0.5, 0.8],
         }  # fmt: skip
         body = {"image": as_base64(PICTURE), "count": 1}
-        assert client.post("/v1/restore", json=body).json()["restorer"] == "clean", "the only one need not be named"
-        status, code, message = refused(client, restorer="x")
+        assert single.post("/v1/restore", json=body).json()["restorer"] == "clean", "the only one need not be named"
+        status, code, message = refused(single, restorer="x")
         assert (status, code) == (404, "unknown_restorer")
         assert "clean" in message
+    assert refused(client)[:2] == (404, "unknown_restorer"), "one of several must be named"
 
 
 def test_a_restorer_for_only_one_size_is_refused() -> None:
+    flow = Glow((3, 8, 8), 2, 1, 4, prior=MAFPrior, conditioning=PictureConditioning(Upscale(), 4, 1))
     with pytest.raises(ValueError, match="the restorer maf"):
-        create_app(tiny_model(), restorers={"maf": tiny_restorer(Upscale(), prior=MAFPrior)})
+        create_app(tiny_model(), restorers={"maf": mark_trained(ImageModel(flow))})
 
 
 class Gated:

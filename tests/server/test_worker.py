@@ -54,10 +54,20 @@ def identity(_: ImageModel, rows: list[Any]) -> list[Any]:
     return rows
 
 
+class Recorder:
+    """Stands in for the model's work: returns the rows, and keeps those of each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def __call__(self, _: ImageModel, rows: list[Any]) -> list[Any]:
+        self.batches.append(rows)
+        return rows
+
+
 def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: ModelWorker, sizes: list[int]) -> None:
     def draw(seeds: range, temperature: list[float], label: int, guidance: float) -> torch.Tensor:
-        labels = torch.full((len(seeds),), label)
-        return shared_model(model, worker).sample(len(seeds), temperature, seeds, labels, guidance)
+        return shared_model(model, worker).sample(len(seeds), temperature, seeds, label, guidance)
 
     busy = BusyWorker(worker, model)
     with ThreadPoolExecutor(3) as pool:
@@ -65,7 +75,7 @@ def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: Model
         wait_until(lambda: len(worker._calls) == 4)
         busy.release()
     for images, (seeds, temperature, label, guidance) in zip(drawn, ASKED, strict=True):
-        alone = generation.sample_batches(model, len(seeds), temperature, seeds[0], label, 4, guidance)
+        alone = generation.sample_batches(model, len(seeds), temperature, seeds[0], [label], 4, guidance)
         assert torch.equal(images.result(), torch.stack([image for _, image in alone]))
     assert sizes == [4, 4, 1]
 
@@ -76,7 +86,10 @@ def test_results_equal_those_of_the_model(model: ImageModel, worker: ModelWorker
     for ours, level in zip(shared.encode(images, labels), expected, strict=True):
         torch.testing.assert_close(ours, level)
     assert torch.equal(shared.decode(expected, labels), images)
-    assert torch.equal(generation.infer_labels(shared, images), generation.infer_labels(model, images))
+    inferred, alone = (generation.infer(each, images) for each in (shared, model))
+    assert inferred is not None
+    assert alone is not None
+    assert torch.equal(inferred, alone)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +111,7 @@ def test_scores_equal_those_of_the_model(prior: Callable[..., Any], given: torch
 
 
 def test_calls_of_one_kind_share_a_batch(model: ImageModel, worker: ModelWorker) -> None:
-    batches: list[list[Any]] = []
-
-    def run(_: ImageModel, rows: list[Any]) -> list[Any]:
-        batches.append(rows)
-        return rows
-
+    run = Recorder()
     first = Call(run, model, [0], Ticket())
     worker.submit(first)
     first.future.result(10)
@@ -114,25 +122,20 @@ def test_calls_of_one_kind_share_a_batch(model: ImageModel, worker: ModelWorker)
         worker.submit(call)
     busy.release()
     assert [call.future.result(10) for call in (*calls, other)] == [*([number] * 3 for number in range(4)), [9]]
-    assert batches[1:] == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
+    assert run.batches[1:] == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
 
 
 def test_batches_take_about_a_second(model: ImageModel, worker: ModelWorker) -> None:
-    lengths: list[int] = []
-
-    def run(_: ImageModel, rows: list[Any]) -> list[Any]:
-        lengths.append(len(rows))
-        return rows
-
+    run, unknown = Recorder(), Recorder()
     call = Call(run, model, [None] * 20, Ticket())
     worker._rates[call.kind] = 0.12  # seconds per row
     worker.submit(call)
     assert len(call.future.result(10)) == 20
-    assert lengths[0] == 8
-    slow = Call(lambda _, rows: lengths.append(len(rows)) or rows, model, [None] * 3, Ticket())  # type: ignore[func-returns-value]
+    assert len(run.batches[0]) == 8
+    slow = Call(unknown, model, [None] * 3, Ticket())
     worker.submit(slow)
     slow.future.result(10)
-    assert lengths[-2] == 1, "one row, to see how long it takes"
+    assert len(unknown.batches[0]) == 1, "one row, to see how long it takes"
 
 
 def test_small_calls_overtake_large_ones_without_starving_them(model: ImageModel, worker: ModelWorker) -> None:

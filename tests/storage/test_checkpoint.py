@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import one_line
 import pytest
 import torch
-from damage import ABSENT, change
+from damage import ABSENT, change, message_of
 from registry import random_images, tiny_model
 
 from glow_app.models.image_model import ImageModel
@@ -52,7 +51,7 @@ def checkpoint(model: ImageModel, path: Path) -> Path:
     return path
 
 
-message_of = partial(one_line.message_of, load_model)
+refusal = partial(message_of, load_model)
 
 
 def test_a_loaded_checkpoint_equals_the_model(model: ImageModel, tmp_path: Path) -> None:
@@ -132,11 +131,9 @@ def test_facts_and_data_of_the_training(model: ImageModel, tmp_path: Path) -> No
 def test_errors_name_the_path_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()  # a run whose export is empty
     (tmp_path / "pictures").mkdir()
-    assert "nowhere.ckpt" in message_of(FileNotFoundError, tmp_path / "nowhere.ckpt")
-    assert "neither a model nor a run" in message_of(FileNotFoundError, tmp_path / "pictures")
-    message_of(FileNotFoundError, tmp_path)
-    with pytest.raises(FileNotFoundError, match="is empty"):
-        load_model("")
+    assert "nowhere.ckpt" in refusal(FileNotFoundError, tmp_path / "nowhere.ckpt")
+    assert "neither a model nor a run" in refusal(FileNotFoundError, tmp_path / "pictures")
+    refusal(FileNotFoundError, tmp_path)
 
 
 def test_a_flipped_bit_in_a_tensor_is_detected(model: ImageModel, tmp_path: Path) -> None:
@@ -149,19 +146,11 @@ def test_a_flipped_bit_in_a_tensor_is_detected(model: ImageModel, tmp_path: Path
         end = entry.header_offset + 30 + len(entry.filename)
         place = end + int.from_bytes(content[entry.header_offset + 28 : entry.header_offset + 30], "little")
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert "check sum" in message_of(ValueError, path)
-
-
-def test_compressed_entries_are_refused(model: ImageModel, tmp_path: Path) -> None:
-    path, bomb = checkpoint(model, tmp_path / "best.ckpt"), tmp_path / "bomb.ckpt"
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in archive.namelist():
-            packed.writestr(name, archive.read(name))
-    assert "does not compress" in message_of(ValueError, bomb)
+        assert "checksum" in refusal(ValueError, path)
 
 
 OTHER_FILES = [
-    *(b"", b"\x00" * 5000, b"epoch,loss\n1,2\n", b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"\x80\x02", b"."),
+    *(b"", b"\x00" * 5000, b"epoch,loss\n1,2\n", b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"\x80\x02", b".")
 ]
 OTHER_CONTENTS = [{"state_dict": {}}, {"glow_app": {}}, {"model": torch.zeros(3)}, [1, 2], torch.zeros(3), "text", None]
 
@@ -170,13 +159,13 @@ def test_other_and_truncated_files_raise_one_line(model: ImageModel, tmp_path: P
     content = (path := checkpoint(model, tmp_path / "best.ckpt")).read_bytes()
     for share in (0.0001, 0.5, 0.9999):
         path.write_bytes(content[: int(share * len(content))])
-        assert "best.ckpt is truncated or damaged" in message_of(ValueError, path)
+        assert "best.ckpt is truncated or damaged" in refusal(ValueError, path)
     for other in OTHER_FILES:
         path.write_bytes(other)
-        assert "best.ckpt" in message_of(ValueError, path)
+        assert "best.ckpt" in refusal(ValueError, path)
     for stored in OTHER_CONTENTS:
         torch.save(stored, path)
-        assert "best.ckpt is not a checkpoint of `glow fit`" in message_of(ValueError, path)
+        assert "best.ckpt is not a checkpoint of `glow fit`" in refusal(ValueError, path)
     with pytest.raises(FileNotFoundError, match="is not a checkpoint file"):
         read_checkpoint(tmp_path)
 
@@ -196,7 +185,7 @@ def test_a_damaged_entry_raises_one_line(model: ImageModel, tmp_path: Path, plac
         content = copy.deepcopy(contents(model))
         change(content, place, value)
         torch.save(content, tmp_path / "best.ckpt")
-        message_of(ValueError, tmp_path / "best.ckpt")
+        refusal(ValueError, tmp_path / "best.ckpt")
 
 
 def test_code_is_never_run(model: ImageModel, tmp_path: Path) -> None:
@@ -205,8 +194,8 @@ def test_code_is_never_run(model: ImageModel, tmp_path: Path) -> None:
     torch.load(path, weights_only=False)["callbacks"].close()
     assert made.exists(), "the attack is real"
     made.unlink()
-    assert "nothing was run" in message_of(ValueError, path)
+    assert "nothing was run" in refusal(ValueError, path)
     for content in (RunsCode(made), [RunsCode(made)]):
         torch.save(content, path, _use_new_zipfile_serialization=False)
-        assert "not a checkpoint" in message_of(ValueError, path)
+        assert "not a checkpoint" in refusal(ValueError, path)
     assert not made.exists()

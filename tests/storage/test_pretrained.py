@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import one_line
 import pytest
 import torch
-from damage import ABSENT, change
-from registry import perturb, random_images, tiny_model
+from damage import ABSENT, change, message_of
+from registry import named, perturb, random_images, tiny_model
 from safetensors.torch import load_file, save_file
 
 from glow_app.models.generation_settings import GenerationSettings
@@ -24,7 +23,7 @@ from glow_app.storage.stored_model import load_model, model_hash
 
 @pytest.fixture(scope="module")
 def model() -> ImageModel:
-    return tiny_model()
+    return tiny_model(num_classes=2)
 
 
 @pytest.fixture
@@ -39,19 +38,18 @@ def edit(folder: Path, place: str, value: object) -> None:
     path.write_text(json.dumps(config))
 
 
-message_of = partial(one_line.message_of, load_model)
+refusal = partial(message_of, load_model)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         {},
-        {"num_classes": 3, "embedding_features": 4},
         {"conditioner": GatedResidualConditioner, "coupling": "additive"},
         {"image_shape": (1, 8, 16), "num_levels": 3, "num_steps": [1, 2, 1], "num_bits": 5},
         {"dtype": torch.float64},
     ],
-    ids=["plain", "classes", "residual, additive", "five bits", "float64"],
+    ids=["plain", "residual, additive", "five bits", "float64"],
 )
 def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], tmp_path: Path) -> None:
     model = tiny_model(**arguments)
@@ -64,8 +62,7 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     images = random_images(4, model.flow.image_shape)
-    labels = None if model.flow.num_classes is None else torch.tensor([0, 1, 2, 0])
-    bits = [m.bits_per_dim(images, labels, generator=torch.Generator().manual_seed(0)) for m in (model, loaded)]
+    bits = [m.bits_per_dim(images, generator=torch.Generator().manual_seed(0)) for m in (model, loaded)]
     assert torch.equal(*bits)
     assert torch.equal(model.sample(4, seeds=0), loaded.sample(4, seeds=0))
 
@@ -73,11 +70,11 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
 def test_names_of_classes_are_kept(tmp_path: Path) -> None:
     model = tiny_model(num_classes=2)
     unnamed = model_hash(model)
-    model.class_names = ["dress", "ankle boot"]
+    named(model, "dress", "ankle boot")
     folder = save_pretrained(model, tmp_path / "export", training={"epoch": 3})
     assert read_config(folder)["training"] == {"classes": ["dress", "ankle boot"], "epoch": 3}
     loaded = load_model(folder)
-    assert loaded.class_names == ("dress", "ankle boot")
+    assert loaded.facts == {"classes": ["dress", "ankle boot"]}
     assert model_hash(loaded) == unnamed
 
 
@@ -105,18 +102,19 @@ def test_damaged_settings_and_names_of_classes_are_refused(tmp_path: Path) -> No
     folder = save_pretrained(tiny_model(num_classes=2), tmp_path / "export")
     for settings in DAMAGED_SETTINGS:
         edit(folder, "generation", settings)
-        assert "is damaged" in (message := message_of(ValueError, folder))
+        assert "is damaged" in (message := refusal(ValueError, folder))
         assert len(message) < 500
     save_pretrained(tiny_model(num_classes=2), folder, overwrite=True)
     for names in (["one"], ["a", "b", "c"], ["a", "b\x1b[2J"], ["a", 3], "names", 3, {"a": 1, "b": 2}):
         edit(folder, "training/classes", names)
-        message_of(ValueError, folder)
+        refusal(ValueError, folder)
 
 
 def test_the_hash_depends_on_weights_and_architecture(model: ImageModel) -> None:
-    assert model_hash(tiny_model()) == model_hash(model)
-    assert model_hash(perturb(tiny_model(), size=1e-4)) != model_hash(model)
-    assert model_hash(tiny_model(num_bits=7)) != model_hash(model)
+    assert model_hash(tiny_model(num_classes=2)) == model_hash(model)
+    assert model_hash(perturb(tiny_model(num_classes=2), size=1e-4)) != model_hash(model)
+    for other in (tiny_model(num_classes=2, num_bits=7), tiny_model(num_classes=3), tiny_model()):
+        assert model_hash(other) != model_hash(model)
 
 
 def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder: Path) -> None:
@@ -152,25 +150,25 @@ def test_other_and_truncated_files_are_refused(folder: Path) -> None:
     weights, config = ((folder / name).read_bytes() for name in (WEIGHTS_NAME, CONFIG_NAME))
     for content in [*NO_WEIGHTS, *(weights[: int(share * len(weights))] for share in (0, 0.001, 0.3, 0.999))]:
         (folder / WEIGHTS_NAME).write_bytes(content)
-        assert "is damaged" in message_of(ValueError, folder)
+        assert "is damaged" in refusal(ValueError, folder)
     (folder / WEIGHTS_NAME).write_bytes(weights)
     for content in [*NO_CONFIG, *(config[: int(share * len(config))] for share in (0.001, 0.3, 0.9))]:
         (folder / CONFIG_NAME).write_bytes(content)
-        assert CONFIG_NAME in message_of(ValueError, folder)
+        assert CONFIG_NAME in refusal(ValueError, folder)
 
 
 @pytest.mark.parametrize("part", ["conditioner", "prior"])
 def test_only_allowed_classes_may_be_named(folder: Path, part: str) -> None:
     for name in ("os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""):
         edit(folder, f"model/flow/{part}", {"class_path": name, "init_args": {"command": "true"}})
-        assert f"pass --allow-class {name}, or call glow_app.allow_class" in message_of(ValueError, folder)
+        assert f"pass --allow-class {name}, or call glow_app.allow_class" in refusal(ValueError, folder)
 
 
 @pytest.mark.parametrize("hidden_channels", [4, 10**9, 10**19])
 def test_a_configuration_that_does_not_match_the_weights_is_refused_cheaply(folder: Path, hidden_channels: int) -> None:
     edit(folder, "model/flow/hidden_channels", hidden_channels)
     peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    message = message_of(ValueError, folder)
+    message = refusal(ValueError, folder)
     assert "do not match" in message or "damaged" in message
     assert time.perf_counter() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # KiB
@@ -183,7 +181,7 @@ def test_a_model_of_absurdly_many_parts_fails_fast(folder: Path) -> None:
     for num_steps in (600, [200, 200], 10**9):
         edit(folder, "model/flow/num_steps", num_steps)
         start = time.perf_counter()
-        assert "it has more parts than" in message_of(ValueError, folder)
+        assert "it has more parts than" in refusal(ValueError, folder)
         assert time.perf_counter() - start < 2
 
 
@@ -201,7 +199,9 @@ EDITS: dict[str, list[object]] = {
     "model/flow/num_steps": ["many", None],
     "model/flow/hidden_channels": [8.5, -8, "8"],
     "model/flow/coupling": [["affine"]],
-    "model/flow/num_classes": ["two", 10**18],
+    "model/flow/conditioning": ["Class", {"class_path": "glow_app.conditioning.ClassConditioning"}],
+    "model/flow/conditioning/class_path": ["glow_app.priors.GaussianPrior", ["os.system"]],
+    "model/flow/conditioning/init_args": [{"num_classes": "two"}, {"num_classes": 10**18}, [3]],
 }
 
 
@@ -211,12 +211,12 @@ def test_an_edited_configuration_raises_one_line(folder: Path, place: str) -> No
     for value in EDITS[place]:
         (folder / CONFIG_NAME).write_text(before)
         edit(folder, place, value)
-        message_of(ValueError, folder)
+        refusal(ValueError, folder)
 
 
 def test_changed_weights_are_detected(folder: Path, tmp_path: Path) -> None:
     own = load_file(folder / WEIGHTS_NAME)
-    other = {name: value.contiguous() for name, value in tiny_model(seed=1).state_dict().items()}
+    other = {name: value.contiguous() for name, value in tiny_model(num_classes=2, seed=1).state_dict().items()}
     name = next(name for name in own if name.endswith("log_scale"))
     without = {key: value for key, value in own.items() if key != name}
     for weights, message in (
@@ -230,11 +230,11 @@ def test_changed_weights_are_detected(folder: Path, tmp_path: Path) -> None:
         (own | {name: own[name] * torch.inf}, "is not finite"),
     ):
         save_file(weights, folder / WEIGHTS_NAME)
-        assert message in message_of(ValueError, folder)
+        assert message in refusal(ValueError, folder)
     save_file(own, folder / WEIGHTS_NAME)
     for value in (None, "", 0):
         edit(folder, "sha256", value)
-        message_of(ValueError, folder)
+        refusal(ValueError, folder)
 
 
 def test_directions_are_copied_and_kept(model: ImageModel, folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
-import { className } from "./fields.js";
+import { capitalised, givenText, givenWord } from "./fields.js";
 
 const SOURCES = {
   cifar10: "CIFAR-10",
@@ -12,19 +12,21 @@ const SOURCES = {
   mnist: "MNIST",
 };
 
+const plural = (word) => `${word}${word.endsWith("s") ? "es" : "s"}`;
 const whole = (number) => number.toLocaleString("en");
 const counted = (number, word) => Number.isInteger(number) && `${whole(number)} ${word}${number === 1 ? "" : "s"}`;
 
 /** Show the answer of /v1/info. */
 export function describe(info) {
-  const { classes, num_classes: numClasses, training } = info;
+  const { training } = info;
+  const values = info.given?.values ?? [];
   const [channels, height, width] = info.image_shape;
   const colour = channels === 1 ? "grey" : "colour";
   byId("facts").textContent = joined(
     " · ",
     `${width} × ${height} ${colour}`,
     counted(info.num_levels, "level"),
-    numClasses !== null && `${numClasses} classes`,
+    values.length > 0 && `${values.length} ${plural(givenWord(info))}`,
     `${(info.parameters / 1e6).toFixed(1)} M parameters`,
   );
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
@@ -33,7 +35,7 @@ export function describe(info) {
   const { source, limit } = training.data ?? {};
   const about = {
     Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
-    Classes: classes?.map((_, label) => className(info, label)).join(", ") ?? (numClasses && `${numClasses}, without names`),
+    [info.given && capitalised(plural(givenWord(info)))]: values.map((value) => givenText(info, value)).join(", "),
     Attributes: info.directions.join(", "),
     "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
     "Trained on": source && joined(", at most ", SOURCES[source] ?? source, counted(limit, "image")),

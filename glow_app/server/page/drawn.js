@@ -1,9 +1,9 @@
-// Pictures that the model draws. Seed, temperature, guidance, class and edits determine them, so a link can contain them.
+// Pictures that the model draws. Seed, temperature, guidance, what is given and edits determine them, so a link can contain them.
 
 import { ask } from "./api.js";
 import { checkedEdits, editsText } from "./attributes.js";
 import { joined } from "./dom.js";
-import { className } from "./fields.js";
+import { givenPlace, givenText } from "./fields.js";
 import { base64Of, fromPng } from "./pictures.js";
 import { guidanceName, temperatureText } from "./temperature.js";
 
@@ -14,12 +14,12 @@ const NEW_SEEDS = 1_000_000;  // more than anyone draws, and short
 export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
 /** Return a drawn image with the settings that draw it again. */
-export function pictureOf(drawn, { temperature, guidance, label }, info) {
-  const kind = className(info, drawn.label);
+export function pictureOf(drawn, { temperature, guidance, given }, info) {
+  const kind = givenText(info, drawn.given);
   const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
-  const settings = { temperature, guidance, label, seed: drawn.seed };
-  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings };
+  const settings = { temperature, guidance, given, seed: drawn.seed };
+  return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place: givenPlace(drawn.given, info) };
 }
 
 /** Return temperature and guidance as text; guidance 1 has no effect and is omitted. */
@@ -30,37 +30,37 @@ export function settingsText({ temperature, guidance }, between = ", ") {
 /** Return an edited drawn picture, with its settings and the edits. */
 export async function edited(picture, edits, signal) {
   if (edits.length === 0) return picture;
-  const answer = await ask("edit", { image: base64Of(picture.url), edits, label: picture.label }, signal);
+  const answer = await ask("edit", { image: base64Of(picture.url), edits, given: picture.given }, signal);
   const name = picture.name.replace(".png", "_edited.png");
-  const { kind, label, settings } = picture;
-  return { ...fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`), kind, label, settings: { ...settings, edits } };
+  const changed = fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`);
+  return { ...picture, ...changed, settings: { ...picture.settings, edits } };
 }
 
 /** Return a drawn picture as text for a link: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; or null. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
   const { seed, temperature, guidance, edits = [] } = picture.settings;
-  const parts = [seed, [temperature].flat().join("-"), picture.label ?? "", guidanceLink(guidance)];
+  const parts = [seed, [temperature].flat().join("-"), picture.place ?? "", guidanceLink(guidance)];
   return [parts.filter((part) => part !== null).join("_"), ...edits.flatMap(Object.values)].join("*");
 }
 
 /** Return the settings of the picture in a link; null if there is none that this model can draw. */
 export function settingsOf(link, info) {
   const [drawn, ...names] = (link ?? "").split("*");
-  const [seed, temperature, label, guidance] = drawn.split("_");
+  const [seed, temperature, given, guidance] = drawn.split("_");
   const edits = names.flatMap((direction, place) => (place % 2 ? [] : [{ direction, strength: Number(names[place + 1]) }]));
   const settings = {
     seed: wholeNumber(seed, LARGEST_SEED),
     temperature: temperatureOf(temperature, info),
     guidance: guidanceOf(guidance, info),
-    label: labelOf(label, info),
+    given: givenOf(given, info),
     edits: checkedEdits(edits, info),
   };
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
 
 /** Return the default settings of the picture of a seed. */
-export const firstSettings = (seed, info) => ({ seed, ...info.generation, label: null });
+export const firstSettings = (seed, info) => ({ seed, ...info.generation, given: null });
 
 /** Draw the picture with some settings. */
 export async function draw({ edits = [], ...settings }, info, signal) {
@@ -79,7 +79,7 @@ export const guidanceLink = (guidance) => (guidance === 1 ? null : guidance);
 
 /** Parse the guidance of a link, 1 if empty; return null for anything else. */
 export function guidanceOf(text, info) {
-  if ((text ?? "") === "" || info.num_classes === null) return 1;
+  if ((text ?? "") === "" || !info.guided) return 1;
   return /^\d(\.\d{1,4})?$/.test(text) ? Number(text) : null;
 }
 
@@ -90,5 +90,8 @@ export function temperatureOf(text, info) {
   return values.length === 1 ? values[0] : values.length === info.num_levels ? values : null;
 }
 
-/** Parse the class of a link; return null for none. */
-export const labelOf = (text, info) => (info.num_classes === null ? null : wholeNumber(text, info.num_classes - 1));
+/** Return what is given in a link, which has its place among all values; null for nothing. */
+export function givenOf(text, info) {
+  const values = info.given?.values ?? [];
+  return values[wholeNumber(text, values.length - 1)] ?? null;
+}

@@ -3,9 +3,9 @@
 import { ask } from "./api.js";
 import { attributeControls, editsLink, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
-import { draw, firstSettings, labelOf, linkOf, settingsOf } from "./drawn.js";
+import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { className, fillClasses } from "./fields.js";
+import { chosenGiven, fillGiven, givenPlace, givenText } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
@@ -14,20 +14,20 @@ import { Task } from "./task.js";
 export function startEdit(info) {
   const { directions } = info;
   const first = firstSettings(0, info);  // drawn if the user has chosen none
-  const [form, none, label, stage] = ["edit-form", "edit-none", "edit-label", "edited"].map(byId);
+  const [form, none, given, stage] = ["edit-form", "edit-none", "edit-given", "edited"].map(byId);
   form.hidden = stage.hidden = directions.length === 0;
   none.hidden = directions.length > 0;
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // {image, note} in the model's size
-  let inferred = null;  // its most probable class, once known
-  let isClassOfPicture = false;  // and not chosen by the user
+  let inferred = null;  // its most probable value of what can be given, once known
+  let isOfPicture = false;  // whether what is given is the picture's, and not chosen by the user
   let pair = null;
   const empty = [...stage.children];
 
   const zone = makeDropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => take(chosen) });
   byId("edit-picture").append(zone.element);
-  fillClasses(label, info, "Recognised by the model");
+  fillGiven(given, info, "Recognised by the model");
   const attributes = attributeControls("edit", info, follow);
 
   function take(chosen, edits = attributes.edits) {
@@ -36,18 +36,20 @@ export function startEdit(info) {
     picture = chosen;
     original = pair = inferred = null;
     zone.show(picture);
-    if (chosen.label !== undefined || isClassOfPicture) label.value = chosen.label ?? "";
-    isClassOfPicture = chosen.label !== undefined;
+    if (chosen.settings || isOfPicture) given.value = chosen.place ?? "";
+    isOfPicture = chosen.settings !== undefined;
     attributes.edits = edits;
     follow();
   }
 
   /** Return the changed picture for the current settings. */
   async function changed(signal) {
-    const chosen = label.value;
+    const chosen = given.value;
     const send = async (image, edits) => {
-      const answer = await ask("edit", { image, edits, label: chosen === "" ? inferred : Number(chosen) }, signal);
-      if (chosen === "") inferred = answer.label;
+      const drawnWith = picture.place === null ? picture.given : null;  // a value that the select does not list
+      const known = chosenGiven(given, info) ?? drawnWith ?? inferred;
+      const answer = await ask("edit", { image, edits, given: known }, signal);
+      if (chosen === "") inferred = answer.given;
       return answer;
     };
     const still = [{ direction: directions[0], strength: 0 }];  // returns the picture in the model's size
@@ -70,7 +72,7 @@ export function startEdit(info) {
         if (pair === null) zone.show(picture);  // reduced
         pair ??= makePair(stage, original.image);
         pair.show(answer, original.note, info);
-        keepSettings("edit", { picture: linkOf(picture), class: answer.chosen || null, ...editsLink(answer.edits) });
+        keepSettings("edit", { picture: linkOf(picture), given: answer.chosen || null, ...editsLink(answer.edits) });
         return answer.edits.length ? "The picture is changed" : "The picture is unchanged";
       },
       (error) => {
@@ -92,19 +94,19 @@ export function startEdit(info) {
   function restore(settings) {
     attributes.edits = editsOf(settings, info);
     const wanted = settingsOf(settings.get("picture"), info);
-    const chosen = labelOf(settings.get("class"), info) ?? "";
+    const chosen = givenPlace(givenOf(settings.get("given"), info), info);
     if (wanted !== null) {
       drawFirst(wanted, (drawn) => {
         take(drawn);
-        label.value = chosen;
-        isClassOfPicture = chosen === drawn.label;
+        given.value = chosen ?? "";
+        isOfPicture = chosen === drawn.place;
       });
     } else if (picture === null) drawFirst(first);
     else follow();
   }
 
-  label.addEventListener("change", () => {
-    isClassOfPicture = false;
+  given.addEventListener("change", () => {
+    isOfPicture = false;
     follow();
   });
   const open = () => picture === null && directions.length > 0 && drawFirst(first);
@@ -125,7 +127,7 @@ function makePair(stage, original) {
       const how = editsText(answer.edits);
       Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
       caption.replaceChildren(...breakable(how || "Unchanged"));
-      const kind = className(info, answer.label);
+      const kind = givenText(info, answer.given);
       notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `recognised as ${kind}` : kind);
     },
   };

@@ -1,4 +1,4 @@
-// Form fields: sliders, classes, numbers, and errors beside them.
+// Form fields: sliders, what is given, numbers, and errors beside them.
 
 import { breakable, byId, h } from "./dom.js";
 
@@ -43,24 +43,36 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   };
 }
 
-/** Return the name of a class, or "class 3" if it has none or its name is a number; null for null. */
-export function className(info, label) {
-  if (label === null) return null;
-  const name = info.classes?.[label] ?? String(label);
-  return /^\d+$/.test(name) ? `class ${name}` : name;
+/** Return what a model can be given in a word: "class" for ClassConditioning. */
+export const givenWord = ({ given }) => given.kind.replace(/(.)Conditioning$/, "$1").toLowerCase();
+
+/** Return a word with a capital. */
+export const capitalised = (word) => word[0].toUpperCase() + word.slice(1);
+
+/** Return a value that was given as text, numbers as "class 3"; null for null. */
+export function givenText(info, value) {
+  if (value === null) return null;
+  return /^[\d.]+$/.test(value) ? `${givenWord(info)} ${value}` : String(value);
 }
 
-/** Fill a select with an option for no class and the classes of a model; hide it if there are none. */
-export function fillClasses(select, info, none) {
-  select.closest(".field").hidden = info.num_classes === null;
-  select.replaceChildren(new Option(none, ""));
-  for (let label = 0; label < info.num_classes; label++) {
-    select.append(new Option(info.classes?.[label] ?? label, label));
-  }
+/** Fill a select with an option for nothing and all values that the model can be given; hide it if there are none. */
+export function fillGiven(select, info, none) {
+  const values = info.given?.values ?? [];
+  const field = select.closest(".field");
+  field.hidden = values.length === 0;
+  if (field.hidden) return;
+  field.querySelector("span").textContent = capitalised(givenWord(info));
+  select.replaceChildren(new Option(none, ""), ...values.map((value, place) => new Option(value, place)));
 }
 
-/** Return the class chosen in a select, or null. */
-export const chosenClass = (select) => (select.value === "" ? null : Number(select.value));
+/** Return the value that is chosen in a select, or null. */
+export const chosenGiven = (select, info) => (select.value === "" ? null : info.given.values[Number(select.value)]);
+
+/** Return the place of a value among those that the model can be given, for selects and links; null for others. */
+export function givenPlace(value, info) {
+  const place = (info.given?.values ?? []).findIndex((each) => JSON.stringify(each) === JSON.stringify(value));
+  return place < 0 ? null : place;
+}
 
 /** Show what is wrong with an input, in the last element of its aria-describedby; null clears it. */
 export function setError(input, text) {

@@ -73,6 +73,6 @@ function makeCard({ open, reuse, save }) {
 function titleOf(pictures) {
   const [first, last] = [pictures[0].settings, pictures.at(-1).settings];
   const seeds = pictures.length === 1 ? `Seed ${first.seed}` : `Seeds ${first.seed} to ${last.seed}`;
-  const kind = first.label === null ? null : pictures[0].kind;
+  const kind = first.given === null ? null : pictures[0].kind;
   return joined(" · ", seeds, settingsText(first, " · "), kind);
 }

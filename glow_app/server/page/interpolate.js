@@ -4,7 +4,7 @@ import { ask, askFile } from "./api.js";
 import { byId, joined, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { className, focusFirstError, readNumber } from "./fields.js";
+import { capitalised, focusFirstError, givenText, readNumber } from "./fields.js";
 import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
@@ -20,7 +20,7 @@ export function startInterpolate(info) {
   const task = new Task(byId("interpolate-task"));
   const ends = [null, null, null, null];
   const zones = ENDS.map((name, end) => {
-    const label = `${name[0].toUpperCase()}${name.slice(1)} picture`;
+    const label = `${capitalised(name)} picture`;
     return makeDropZone({ id: `interpolate-${end}`, label, info, onpictures: ([picture]) => choose(end, picture) });
   });
   byId("interpolate-ends").append(...zones.map((zone) => zone.element));
@@ -84,21 +84,21 @@ export function startInterpolate(info) {
   /** Return the body of a request for the current settings. */
   async function wanted(chosen, signal) {
     const images = await readAll(chosen, info.limits);
-    const labels = chosen.length === 4 || chosen.some(hasClass) ? await labelsOf(chosen, images, signal) : null;
-    const body = { images, labels, spherical: form.elements.path.value === "arc" };
+    const given = chosen.length === 4 || chosen.some(isKnown) ? await givenOf(chosen, images, signal) : null;
+    const body = { images, given, spherical: form.elements.path.value === "arc" };
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
     return { ...body, at: [at, ...map] };
   }
 
-  /** Return the class of each picture: that with which it was drawn, or the most probable. */
-  async function labelsOf(chosen, images, signal) {
-    if (info.num_classes === null) return null;
+  /** Return what each picture is given: that with which it was drawn, or the most probable value. */
+  async function givenOf(chosen, images, signal) {
+    if (info.given === null) return null;
     return Promise.all(
       chosen.map(async (picture, end) => {
         try {
-          picture.inferred ??= picture.label ?? (await ask("reconstruct", { images: [images[end]] }, signal)).labels[0];
+          picture.inferred ??= picture.given ?? (await ask("reconstruct", { images: [images[end]] }, signal)).given[0];
         } catch (error) {
           const fault = faultOf(error);
           throw fault ? new Fault(end, fault.text) : error;  // the request had only this picture
@@ -211,10 +211,10 @@ export function startInterpolate(info) {
   return { take: (picture) => choose(turn, picture), open, restore };
 }
 
-const hasClass = (picture) => picture.label !== undefined && picture.label !== null;
+const isKnown = (picture) => (picture.given ?? null) !== null;
 
 /** Return a key of all that the map of a square depends on. */
-const squareOf = ({ images, labels, spherical }) => JSON.stringify([images, labels, spherical]);
+const squareOf = ({ images, given, spherical }) => JSON.stringify([images, given, spherical]);
 
 function framesOf({ frames }) {
   return frames.map((base64, number) =>
@@ -222,9 +222,9 @@ function framesOf({ frames }) {
   );
 }
 
-function notesOf({ labels, notes }, chosen, info) {
+function notesOf({ given, notes }, chosen, info) {
   return chosen.map((picture, end) => {
-    const kind = labels && className(info, labels[end]);
-    return joined(": ", picture.name, kind && !hasClass(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
+    const kind = given && givenText(info, given[end]);
+    return joined(": ", picture.name, kind && !isKnown(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
   });
 }

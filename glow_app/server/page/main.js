@@ -73,7 +73,7 @@ byId("key-form").addEventListener("submit", () => {
   const key = byId("key").value.trim();
   // A header cannot contain other characters; fetch would fail as if the server could not be reached.
   const isSendable = /^[\x21-\x7e]+$/.test(key);
-  setError(byId("key"), isSendable ? null : "A key has only ASCII letters, digits and signs, and no spaces.");
+  setError(byId("key"), isSendable ? null : "A key consists of ASCII letters, digits and symbols, without spaces.");
   if (!isSendable) return;
   keepKey(key);
   byId("key-form").reset();

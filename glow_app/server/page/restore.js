@@ -84,8 +84,9 @@ export function startRestore(info) {
     const asked = settings.read();
     if (asked === null) return undefined;
     const [image] = await readAll([{ read: () => prepare(asked.count, signal) }], info.limits);
-    const body = settings.takes("mask") ? { ...asked, image, mask: brush.mask() } : { ...asked, image };
-    return body.mask === null ? null : { body, answer: await ask("restore", body, signal) };
+    const mask = settings.takes("mask") ? { mask: brush.mask() } : {};
+    const body = { ...asked, image, beside: { ...asked.beside, ...mask } };
+    return mask.mask === null ? null : { body, answer: await ask("restore", body, signal) };
   }
 
   function follow(isAsked = false) {
@@ -115,10 +116,10 @@ export function startRestore(info) {
     const { body, answer } = result;
     view ??= makeRestored(stage);
     view.show(answer, source, body);
-    if (body.sigma === null) settings.showSigma(answer.sigma);
-    const { restorer, count: draws, temperature, sigma, label } = body;
+    const { restorer, count: draws, temperature, beside: { sigma } } = body;
+    if (sigma === null) settings.showSigma(answer.facts.sigma);
     const [{ seed }] = answer.images;
-    keepSettings("restore", { restorer, picture: linkOf(source), draws, seed, temperature, sigma, class: label });
+    keepSettings("restore", { restorer, picture: linkOf(source), draws, seed, temperature, sigma });
     if (isAsked) reveal(stage);
     return "The picture is restored";
   }

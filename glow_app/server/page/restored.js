@@ -88,14 +88,14 @@ function picturesOf({ images, mean, spread }, source) {
   return pictures;
 }
 
-function notesOf({ temperature, sigma, overshoot, note }, request) {
+function notesOf({ temperature, facts: { sigma }, overshoot, note }, { beside }) {
   const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
   const count = overshoot.filter((most) => most > OVERSHOOT).length;
   return joined(
     " · ",
     `temperature ${temperatureText(levels, ", ")}`,
-    sigma !== null && `noise level ${sigma}${request.sigma === null ? ", estimated" : ""}`,
-    count > 0 && `${count} of ${overshoot.length} draws went out of range in places that were drawn again with less noise`,
+    sigma !== undefined && `noise level ${sigma}${beside.sigma === null ? ", estimated" : ""}`,
+    count > 0 && `${count} of ${overshoot.length} draws were out of range in places, which were drawn again with less noise`,
     note,
   );
 }

@@ -1,8 +1,8 @@
 // The settings of the tab Restore.
 
 import { byId, h } from "./dom.js";
-import { LARGEST_SEED, labelOf, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
-import { chosenClass, fillClasses, readNumber, slider } from "./fields.js";
+import { LARGEST_SEED, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
+import { readNumber, slider } from "./fields.js";
 
 const WORDS = {
   Upscale: ({ factor }) => `Enlarge ${factor} times`,
@@ -14,8 +14,8 @@ const WORDS = {
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "label", "draws", "seed", "estimate"];
-  const [select, label, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "draws", "seed", "estimate"];
+  const [select, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
@@ -28,7 +28,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       return info.restorers.find(({ name }) => name === select.value);
     },
     /** Return whether the restorer takes a mask or a sigma. */
-    takes: (what) => settings.restorer.takes.includes(what),
+    takes: (what) => what in settings.restorer.takes,
     /** Show the noise level that the server has estimated. */
     showSigma: (level) => (sigma.value = level),
     /** Return the settings of a request; null if a number is invalid, as its field then shows. */
@@ -38,8 +38,8 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       const first = readNumber(seed);
       if (count === undefined || first === undefined) return null;
       const chosen = isRecommended ? null : temperature.value;
-      const asked = { restorer: select.value, count, seed: first, temperature: chosen, label: chosenClass(label) };
-      return settings.takes("sigma") ? { ...asked, sigma: estimate.checked ? null : sigma.value } : asked;
+      const asked = { restorer: select.value, count, seed: first, temperature: chosen };
+      return { ...asked, beside: settings.takes("sigma") ? { sigma: estimate.checked ? null : sigma.value } : {} };
     },
     /** Apply the settings of a link. */
     restore(link) {
@@ -47,7 +47,6 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       choose((named ?? info.restorers[0]).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
       draws.value = wholeNumber(link.get("draws"), info.limits.count, 1) ?? draws.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
-      label.value = labelOf(link.get("class"), settings.restorer) ?? "";
       const level = Number(link.get("sigma"));
       estimateNoise(!(level >= 1));
       if (level >= 1) sigma.value = level;
@@ -60,7 +59,6 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     const recommended = [settings.restorer.temperature].flat();
     temperature.value = wanted ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
     byId("restore-sigma").hidden = !settings.takes("sigma");
-    fillClasses(label, settings.restorer, "All in turn");
   }
 
   function estimateNoise(isEstimated) {
@@ -83,7 +81,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     estimateNoise(estimate.checked);
     onchange();
   });
-  for (const input of [label, draws, seed]) input.addEventListener("change", onchange);
+  for (const input of [draws, seed]) input.addEventListener("change", onchange);
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();

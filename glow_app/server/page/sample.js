@@ -3,8 +3,8 @@
 import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
-import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
-import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
+import { LARGEST_SEED, guidanceLink, guidanceOf, givenOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
+import { chosenGiven, fillGiven, focusFirstError, givenPlace, readNumber } from "./fields.js";
 import { makeBatch } from "./gallery.js";
 import { keepSettings, openTab } from "./tabs.js";
 import { Task } from "./task.js";
@@ -16,8 +16,8 @@ export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
   const temperature = temperatureControl(byId("sample-temperature"), info, follow);
   const guidance = guidanceControl(byId("sample-guidance"), info, follow);
-  const [label, seed, count] = ["sample-label", "sample-seed", "sample-count"].map(byId);
-  fillClasses(label, info, "All in turn");
+  const [given, seed, count] = ["sample-given", "sample-seed", "sample-count"].map(byId);
+  fillGiven(given, info, "All in turn");
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
   let batch = null;  // the newest
@@ -26,7 +26,7 @@ export function startSample(info, uses, ondraw) {
     temperature.value = settings.temperature;
     guidance.value = settings.guidance;
     seed.value = settings.seed;
-    label.value = settings.label ?? "";
+    given.value = givenPlace(settings.given, info) ?? "";
     openTab("sample");
     seed.focus();
   };
@@ -65,7 +65,7 @@ export function startSample(info, uses, ondraw) {
     );
   }
 
-  /** Draw the newest batch again, with the current temperature, guidance and class. */
+  /** Draw the newest batch again, with the current temperature, guidance and what is given. */
   function follow() {
     if (batch === null) return;
     task.follow(
@@ -81,7 +81,7 @@ export function startSample(info, uses, ondraw) {
   }
 
   async function picturesOf(wanted, signal) {
-    const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, label: chosenClass(label) };
+    const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, given: chosenGiven(given, info) };
     const answer = await ask("sample", settings, signal);
     return answer.images.map((image) => pictureOf(image, settings, info));
   }
@@ -90,9 +90,9 @@ export function startSample(info, uses, ondraw) {
 
   /** Write what is shown to the address: a batch, and the open picture. */
   function keep(pictures, shown = null) {
-    const { temperature: drawn, guidance: guided, label: kind } = pictures[0].settings;
+    const { temperature: drawn, guidance: guided, given: known } = pictures[0].settings;
     const text = [drawn].flat().join("-");
-    const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), class: kind };
+    const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), given: givenPlace(known, info) };
     const opened = shown && { open: shown.settings.seed, ...editsLink(shown.settings.edits ?? []) };
     keepSettings("sample", { ...link, ...opened });
   }
@@ -105,11 +105,11 @@ export function startSample(info, uses, ondraw) {
     // A link with a temperature but no guidance was made at guidance 1.
     const guided = wanted !== null || settings.has("guidance") ? guidanceOf(settings.get("guidance"), info) : null;
     guidance.value = guided ?? guidance.value;
-    label.value = labelOf(settings.get("class"), info) ?? "";
+    given.value = givenPlace(givenOf(settings.get("given"), info), info) ?? "";
     draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), editsOf(settings, info));
   }
 
-  label.addEventListener("change", follow);
+  given.addEventListener("change", follow);
   byId("new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     draw(true);

@@ -1,7 +1,7 @@
 // The table of scores: a verdict for each picture, sortable by any column, and saved as CSV.
 
 import { breakable, downloadButton, h, icon, joined, reveal } from "./dom.js";
-import { className } from "./fields.js";
+import { givenText } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
 
 const USUAL = 95;  // percent of ordinary pictures that are called usual
@@ -85,10 +85,9 @@ export function makeScoreTable(place, info, onclear) {
   }
 
   function save() {
-    const hasClasses = info.num_classes !== null;
-    const keys = ["verdict", "reason", "oddness", ...Object.keys(NUMBERS), ...(hasClasses ? ["label", "class"] : []), "note"];
+    const keys = ["verdict", "reason", "oddness", ...Object.keys(NUMBERS), ...(info.given ? ["given"] : []), "note"];
     const lines = rows.map((row) => {
-      const values = { ...row, note: row.error ?? row.note, class: info.classes?.[row.label] };
+      const values = { ...row, note: row.error ?? row.note };
       return [row.picture.name, ...keys.map((key) => values[key] ?? "")];
     });
     const text = [["file", ...keys], ...lines].map((line) => `${line.map(quoted).join(",")}\r\n`).join("");
@@ -115,7 +114,7 @@ export function makeScoreTable(place, info, onclear) {
 
 function rowOf(row, columns, info) {
   const { picture, note, error } = row;
-  const kind = error ? null : className(info, row.label);
+  const kind = error ? null : givenText(info, row.given);
   const small = joined(" · ", kind && `recognised as ${kind}`, note);
   const text = h("span", { className: "file" }, ...breakable(picture.name), small && h("small", {}, small));
   const named = h("span", { className: "named" }, thumbnail(picture), text);

@@ -48,9 +48,9 @@ export function temperatureText(temperature, between = "-") {
   return [temperature].flat().map((value) => value.toFixed(2)).join(between);
 }
 
-/** Return the control of guidance; without classes, its value is 1. */
+/** Return the control of guidance; its value is 1 if the model takes none. */
 export function guidanceControl(place, info, oninput) {
-  if (info.num_classes === null) return { value: 1 };
+  if (!info.guided) return { value: 1 };
   const range = { min: 1, max: 2, step: 0.05, value: info.generation.guidance, digits: 2 };
   const control = slider({ id: "guidance", label: "Guidance", ...range, oninput });
   place.append(control.element);

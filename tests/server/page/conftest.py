@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 import torch
+from app_client import from_base64, running
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect, sync_playwright
-from registry import random_images, tiny_model, tiny_restorer
-from server.app_client import from_base64, running
+from registry import named, random_images, tiny_model, tiny_restorer
 from torch import Tensor
 
-from glow_app.generation import Direction, Reference, measure
+from glow_app.generation import Direction, Reference, infer, measure
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.worker import Call, Ticket
 from glow_app.storage.pretrained import REFERENCE_KEY
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
 
@@ -88,8 +88,7 @@ def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """A class-conditional model with statistics of ordinary pictures and two directions; some names contain HTML."""
-    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
-    model.class_names = CLASSES
+    model = named(tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3), *CLASSES)
     known = Reference.of(measure(model, random_images(60, (1, 8, 8)))).to_plain()
     facts = {"data": {"source": "fashion_mnist", "limit": 1000}, "val/bpd": 3.1052, "epoch": 13, "step": 11802}
     training = {REFERENCE_KEY: known, **facts}
@@ -150,10 +149,8 @@ def browser() -> Iterator[Browser]:
         found = os.environ.get("CHROMIUM") or shutil.which("chromium") or playwright.chromium.executable_path
         if not os.path.exists(found):
             pytest.skip("there is no Chromium; install one, or name it in the environment variable CHROMIUM")
-        # The sandbox needs a kernel's help that containers and root do not have; only this page is visited. The name of
-        # a stranger leads to this machine, so that a page of that name could use the server.
-        rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-gpu", rules]
+        # The sandbox needs a kernel's help that containers and root do not have; only this page is visited.
+        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
         browser.close()
@@ -214,8 +211,14 @@ def reopen(page: Page, address: str) -> None:
 
 def drawn(site: Site, *seeds: int, temperature: float = 0.7) -> Tensor:
     """Return the samples of some seeds, with classes in turn if there are any."""
-    labels = None if site.model.flow.num_classes is None else torch.tensor(seeds) % site.model.flow.num_classes
-    return site.model.sample(len(seeds), temperature, list(seeds), labels)
+    return site.model.sample(len(seeds), temperature, list(seeds))
+
+
+def likeliest(site: Site, images: Tensor) -> Tensor:
+    """Return the most probable class of each image."""
+    given = infer(site.model, images)
+    assert given is not None
+    return given
 
 
 def sent_to(page: Page, endpoint: str) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from app_client import from_base64
 from playwright.sync_api import Page, expect
 from registry import random_images
-from server.app_client import from_base64
 from server.page.conftest import (
     CLASSES,
     DIRECTIONS,
@@ -17,12 +17,12 @@ from server.page.conftest import (
     Watch,
     drawn,
     expect_image,
+    likeliest,
     png_file,
     reopen,
     saved,
     sent_to,
     shown_image,
-    visit,
 )
 
 from glow_app import generation
@@ -36,7 +36,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#edit")
     page.locator("#edit-file").set_input_files(png_file(image[0]))
     after, notes = page.locator("#edited figure").nth(1), page.locator("#edited .notes")
-    label = int(generation.infer_labels(site.model, image))
+    label = int(likeliest(site, image)[0])
     expect(notes).to_contain_text(f"recognised as {CLASSES[label]}")
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
@@ -48,12 +48,12 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     assert not torch.equal(expected, image)
     expect_image(page, after.get_by_role("img"), expected[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
-    assert sent[-1]["label"] == label  # what a file is recognised as is asked once
+    assert sent[-1]["given"] == CLASSES[label]  # what a file is recognised as is asked once
     name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
     assert name == "edited.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), expected[0])
 
-    page.locator("#edit-label").select_option("2")
+    page.locator("#edit-given").select_option("2")
     expect(notes).to_have_text(CLASSES[2])
     expect_image(page, after.get_by_role("img"), generation.edit(site.model, image, strengths, torch.tensor([2]))[0])
     page.get_by_role("button", name="All to 0").click()
@@ -62,12 +62,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
 
 
 def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:
-    visit(page, site.address)
-    page.locator(".picture").nth(4).click()
-    page.get_by_role("dialog").get_by_role("button", name="Edit", exact=True).click()
-    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
-    link = "#edit?picture=4_0.7_1&class={}&edit.bold=1.2"
-    page.wait_for_url(f"**/{link.format(1)}")
+    link = "#edit?picture=4_0.7_1&given={}&edit.bold=1.2"
     for label in (1, 2):  # its own, and one that a visitor has chosen
         reopen(page, f"{site.address}/{link.format(label)}")
         expect(page.locator("#edited .notes")).to_have_text(CLASSES[label])
@@ -75,11 +70,11 @@ def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:
         along = [(site.directions[DIRECTIONS[0]], 1.2)]
         expected = generation.edit(site.model, drawn(site, 4), along, torch.tensor([label]))
         expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), expected[0])
-        expect(page.locator("#edit-label")).to_have_value(str(label))
+        expect(page.locator("#edit-given")).to_have_value(str(label))
     # A file is in no link, and the class of the visitor's choice stays; that of a drawn picture goes with it.
     file = png_file(random_images(1, (1, 8, 8))[0])
     page.locator("#edit-file").set_input_files(file)
-    page.wait_for_url("**/#edit?class=2&edit.bold=1.2")
+    page.wait_for_url("**/#edit?given=2&edit.bold=1.2")
     reopen(page, f"{site.address}/{link.format(1)}")
     expect(page.locator("#edited figure")).to_have_count(2)
     page.locator("#edit-file").set_input_files(file)
@@ -100,10 +95,11 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     reference = site.app.state.service.reference
     measures = generation.measure(site.model, images, seeds=range(10))
     scores, verdicts = generation.scoring.oddities(measures, reference.typical), reference.judge(measures)
-    labels = generation.infer_labels(site.model, images)
+    assert measures.given is not None
+    names = [CLASSES[n] for n in measures.given]
     assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
     assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]
-    assert rows.locator("small").all_inner_texts() == [f"recognised as {CLASSES[label]}" for label in labels]
+    assert rows.locator("small").all_inner_texts() == [f"recognised as {name}" for name in names]
     expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
     expect(rows.nth(3)).to_contain_text("odder than all")
     expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
@@ -125,7 +121,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
     assert [row["verdict"] for row in table[:10]] == [verdict.verdict for verdict in verdicts]
     assert "unknown format" in table[10]["note"]
-    assert [(row["label"], row["class"]) for row in table[:10]] == [(str(int(n)), CLASSES[n]) for n in labels]
+    assert [row["given"] for row in table[:10]] == names
 
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#scores table")).to_have_count(0)

@@ -50,16 +50,6 @@ def test_a_photograph_is_reduced_only_once(page: Page, site: Site) -> None:
     assert pixels_of(bodies[-1]["image"]).size == (8, 8)
 
 
-def test_small_pictures_are_sent_unchanged(page: Page, site: Site) -> None:
-    files = [png_file(image, f"{n}.png") for n, image in enumerate(random_images(2, (1, 8, 8)))]
-    files.append(png_file(random_images(1, (1, 32, 20))[0], "larger.png"))
-    page.goto(f"{site.address}/#score")
-    bodies = sent_to(page, "score")
-    page.locator("#score-files").set_input_files(files)
-    expect(page.locator("#scores tbody tr")).to_have_count(3)
-    assert bodies[0]["images"] == [base64.b64encode(file["buffer"]).decode() for file in files]
-
-
 def test_pictures_are_cropped_by_keyboard_and_dragging(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#edit")
     page.locator("#edit-file").set_input_files(photo(800, 400))

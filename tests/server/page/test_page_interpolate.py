@@ -12,6 +12,7 @@ from server.page.conftest import (
     Site,
     drawn,
     expect_image,
+    likeliest,
     png_file,
     reopen,
     saved,
@@ -38,7 +39,7 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     page.get_by_label("Frames").fill("5")
     page.get_by_role("button", name="Interpolate", exact=True).click()
     expect(page.locator(".strip img")).to_have_count(5)
-    labels = generation.infer_labels(site.model, ends)
+    labels = likeliest(site, ends)
     expected = generation.interpolate(site.model, ends, 5, labels)
     frame, slider = page.locator("#frames .large"), page.get_by_label("Frame", exact=True)
     for number in range(5):
@@ -86,7 +87,7 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
     # A file beside it has the class that the model takes it for.
     file = random_images(1, (1, 8, 8), seed=9)
     page.locator("#interpolate-1").set_input_files(png_file(file[0]))
-    taken = generation.infer_labels(site.model, file)
+    taken = likeliest(site, file)
     expect(notes).to_contain_text(f"picture.png: recognised as {CLASSES[taken[0]]}")
     expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
 

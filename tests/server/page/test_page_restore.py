@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from app_client import from_base64
 from PIL import ImageCms
 from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 from registry import random_images, tiny_model, tiny_restorer
-from server.app_client import from_base64
 from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
 
 from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.restoration import Colourise, Denoise, Fill, Upscale
+from glow_app.restoration.colourise import luma
 from glow_app.server.limits import Limits
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
-from glow_app.tasks.colourise import luma
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: S
     reopen(page, page.url)
     expect_draws(page, restoration.restore(model, small, 1, 0.2, seeds=0))
     bodies = sent_to(page, "restore")
-    reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&sigma=&seed=x&draws=900&class=1")
+    reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&sigma=&seed=x&draws=900")
     expect(page.locator(".choices button")).to_have_count(7)
     assert (bodies[0]["temperature"], bodies[0]["count"], bodies[0]["seed"]) == (None, 4, 0)
 
@@ -190,7 +190,7 @@ def test_the_mask_keeps_its_position_when_the_size_changes(page: Page, small_sit
     for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
         expected = torch.zeros(40 * scale, 60 * scale, dtype=torch.uint8)
         expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
-        assert torch.equal(from_base64(body["mask"])[0], expected)
+        assert torch.equal(from_base64(body["beside"]["mask"])[0], expected)
 
 
 def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
@@ -209,21 +209,21 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     page.mouse.move(box["x"] + 2 * box["width"] / 3, box["y"] + box["height"] / 2, steps=3)
     page.mouse.up()
     expect(page.locator(".choices button")).to_have_count(6)
-    mask = from_base64(bodies[0]["mask"])
+    mask = from_base64(bodies[0]["beside"]["mask"])
     assert mask.shape[1:] == (20, 30)
     missing = mask[:1] >= 128
     assert missing[0, 8:12, 10:20].all()
     assert not missing[0, :6].any()
     assert not missing[0, :, :6].any()
-    expect_draws(page, restoration.restore(model, Fill().prepare(picture, mask[:1]), 4, seeds=0))
+    expect_draws(page, restoration.restore(model, Fill().prepare(picture, mask=mask[:1]), 4, seeds=0))
 
     page.get_by_label("Erase").check()
     with page.expect_request("**/v1/restore"):
         page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
-    assert (from_base64(bodies[1]["mask"])[0, 8:12, 8:12] < 128).all()
+    assert (from_base64(bodies[1]["beside"]["mask"])[0, 8:12, 8:12] < 128).all()
     with page.expect_request("**/v1/restore"):
         page.get_by_role("button", name="Undo").click()
-    assert torch.equal(from_base64(bodies[2]["mask"]), mask)
+    assert torch.equal(from_base64(bodies[2]["beside"]["mask"]), mask)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".choices")).to_have_count(0)
 
@@ -237,7 +237,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     expect(page.locator("#brush-error")).to_be_empty()
     expected = torch.zeros(20, 30, dtype=torch.uint8)
     expected[5:7, 3:7] = 255
-    assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
+    assert torch.equal(from_base64(bodies[-1]["beside"]["mask"])[0], expected)
 
 
 def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
@@ -275,7 +275,7 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     touch(box, "touchMove", first=(0.8, 0.25))
     touch(box, "touchEnd")
     expect(page.locator(".choices button")).to_have_count(6)
-    missing = from_base64(bodies[-1]["mask"])[0] >= 128
+    missing = from_base64(bodies[-1]["beside"]["mask"])[0] >= 128
     assert missing[5, 7:23].all()
     assert not missing[12:].any()
 
@@ -309,7 +309,7 @@ def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch:
     page.get_by_label("Noise level").fill("40")
     expect(notes).to_contain_text("noise level 40")
     expect(notes).not_to_contain_text("estimated")
-    noisy = Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40)
+    noisy = Denoise().prepare(from_base64(bodies[-1]["image"])[:3], sigma=40)
     expect_draws(page, restoration.restore(models["denoise"], noisy, 4, seeds=0))
 
     choose(page, "Colour")
@@ -332,8 +332,7 @@ def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch:
 
 
 def test_restorers_are_grouped_by_kind(page: Page) -> None:
-    kinds = tiny_restorer(Upscale(), num_classes=2)
-    kinds.class_names = ["<i>dog</i>", "cat"]
+    kinds = tiny_restorer(Upscale())
     kinds.generation = GenerationSettings((0.4, 0.9), 1.0)
     # Not in the order in which they are listed.
     restorers = {
@@ -349,11 +348,9 @@ def test_restorers_are_grouped_by_kind(page: Page) -> None:
         assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-kinds)", "Colour"]
         picture = take(page, 3, 6, 4)
         expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0))
-        page.locator("#restore-label").select_option(label="cat")
-        expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0, labels=1))
         page.locator("#restore-temperature input").fill("1")
         expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
-        page.wait_for_url("**/#restore?restorer=photos-kinds&draws=4&seed=0&temperature=1&class=1")
+        page.wait_for_url("**/#restore?restorer=photos-kinds&draws=4&seed=0&temperature=1")
 
 
 def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, restoring_site: Site) -> None:

@@ -60,7 +60,7 @@ def test_samples_appear_and_follow_the_settings(page: Page, site: Site) -> None:
     assert torch.equal(gallery(page), drawn(site, *range(8), temperature=1.2))
     page.get_by_label("Class").first.select_option("1")
     expect(page.get_by_role("heading", name="one")).to_be_visible()
-    expected = site.model.sample(8, temperature=1.2, seeds=0, labels=1)
+    expected = site.model.sample(8, temperature=1.2, seeds=0, given=1)
     assert torch.equal(gallery(page), expected)
     expect(page.locator(".batch")).to_have_count(1)
     card = page.locator(".card").nth(4)
@@ -81,10 +81,10 @@ def test_settings_of_a_batch_can_be_reused(page: Page, site: Site) -> None:
     page.get_by_label("Level 1, the finest").fill("0.5")
     page.get_by_label("Class").first.select_option("2")
     cards = draw(page, 3, 30)
-    expected = site.model.sample(3, temperature=[0.5, 0.7], seeds=30, labels=2)
+    expected = site.model.sample(3, temperature=[0.5, 0.7], seeds=30, given=2)
     assert torch.equal(gallery(page), expected)
     assert saved(page, cards.nth(1).get_by_role("button", name="Download"))[0] == "seed000031_t0.50-0.70.png"
-    link = "#sample?count=3&seed=30&temperature=0.5-0.7&class=2"
+    link = "#sample?count=3&seed=30&temperature=0.5-0.7&given=2"
     page.wait_for_url(f"**/{link}")
 
     draw(page, 1, 60)  # a new batch, for what is changed now changes the newest
@@ -129,7 +129,7 @@ def test_the_back_button_restores_the_previous_link(page: Page, site: Site) -> N
 
 
 def test_invalid_links_show_the_initial_page(page: Page, site: Site) -> None:
-    for link in ("count=900&seed=-1&temperature=hot&class=77", "seed=1e9&count=&temperature=1-2-3", "x"):
+    for link in ("count=900&seed=-1&temperature=hot&given=77", "seed=1e9&count=&temperature=1-2-3", "x"):
         reopen(page, f"{site.address}/#sample?{link}")
         expect(page.get_by_role("heading", name="Seeds 0 to 7 · temperature 0.70")).to_be_visible()
         page.goto(f"{site.address}/#edit?picture={link}&edit.bold=x")
@@ -306,7 +306,7 @@ def test_other_tabs_take_the_edited_sample(page: Page, site: Site) -> None:
     dialog.get_by_role("button", name="Edit", exact=True).click()
     expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), edited(site, 4, 1.2))
     expect(page.locator("#edit-0")).to_have_value("1.2")
-    page.wait_for_url("**/#edit?picture=4_0.7_1&class=1&edit.bold=1.2")
+    page.wait_for_url("**/#edit?picture=4_0.7_1&given=1&edit.bold=1.2")
     change()
     dialog.get_by_role("button", name="Interpolate").click()
     link = "#interpolate?first=4_0.7_1*bold*1.2&second=1_0.7_1&frames=9&path=arc"

@@ -1,0 +1,213 @@
+"""Classes as what is known about an image: their names, numbers and embeddings, with guidance."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.conditioning.conditioning import Conditioning, Given
+from glow_app.data.image_set import ImageSet
+from glow_app.messages import closest, is_line
+from glow_app.nn.shape_checks import require_at_least
+
+
+class ClassConditioning(Conditioning):
+    r"""A learned vector per class, extrapolated away from the mean of all classes by a guidance :math:`w`.
+
+    .. math:: c = \bar e + w\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
+
+    With :math:`w = 1` this is the embedding :math:`e_y` itself, to the last bit. Above 1 images show their class more
+    clearly and vary less, and they are no longer samples of the model's distribution.
+
+    What is given is a class by number or name, one for all images or one per image. Draws without it have the class of
+    their seed modulo M.
+
+    Args:
+        num_classes: Number of classes :math:`M`.
+        features: Size :math:`E` of a vector.
+    Shape:
+        given: (B,), int64, from 0 to :math:`M - 1`; guidance: (B,) or (1,); context: (B, E).
+    Raises:
+        ValueError: If a size is below 1.
+    """
+
+    guided = True
+
+    def __init__(self, num_classes: int, features: int = 32) -> None:
+        super().__init__()
+        require_at_least(1, num_classes=num_classes, features=features)
+        self.num_classes = num_classes
+        self.embedding = _Embedding(num_classes, features)
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> int:
+        """Size E of a vector."""
+        return self.embedding.embedding_dim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each class; empty if unknown.
+
+        Raises:
+            ValueError: When set, if there is not a name per class, or a name is not a line of text.
+        """
+        return self._names
+
+    @names.setter
+    def names(self, names: Sequence[str]) -> None:
+        self._names = self._checked_names(names)
+
+    @property
+    def values(self) -> Sequence[int]:
+        """The class numbers."""
+        return range(self.num_classes)
+
+    def require(self) -> None:
+        """Raise the ValueError that says what must be given."""
+        raise ValueError(f"this model is class-conditional: give a class from 0 to {self.num_classes - 1}")
+
+    def read(self, given: Given, num: int) -> Tensor:
+        """Return class numbers, (num,), int64, of a class by number or name, of one per image, or of a tensor.
+
+        Names match in any case if that is unambiguous; numbers take precedence over names.
+
+        Raises:
+            ValueError: If there is no such class, or not one per image.
+        """
+        if isinstance(given, Tensor):
+            return self._checked(given, num)
+        is_sequence = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+        each = list(given) if is_sequence else [given] * num
+        if len(each) != num:
+            raise ValueError(f"got {len(each)} classes for {num} images")
+        for value in each:
+            if isinstance(value, bool) or not isinstance(value, (Integral, str)):
+                raise ValueError(f"a class is of type {type(value).__name__}; expected a number or a name")
+        # Distinct names are looked up only once, because there may be thousands of images.
+        numbers = {name: self._number(name) for name in set(map(str, each))}
+        return torch.tensor([numbers[str(value)] for value in each], dtype=torch.long)
+
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
+        """Return the embeddings, (B, E): they themselves, to the last bit, where the guidance is 1."""
+        embedded: Tensor = self.embedding(given)
+        if guidance is None:
+            return embedded
+        mean, factors = self.embedding.weight.mean(0), guidance[:, None]
+        return torch.where(factors == 1, embedded, mean + factors * (embedded - mean))
+
+    def plain(self, given: Tensor | None) -> list[int | str]:
+        """Return each class by name or, if the name is unknown or is also the number of another class, by number."""
+        numbers = [] if given is None else given.tolist()
+        return [self._names[n] if self._names and self._number(self._names[n]) == n else n for n in numbers]
+
+    def of_folder(self, name: str) -> int | None:
+        """Return the number of the class of exactly this name."""
+        return self._names.index(name) if name in self._names else None
+
+    def adopt(self, images: ImageSet) -> None:
+        """Take over the names of the classes; warn of those without images; raise ValueError if the number differs."""
+        if len(images.class_names) != self.num_classes:
+            names = ", ".join(images.class_names[:10]) or "none in a flat folder"
+            raise ValueError(
+                f"num_classes is {self.num_classes}, but the images have {len(images.class_names)} classes ({names})"
+            )
+        self.names = images.class_names
+        counts = torch.bincount(images.labels, minlength=self.num_classes).tolist()
+        if missing := [name for name, count in zip(images.class_names, counts, strict=True) if not count]:
+            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            warnings.warn(
+                f"classes without a picture to train on, whose samples will be noise: {names}; add pictures or leave "
+                "these out",
+                stacklevel=2,
+            )
+
+    def align(self, images: ImageSet) -> ImageSet:
+        """Return the images with this model's order of classes; warn of other names; raise ValueError if unfit."""
+        if sorted(self._names) == sorted(images.class_names):
+            images = images.with_class_order(self._names)
+        if len(images.class_names) != self.num_classes:
+            raise ValueError(
+                f"the model has {self.num_classes} classes, and the images have {len(images.class_names)}; "
+                "give images of the classes that it was trained on"
+            )
+        if self._names:
+            _warn_of_other_names(self._names, images.class_names)
+        return images
+
+    def knows(self, images: ImageSet) -> bool:
+        """Return whether the images have this model's classes; in an unlabelled folder, all labels are 0."""
+        return len(images.class_names) == self.num_classes and self._names in ((), images.class_names)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The names of the classes, if known."""
+        return {"classes": list(self._names)} if self._names else {}
+
+    def load_facts(self, facts: Mapping[str, Any]) -> None:
+        """Take the names of the classes from a stored model; if the data has given others, keep those and warn."""
+        names = self._checked_names(facts.get("classes", ()))
+        if not self._names:
+            self._names = names
+        elif names:
+            _warn_of_other_names(names, self._names)
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The number of classes and the size of a vector."""
+        return {"num_classes": self.num_classes, "features": self.features}
+
+    def _checked_names(self, names: Any) -> tuple[str, ...]:
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
+            raise ValueError("class names must be a list of one-line strings")
+        if names and len(names) != self.num_classes:
+            raise ValueError(f"got {len(names)} names for {self.num_classes} classes")
+        return tuple(names)
+
+    def _checked(self, numbers: Tensor, num: int) -> Tensor:
+        if numbers.ndim > 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+            raise ValueError(
+                f"classes are {numbers.dtype} of shape {tuple(numbers.shape)}; expected numbers of shape ({num},)"
+            )
+        numbers = numbers.long().expand(num) if numbers.ndim == 0 else numbers.long()
+        if len(numbers) != num:
+            raise ValueError(f"got {len(numbers)} classes for {num} images")
+        # In a training step on a GPU the check would wait for the device, which reports a number out of range itself.
+        is_checked = num and (numbers.device.type == "cpu" or not torch.is_grad_enabled())
+        if is_checked and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.num_classes:
+            found = f"from {int(numbers.min())} to {int(numbers.max())}"
+            raise ValueError(f"classes are {found}; expected 0 to {self.num_classes - 1}")
+        return numbers
+
+    def _number(self, name: str) -> int:
+        numbers = {known: number for number, known in enumerate(self._names)}
+        numbers |= {str(number): number for number in range(self.num_classes)}
+        folded = name.casefold()
+        alike = [known for known in numbers if known.casefold() == folded]
+        if name in numbers or len(alike) == 1:
+            return numbers[name if name in numbers else alike[0]]
+        if alike:
+            raise ValueError(f"class {name} is ambiguous; expected one of {', '.join(alike)}")
+        name = name[:100]  # an untrusted name may have any length
+        names = f", or one of {', '.join(self._names)}" if self._names else ""
+        raise ValueError(
+            f"there is no class {name}; expected 0 to {self.num_classes - 1}{names}{closest(name, self._names)}"
+        )
+
+
+class _Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Draw the initial vectors; nothing on the meta device, where that would import torch's compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+def _warn_of_other_names(known: Sequence[str], names: Sequence[str]) -> None:
+    """Warn if the classes of a model have other names in the data."""
+    for before, now in zip(known, names, strict=True):
+        if before != now:
+            warnings.warn(f"class {before!r} of the model is {now!r} here; classes are matched by number", stacklevel=4)
+            return

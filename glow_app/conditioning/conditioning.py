@@ -1,0 +1,217 @@
+"""The contract of a conditioning: from what is known about an image to the context of a flow."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections import Bijection
+from glow_app.data.image_set import ImageSet
+from glow_app.nn.context import Context
+
+Given = Any  # what callers pass: a value for all images, one per image, or a tensor from `read`; None for nothing
+Guidance = float | Sequence[float]
+
+
+class Conditioning(nn.Module, ABC):
+    r"""What is known about an image, such as its class, as the context of a flow.
+
+    A model with a conditioning learns :math:`p(x \mid c)`, where c is the context of what is given. To add a kind of
+    conditioning, implement :attr:`features`, :meth:`read` and :meth:`forward`, override :meth:`observe` if the value is
+    not the image's label, and override the other methods where their defaults do not fit. The context is computed on
+    the device and in the type of the parameters, of which there must be one.
+
+    Attributes:
+        guided: Whether :meth:`forward` takes a guidance other than 1.
+    Shape:
+        A value that :meth:`read` returns is a tensor with a row per image, (B, ...); of a kind with feature maps also
+        one row for all, (1, ...). The context is (B, E), or a feature map per level, (B, E_l, H_l, W_l) or
+        (1, E_l, H_l, W_l).
+    """
+
+    guided: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def features(self) -> int | Sequence[int]:
+        """Size E of the context, or the channels E_l of the feature map of each level, finest first."""
+
+    @abstractmethod
+    def read(self, given: Given, num: int) -> Tensor | None:
+        """Return what is given for ``num`` images as a tensor; such a tensor is checked and returned.
+
+        Args:
+            given: A value for all images, or a sequence with one per image, as people write them: such as a name or
+                a number.
+            num: Number of images.
+        Raises:
+            ValueError: If a value is unknown or out of range, or there is not one per image.
+        """
+
+    @abstractmethod
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Context:
+        """Return the context of a tensor from :meth:`read`.
+
+        Args:
+            given: A row per image; real numbers have the type of the parameters.
+            guidance: (B,) or (1,), if the kind is :attr:`guided`; 1 if None.
+        """
+
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> Context:
+        """Return the context of what is given for ``num`` images.
+
+        Args:
+            given: As for :meth:`read`; None if nothing is known.
+            num: Number of images.
+            guidance: The factor by which the context is extrapolated away from that of an unknown image, one for all
+                or one per image; 1 is the model itself.
+        Raises:
+            ValueError: If nothing is given, or as :meth:`read`; if a guidance is negative or not finite, or not 1 and
+                this kind has none.
+        """
+        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
+        for factor in factors:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"guidance is {factor}; expected a finite number from 0 (1 is the model itself)")
+        is_guided = any(factor != 1 for factor in factors)
+        if is_guided and not self.guided:
+            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+        if given is None:
+            self.require()
+        first = next(self.parameters(), torch.empty(0))
+        known = self.read(given, num)
+        assert known is not None
+        known = known.to(first) if known.is_floating_point() else known.to(first.device)
+        return self(known, torch.tensor(factors).to(first) if is_guided else None)
+
+    def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
+        """Create what depends on the flow; :class:`~glow_app.flows.Glow` calls it once, before it reads `features`."""
+
+    def first_bijections(self, num_channels: int) -> Sequence[Bijection]:
+        """Return bijections that use the context before the first step, on squeezed images of ``num_channels``."""
+        return ()
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """All values that can be given, if they are few: draws take them in turn, and marginals average over them."""
+        return ()
+
+    def require(self) -> None:
+        """Raise the ValueError that says what must be given."""
+        raise ValueError("this model is conditional: pass --given, or given= in Python")
+
+    def default(self, seeds: Sequence[int]) -> Tensor | None:
+        """Return what the draws of these seeds get by default, :attr:`values` in turn; raise ValueError without any."""
+        if not self.values:
+            self.require()
+        return self.in_turn(self.values, seeds)
+
+    def in_turn(self, values: Sequence[Any], seeds: Sequence[int]) -> Tensor | None:
+        """Return the value of each seed, ``values[seed % len(values)]``."""
+        if not len(values):
+            raise ValueError("there are no values to take in turn; expected at least one")
+        return self.read([values[seed % len(values)] for seed in seeds], len(seeds))
+
+    def choices(self, given: Given, num: int) -> list[Tensor | None]:
+        """Return the values under which images are scored: what is given or, if nothing is, each of :attr:`values`.
+
+        Raises:
+            ValueError: As :meth:`read`, or if nothing is given and there are too many values to average over.
+        """
+        if given is None and not self.values:
+            self.require()
+        return [self.read(value, num) for value in (self.values if given is None else [given])]
+
+    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
+        """Return what training knows about images, as :meth:`read` does: their labels, unless overridden.
+
+        Args:
+            images: uint8 (B, C, H, W).
+            labels: Those of the data set, (B,).
+            generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows` only.
+        """
+        return labels
+
+    def plain(self, given: Tensor | None) -> list[Any]:
+        """Return the value of each image as plain types that :meth:`read` takes, for metadata; empty for none."""
+        if given is None:
+            return []
+        values = given.detach().cpu().numpy()
+        if given.is_floating_point():
+            values = values.astype(str).astype(float)  # 0.3 instead of 0.30000001192092896, which is its float32
+        plain: list[Any] = values.tolist()
+        return plain
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return the kind of what can be given and, if they are few, all values, as plain types; None for nothing."""
+        values = self.plain(self.read(self.values, len(self.values))) if self.values else []
+        return {"kind": type(self).__name__, "values": values}
+
+    def of_folder(self, name: str) -> Given:
+        """Return what the pictures in a folder of this name are given; None if the name does not say."""
+        return None
+
+    def image_size(self, given: Tensor | None) -> tuple[int, int] | None:
+        """Return the height and width of the images, if what is given determines them; otherwise None."""
+        return None
+
+    def adopt(self, images: ImageSet) -> None:
+        """Take over what the training data says, such as names of classes; raise ValueError if it does not fit."""
+
+    def align(self, images: ImageSet) -> ImageSet:
+        """Return images to measure the model on with labels as in training; raise ValueError if they do not fit."""
+        return images
+
+    def knows(self, images: ImageSet) -> bool:
+        """Return whether the labels of these images mean what those of the training data did."""
+        return True
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What :meth:`adopt` has taken over, as plain types; stored with the model, but not part of its hash."""
+        return {}
+
+    def load_facts(self, facts: Mapping[str, Any]) -> None:
+        """Take :attr:`facts` from those of a stored model; raise ValueError if they are damaged."""
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types."""
+        return {}
+
+
+class Unconditional(Conditioning):
+    """Nothing is known about the images: the conditioning of a flow that has none."""
+
+    features = 0
+
+    def read(self, given: Given, num: int) -> None:
+        """Return None; raise ValueError if something is given."""
+        if given is not None:
+            raise ValueError("this model is unconditional; leave out what is given")
+
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> None:
+        """Return None, for no context."""
+
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> None:
+        """Return None; raise ValueError if something is given, or there is guidance."""
+        if any(factor != 1 for factor in ([guidance] if isinstance(guidance, (int, float)) else guidance)):
+            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+        self.read(given, num)
+
+    def default(self, seeds: Sequence[int]) -> None:
+        """Return None."""
+
+    def describe(self) -> None:
+        """Return None."""
+
+    def choices(self, given: Given, num: int) -> list[Tensor | None]:
+        """Return [None]; raise ValueError if something is given."""
+        self.read(given, num)
+        return [None]
+
+    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> None:
+        """Return None."""

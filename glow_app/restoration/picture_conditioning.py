@@ -1,0 +1,116 @@
+"""A damaged picture as what is known about an image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import Bijection
+from glow_app.conditioning import Conditioning, Given
+from glow_app.likelihood import bin_centres, quantise
+from glow_app.nn.class_path import describe_part
+from glow_app.nn.shape_checks import require_at_least
+from glow_app.restoration.context_difference import ContextDifference
+from glow_app.restoration.encoder import ConditionEncoder
+from glow_app.restoration.restoration_task import RestorationTask
+
+
+class PictureConditioning(Conditioning):
+    """A damaged picture: an encoder computes a feature map per level from it, and estimates the image.
+
+    The flow models the difference of the image from the estimate; see :class:`ContextDifference`.
+
+    What is given is the condition of a picture, from :meth:`RestorationTask.condition`, or a picture that
+    :meth:`RestorationTask.read` reads. It determines the size of the image.
+
+    Args:
+        task: How images are damaged.
+        features: Channels of each feature map, without those of the estimate.
+        blocks: Residual blocks of each level of the encoder.
+    Attributes:
+        encoder: The encoder, once a flow is built with the conditioning.
+    Shape:
+        given: uint8, (B, E, H, W) or (1, E, H, W) for all images, E by
+        :meth:`RestorationTask.condition_channels`.
+    Raises:
+        ValueError: If a size is below 1.
+    References:
+        SRFlow, Lugmayr et al. 2020, arXiv:2006.14200.
+    """
+
+    encoder: ConditionEncoder
+
+    def __init__(self, task: RestorationTask, features: int = 64, blocks: int = 6) -> None:
+        super().__init__()
+        require_at_least(1, features=features, blocks=blocks)
+        self.task = task
+        self._sizes = {"features": features, "blocks": blocks}
+
+    def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
+        """Create the encoder."""
+        channels = self.task.condition_channels(image_shape[0])
+        sizes = (channels, image_shape[0], num_levels, self._sizes["features"], self._sizes["blocks"])
+        self.encoder = ConditionEncoder(*sizes, has_mask=self.task.has_mask)
+
+    def first_bijections(self, num_channels: int) -> Sequence[Bijection]:
+        """Return the difference from the estimate."""
+        return [ContextDifference(num_channels, has_mask=self.task.has_mask)]
+
+    @property
+    def features(self) -> Sequence[int]:
+        """Channels of the feature map of each level."""
+        return self.encoder.num_features
+
+    def require(self) -> None:
+        """Raise the ValueError that says what must be given."""
+        raise ValueError("this model restores pictures: give a damaged one, or use glow_app.restoration.restore")
+
+    def read(self, given: Given, num: int) -> Tensor:
+        """Return a condition for ``num`` images, uint8 (num, E, H, W) or (1, E, H, W).
+
+        Raises:
+            ValueError: If it is of another type or shape, or the picture cannot be read.
+        """
+        if not (isinstance(given, Tensor) and given.ndim == 4):
+            given = self.task.condition(self.task.read(given, self.encoder.num_channels)[None])
+        channels = self.encoder.condition_channels
+        if given.dtype != torch.uint8 or given.shape[1] != channels or len(given) not in (1, num):
+            found = f"{given.dtype} of shape {tuple(given.shape)}"
+            raise ValueError(f"the condition is {found}; expected torch.uint8, (1 or {num}, {channels}, H, W)")
+        return given
+
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> list[Tensor]:
+        """Return the feature maps of a condition."""
+        return self.encoder(self._real(given))
+
+    def estimate(self, given: Tensor) -> Tensor:
+        """Return the encoder's estimate of the image, real, (B, C, H, W)."""
+        return self.encoder.estimate(self._real(given))
+
+    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the conditions of randomly damaged copies of images."""
+        return self.task.condition(self.task.damage(images, generator))
+
+    def plain(self, given: Tensor | None) -> list[Any]:
+        """Return nothing: pictures are not repeated in metadata."""
+        return []
+
+    def image_size(self, given: Tensor | None) -> tuple[int, int] | None:
+        """Return the height and width of the condition."""
+        return None if given is None else (given.shape[2], given.shape[3])
+
+    @property
+    def parts(self) -> Sequence[RestorationTask]:
+        """The task, which a configuration names by its class."""
+        return (self.task,)
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types."""
+        return {"task": describe_part(self.task), **self._sizes}
+
+    def _real(self, given: Tensor) -> Tensor:
+        """Return a condition as input of the encoder."""
+        weight = self.encoder.correction.weight
+        return bin_centres(quantise(given.to(weight.device), 8), 8, weight.dtype)

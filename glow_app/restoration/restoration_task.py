@@ -1,0 +1,138 @@
+"""The contract of a restoration task: the damage that a conditional model learns to undo."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.pictures.inputs import Picture, as_photo
+from glow_app.seeding import draw_rows
+
+
+class RestorationTask(ABC):
+    r"""How clean images are damaged, and what a damaged picture determines of its original.
+
+    A model with a task learns :math:`p(x \mid c(d(x)))`, where d is :meth:`damage` and c is :meth:`condition`. To add a
+    task, implement :meth:`damage`, and override the other methods where their defaults do not fit.
+
+    Shape:
+        images: clean, uint8 (B, C, H, W); damaged: uint8 (B, D, h, w), with the height and width of the images unless
+        the task says otherwise; condition: uint8 (B, E, H, W), where E is :meth:`condition_channels`.
+    """
+
+    factor: int = 1  # ratio of the sides of the restored picture to those of the damaged one
+    takes: ClassVar[Mapping[str, Literal["picture", "number"]]] = {}  # what is given beside the picture
+    has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
+    condition_name: str = "damaged picture"  # of what the flow sees, in reports
+    classical_name: str | None = None  # of the method of :meth:`classical`
+
+    @abstractmethod
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return damaged copies of clean images; draw random numbers only by ``draw_rows`` from ``generator``."""
+
+    def picture_channels(self, num_channels: int) -> int:
+        """Return the number of channels of the input picture, given those of the restored one."""
+        return num_channels
+
+    def prepare(self, picture: Tensor, **beside: Any) -> Tensor:
+        """Convert a picture to restore, uint8 (C, h, w), into the form that :meth:`damage` returns.
+
+        Args:
+            picture: C is :meth:`picture_channels`.
+            beside: What is given beside it, of the names and kinds in :attr:`takes`: a picture as uint8 (1, h, w), or a
+                number.
+        Raises:
+            ValueError: If the task does not take something, or it does not fit the picture.
+        """
+        for name in beside:
+            if name not in self.takes:
+                raise ValueError(f"{name}: the task {type(self).__name__} takes none; leave it out")
+        return picture
+
+    def read(self, picture: Picture, num_channels: int, **beside: Any) -> Tensor:
+        """Return a picture from the user in the form that :meth:`damage` returns, uint8 (D, h, w).
+
+        Args:
+            picture: A file name, a Pillow image, a uint8 array (h, w, C) or (h, w), or a tensor (C, h, w), which
+                :meth:`prepare` converts; or, with nothing beside it, a tensor (D, h, w) in the form of :meth:`damage`.
+            num_channels: Channels of the restored picture.
+            beside: As for :meth:`prepare`, with pictures in any of these forms; None for nothing.
+        Raises:
+            ValueError: If the picture cannot be read, is of another type or shape, or as :meth:`prepare`.
+        """
+        beside = {name: value for name, value in beside.items() if value is not None}
+        num_channels = self.picture_channels(num_channels)
+        if isinstance(picture, Tensor) and not beside and (not self.takes or picture.shape[:1] != (num_channels,)):
+            damaged = picture
+        else:
+            for name, value in beside.items():
+                beside[name] = as_photo(value, 1) if self.takes.get(name) == "picture" else value
+            damaged = self.prepare(as_photo(picture, num_channels), **beside)
+        if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
+            found = f"{damaged.dtype} of shape {tuple(damaged.shape)}"
+            raise ValueError(f"damaged is {found}; expected torch.uint8, (D, h, w)")
+        return damaged
+
+    def note(self, damaged: Tensor) -> str | None:
+        """Return a message on how a prepared picture differs from training, or None."""
+        return None
+
+    def condition_channels(self, num_channels: int) -> int:
+        """Return the number of channels of the condition for images with ``num_channels``."""
+        return num_channels
+
+    def condition(self, damaged: Tensor) -> Tensor:
+        """Return the input of the flow, with the height and width of the restored picture.
+
+        Its first channels look like the restored picture; the flow models the difference from them.
+        """
+        return damaged
+
+    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Change the restored pictures as little as needed to agree with all that the damaged ones determine."""
+        return restored
+
+    def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor | None:
+        """Return which pictures agree with the damaged ones, (B,); None if these determine nothing exactly."""
+        return None
+
+    def facts(self, damaged: Tensor) -> dict[str, int | float]:
+        """Return metadata of a prepared picture, such as its noise level; none by default."""
+        return {}
+
+    def missing(self, damaged: Tensor) -> Tensor | None:
+        """Return where pixels are missing, boolean (B, 1, H, W), if only these are restored; otherwise None."""
+        return None
+
+    def classical(self, damaged: Tensor) -> Tensor | None:
+        """Return the restoration of a picture, uint8 (1, D, H, W), by a classical method, or None without one.
+
+        Raises:
+            ImportError: If scikit-image, which implements it, is not installed.
+        """
+        return None
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types, for exported models; by default all attributes of the instance."""
+        return dict(vars(self))
+
+
+def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:
+    """Draw a seed per image, for damage that is applied image by image."""
+    return draw_rows(partial(torch.randint, 2**31), (num,), generator).tolist()
+
+
+def unit_pixels(damaged: Tensor) -> np.ndarray:
+    """Return a picture without its last channel as scikit-image takes it, (H, W, C) from 0 to 1."""
+    pixels: np.ndarray = damaged[0, :-1].permute(1, 2, 0).numpy() / 255
+    return pixels
+
+
+def picture_of(pixels: np.ndarray) -> Tensor:
+    """Return the picture of pixels from 0 to 1, (H, W, C), as uint8 (1, C, H, W)."""
+    return torch.from_numpy(255 * pixels).permute(2, 0, 1)[None].round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,259 @@
+"""What holds for every kind of conditioning, of those in ``CONDITIONINGS`` of ``tests/registry.py``."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from flow_checks import check_inverse, check_log_det
+from registry import CONDITIONINGS, perturb, random_images, tiny_given, tiny_glow, tiny_model
+from torch import Tensor
+
+from glow_app.conditioning import Conditioning, Given, Unconditional
+from glow_app.generation import measure
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import Context, rows_of
+from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model, model_hash
+
+kinds = pytest.mark.parametrize("kind", CONDITIONINGS)
+
+
+def test_the_registry_and_the_allow_list_hold_every_kind() -> None:
+    kinds = {cls for cls in Conditioning.__subclasses__() if cls.__module__.startswith("glow_app.")}
+    registered = {type(tiny_glow(conditioning=build()).conditioning) for build in CONDITIONINGS.values()}
+    assert kinds == registered
+    assert kinds - {Unconditional} <= set(ALLOWED_CLASSES.values())
+
+
+NUM = 3
+
+
+def built(kind: str, dtype: torch.dtype = torch.float32) -> ImageModel:
+    model = tiny_model(hidden_channels=6, dtype=dtype, perturbation=0.0, conditioning=CONDITIONINGS[kind]())
+    return perturb(model, 1, 0.03)
+
+
+def given_of(model: ImageModel, num: int = NUM, seed: int = 0) -> Tensor | None:
+    given: Tensor | None = tiny_given(model.flow, num, seed)
+    return given
+
+
+def maps_of(context: Context) -> list[Tensor]:
+    """Return the parts of a context: none, the vectors, or a feature map per level."""
+    return [] if context is None else [context] if isinstance(context, Tensor) else list(context)
+
+
+def equal(one: Context, other: Context) -> bool:
+    pairs = list(zip(maps_of(one), maps_of(other), strict=True))
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def rows(given: Given, part: slice) -> Given:
+    return None if given is None else given[part]
+
+
+@kinds
+def test_the_context_has_the_shapes_that_the_flow_expects(kind: str) -> None:
+    model = built(kind)
+    features, levels = model.conditioning.features, model.flow.latent_shapes
+    context = model.context(given_of(model), NUM)
+    if isinstance(features, int):
+        shapes = [(NUM, features)] if features else []
+    else:
+        shapes = [(NUM, channels, 8 >> n, 8 >> n) for n, channels in enumerate(features, 1)]  # type: ignore[misc]
+        assert len(shapes) == len(levels)
+    assert [tuple(part.shape) for part in maps_of(context)] == shapes
+    assert all(part.dtype == model.dtype for part in maps_of(context))
+    assert all(part.dtype == torch.float64 for part in maps_of(model.double().context(given_of(model), NUM)))
+
+
+@kinds
+def test_what_was_read_and_its_plain_form_are_read_again(kind: str) -> None:
+    conditioning = built(kind).conditioning
+    given = given_of(built(kind))
+    if given is None:
+        assert conditioning.read(None, NUM) is None
+        assert conditioning.plain(None) == []
+        return
+    assert torch.equal(conditioning.read(given, NUM), given)  # type: ignore[arg-type]
+    plain = json.loads(json.dumps(conditioning.plain(given)))
+    assert len(plain) in (0, NUM)
+    if plain:
+        one_each, for_all = conditioning.read(plain, NUM), conditioning.read(plain[1], NUM)
+        assert one_each is not None
+        assert for_all is not None
+        assert one_each.dtype == given.dtype
+        assert torch.equal(one_each, given)
+        assert torch.equal(for_all, given[1:2].expand(NUM, *given.shape[1:]))
+    with pytest.raises(ValueError, match=r"\w"):
+        conditioning.read(given[:2], NUM)
+
+
+@kinds
+def test_images_do_not_depend_on_the_others_of_their_batch(kind: str) -> None:
+    model = built(kind, torch.float64)
+    given, images = given_of(model), random_images(NUM)
+    context, latents = model.context(given, NUM), model.encode(images, given)
+    for index in range(NUM):
+        part = slice(index, index + 1)
+        alone = model.context(rows(given, part), 1)
+        for found, expected in zip(maps_of(alone), maps_of(rows_of(context, part)), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        for one, all_levels in zip(model.encode(images[part], rows(given, part)), latents, strict=True):
+            torch.testing.assert_close(one, all_levels[part], rtol=1e-9, atol=1e-9)
+
+
+@kinds
+def test_a_model_is_rebuilt_from_plain_types_and_weights_to_the_last_bit(kind: str, tmp_path: Path) -> None:
+    model, images = built(kind), random_images(NUM)
+    given = given_of(model)
+    expected = [*model.encode(images, given), model.sample(NUM, seeds=4, given=given)]
+    save_pretrained(model, tmp_path / "model")
+    plain = json.loads(json.dumps(model.config))
+    for again in (build_model(plain, model.state_dict()).eval(), load_model(tmp_path / "model")):
+        assert isinstance(again, ImageModel)
+        assert again.config == model.config
+        assert model_hash(again) == model_hash(model)
+        assert type(again.conditioning) is type(model.conditioning)
+        for one in (again, again.freeze()):
+            found = [*one.encode(images, given), one.sample(NUM, seeds=4, given=given)]
+            assert all(map(torch.equal, found, expected))
+        assert model.conditioning.plain(given) == again.conditioning.plain(given)
+
+
+@kinds
+@pytest.mark.parametrize("num_bits", [3, 8])
+def test_images_come_back_exactly(kind: str, num_bits: int) -> None:
+    model = ImageModel(built(kind).flow, num_bits).eval()
+    black = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    images = torch.cat([random_images(14), black, 255 - black])
+    given = given_of(model, 16)
+    for narrow in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            assert torch.equal(model.decode(model.encode(images, given), given), model.quantised(images))
+
+
+@kinds
+def test_what_is_given_changes_the_density_and_the_samples(kind: str) -> None:
+    model, images = built(kind), random_images(1)
+    if model.conditioning.features == 0:
+        pytest.skip("nothing can be given")
+    both = given_of(model, 2, 5)
+    ends = [rows(both, slice(0, 1)), rows(both, slice(1, 2))]
+    bits = [model.bits_per_dim(images, end, generator=torch.Generator()) for end in ends]
+    assert float((bits[0] - bits[1]).abs()) > 1e-5
+    assert not torch.equal(*(model.sample(1, 1.0, seeds=0, given=end) for end in ends))
+
+
+@kinds
+def test_one_row_serves_all_images(kind: str) -> None:
+    model, images = built(kind), random_images(NUM)
+    given = rows(given_of(model), slice(0, 1))
+    if given is None:
+        pytest.skip("nothing can be given")
+    [value] = model.conditioning.plain(given) or [given]
+    each = given.expand(NUM, *given.shape[1:])
+    for one, other in zip(model.encode(images, value), model.encode(images, each), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    found, expected = measure(model, images, value), measure(model, images, each)
+    torch.testing.assert_close(found.bits_per_dim, expected.bits_per_dim, rtol=1e-4, atol=1e-4)
+    assert found.given is not None
+    assert torch.equal(found.given, each.cpu())
+    drawn = model.sample(NUM, seeds=2, given=value)
+    assert (drawn.int() - model.sample(NUM, seeds=2, given=each).int()).abs().max() <= 1
+    assert drawn.given in ([], [value] * NUM)
+
+
+@kinds
+def test_given_nothing_it_is_marginal_has_a_default_or_says_what_it_needs(kind: str) -> None:
+    model, images = built(kind, torch.float64), random_images(NUM)
+    conditioning, seeds = model.conditioning, [7, 3, 5]
+
+    def bits(given: Given) -> Tensor:
+        return model.bits_per_dim(images, given, generator=torch.Generator().manual_seed(0))
+
+    try:
+        default = conditioning.default(seeds)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\w"):
+            model.sample(NUM, seeds=seeds)
+    else:
+        drawn = model.sample(NUM, seeds=seeds)
+        assert torch.equal(drawn, model.sample(NUM, seeds=seeds, given=default))
+        assert drawn.given == conditioning.plain(default)
+        # The default of a seed does not depend on the other seeds.
+        for number, seed in enumerate(seeds):
+            assert equal(conditioning.default([seed]), rows(default, slice(number, number + 1)))
+    if num_values := len(conditioning.values):
+        nats = torch.stack([-model.num_dims * math.log(2) * bits(value) for value in conditioning.values])
+        mixture = -(nats.logsumexp(0) - math.log(num_values)) / (model.num_dims * math.log(2))
+        torch.testing.assert_close(bits(None), mixture)
+    elif isinstance(conditioning, Unconditional):
+        assert bits(None).isfinite().all()
+        with pytest.raises(ValueError, match="unconditional"):
+            bits(0)
+    else:
+        with pytest.raises(ValueError, match=r"\w"):
+            bits(None)
+    if not isinstance(conditioning, Unconditional):
+        for call in (
+            lambda: model.encode(images),
+            lambda: model.decode(model.base_noise(seeds)),
+            lambda: model(images),
+        ):
+            with pytest.raises(ValueError, match=r"give|given"):
+                call()
+
+
+@kinds
+def test_guidance_is_refused_or_one_is_the_model_itself(kind: str) -> None:
+    model = built(kind, torch.float64)
+    given = given_of(model)
+    plain = model.context(given, NUM)
+    assert equal(model.context(given, NUM, 1), plain)
+    assert equal(model.context(given, NUM, [1.0] * NUM), plain)
+    if not model.conditioning.guided:
+        for guidance in (1.5, [1.0, 1.0, 0.5]):
+            with pytest.raises(ValueError, match="guidance"):
+                model.context(given, NUM, guidance)
+        return
+    near, far = (maps_of(model.context(given, NUM, guidance)) for guidance in (1 + 1e-9, 2.0))
+    for part, one, other in zip(maps_of(plain), near, far, strict=True):
+        torch.testing.assert_close(one, part, rtol=0, atol=1e-7)
+        assert not torch.equal(other, part)
+    mixed = model.context(given, NUM, [1.0, 2.0, 1.0])
+    for part, one, other in zip(maps_of(mixed), maps_of(plain), far, strict=True):
+        assert torch.equal(part, torch.stack([one[0], other[1], one[2]]))
+    for guidance in (-0.1, float("nan"), float("inf"), [1.0, -2.0, 1.0]):
+        with pytest.raises(ValueError, match=r"guidance is .*; expected a finite number from 0"):
+            model.context(given, NUM, guidance)
+
+
+@kinds
+def test_both_directions_undo_each_other(kind: str) -> None:
+    model = built(kind, torch.float64)
+    x = torch.rand(NUM, 3, 8, 8, dtype=torch.float64) - 0.5
+    check_inverse(model.flow, x, model.context(given_of(model), NUM), tolerance=1e-9)
+
+
+@kinds
+def test_the_log_det_is_that_of_the_jacobian(kind: str) -> None:
+    options = {"dtype": torch.float64, "perturbation": 0.05, "conditioning": CONDITIONINGS[kind]()}
+    flow = tiny_glow((3, 4, 4), 2, 1, 4, **options).requires_grad_(False)  # type: ignore[arg-type]
+    x, context = torch.rand(1, 3, 4, 4, dtype=torch.float64) - 0.5, flow.conditioning.context(tiny_given(flow, 1), 1)
+    check_log_det(flow, x, context, tolerance=1e-8)
+
+
+@kinds
+def test_training_moves_every_parameter(kind: str) -> None:
+    model = built(kind, torch.float64).train()
+    images = random_images(16)
+    labels = torch.arange(16) % 3
+    given = model.conditioning.observe(images, labels, torch.Generator().manual_seed(0))
+    model(images, given).mean().backward()
+    still = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0}
+    # The encoder of a picture learns from its estimate, all but its heads.
+    assert {name for name in still if ".encoder." not in name or ".heads." in name} == set()

@@ -1,0 +1,337 @@
+"""A kind of conditioning of one's own, a real number, from training to scores and edits, without a change elsewhere."""
+
+import inspect
+import json
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import test_conditionings as properties
+import torch
+from PIL import Image
+from registry import random_images
+from tiny_training import TINY_FIT, tiny_fit
+from torch import Tensor, nn
+
+from glow_app import allow_class, load_model
+from glow_app.cli import main
+from glow_app.conditioning import Conditioning, Given
+from glow_app.data.image_set import ImageSet
+from glow_app.evaluation import draw_samples, mean_bits
+from glow_app.evaluation.bits import breakdown
+from glow_app.export import load_program, save_sampler
+from glow_app.flows import Glow
+from glow_app.generation import (
+    Measures,
+    Reference,
+    blend,
+    class_probabilities,
+    edit,
+    infer,
+    interpolate,
+    learn_directions,
+    load_latents,
+    measure,
+    mix_levels,
+    sample_batches,
+)
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.class_path import describe_part
+from glow_app.pictures.images import read_png_text
+from glow_app.seeding import image_generator, image_generators
+from glow_app.storage.model_config import ALLOWED_CLASSES
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import model_hash
+from lightning_modules.image_module import ImageModule
+
+Capture = pytest.CaptureFixture[str]
+
+SHAPE = (1, 8, 8)
+BUILT_IN = dict(ALLOWED_CLASSES)
+
+
+class Brightness(Conditioning):
+    """The mean grey value of an image, from 0 for black to 1 for white."""
+
+    def __init__(self, features: int = 4) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, features))
+
+    @property
+    def features(self) -> int:
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        return last.out_features
+
+    def read(self, given: Given, num: int) -> Tensor:
+        values = given if isinstance(given, Tensor) else torch.tensor(np.asarray(given, np.float32))
+        values = values.expand(num) if values.ndim == 0 else values
+        if values.shape != (num,) or not bool(((values >= 0) & (values <= 1)).all()):
+            raise ValueError(f"brightness is {given}; expected a number from 0 to 1, or one for each of {num} images")
+        return values
+
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
+        context: Tensor = self.network(given[:, None])
+        return context
+
+    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return images.float().mean((1, 2, 3)) / 255
+
+    def default(self, seeds: Sequence[int]) -> Tensor:
+        return torch.cat([torch.rand(1, generator=image_generator(seed)) for seed in seeds])
+
+    @property
+    def config(self) -> dict[str, object]:
+        return {"features": self.features}
+
+
+@pytest.fixture(autouse=True)
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow the class for a test: a file that names it is otherwise refused, as any unknown class is."""
+    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
+    monkeypatch.setenv(ALLOWED_VARIABLE, "")
+    allow_class(Brightness)
+
+
+class Trained(NamedTuple):
+    """A module after a few steps on digits, the first weights of its conditioning, and the folder of its files."""
+
+    module: ImageModule
+    first_weights: dict[str, Tensor]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    torch.manual_seed(0)
+    flow, folder = Glow(SHAPE, 2, 1, 8, conditioning=Brightness()), tmp_path_factory.mktemp("brightness")
+    first_weights, module = deepcopy(flow.conditioning.state_dict()), ImageModule(flow, num_bits=5, seed=5)
+    tiny_fit(folder, module=module).save_checkpoint(folder / "last.ckpt")
+    save_pretrained(module.model.eval(), folder / "model")
+    return Trained(module, first_weights, folder)
+
+
+@pytest.fixture(scope="module")
+def model(trained: Trained) -> ImageModel:
+    return trained.module.model.eval()
+
+
+def pictures(num: int = 4) -> Tensor:
+    """Return pictures of other brightnesses."""
+    return random_images(num, SHAPE) // 2 + (30 * torch.arange(num, dtype=torch.uint8))[:, None, None, None]
+
+
+def known(model: ImageModel, images: Tensor) -> Tensor:
+    given = model.conditioning.observe(images, torch.zeros(len(images)))
+    assert given is not None
+    return given
+
+
+PROPERTIES = [value for name, value in vars(properties).items() if name.startswith("test_")]
+
+
+@pytest.mark.parametrize("holds", [value for value in PROPERTIES if "kind" in inspect.signature(value).parameters])
+def test_it_has_the_properties_of_every_kind(holds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(properties.CONDITIONINGS, "brightness", Brightness)
+    options = {"tmp_path": tmp_path, "num_bits": 5}
+    holds("brightness", **{name: options[name] for name in inspect.signature(holds).parameters if name in options})
+
+
+def test_training_moves_its_weights_and_evaluation_observes_it(trained: Trained, model: ImageModel) -> None:
+    for name, weight in model.conditioning.state_dict().items():
+        assert not torch.equal(weight, trained.first_weights[name])
+    images, generators = pictures(), [torch.Generator().manual_seed(0) for _ in range(2)]
+    batch = images, torch.zeros(4, dtype=torch.int64)
+    bits = model.bits_per_dim(images, known(model, images), generator=generators[0])
+    torch.testing.assert_close(trained.module.evaluate(batch, generators[1])["bpd"], bits)
+
+
+def test_the_command_trains_and_measures_it(tmp_path: Path, capsys: Capture) -> None:
+    run, kind = tmp_path / "run", f"--model.flow.conditioning={Brightness.__module__}.Brightness"
+    options = [kind, f"{kind.partition('=')[0]}.init_args.features=3", "--trainer.max_steps=2", f"--run_dir={run}"]
+    assert main(["fit", *TINY_FIT, *options]) == 0
+    assert load_model(run).config["flow"]["conditioning"] == describe_part(Brightness(3))  # type: ignore[index]
+    assert main(["test", f"--checkpoint={run}", f"--allow-class={Brightness.__module__}.Brightness"]) == 0
+    assert "bits/dim" in capsys.readouterr().out
+
+
+def test_the_commands_take_it(
+    trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
+    monkeypatch.chdir(tmp_path)
+
+    def glow(*arguments: str) -> int:
+        allowed = f"--allow-class={Brightness.__module__}.Brightness"
+        return main([*arguments, f"--checkpoint={trained.folder / 'model'}", allowed])
+
+    sampled = "samples/seed000005_t0.70.png"
+    assert glow("sample", "--count=2", "--seed=5", "--given", "0.9", "0.3", "--sweep=0,0.7") == 0
+    assert read_png_text(Path(sampled)).items() >= {"given": "0.3", "seed": "5"}.items()
+    drawn = torch.from_numpy(np.asarray(Image.open(sampled)).copy())
+    assert torch.equal(model.sample(16, 0.7, range(5, 21), 0.3)[0, 0], drawn)
+    assert json.loads(Path("samples/run.json").read_text())["given"] == [0.9, 0.3]
+    assert glow("sample", "--given", "1.5") == 1
+    for command in (["encode"], ["reconstruct"], ["interpolate", sampled]):
+        assert glow(*command, sampled) == 1
+        assert "--given" in capsys.readouterr().err
+        values = ["0.3", "0.4"] if command[0] == "interpolate" else ["0.3"]
+        assert glow(*command, sampled, "--given", *values) == 0
+    assert load_latents(Path("latents.safetensors"), model).given == torch.tensor([0.3])
+    assert glow("decode", "latents.safetensors") == 0
+    assert np.array_equal(np.asarray(Image.open("decoded/000000_seed000005_t0.70.png")), drawn)
+    assert read_png_text(Path("interpolation.png"))["given"] == "0.3, 0.4"
+    assert glow("score", sampled, "--given", "0.3") == 0
+    assert json.loads(Path("scores/scores.json").read_text())["images"][0]["given"] == 0.3
+    capsys.readouterr()
+    assert main(["info", str(trained.folder / "model"), f"--allow-class={Brightness.__module__}.Brightness"]) == 0
+    assert "Brightness (features 4)" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_the_evaluation_draws_samples_as_bright_as_the_held_out_images(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--source=digits", "--limit=16", "--train-limit=8", "--draws=1", "--batch-size=8"]
+    assert main(["evaluate", f"--checkpoint={trained.folder / 'model'}", *options]) == 0
+    record = json.loads(Path("evaluation/evaluation.json").read_text())
+    assert record["samples"]["given"] == "that of the held-out images, in turn"
+    assert math.isfinite(record["bits_per_dim"]["one_draw"]["mean"])
+
+
+@pytest.mark.parametrize("place", ["last.ckpt", "model"])
+def test_it_is_stored_and_refused_by_who_does_not_know_it(
+    place: str, trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, images = trained.folder / place, pictures()
+    again = load_model(path)
+    assert isinstance(again.conditioning, Brightness)
+    assert (again.config, model_hash(again)) == (model.config, model_hash(model))
+    assert torch.equal(again.sample(3, seeds=1, given=0.3), model.sample(3, seeds=1, given=0.3))
+    bits = [one.bits_per_dim(images, 0.3, generator=torch.Generator()) for one in (model, again, again.freeze())]
+    assert all(torch.equal(one, bits[0]) for one in bits)
+    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
+    with pytest.raises(ValueError, match=r"--allow-class test_own_kind\.Brightness"):
+        load_model(path)
+
+
+def test_samples_have_it_and_say_so(model: ImageModel, tmp_path: Path) -> None:
+    images = model.sample(4, 0.7, 5, given=0.3)
+    assert images.given == [0.3] * 4
+    assert read_png_text(images[:2].save(tmp_path / "grid.png"))["given"] == "0.3"
+    pairs = list(sample_batches(model, 5, 0.7, 5, turns=[0.3, 0.9], batch_size=3))
+    assert [image.given for _, image in pairs] == [[value] for value in (0.9, 0.3, 0.9, 0.3, 0.9)]
+    assert torch.equal(pairs[1][1], images[1])
+    kept, _ = draw_samples(model, 4, None, temperature=0.7, seed=5, turns=[0.3], num_kept=4)
+    assert torch.equal(kept, images)
+    for bad in (1.5, "bright", [0.3, 0.4], []):
+        with pytest.raises(ValueError, match=r"\w"):
+            model.sample(3, given=bad)
+
+
+def test_images_are_scored_given_their_brightness(model: ImageModel) -> None:
+    images = pictures(24)
+    given = known(model, images)
+    ordinary = measure(model, images, given)
+    generator = image_generators(range(24))
+    torch.testing.assert_close(ordinary.bits_per_dim, model.bits_per_dim(images, given, generator=generator))
+    joined = Measures.joined([ordinary[:10], ordinary[10:]])
+    assert len(Reference.of(joined).judge(measure(model, images[:5], given[:5]))) == 5
+    image_set = ImageSet(images.numpy(), torch.zeros(24, dtype=torch.int64), ())
+    assert mean_bits(model, image_set).mean == pytest.approx(float(ordinary.bits_per_dim.double().mean()))
+    parts = breakdown(model, images, given)
+    assert all(math.isfinite(value) for value in parts.values())
+    for call in (measure, infer, class_probabilities):
+        with pytest.raises(ValueError, match=r"give|class"):  # there are too many brightnesses to average over
+            call(model, images)
+
+
+def test_images_are_blended_between_their_brightnesses(model: ImageModel) -> None:
+    images = pictures()
+    given = known(model, images)
+    for values in (given, given.tolist()):
+        assert torch.equal(interpolate(model, images, 3, values)[::2], images)
+    corners = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])[:, None].expand(-1, 2, -1)
+    assert torch.equal(blend(model, images, corners, given), images)
+    assert torch.equal(blend(model, images[:2], torch.tensor([[0.0, 0], [1, 1]]), 0.3), images[:2])
+    assert torch.equal(mix_levels(model, images[:2], given[:2])[[0, 2]], images[:2])
+    seen = model.quantised(images[:2])
+    half = [(level[:1] + level[1:]) / 2 for level in model.encode(seen, given[:2])]
+    context = model.context(given[:2], 2)
+    assert isinstance(context, Tensor)
+    middle = interpolate(model, seen, 3, given[:2], spherical=False)[1:2]
+    assert torch.equal(middle >> 3, model.decode_with(half, context.mean(0, keepdim=True)) >> 3)
+
+
+@pytest.mark.filterwarnings("ignore:direction")
+def test_images_are_edited(model: ImageModel) -> None:
+    images = pictures(32)
+    given = known(model, images)
+    attributes = (torch.arange(32) % 2).float()[:, None]
+    batches = ((images[rows], attributes[rows], given[rows]) for rows in torch.arange(32).split(8))
+    direction = learn_directions(model, batches, ["odd"])["odd"]
+    assert torch.equal(edit(model, images, [(direction, 0.0)], given), images)
+    several = edit(model, images[:1], [(direction, [0.0, 1.0, 2.0])], given[:1])
+    assert torch.equal(several[:1], images[:1])
+    assert torch.equal(several[2:], edit(model, images[:1], [(direction, 2.0)], float(given[0])))
+
+
+@pytest.mark.slow
+def test_a_sampler_is_exported(model: ImageModel, tmp_path: Path) -> None:
+    assert save_sampler(model, tmp_path / "sampler") <= 1e-3
+    description = json.loads((tmp_path / "sampler/sampler.json").read_text())
+    assert {"name": "given", "shape": ["batch"], "dtype": "float32"} in description["inputs"]
+    latents = model.base_noise([1, 2, 3], 0.7)
+    drawn = load_program(tmp_path / "sampler/sampler.pt2")(latents, torch.full((3,), 0.3))
+    assert (drawn.int() - model.decode(latents, 0.3).int()).abs().max() <= 8  # a step of 5 bits, by rounding
+
+
+def test_it_is_served(model: ImageModel) -> None:
+    app_client = pytest.importorskip("app_client", reason="fastapi is not installed")
+    from glow_app.server.app import create_app
+
+    images = model.quantised(pictures())
+    files, given = [app_client.as_base64(image) for image in images], known(model, images)
+    each = {"images": files, "given": model.conditioning.plain(given)}
+
+    with app_client.running(create_app(model)) as client:
+
+        def ask(path: str, **body: Any) -> Any:
+            return client.post(f"/v1/{path}", json=body).raise_for_status().json()
+
+        def pixels(encoded: Sequence[str]) -> Tensor:
+            return torch.stack([app_client.from_base64(picture) for picture in encoded])
+
+        info = client.get("/v1/info").json()
+        assert (info["given"], info["guided"]) == ({"kind": "Brightness", "values": []}, False)
+        for value in (0.3, None, [0.3, 0.6, 0.9]):
+            drawn, expected = (
+                ask("sample", count=3, seed=5, given=value)["images"],
+                model.sample(3, None, 5, given=value),
+            )
+            assert torch.equal(pixels([one["image"] for one in drawn]), expected)
+            assert [one["given"] for one in drawn] == expected.given
+        frames = ask("interpolate", frames=3, **each)
+        assert torch.equal(pixels(frames["frames"]), interpolate(model, images, 3, given))
+        assert frames["given"] == each["given"]
+        assert torch.equal(pixels(ask("reconstruct", **each)["images"]), images)
+        scores = ask("score", **each)["scores"]
+        assert [one["given"] for one in scores] == each["given"]
+        bits = measure(model, images, given).bits_per_dim.tolist()
+        assert [one["bits_per_dim"] for one in scores] == pytest.approx(bits, rel=1e-4)
+        for path, body in (
+            ("sample", {"given": 1.5}),
+            ("sample", {"given": "bright"}),
+            ("sample", {"given": 0.3, "guidance": 1.5}),
+            ("score", {"images": files}),
+            ("interpolate", {"images": files}),
+            ("reconstruct", {"images": files, "given": [0.3]}),
+        ):
+            response = client.post(f"/v1/{path}", json=body)
+            assert (response.status_code, app_client.error_of(response)["code"]) == (422, "invalid_request")

@@ -1,0 +1,41 @@
+"""What every flow owes, whatever it is made of."""
+
+import torch
+from torch import Tensor
+
+from glow_app.flows import MultiscaleFlow
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn.context import Context
+
+__all__ = ["check_inverse", "check_log_det"]
+
+
+def check_inverse(flow: MultiscaleFlow, x: Tensor, context: Context, tolerance: float) -> None:
+    """Check that both directions undo each other, from images and from latents, with opposite log-determinants."""
+    latents, log_det = flow(x, context)
+    assert [tuple(latent.shape[1:]) for latent in latents] == flow.latent_shapes_at(*x.shape[2:])
+    back, inverse_log_det = flow.inverse(latents, context)
+    torch.testing.assert_close(back, x, rtol=0, atol=tolerance)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=tolerance)
+    torch.testing.assert_close(flow.decode(flow.encode(x, context), context), x, rtol=0, atol=tolerance)
+
+    noise = [torch.randn_like(latent) for latent in latents]
+    drawn, inverse_log_det = flow.inverse(noise, context)
+    again, log_det = flow(drawn, context)
+    torch.testing.assert_close(again, noise, rtol=0, atol=10 * tolerance)
+    torch.testing.assert_close(log_det, -inverse_log_det, rtol=0, atol=10 * tolerance)
+
+
+def check_log_det(flow: MultiscaleFlow, x: Tensor, context: Context, tolerance: float) -> None:
+    """Check the log-determinant of an image, (1, C, H, W), against the Jacobian, and the density against both."""
+
+    def flat(values: Tensor) -> Tensor:
+        return torch.cat([latent.flatten() for latent in flow(values.reshape(x.shape), context)[0]])
+
+    jacobian = torch.autograd.functional.jacobian(flat, x.flatten())
+    assert jacobian.shape == (x.numel(), x.numel())
+    latents, log_det = flow(x, context)
+    torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian).logabsdet[None], rtol=0, atol=tolerance)
+    density = standard_normal_log_density(latents) + log_det
+    torch.testing.assert_close(flow.log_prob(x, context), density)
+    torch.testing.assert_close(flow.level_log_probs(x, context).sum(1), density)

@@ -1,0 +1,122 @@
+"""A damaged picture as what an image model is given."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from registry import mark_trained, random_images, tiny_restorer
+from torch import Tensor
+
+from glow_app.models.image_model import ImageModel
+from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale, picture_conditioning
+from glow_app.restoration.likelihoods import estimate_bits, zero_draw_bits, zero_draw_psnr
+from glow_app.seeding import image_generators
+from glow_app.storage.model_config import build_model
+
+TASKS: dict[str, Callable[[], RestorationTask]] = {
+    "upscale": Upscale, "denoise": Denoise, "colourise": Colourise, "fill": Fill,
+}  # fmt: skip
+tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+
+
+def observed(model: ImageModel, images: Tensor, first_seed: int = 1) -> Tensor:
+    """Return the conditions of images that are damaged by seeds from ``first_seed`` on."""
+    generator = image_generators(range(first_seed, first_seed + len(images)))
+    return picture_conditioning(model).observe(images, torch.zeros(len(images)), generator)
+
+
+@tasks
+def test_images_come_back_exactly_in_any_size(task: Callable[[], RestorationTask]) -> None:
+    model = tiny_restorer(task())
+    for sides in ((8, 8), (12, 20)):
+        images = random_images(2, (3, *sides))
+        given = observed(model, images)
+        latents = model.encode(images, given)
+        assert torch.equal(model.decode(latents, given), images)
+        assert sum(latent[0].numel() for latent in latents) == images[0].numel()
+        assert model.sample(3, seeds=4, given=given[:1]).shape == (3, 3, *sides)
+
+
+@tasks
+def test_the_encoder_learns_from_its_estimate_and_the_flow_from_the_likelihood(
+    task: Callable[[], RestorationTask],
+) -> None:
+    model = tiny_restorer(task(), dtype=torch.float64).train()
+    images = random_images(4, (3, 8, 8))
+    given = observed(model, images)
+    in_flow = {p for n, p in model.named_parameters() if ".encoder." not in n or ".heads." in n}
+
+    def trained_by(bits: Tensor) -> set[torch.nn.Parameter]:
+        model.zero_grad()
+        bits.sum().backward()
+        return {parameter for parameter in model.parameters() if parameter.grad is not None}
+
+    y = model.dequantised(images, image_generators([1, 2, 3, 4]))
+    error = y - picture_conditioning(model).estimate(given)
+    gaussian = torch.distributions.Normal(0.0, error.square().mean((1, 2, 3), keepdim=True).sqrt())
+    bits = estimate_bits(model, images, given, image_generators([1, 2, 3, 4]))
+    torch.testing.assert_close(bits, 8 - gaussian.log_prob(error).mean((1, 2, 3)) / math.log(2))
+    assert trained_by(bits) == set(model.parameters()) - in_flow
+    assert trained_by(model(images, given, image_generators([1, 2, 3, 4]))) == in_flow
+
+
+@tasks
+def test_the_error_of_a_draw_at_temperature_0_is_differentiable(task: Callable[[], RestorationTask]) -> None:
+    model = tiny_restorer(task(), dtype=torch.float64)
+    images = random_images(2, (3, 8, 12))
+    given = observed(model, images)
+    bits = zero_draw_bits(model, images, given, image_generators([1, 2]))
+    draws = model.sample(2, 0.0, given=given).double() / 256 - 0.5
+    mean = picture_conditioning(model).estimate(given)
+    y = model.dequantised(images, image_generators([1, 2]))
+    error = ((y - mean).square() + (draws - mean).square()).mean((1, 2, 3))
+    torch.testing.assert_close(bits, 8 + (2 * math.pi * math.e * error).log2() / 2, rtol=0, atol=0.05)
+    bias = next(p for n, p in model.named_parameters() if n.endswith("conditioner.last.bias"))
+    (gradient,) = torch.autograd.grad(bits.sum(), bias)
+    with torch.no_grad():
+        bias[0] += 1e-6
+    after = zero_draw_bits(model, images, given, image_generators([1, 2]))
+    torch.testing.assert_close((after - bits).sum() / 1e-6, gradient[0], rtol=1e-3, atol=1e-6)
+
+
+def test_the_psnr_of_a_draw_is_that_of_the_estimate_until_the_encoder_is_trained() -> None:
+    model, images = tiny_restorer(Upscale()), random_images(2)
+    given = observed(model, images)
+    picture_conditioning(model).encoder.trained.fill_(False)
+    y = model.dequantised(images, image_generators([1, 2]))
+    error = (y - picture_conditioning(model).estimate(given).clamp(-0.5, 0.5)).square().mean((1, 2, 3))
+    ratios = [zero_draw_psnr(model, images, given, image_generators([1, 2]))]
+    torch.testing.assert_close(ratios[0], -10 * error.log10())
+    ratios.append(zero_draw_psnr(mark_trained(model), images, given, image_generators([1, 2])))
+    assert not torch.equal(*ratios)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.bits_per_dim(random_images(2), random_images(2, (1, 8, 8))), "(2, 1, 8, 8)"),
+        (lambda m: m.encode(random_images(2), random_images(3)), "(3, 3, 8, 8)"),
+        (lambda m: m.encode(random_images(2), random_images(2).float()), "torch.float32"),
+        (lambda m: m.bits_per_dim(random_images(2), random_images(2, (3, 16, 8))), "(B, 3, 16, 8)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Callable[[ImageModel], object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(tiny_restorer(Upscale()))
+
+
+@pytest.mark.parametrize("name", ["os.system", "glow_app.nn.ConvConditioner", "glow_app.priors.GaussianPrior"])
+@pytest.mark.parametrize("place", ["conditioning", "task"])
+def test_a_file_names_no_other_class_in_the_place_of_these(place: str, name: str) -> None:
+    model = tiny_restorer(Upscale())
+    config: dict[str, Any] = model.config
+    part = {"class_path": name, "init_args": {}}
+    if place == "conditioning":
+        config["flow"]["conditioning"] = part
+    else:
+        config["flow"]["conditioning"]["init_args"]["task"] = part
+    with pytest.raises(ValueError, match=r"names the class|damaged"):
+        build_model(config, model.state_dict())

@@ -1,0 +1,161 @@
+"""Every task: what a model and a user may expect of it."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import random_images
+from torch import Tensor
+
+from glow_app.restoration import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
+from glow_app.restoration.fill import random_mask, smooth_fill
+from glow_app.seeding import Share, image_generators, step_generator
+
+TASKS: dict[str, Callable[[], RestorationTask]] = {
+    "upscale 2": lambda: Upscale(2),
+    "upscale 4": lambda: Upscale(4),
+    "denoise": Denoise,
+    "denoise, poisson": lambda: Denoise(kind="poisson"),
+    "deblock": Deblock,
+    "colourise": Colourise,
+    "fill": Fill,
+}
+tasks = pytest.mark.parametrize("build", TASKS.values(), ids=TASKS.keys())
+
+
+def smooth_images(num: int = 4, height: int = 16, width: int = 24, seed: int = 0) -> Tensor:
+    """Return pictures with edges and gradients, and black and white next to each other, uint8 (num, 3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    rough = torch.rand(num, 3, height // 4, width // 4, generator=generator)
+    large = torch.nn.functional.interpolate(rough, size=(height, width), mode="bicubic")
+    return (400 * large - 70).clamp(0, 255).to(torch.uint8)
+
+
+@tasks
+def test_shapes_and_types(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    damaged = task.damage(images)
+    condition = task.condition(damaged)
+    assert damaged.dtype == condition.dtype == torch.uint8
+    assert condition.shape == (4, task.condition_channels(3), 16, 24)
+    assert tuple(damaged.shape[2:]) == (16 // task.factor, 24 // task.factor)
+    restored = task.known(random_images(4, (3, 16, 24)), damaged)
+    assert restored.dtype == torch.uint8
+    assert restored.shape == images.shape
+    assert type(task)(**task.config).config == task.config
+
+
+@tasks
+def test_damage_depends_on_the_seed_alone(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images(6)
+    whole, again, other = (task.damage(images, step_generator(seed, 3, "cpu", "train")) for seed in (0, 0, 1))
+    assert torch.equal(whole, again)
+    assert torch.equal(whole, other) == isinstance(task, (Upscale, Colourise))
+    assert torch.equal(images, smooth_images(6)), "the images are not changed"
+    for rank in range(2):
+        share = task.damage(images[rank::2], step_generator(0, 3, "cpu", "train", Share(rank, 2)))
+        assert torch.equal(share, whole[rank::2])
+    together = task.damage(images[:3], image_generators([5, 6, 7]))
+    assert torch.equal(task.damage(images[2:3], image_generators([7])), together[2:3])
+
+
+@tasks
+def test_restored_pictures_agree_with_what_is_known(build: Callable[[], RestorationTask]) -> None:
+    task, images, other = build(), smooth_images(), random_images(4, (3, 16, 24))
+    damaged = task.damage(images, step_generator(0, 0, "cpu", "train"))
+    original, known = task.known(images, damaged), task.known(other, damaged)
+    assert (original.int() - images.int()).abs().max() <= (1 if isinstance(task, Upscale) else 0)
+    assert torch.equal(task.known(other[:1], damaged[:1]), known[:1]), "independent of the batch"
+    agrees = task.agrees(torch.cat([known[:2], other[2:]]), damaged)
+    assert (agrees is None) == isinstance(task, (Denoise, Deblock))
+    assert agrees is None or agrees.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_a_column_is_reduced_as_a_row_is(factor: int) -> None:
+    columns = smooth_images(4, 16 * factor, 8 * factor)[..., :factor]
+    small = Upscale(factor).damage(columns)
+    assert torch.equal(small, Upscale(factor).damage(columns.mT.contiguous()).mT)
+    assert Upscale(factor).agrees(Upscale(factor).known(random_images(4, tuple(columns.shape[1:])), small), small).all()
+
+
+def test_blocks_of_an_enlarged_picture_are_moved_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, images = Upscale(), smooth_images(1, 280, 300)
+    small, start = task.damage(images), (images.int() + random_images(1, images.shape[1:]) // 16 - 8).clamp(0, 255)
+    by_blocks = task.known(start, small)
+    assert task.agrees(by_blocks, small).all()
+    monkeypatch.setattr("glow_app.restoration.upscale._BLOCK", 1000)
+    difference = (by_blocks.int() - task.known(start, small).int()).abs().float()
+    assert difference.max() <= 2
+    assert difference.mean() <= 0.03
+
+
+def test_colours_keep_every_grey_value() -> None:
+    grey, start = random_images(3, (1, 32, 32), 1), random_images(3, (3, 32, 32), 2)
+    coloured = Colourise().known(start, grey)
+    for picture, expected in zip(coloured, grey, strict=True):
+        as_pillow = Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L")
+        assert np.array_equal(np.asarray(as_pillow), expected[0].numpy())
+    assert (coloured.amax(1) != coloured.amin(1)).float().mean() > 0.5, "they are coloured"
+
+
+def test_masks_are_of_all_kinds_and_leave_something() -> None:
+    shares = np.array([(random_mask(32, 48, seed) == 255).mean() for seed in range(200)])
+    assert 0 < shares.max() < 1
+    assert 0.05 < np.median(shares) < 0.5
+    assert (shares > 0).mean() > 0.95
+    assert all(set(np.unique(random_mask(5, 3, seed))) <= {0, 255} for seed in range(30))
+    assert all(random_mask(32, 32, seed).any() for seed in range(500))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 2), (33, 31)])
+def test_a_smooth_fill_continues_a_constant_and_is_grey_where_nothing_is_known(shape: tuple[int, int]) -> None:
+    pictures = torch.full((2, 3, *shape), 77, dtype=torch.uint8)
+    missing = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) < 0.6
+    missing[1] = True
+    missing[0, 0, 0, 0] = False
+    filled = smooth_fill(pictures, missing)
+    assert (filled[0].int() - 77).abs().max() <= 1
+    assert (filled[1].int() - 128).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 1024), (512, 3)])
+def test_a_smooth_fill_of_a_long_picture_is_of_what_is_near(height: int, width: int) -> None:
+    along = torch.linspace(0, 255, max(height, width))
+    ramp = (along if width > height else along[:, None]).expand(1, 1, height, width).to(torch.uint8)
+    missing = ((ramp > 180) & (ramp < 220)).expand_as(ramp)
+    assert (smooth_fill(ramp, missing).int() - ramp.int()).abs().max() < 40
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+@pytest.mark.parametrize("sigma", [8.0, 25.0])
+def test_noise_has_its_level(kind: str, sigma: float) -> None:
+    task = Denoise(sigma, sigma, kind)  # type: ignore[arg-type]
+    grey = torch.full((2, 3, 64, 64), 100, dtype=torch.uint8)
+    damaged = task.damage(grey, image_generators([1, 2]))
+    assert (damaged[:, -1] == sigma).all()
+    expected = sigma if kind == "gaussian" else sigma * math.sqrt(100 / 255)
+    assert damaged[:, :-1].float().std() == pytest.approx(expected, rel=0.05)
+    assert damaged[:, :-1].float().mean() == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("sigma", [10, 40])
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+def test_the_level_of_damage_is_estimated(kind: Literal["gaussian", "poisson"], sigma: float) -> None:
+    task = Denoise(sigma, sigma, kind)
+    ramp = torch.linspace(40, 215, 64).round().to(torch.uint8).expand(1, 3, 48, 64)
+    noisy = task.damage(ramp, torch.Generator().manual_seed(0))[0, :3]
+    assert float(task.prepare(noisy)[3].float().mean()) == pytest.approx(sigma, rel=0.1)
+    assert torch.equal(task.prepare(noisy)[:-1], noisy)
+    assert (task.prepare(noisy[:, :2, :1])[-1] >= 1).all(), "also of a tiny picture"
+
+
+def test_less_quality_is_more_damage() -> None:
+    images = smooth_images()
+    errors = [(Deblock(q, q).damage(images).float() - images.float()).abs().mean() for q in (5, 30, 90)]
+    assert errors[0] > errors[1] > errors[2] > 0
+    assert Deblock().damage(images[:, :1]).shape == images[:, :1].shape
