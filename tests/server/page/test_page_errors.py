@@ -130,7 +130,7 @@ def test_the_key_is_requested_and_kept_in_its_tab(page: Page, keyed_site: Site, 
     expect(error).to_be_empty()
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator("#main")).to_be_hidden()
-    for key, message in {"schl\u00fcssel": "no spaces", "": "no spaces", "wrong": "does not accept"}.items():
+    for key, message in {"schl\u00fcssel": "without spaces", "": "without spaces", "wrong": "does not accept"}.items():
         field.fill(key)
         expect(error).to_be_empty()
         page.get_by_role("button", name="Use this key").click()
