@@ -20,7 +20,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.pictures.images import grid
 from glow_app.priors import GaussianPrior
-from glow_app.restoration import PictureConditioning, picture_conditioning
+from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.likelihoods import estimate_bits, last_latent, zero_draw_bits, zero_draw_psnr
 from glow_app.seeding import share_of, step_generator
@@ -69,12 +69,12 @@ class RestorationModule(ImageModule):
     def __init__(self, flow: Glow, estimate_steps: int | None = None, **options: Any) -> None:
         super().__init__(flow, **options)
         self.estimate_steps = estimate_steps
-        picture_conditioning(self.model)  # raises if it is of another kind
+        picture_conditioning_of(self.model)  # raises if it is of another kind
 
     @property
     def conditioning(self) -> PictureConditioning:
         """The conditioning of the model."""
-        return picture_conditioning(self.model)
+        return picture_conditioning_of(self.model)
 
     @property
     def trains_flow(self) -> bool:
@@ -240,7 +240,7 @@ class RestorationGrids(SampleGrids):
         examples = trainer.datamodule.examples("validation")  # type: ignore[attr-defined]
         images = torch.from_numpy(examples.head(max(1, self.num_images // 4)))
         labels = examples.labels[: len(images)]
-        given = picture_conditioning(model).observe(images, labels, step_generator(self.seed, 0, "cpu", "damage"))
+        given = picture_conditioning_of(model).observe(images, labels, step_generator(self.seed, 0, "cpu", "damage"))
         draws = model.sample(2 * len(images), temperature, self.seed, torch.cat([given, given]))
         return grid(torch.cat([images, base_picture(given, images.shape[1]), draws.cpu()]), len(images))
 

@@ -43,7 +43,7 @@ from glow_app.restoration import (
     PictureConditioning,
     RestorationTask,
     Upscale,
-    picture_conditioning,
+    picture_conditioning_of,
 )
 from glow_app.running.folded import FoldedAffine
 from glow_app.running.fused import run_fused
@@ -155,7 +155,7 @@ def tiny_restorer(
 
 def mark_trained(model: ImageModel) -> ImageModel:
     """Return a restoration model whose encoder counts as trained."""
-    picture_conditioning(model).encoder.trained.fill_(True)
+    picture_conditioning_of(model).encoder.trained.fill_(True)
     return model
 
 

@@ -26,6 +26,7 @@ class Conditioning(nn.Module, ABC):
 
     Attributes:
         guided: Whether :meth:`forward` takes a guidance other than 1.
+        parts: Objects that :attr:`config` names by their classes, other than modules.
     Shape:
         A value that :meth:`read` returns is a tensor with a row per image, (B, ...); of a kind with feature maps also
         one row for all, (1, ...). The context is (B, E), or a feature map per level, (B, E_l, H_l, W_l) or
@@ -33,6 +34,7 @@ class Conditioning(nn.Module, ABC):
     """
 
     guided: ClassVar[bool] = False
+    parts: Sequence[Any] = ()
 
     @property
     @abstractmethod
@@ -72,20 +74,14 @@ class Conditioning(nn.Module, ABC):
             ValueError: If nothing is given, or as :meth:`read`; if a guidance is negative or not finite, or not 1 and
                 this kind has none.
         """
-        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
-        for factor in factors:
-            if not (math.isfinite(factor) and factor >= 0):
-                raise ValueError(f"guidance is {factor}; expected a finite number from 0 (1 is the model itself)")
-        is_guided = any(factor != 1 for factor in factors)
-        if is_guided and not self.guided:
-            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+        factors = self._guidance_factors(guidance)
         if given is None:
             self.require()
         first = next(self.parameters(), torch.empty(0))
         known = self.read(given, num)
         assert known is not None
         known = known.to(first) if known.is_floating_point() else known.to(first.device)
-        return self(known, torch.tensor(factors).to(first) if is_guided else None)
+        return self(known, torch.tensor(factors).to(first) if factors else None)
 
     def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
         """Create what depends on the flow; :class:`~glow_app.flows.Glow` calls it once, before it reads `features`."""
@@ -101,7 +97,7 @@ class Conditioning(nn.Module, ABC):
 
     def require(self) -> None:
         """Raise the ValueError that says what must be given."""
-        raise ValueError("this model is conditional: pass --given, or given= in Python")
+        raise ValueError(f"this model needs a value for {type(self).__name__}: pass --given, or given= in Python")
 
     def default(self, seeds: Sequence[int]) -> Tensor | None:
         """Return what the draws of these seeds get by default, :attr:`values` in turn; raise ValueError without any."""
@@ -182,6 +178,18 @@ class Conditioning(nn.Module, ABC):
         """Constructor arguments as plain types."""
         return {}
 
+    def _guidance_factors(self, guidance: Guidance) -> list[float]:
+        """Return the guidance as a list, empty if it is 1; raise ValueError if it is invalid or cannot be used."""
+        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
+        for factor in factors:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"guidance is {factor}; expected a finite number of at least 0; 1 is the model itself")
+        if all(factor == 1 for factor in factors):
+            return []
+        if not self.guided:
+            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+        return factors
+
 
 class Unconditional(Conditioning):
     """Nothing is known about the images: the conditioning of a flow that has none."""
@@ -198,8 +206,7 @@ class Unconditional(Conditioning):
 
     def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> None:
         """Return None; raise ValueError if something is given, or there is guidance."""
-        if any(factor != 1 for factor in ([guidance] if isinstance(guidance, (int, float)) else guidance)):
-            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+        self._guidance_factors(guidance)
         self.read(given, num)
 
     def default(self, seeds: Sequence[int]) -> None:

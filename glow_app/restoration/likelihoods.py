@@ -7,14 +7,7 @@ from torch import Tensor
 
 from glow_app.bijections import full_precision
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration.picture_conditioning import PictureConditioning
-
-
-def picture_conditioning(model: ImageModel) -> PictureConditioning:
-    """Return the conditioning of a restoration model; raise ValueError if it is of another kind."""
-    if not isinstance(model.conditioning, PictureConditioning):
-        raise ValueError("this is not a restoration model; expected one that was trained with a task")
-    return model.conditioning
+from glow_app.restoration.picture_conditioning import picture_conditioning_of
 
 
 def estimate_bits(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -23,7 +16,7 @@ def estimate_bits(model: ImageModel, images: Tensor, given: Tensor, generator: t
     .. math:: n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})
     """
     y = model.dequantised(images, generator)
-    return _bits_of(model, (y - picture_conditioning(model).estimate(given)).square())
+    return _bits_of(model, (y - picture_conditioning_of(model).estimate(given)).square())
 
 
 def zero_draw_bits(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -34,7 +27,7 @@ def zero_draw_bits(model: ImageModel, images: Tensor, given: Tensor, generator: 
     """
     y = model.dequantised(images, generator)
     with torch.no_grad():
-        mean = picture_conditioning(model).estimate(given)
+        mean = picture_conditioning_of(model).estimate(given)
     return _bits_of(model, (y - mean).square() + (_zero_draw(model, y, given) - mean).square())
 
 
@@ -45,7 +38,7 @@ def zero_draw_psnr(model: ImageModel, images: Tensor, given: Tensor, generator: 
     clamped to the range of images. The noise of y limits the PSNR to 59 dB with 8 bits. While the encoder is still to
     be trained, d is its estimate.
     """
-    y, conditioning = model.dequantised(images, generator), picture_conditioning(model)
+    y, conditioning = model.dequantised(images, generator), picture_conditioning_of(model)
     draw = _zero_draw(model, y, given) if conditioning.encoder.trained else conditioning.estimate(given)
     return -10 * (y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1).log10()
 

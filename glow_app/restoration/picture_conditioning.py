@@ -9,6 +9,7 @@ from torch import Tensor
 from glow_app.bijections import Bijection
 from glow_app.conditioning import Conditioning, Given
 from glow_app.likelihood import bin_centres, quantise
+from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.restoration.context_difference import ContextDifference
@@ -22,12 +23,13 @@ class PictureConditioning(Conditioning):
     The flow models the difference of the image from the estimate; see :class:`ContextDifference`.
 
     What is given is the condition of a picture, from :meth:`RestorationTask.condition`, or a picture that
-    :meth:`RestorationTask.read` reads. It determines the size of the image.
+    :meth:`RestorationTask.read` reads. It determines the size of the image. Only
+    :func:`~glow_app.restoration.restore` draws in tiles, and keeps exactly what the picture determines.
 
     Args:
         task: How images are damaged.
         features: Channels of each feature map, without those of the estimate.
-        blocks: Residual blocks of each level of the encoder.
+        num_blocks: Residual blocks of each level of the encoder.
     Attributes:
         encoder: The encoder, once a flow is built with the conditioning.
     Shape:
@@ -41,16 +43,16 @@ class PictureConditioning(Conditioning):
 
     encoder: ConditionEncoder
 
-    def __init__(self, task: RestorationTask, features: int = 64, blocks: int = 6) -> None:
+    def __init__(self, task: RestorationTask, features: int = 64, num_blocks: int = 6) -> None:
         super().__init__()
-        require_at_least(1, features=features, blocks=blocks)
-        self.task = task
-        self._sizes = {"features": features, "blocks": blocks}
+        require_at_least(1, features=features, num_blocks=num_blocks)
+        self.task, self.parts = task, (task,)
+        self._sizes = {"features": features, "num_blocks": num_blocks}
 
     def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
         """Create the encoder."""
         channels = self.task.condition_channels(image_shape[0])
-        sizes = (channels, image_shape[0], num_levels, self._sizes["features"], self._sizes["blocks"])
+        sizes = (channels, image_shape[0], num_levels, self._sizes["features"], self._sizes["num_blocks"])
         self.encoder = ConditionEncoder(*sizes, has_mask=self.task.has_mask)
 
     def first_bijections(self, num_channels: int) -> Sequence[Bijection]:
@@ -101,11 +103,6 @@ class PictureConditioning(Conditioning):
         return None if given is None else (given.shape[2], given.shape[3])
 
     @property
-    def parts(self) -> Sequence[RestorationTask]:
-        """The task, which a configuration names by its class."""
-        return (self.task,)
-
-    @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types."""
         return {"task": describe_part(self.task), **self._sizes}
@@ -114,3 +111,10 @@ class PictureConditioning(Conditioning):
         """Return a condition as input of the encoder."""
         weight = self.encoder.correction.weight
         return bin_centres(quantise(given.to(weight.device), 8), 8, weight.dtype)
+
+
+def picture_conditioning_of(model: ImageModel) -> PictureConditioning:
+    """Return the conditioning of a restoration model; raise ValueError if it is of another kind."""
+    if not isinstance(model.conditioning, PictureConditioning):
+        raise ValueError("this is not a restoration model; expected one that was trained with a task")
+    return model.conditioning

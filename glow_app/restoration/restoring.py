@@ -15,8 +15,7 @@ from glow_app.pictures.inputs import Picture
 from glow_app.progress import tracked
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.encoder import base_picture
-from glow_app.restoration.likelihoods import picture_conditioning
-from glow_app.restoration.picture_conditioning import PictureConditioning
+from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.tiles import TILE, decode_in_tiles, num_tiles, slices
 from glow_app.seeding import one_seed_each
@@ -170,7 +169,7 @@ def task_of(model: ImageModel) -> RestorationTask | None:
 
 def require_task(model: ImageModel) -> RestorationTask:
     """Return the task of a model; raise ValueError if it has none, or its flow is untrained."""
-    conditioning = picture_conditioning(model)
+    conditioning = picture_conditioning_of(model)
     if not conditioning.encoder.trained:
         raise ValueError(
             "the flow of this model is untrained, because its run ended early; continue it with glow fit --resume"

@@ -129,7 +129,7 @@ def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
             f"--allow-class {name}, or call glow_app.allow_class in Python"
         )
     arguments = spec["init_args"]
-    _require_parts(limit, *(arguments.get(count, 1) for count in ("num_layers", "num_blocks", "blocks")))
+    _require_parts(limit, *(arguments.get(count, 1) for count in ("num_layers", "num_blocks")))
     parts = {
         key: _factory(value, limit)()
         for key, value in arguments.items()

@@ -19,7 +19,7 @@ from run_files import pixels
 from glow_app import allow_class
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures import images
-from glow_app.restoration import Denoise, RestorationTask, picture_conditioning, require_task
+from glow_app.restoration import Denoise, RestorationTask, picture_conditioning_of, require_task
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.pretrained import save_pretrained
@@ -269,7 +269,7 @@ def test_damage_and_draws_use_different_noise(
 
 def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) -> None:
     model = tiny_restorer(Denoise(), 0.01, images=random_images(16))
-    picture_conditioning(model).encoder.trained.fill_(False)
+    picture_conditioning_of(model).encoder.trained.fill_(False)
     save_pretrained(model, Path("short"))
     for command in (["restore", photo], ["evaluate"]):
         assert "the flow of this model is untrained" in refused(*command, "--checkpoint", "short", code=1)

@@ -228,7 +228,7 @@ def test_guidance_is_refused_or_one_is_the_model_itself(kind: str) -> None:
     for part, one, other in zip(maps_of(mixed), maps_of(plain), far, strict=True):
         assert torch.equal(part, torch.stack([one[0], other[1], one[2]]))
     for guidance in (-0.1, float("nan"), float("inf"), [1.0, -2.0, 1.0]):
-        with pytest.raises(ValueError, match=r"guidance is .*; expected a finite number from 0"):
+        with pytest.raises(ValueError, match=r"guidance is .*; expected a finite number of at least 0"):
             model.context(given, NUM, guidance)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
-from glow_app.restoration import Restoration, picture_conditioning, psnr, restore
+from glow_app.restoration import Restoration, picture_conditioning_of, psnr, restore
 from glow_app.restoration.colourise import luma
 
 
@@ -20,7 +20,7 @@ def faces() -> Tensor:
 
 def restored(name: str, faces: Tensor, temperature: float, count: int = 1) -> list[Restoration]:
     model = load_model(name).freeze()
-    damage = picture_conditioning(model).task.damage
+    damage = picture_conditioning_of(model).task.damage
     return [restore(model, damaged, count, temperature, seeds=0) for damaged in damage(faces)]
 
 

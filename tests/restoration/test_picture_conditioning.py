@@ -11,7 +11,7 @@ from registry import mark_trained, random_images, tiny_restorer
 from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale, picture_conditioning
+from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale, picture_conditioning_of
 from glow_app.restoration.likelihoods import estimate_bits, zero_draw_bits, zero_draw_psnr
 from glow_app.seeding import image_generators
 from glow_app.storage.model_config import build_model
@@ -25,7 +25,7 @@ tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 def observed(model: ImageModel, images: Tensor, first_seed: int = 1) -> Tensor:
     """Return the conditions of images that are damaged by seeds from ``first_seed`` on."""
     generator = image_generators(range(first_seed, first_seed + len(images)))
-    return picture_conditioning(model).observe(images, torch.zeros(len(images)), generator)
+    return picture_conditioning_of(model).observe(images, torch.zeros(len(images)), generator)
 
 
 @tasks
@@ -55,7 +55,7 @@ def test_the_encoder_learns_from_its_estimate_and_the_flow_from_the_likelihood(
         return {parameter for parameter in model.parameters() if parameter.grad is not None}
 
     y = model.dequantised(images, image_generators([1, 2, 3, 4]))
-    error = y - picture_conditioning(model).estimate(given)
+    error = y - picture_conditioning_of(model).estimate(given)
     gaussian = torch.distributions.Normal(0.0, error.square().mean((1, 2, 3), keepdim=True).sqrt())
     bits = estimate_bits(model, images, given, image_generators([1, 2, 3, 4]))
     torch.testing.assert_close(bits, 8 - gaussian.log_prob(error).mean((1, 2, 3)) / math.log(2))
@@ -70,7 +70,7 @@ def test_the_error_of_a_draw_at_temperature_0_is_differentiable(task: Callable[[
     given = observed(model, images)
     bits = zero_draw_bits(model, images, given, image_generators([1, 2]))
     draws = model.sample(2, 0.0, given=given).double() / 256 - 0.5
-    mean = picture_conditioning(model).estimate(given)
+    mean = picture_conditioning_of(model).estimate(given)
     y = model.dequantised(images, image_generators([1, 2]))
     error = ((y - mean).square() + (draws - mean).square()).mean((1, 2, 3))
     torch.testing.assert_close(bits, 8 + (2 * math.pi * math.e * error).log2() / 2, rtol=0, atol=0.05)
@@ -85,9 +85,9 @@ def test_the_error_of_a_draw_at_temperature_0_is_differentiable(task: Callable[[
 def test_the_psnr_of_a_draw_is_that_of_the_estimate_until_the_encoder_is_trained() -> None:
     model, images = tiny_restorer(Upscale()), random_images(2)
     given = observed(model, images)
-    picture_conditioning(model).encoder.trained.fill_(False)
+    picture_conditioning_of(model).encoder.trained.fill_(False)
     y = model.dequantised(images, image_generators([1, 2]))
-    error = (y - picture_conditioning(model).estimate(given).clamp(-0.5, 0.5)).square().mean((1, 2, 3))
+    error = (y - picture_conditioning_of(model).estimate(given).clamp(-0.5, 0.5)).square().mean((1, 2, 3))
     ratios = [zero_draw_psnr(model, images, given, image_generators([1, 2]))]
     torch.testing.assert_close(ratios[0], -10 * error.log10())
     ratios.append(zero_draw_psnr(mark_trained(model), images, given, image_generators([1, 2])))
