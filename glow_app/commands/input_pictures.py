@@ -60,19 +60,19 @@ def given_batches(
     That is ``given``, or else what the name of the picture's folder says, or else the most likely value; the end of the
     output says which pictures were given what. Raises ValueError if a value must be given and cannot be inferred.
     """
-    found: list[tuple[str, Any, str]] = []
+    report: list[tuple[str, Any, str]] = []
     for names, images in picture_batches(model, places, batch_size, doing):
         if given is None:
-            yield names, images, _find_given(model, names, images, found)
+            yield names, images, _find_given(model, names, images, report)
         else:
             yield names, images, model.read(given, len(images))
-    _print_found(found)
+    _print_found(report)
 
 
 def _find_given(
-    model: "ImageModel", names: Sequence[str], images: "Tensor", found: list[tuple[str, Any, str]]
+    model: "ImageModel", names: Sequence[str], images: "Tensor", report: list[tuple[str, Any, str]]
 ) -> "Tensor | None":
-    """Return what each picture is given, and add its name, this value, and how it was found to ``found``."""
+    """Return what each picture is given, and add its name, this value, and how it was found, to ``report``."""
     from glow_app.generation import infer
 
     values = [model.conditioning.of_folder(Path(name).parent.name) for name in names]
@@ -84,14 +84,14 @@ def _find_given(
     for row, value in zip(unknown, model.conditioning.plain(inferred), strict=True):
         values[row] = value
     given = model.read(values, len(values))
-    found += zip(names, model.conditioning.plain(given), ways, strict=True)
+    report += zip(names, model.conditioning.plain(given), ways, strict=True)
     return given
 
 
-def _print_found(found: list[tuple[str, Any, str]]) -> None:
+def _print_found(report: list[tuple[str, Any, str]]) -> None:
     """Print how many pictures are given which value; picture by picture, if few values were inferred."""
     for how in (BY_FOLDER, INFERRED):
-        pairs = [(name, value) for name, value, way in found if way == how]
+        pairs = [(name, value) for name, value, way in report if way == how]
         if how == INFERRED and len(pairs) <= LISTED:
             for name, value in pairs:
                 print(printable(f"{name}: given {value}, inferred"))

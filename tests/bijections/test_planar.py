@@ -98,7 +98,7 @@ def test_the_inverse_is_exact_for_adversarial_parameters(
 
 
 @both
-def test_pushes_of_all_sizes_have_their_root(nonlinearity: str) -> None:
+def test_the_root_is_found_for_every_slope(nonlinearity: str) -> None:
     w = torch.ones(1, dtype=torch.float64)
     # Powers of two, where the spacing of numbers changes and rounding is least even, and what lies between.
     powers = 2.0 ** torch.arange(-60, 40, dtype=torch.float64)

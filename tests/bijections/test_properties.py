@@ -204,7 +204,7 @@ def test_recomputing_gives_the_input_and_its_gradients(case: Case) -> None:
             torch.testing.assert_close(one, other, rtol=1e-5, atol=max(1e-8, 10 * case.tolerance))
 
 
-def test_autocast_costs_no_invertibility(case: Case) -> None:
+def test_bijections_invert_under_autocast(case: Case) -> None:
     bijection, x, context = case.build(dtype=torch.float32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         z, log_det = bijection(x, context)

@@ -76,7 +76,7 @@ def test_the_rotation_stays_where_the_covariance_is_not_known(x: Tensor) -> None
         ((2, 8, 8), 8, {"conditioning": ClassConditioning(3)}),
     ],
 )
-def test_a_model_begins_better_and_inverts(
+def test_a_whitened_model_starts_with_fewer_bits_and_inverts(
     image_shape: tuple[int, int, int], num_bits: int, options: dict[str, object]
 ) -> None:
     images = smooth_images(24, image_shape)

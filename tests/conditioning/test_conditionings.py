@@ -168,7 +168,7 @@ def test_one_row_serves_all_images(kind: str) -> None:
 
 
 @kinds
-def test_given_nothing_it_is_marginal_has_a_default_or_says_what_it_needs(kind: str) -> None:
+def test_without_a_value_it_averages_uses_a_default_or_names_what_is_missing(kind: str) -> None:
     model, images = built(kind, torch.float64), random_images(NUM)
     conditioning, seeds = model.conditioning, [7, 3, 5]
 

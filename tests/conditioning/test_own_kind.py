@@ -206,7 +206,7 @@ def test_the_evaluation_draws_samples_as_bright_as_the_held_out_images(
 
 
 @pytest.mark.parametrize("place", ["last.ckpt", "model"])
-def test_it_is_stored_and_refused_by_who_does_not_know_it(
+def test_it_is_stored_and_loads_only_where_it_is_allowed(
     place: str, trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, images = trained.folder / place, pictures()
@@ -221,7 +221,7 @@ def test_it_is_stored_and_refused_by_who_does_not_know_it(
         load_model(path)
 
 
-def test_samples_have_it_and_say_so(model: ImageModel, tmp_path: Path) -> None:
+def test_samples_have_it_in_their_metadata(model: ImageModel, tmp_path: Path) -> None:
     images = model.sample(4, 0.7, 5, given=0.3)
     assert images.given == [0.3] * 4
     assert read_png_text(images[:2].save(tmp_path / "grid.png"))["given"] == "0.3"

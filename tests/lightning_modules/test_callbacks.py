@@ -198,9 +198,9 @@ class TestNonFiniteGuard:
         callbacks = [Breaks(), NonFiniteGuard(patience=2, max_rollbacks=3), save]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 4}
         trainer = tiny_trainer(tmp_path, callbacks, **settings)
-        with pytest.warns(UserWarning, match="restored") as told:
+        with pytest.warns(UserWarning, match="restored") as warned:
             trainer.fit(tiny_module(), datamodule=tiny_data())
-        places = [str(one.message) for one in told if "restored" in str(one.message)]
+        places = [str(one.message) for one in warned if "restored" in str(one.message)]
         assert ["previous" in place for place in places] == [False, True]
         # Nothing was saved while no step was a good one, and all is well in the end.
         weights = read_checkpoint(tmp_path / "last.ckpt")["state_dict"]
@@ -369,8 +369,8 @@ class TestThroughput:
         callbacks = [Slow(), Throughput(), Shares()]
         tiny_fit(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1)
         assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)
-        told = [str(one.message) for one in recwarn if "bottleneck" in str(one.message)]
-        assert len(told) == (1 if seconds else 0)
+        warned = [str(one.message) for one in recwarn if "bottleneck" in str(one.message)]
+        assert len(warned) == (1 if seconds else 0)
 
     @pytest.mark.parametrize(("has", "precision"), [(False, "bf16-mixed"), (True, "bf16-mixed"), (False, "32-true")])
     def test_bfloat16_without_instructions_for_it_is_reported(
@@ -384,8 +384,8 @@ class TestThroughput:
         (tmp_path / "cpuinfo").write_text(f"model name : x\nflags\t\t: fpu avx2 {'amx_bf16' if has else 'fma'}\n")
         monkeypatch.setattr("lightning_modules.callbacks.throughput._CPUINFO", tmp_path / "cpuinfo")
         tiny_fit(tmp_path, [Throughput()], max_epochs=1, precision=precision)
-        told = any("32-true" in str(warning.message) for warning in recwarn)
-        assert told == (not has and precision == "bf16-mixed")
+        warned = any("32-true" in str(warning.message) for warning in recwarn)
+        assert warned == (not has and precision == "bf16-mixed")
 
 
 class TestBreakdown:

@@ -118,9 +118,9 @@ def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> Non
     trainer = tiny_fit(tmp_path, [LearningRateMonitor("step")], module=module, logger=CSVLogger(tmp_path), max_epochs=1)
     assert "lr/pg1" in trainer.callback_metrics
     trainer.save_checkpoint(tmp_path / "now.ckpt")
-    told = torch.load(tmp_path / "now.ckpt", weights_only=True)["glow_app"]["training"]
-    assert "val/bpd" in told
-    assert not [name for name in told if name.startswith("lr")]
+    stored = torch.load(tmp_path / "now.ckpt", weights_only=True)["glow_app"]["training"]
+    assert "val/bpd" in stored
+    assert not [name for name in stored if name.startswith("lr")]
 
 
 def test_compilation_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

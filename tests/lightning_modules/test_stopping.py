@@ -333,6 +333,6 @@ def test_a_schedule_that_knows_no_number_of_steps_is_refused(
 ) -> None:
     option = "--model.lr_scheduler=torch.optim.lr_scheduler.ExponentialLR"
     assert fit(option, f"--run_dir={tmp_path / 'run'}") == 2
-    told = capsys.readouterr().err
-    assert "model.lr_scheduler is torch.optim.lr_scheduler.ExponentialLR; expected a schedule whose second" in told
+    message = capsys.readouterr().err
+    assert "model.lr_scheduler is torch.optim.lr_scheduler.ExponentialLR; expected a schedule whose second" in message
     assert not (tmp_path / "run").exists()
