@@ -1,7 +1,7 @@
 """Lightning module that trains an image model."""
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,8 +33,11 @@ class ImageModule(LikelihoodModule):
             minute; on a CPU it needs a C++ compiler.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
+    Raises:
+        ValueError: If the flow's conditioning is trained by another kind of run.
     """
 
+    training_kind: ClassVar[str] = "images"
     metric = "bpd"
     next_command = "sample --checkpoint {run}"
     model: ImageModel
@@ -50,6 +53,11 @@ class ImageModule(LikelihoodModule):
         memory: Memory = "store",
         compile: bool = False,
     ) -> None:
+        if (needed := flow.conditioning.training_kind) != self.training_kind:
+            raise ValueError(
+                f"a flow with {type(flow.conditioning).__name__} is trained by kind: {needed}, but this run is of "
+                f"kind: {self.training_kind}; pass --kind {needed}, or choose another conditioning"
+            )
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.num_draws = num_draws
         self.model.set_runners(memory, compile)

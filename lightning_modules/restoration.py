@@ -61,6 +61,7 @@ class RestorationModule(ImageModule):
         ValueError: If the flow is not given pictures.
     """
 
+    training_kind = "restoration"
     monitor = "val/loss"
     figures = ("bpd", "psnr", "loss")
     encoder_steps: int = 0

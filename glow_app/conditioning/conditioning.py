@@ -27,6 +27,8 @@ class Conditioning(nn.Module, ABC):
     Attributes:
         guided: Whether :meth:`forward` takes a guidance other than 1.
         parts: Objects that :attr:`config` names by their classes, other than modules.
+        training_kind: The ``kind`` of run that trains a flow with it: "images", or "restoration" if an encoder is
+            trained before the flow.
     Shape:
         A value that :meth:`read` returns is a tensor with a row per image, (B, ...); of a kind with feature maps also
         one row for all, (1, ...). The context is (B, E), or a feature map per level, (B, E_l, H_l, W_l) or
@@ -35,6 +37,7 @@ class Conditioning(nn.Module, ABC):
 
     guided: ClassVar[bool] = False
     parts: Sequence[Any] = ()
+    training_kind: ClassVar[str] = "images"
 
     @property
     @abstractmethod

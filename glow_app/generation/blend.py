@@ -60,7 +60,7 @@ def blend(
     weights = weights.to(model.device, model.dtype)
     latents, contexts = model.encode(images, known), model.context(known, len(images))
     if not isinstance(contexts, Tensor | None):
-        raise ValueError("restoration models do not blend images")
+        raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
     unseen = low_bits(model, images).float()
     frames = []
     for part in weights.split(batch_size):

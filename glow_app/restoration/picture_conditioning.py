@@ -41,6 +41,7 @@ class PictureConditioning(Conditioning):
         SRFlow, Lugmayr et al. 2020, arXiv:2006.14200.
     """
 
+    training_kind = "restoration"
     encoder: ConditionEncoder
 
     def __init__(self, task: RestorationTask, features: int = 64, num_blocks: int = 6) -> None:

@@ -24,6 +24,8 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.image_module import ImageModule
 
+CONDITIONING = "--model.flow.conditioning"
+
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
     files = ("config.yaml", "last.ckpt", "best.ckpt", "model/config.json", "model/model.safetensors")
@@ -46,6 +48,7 @@ def test_the_run_folder_holds_everything(trained: Path) -> None:
         (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training examples it must be from 1 to 128"),
         (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
         (["--run_dir=a/b/c", "--data.limit=0"], 1, ""),
+        ([f"{CONDITIONING}=PictureConditioning", f"{CONDITIONING}.task=Upscale"], 1, "a flow with PictureConditioning"),
     ],
     ids=str,
 )
