@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from glow_app.restoration import Restoration, RestorationTask
 
 LARGEST_COUNT = 10_000  # draws; each has a file that is checked before the picture is read
+_SHORT = ("mask", "sigma")  # inputs of the bundled tasks, which are also options
 
 
 def add_arguments(parser: Parser) -> None:
@@ -34,11 +35,14 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--count", type=count, default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}")
     parser.add_argument("--temperature", type=temperature, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
-    parser.add_argument("--mask", help="fill: mask, a picture that is white where pixels are missing", metavar="FILE")
-    sigma = "denoise: standard deviation of the noise, grey levels (default: estimated)"
-    parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma)
-    beside = "further input of a custom task, a number or a file; can be repeated"
-    parser.add_argument("--beside", type=_assignment, action="append", default=[], help=beside, metavar="NAME=VALUE")
+    inputs = "further input of the task, a number or a file; can be repeated"
+    parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
+    mask = "short for --input mask=FILE, for filling: a picture that is white where pixels are missing"
+    parser.add_argument("--mask", help=mask, metavar="FILE")
+    sigma = (
+        "short for --input sigma=N, for denoising: standard deviation of the noise, grey levels (default: estimated)"
+    )
+    parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma, metavar="N")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)
 
@@ -55,12 +59,12 @@ def run(arguments: argparse.Namespace) -> None:
         )
     require_seeds(arguments.seed, arguments.count)
     model, stored = load(arguments, restores=True)
-    beside, files = _read_beside(require_task(model), arguments)
+    inputs, files = _read_inputs(require_task(model), arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = [*(f"seed{arguments.seed + number}" for number in range(arguments.count)), "mean", "spread", "comparison"]
     with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
         folder.protect([*named.values(), *files], [f"{name}_{kind}.png" for name in named for kind in kinds])
-        restored = _restore_all(model, named, beside, folder, arguments)
+        restored = _restore_all(model, named, inputs, folder, arguments)
     noun = f"{pluralise(len(restored), 'picture')}, {pluralise(arguments.count, 'draw')} each"
     example = folder.path / f"{restored[0]}_comparison.png"
     print(printable(f"{noun}, with mean and spread, in {folder.path}; side by side: {example}"))
@@ -69,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _restore_all(
     model: "ImageModel",
     named: dict[str, str],
-    beside: dict[str, Any],
+    inputs: dict[str, Any],
     folder: ResultsFolder,
     arguments: argparse.Namespace,
 ) -> list[str]:
@@ -81,7 +85,7 @@ def _restore_all(
     doing = "restoring" if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
-            photo, damaged, original = _read(model, file, beside, number, arguments)
+            photo, damaged, original = _read(model, file, inputs, number, arguments)
             draws = restore_damaged(model, damaged, arguments.count, arguments.temperature, arguments.seed, doing)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
@@ -100,33 +104,33 @@ def _restore_all(
 
 
 def _read(
-    model: "ImageModel", file: str, beside: dict[str, Any], number: int, arguments: argparse.Namespace
+    model: "ImageModel", file: str, inputs: dict[str, Any], number: int, arguments: argparse.Namespace
 ) -> "tuple[Photo, Tensor, Tensor | None]":
     """Return a picture as read, as damaged, and, with ``--damage``, undamaged."""
     from glow_app.restoration import read_and_damage, read_damaged
     from glow_app.seeding import step_generator
 
     if not arguments.damage:
-        return *read_damaged(model, file, arguments.count, **beside), None
+        return *read_damaged(model, file, arguments.count, **inputs), None
     # From another stream than the draws, which would otherwise reuse the noise that they should remove.
     generator = step_generator(arguments.seed, number, "cpu", "damage")
     return read_and_damage(model, file, arguments.count, generator)
 
 
-def _read_beside(task: "RestorationTask", arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Return what is given beside the pictures, by name, and the files among it."""
+def _read_inputs(task: "RestorationTask", arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Return the further inputs of the task by name, and the files among them."""
     from glow_app.pictures.inputs import as_photo
 
-    own = {name: getattr(arguments, name) for name in ("mask", "sigma")}
-    given = {name: value for name, value in {**own, **dict(arguments.beside)}.items() if value is not None}
-    for name in given:
+    short = {name: getattr(arguments, name) for name in _SHORT if getattr(arguments, name) is not None}
+    inputs: dict[str, Any] = short | dict(arguments.input)
+    for name in inputs:
         if arguments.damage or name not in task.takes:
             user = "--damage" if arguments.damage else f"a model with the task {type(task).__name__}"
             raise UsageError(f"{name} cannot be used with {user}; leave it out")
-    files = [value for name, value in given.items() if task.takes[name] == "picture"]
-    return {
-        name: as_photo(value, 1) if value in files else _number(name, value) for name, value in given.items()
-    }, files
+    files = [value for name, value in inputs.items() if task.takes[name] == "picture"]
+    for name, value in inputs.items():
+        inputs[name] = as_photo(value, 1) if task.takes[name] == "picture" else _number(name, value)
+    return inputs, files
 
 
 def _number(name: str, value: str | float) -> float:
@@ -143,14 +147,14 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _pictures_by_name(places: list[str], beside: list[str]) -> dict[str, str]:
+def _pictures_by_name(places: list[str], input_files: list[str]) -> dict[str, str]:
     """Return the picture files by the names of their results: their paths within the folder, without suffix.
 
-    The suffix is kept where files differ in nothing else. The files given beside the pictures are left out.
+    The suffix is kept where files differ in nothing else. The files of further inputs are left out.
     """
     paths: dict[str, Path] = {}
     for place in places:
-        for file in _files(place, beside):
+        for file in _files(place, input_files):
             paths[file] = Path(file).relative_to(place) if Path(place).is_dir() else Path(Path(file).name)
     occurrences = Counter(path.with_suffix("") for path in paths.values())
     named: dict[str, str] = {}
@@ -162,12 +166,12 @@ def _pictures_by_name(places: list[str], beside: list[str]) -> dict[str, str]:
     return named
 
 
-def _files(place: str, beside: list[str]) -> list[str]:
-    """Return a picture file, or those of a folder without ``beside`` and, if other files remain, without results."""
+def _files(place: str, input_files: list[str]) -> list[str]:
+    """Return a picture file, or those of a folder: without inputs and, if other files remain, results."""
     folder = Path(place)
     if not folder.is_dir():
         return [str(folder)]
-    others = {Path(file).resolve() for file in beside}
+    others = {Path(file).resolve() for file in input_files}
     files = [file for file in picture_files([place]) if Path(file).resolve() not in others]
     listed = listed_results(folder)
     subfolders = {record.parent for record in folder.rglob(RECORD)} - {folder}

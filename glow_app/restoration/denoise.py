@@ -66,14 +66,14 @@ class Denoise(RestorationTask):
             noisy = gain * counts.to(device)
         return _with_level(noisy.round().clamp(0, 255).to(images), sigma.to(images.device))
 
-    def prepare(self, picture: Tensor, **beside: Any) -> Tensor:
+    def prepare(self, picture: Tensor, **inputs: Any) -> Tensor:
         """Append the noise level to the picture, estimated by :func:`estimated_sigma` if omitted.
 
         Raises:
-            ValueError: If ``sigma`` is not from 1 to 255, or something else is given.
+            ValueError: If ``sigma`` is not from 1 to 255, or there is another input.
         """
-        super().prepare(picture, **beside)
-        sigma: float | None = beside.get("sigma")
+        super().prepare(picture, **inputs)
+        sigma: float | None = inputs.get("sigma")
         if sigma is not None and not 1 <= sigma <= 255:
             raise ValueError(f"sigma: got {sigma}; expected 1 to 255 grey levels")
         if sigma is not None:

@@ -26,16 +26,16 @@ class Fill(RestorationTask):
     has_mask = True
     condition_name, classical_name = "smooth fill", "biharmonic filling"
 
-    def prepare(self, picture: Tensor, **beside: Any) -> Tensor:
+    def prepare(self, picture: Tensor, **inputs: Any) -> Tensor:
         """Fill the masked pixels smoothly, and append the mask as the last channel.
 
         Raises:
             ValueError: If there is no mask, its size differs from the picture's, or it covers nothing or everything.
         """
-        super().prepare(picture, **beside)
-        mask: Tensor | None = beside.get("mask")
+        super().prepare(picture, **inputs)
+        mask: Tensor | None = inputs.get("mask")
         if mask is None:
-            raise ValueError("mask: the task Fill needs one; expected a picture, white where pixels are missing")
+            raise ValueError("Fill needs the input 'mask'; expected a picture, white where pixels are missing")
         if mask.shape[1:] != picture.shape[1:]:
             sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, picture.shape)]
             raise ValueError(f"mask: got {sizes[0]}; expected {sizes[1]}, the size of the picture")

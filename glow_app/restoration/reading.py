@@ -12,20 +12,20 @@ from glow_app.models.image_model import ImageModel
 from glow_app.restoration.restoring import require_size, require_task
 
 
-def read_damaged(model: ImageModel, file: str | Path, count: int, **beside: Any) -> tuple[Photo, Tensor]:
+def read_damaged(model: ImageModel, file: str | Path, count: int, **inputs: Any) -> tuple[Photo, Tensor]:
     """Return a picture file as read, and as :func:`~glow_app.restoration.restore_damaged` takes it.
 
     Args:
         model: A restoration model.
         file: The damaged picture.
         count: Number of draws, which limits the size.
-        beside: As for :meth:`RestorationTask.prepare <glow_app.restoration.RestorationTask.prepare>`.
+        inputs: As for :meth:`RestorationTask.prepare <glow_app.restoration.RestorationTask.prepare>`.
     Raises:
-        ValueError: If the picture is missing, unreadable or too large, or something beside it does not fit.
+        ValueError: If the picture is missing, unreadable or too large, or an input does not fit.
     """
     task = require_task(model)
     photo = _read(model, file, count, task.picture_channels(model.flow.image_shape[0]), 1)
-    return photo, task.prepare(torch.from_numpy(photo.pixels.copy()), **beside)
+    return photo, task.prepare(torch.from_numpy(photo.pixels.copy()), **inputs)
 
 
 def read_and_damage(

@@ -25,7 +25,7 @@ class RestorationTask(ABC):
     """
 
     factor: int = 1  # ratio of the sides of the restored picture to those of the damaged one
-    takes: ClassVar[Mapping[str, Literal["picture", "number"]]] = {}  # what is given beside the picture
+    takes: ClassVar[Mapping[str, Literal["picture", "number"]]] = {}  # further inputs, by name
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
     condition_name: str = "damaged picture"  # of what the flow sees, in reports
     classical_name: str | None = None  # of the method of :meth:`classical`
@@ -38,40 +38,39 @@ class RestorationTask(ABC):
         """Return the number of channels of the input picture, given those of the restored one."""
         return num_channels
 
-    def prepare(self, picture: Tensor, **beside: Any) -> Tensor:
+    def prepare(self, picture: Tensor, **inputs: Any) -> Tensor:
         """Convert a picture to restore, uint8 (C, h, w), into the form that :meth:`damage` returns.
 
         Args:
             picture: C is :meth:`picture_channels`.
-            beside: What is given beside it, of the names and kinds in :attr:`takes`: a picture as uint8 (1, h, w), or a
-                number.
+            inputs: Further inputs, of the names and kinds in :attr:`takes`: a picture as uint8 (1, h, w), or a number.
         Raises:
-            ValueError: If the task does not take something, or it does not fit the picture.
+            ValueError: If the task does not take an input, or it does not fit the picture.
         """
-        for name in beside:
+        for name in inputs:
             if name not in self.takes:
-                raise ValueError(f"{name}: the task {type(self).__name__} takes none; leave it out")
+                raise ValueError(f"{type(self).__name__} takes no input {name!r}; leave it out")
         return picture
 
-    def read(self, picture: Picture, num_channels: int, **beside: Any) -> Tensor:
+    def read(self, picture: Picture, num_channels: int, **inputs: Any) -> Tensor:
         """Return a picture from the user in the form that :meth:`damage` returns, uint8 (D, h, w).
 
         Args:
             picture: A file name, a Pillow image, a uint8 array (h, w, C) or (h, w), or a tensor (C, h, w), which
-                :meth:`prepare` converts; or, with nothing beside it, a tensor (D, h, w) in the form of :meth:`damage`.
+                :meth:`prepare` converts; or, without further inputs, a tensor (D, h, w) in the form of :meth:`damage`.
             num_channels: Channels of the restored picture.
-            beside: As for :meth:`prepare`, with pictures in any of these forms; None for nothing.
+            inputs: As for :meth:`prepare`, with pictures in any of these forms; None for nothing.
         Raises:
             ValueError: If the picture cannot be read, is of another type or shape, or as :meth:`prepare`.
         """
-        beside = {name: value for name, value in beside.items() if value is not None}
+        inputs = {name: value for name, value in inputs.items() if value is not None}
         num_channels = self.picture_channels(num_channels)
-        if isinstance(picture, Tensor) and not beside and (not self.takes or picture.shape[:1] != (num_channels,)):
+        if isinstance(picture, Tensor) and not inputs and (not self.takes or picture.shape[:1] != (num_channels,)):
             damaged = picture
         else:
-            for name, value in beside.items():
-                beside[name] = as_photo(value, 1) if self.takes.get(name) == "picture" else value
-            damaged = self.prepare(as_photo(picture, num_channels), **beside)
+            for name, value in inputs.items():
+                inputs[name] = as_photo(value, 1) if self.takes.get(name) == "picture" else value
+            damaged = self.prepare(as_photo(picture, num_channels), **inputs)
         if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
             found = f"{damaged.dtype} of shape {tuple(damaged.shape)}"
             raise ValueError(f"damaged is {found}; expected torch.uint8, (D, h, w)")

@@ -86,7 +86,7 @@ def restore(
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
     doing: str | None = None,
-    **beside: Any,
+    **inputs: Any,
 ) -> Restoration:
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
 
@@ -98,14 +98,14 @@ def restore(
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
         doing: Description for a progress bar of draws and tiles; none if omitted.
-        beside: What the task takes beside the picture: for filling, ``mask``, a picture of the same size, white where
+        inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
             pixels are missing; for denoising, ``sigma``, the standard deviation of the noise in grey levels, estimated
             if omitted.
     Raises:
         ValueError: If the model has no task, the task does not take an argument, or the picture cannot be read, is a
             tensor of another type or shape, or is too large.
     """
-    damaged = require_task(model).read(picture, model.flow.image_shape[0], **beside)
+    damaged = require_task(model).read(picture, model.flow.image_shape[0], **inputs)
     return restore_damaged(model, damaged, count, temperature, seeds, doing)
 
 

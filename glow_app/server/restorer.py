@@ -43,22 +43,22 @@ class Restorer:
     async def read(
         self, body: RestoreRequest, decoder: Decoder, bounds: tuple[int, str]
     ) -> tuple[Decoded, dict[str, Tensor | float]]:
-        """Decode the picture of a request, and read what is given beside it."""
-        beside = {name: value for name, value in body.beside.items() if value is not None}
-        for name, value in beside.items():
+        """Decode the picture and the further inputs of a request."""
+        inputs = {name: value for name, value in body.inputs.items() if value is not None}
+        for name, value in inputs.items():
             kind = self.task.takes.get(name)
             if kind is None:
-                raise invalid(f"{name}: the task {self.info.task} takes none; leave it out")
+                raise invalid(f"inputs.{name}: {self.info.task} takes no such input; leave it out")
             if isinstance(value, str) != (kind == "picture"):
-                raise invalid(f"{name}: expected a {kind}")
+                raise invalid(f"inputs.{name}: expected a {kind}")
         picture = await decoder.read("image", body.image, (self.channels,), *bounds)
-        known: dict[str, Tensor | float] = {}
-        for name, value in beside.items():
+        read: dict[str, Tensor | float] = {}
+        for name, value in inputs.items():
             if isinstance(value, str):
-                known[name] = (await decoder.read(name, value, (1,), *bounds)).image
+                read[name] = (await decoder.read(f"inputs.{name}", value, (1,), *bounds)).image
             else:
-                known[name] = value
-        return picture, known
+                read[name] = value
+        return picture, read
 
     def restore(
         self,
@@ -66,13 +66,14 @@ class Restorer:
         body: RestoreRequest,
         temperatures: list[float],
         picture: Decoded,
-        beside: Mapping[str, Tensor | float],
+        inputs: Mapping[str, Tensor | float],
         seeds: range,
     ) -> tuple[RestoreAnswer, Images]:
         """Return the answer to a request, and the draws in it; ``model`` stands in for this model."""
         with validating():
             require_size(self.model, len(seeds), *picture.image.shape[1:])
-            damaged = self.task.prepare(picture.image, **beside)
+        with validating("inputs"):
+            damaged = self.task.prepare(picture.image, **inputs)
         restored = restoration.restore_damaged(model, damaged, len(seeds), body.temperature, seeds)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile

@@ -137,8 +137,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     model = restorer.model
     temperatures = service.settings(body.temperature, None, model).temperatures(len(model.flow.latent_shapes))
     bounds = restorer.bounds(body.count, service.limits.restored_pixels)
-    picture, beside = await restorer.read(body, service.decoder, bounds)
-    arguments = body, temperatures, picture, beside, seeds
+    picture, inputs = await restorer.read(body, service.decoder, bounds)
+    arguments = body, temperatures, picture, inputs, seeds
     is_long = picture.image[0].numel() > bounds[0] // 8
     threads = service.long if is_long else service.short
     answer, draws = await service.run(restorer.restore, *arguments, model=model, threads=threads)

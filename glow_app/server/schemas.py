@@ -220,10 +220,10 @@ class RestoreRequest(_Request):
     restorer: Name | None = Field(
         None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
     )
-    beside: dict[Name, Finite | str | None] = Field(
+    inputs: dict[Name, Finite | str | None] = Field(
         {},
-        description="Further inputs that the restorer `takes`. Fill: `mask`, a picture of the same size, white "
-        "where it is missing. Denoise: `sigma`, the noise's standard deviation in grey levels; estimated if omitted.",
+        description="Further inputs that the restorer `takes`: a number, or a picture of the same size in base64; null "
+        "or omitted for the task's default, if it has one.",
     )
     count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
     temperature: Temperature = None
@@ -253,10 +253,10 @@ class RestorerInfo(BaseModel):
     name: str
     model: Sha256
     image_shape: list[int] = Field(description="(C, H, W) of its training crops.")
-    task: str = Field(description="Upscale, Denoise, Deblock, Colourise or Fill.")
+    task: str = Field(description="Name of the class of its task.")
     factor: int = Field(description="Factor by which width and height grow.")
     channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
-    takes: dict[str, Literal["picture", "number"]] = Field(description="Other inputs, such as mask and sigma.")
+    takes: dict[str, Literal["picture", "number"]] = Field(description="Further inputs: the kind of each by name.")
     temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 

@@ -89,9 +89,9 @@ class Dimmed(RestorationTask):
     def damage(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         return images // 2
 
-    def prepare(self, picture: torch.Tensor, **beside: Any) -> torch.Tensor:
-        super().prepare(picture, **beside)
-        return torch.where(beside["lit"] > 0, beside["light"] * picture, 0).to(torch.uint8)
+    def prepare(self, picture: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        super().prepare(picture, **inputs)
+        return torch.where(inputs["lit"] > 0, inputs["light"] * picture, 0).to(torch.uint8)
 
 
 def test_a_task_of_ones_own_takes_numbers_and_pictures(
@@ -103,8 +103,8 @@ def test_a_task_of_ones_own_takes_numbers_and_pictures(
     lit = np.zeros((9, 14), np.uint8)
     lit[:, 5:] = 1
     Image.fromarray(lit).save("lit.png")
-    options = ["restore", ".", "--checkpoint", "own", "--count", 1, "--beside"]
-    result = glow(*options, "light=0.5", "--beside", "lit=lit.png")
+    options = ["restore", ".", "--checkpoint", "own", "--count", 1, "--input"]
+    result = glow(*options, "light=0.5", "--input", "lit=lit.png")
     assert "1 picture, 1 draw each" in result.output, result  # lit.png is not restored
     shown = pixels(Path("restored/photo_comparison.png"))[:, :14]
     assert np.array_equal(shown, pixels(photo) // 2 * lit[..., None])
@@ -140,10 +140,10 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     ("task", "options", "code", "message"),
     [
         ("upscale", ["--mask", "photo.png"], 2, "mask cannot be used with a model with the task Upscale"),
-        ("fill", [], 1, "mask: the task Fill needs one"),
+        ("fill", [], 1, "Fill needs the input 'mask'"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
-        ("denoise", ["--beside", "sigma"], 2, "must be NAME=VALUE"),
+        ("denoise", ["--input", "sigma"], 2, "must be NAME=VALUE"),
         ("upscale", ["--checkpoint", "faces"], 1, "faces is not a restoration model"),
     ],
 )

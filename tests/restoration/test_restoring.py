@@ -37,7 +37,7 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     for sigma, picture in (*given, (None, pixels)):
         expected = restore(noisy, Denoise().prepare(pixels, sigma=sigma), 1, seeds=0).draws
         assert torch.equal(restore(noisy, picture, 1, seeds=0, sigma=sigma).draws, expected)
-    with pytest.raises(ValueError, match=r"^mask: the task Denoise takes none"):
+    with pytest.raises(ValueError, match=r"^Denoise takes no input 'mask'"):
         restore(noisy, files[0], mask=files[1])
 
 

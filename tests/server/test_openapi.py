@@ -53,7 +53,7 @@ def test_answers_match_the_schema(path: str, method: str, mode: GenerationMode, 
     @hypothesis.settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         if isinstance(case.body, dict):
-            for name in {"image", "images", "beside"} & set(case.body):
+            for name in {"image", "images", "inputs"} & set(case.body):
                 case.body[name] = with_pictures(case.body[name])
         # Few texts are pictures, and few lists are of the right length for each other: these may be refused.
         response = case.call_and_validate(excluded_checks=[positive_data_acceptance])

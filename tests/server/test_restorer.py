@@ -59,13 +59,13 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
     "larger": ({}, PICTURE, {}),
     "clean": (
-        {"beside": {"sigma": 12.4}},
+        {"inputs": {"sigma": 12.4}},
         Denoise().prepare(PICTURE, sigma=12.4),
         {"facts": {"sigma": 12}, "temperature": [0.5, 0.8]},
     ),
     "colour": ({}, PICTURE[:1], {}),
     "whole": (
-        {"beside": {"mask": as_base64(MASK)}, "temperature": [0.3, 0.9]},
+        {"inputs": {"mask": as_base64(MASK)}, "temperature": [0.3, 0.9]},
         Fill().prepare(PICTURE, mask=MASK),
         {"temperature": [0.3, 0.9]},
     ),
@@ -123,10 +123,10 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client) -> 
     assert from_base64(answer["given"])[:1].numpy().tobytes() == grey.tobytes()
     assert answer["note"] == "colours made grey"
     transparent = as_base64(saved(Image.fromarray(np.full((6, 4, 4), 128, np.uint8)), "PNG"))
-    body = {"image": transparent, "restorer": "clean", "count": 1, "beside": {"sigma": 90}}
+    body = {"image": transparent, "restorer": "clean", "count": 1, "inputs": {"sigma": 90}}
     note = client.post("/v1/restore", json=body).json()["note"]
     assert note.startswith("transparency made white, noise of sigma 90; ")
-    body |= {"image": as_base64(PICTURE), "beside": {"sigma": 12}}
+    body |= {"image": as_base64(PICTURE), "inputs": {"sigma": 12}}
     assert client.post("/v1/restore", json=body).json()["note"] is None
 
 
@@ -164,7 +164,7 @@ def test_unsuitable_profiles_are_dropped(space: bytes, size: int, restorer: str,
 
 
 def test_a_png_answer(client: httpx.Client) -> None:
-    body = {"image": as_base64(PICTURE), "restorer": "clean", "count": 1, "seed": 7, "beside": {"sigma": 12}}
+    body = {"image": as_base64(PICTURE), "restorer": "clean", "count": 1, "seed": 7, "inputs": {"sigma": 12}}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
     expected = restoration.restore(MODELS["clean"], PICTURE, 1, None, 7, sigma=12)
     assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
@@ -189,20 +189,20 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"restorer": "whole", "beside": {"mask": as_base64(MASK[:, :, :5])}}, "mask: "),
-        ({"restorer": "whole", "beside": {"mask": as_base64(0 * MASK)}}, "mask: "),
-        ({"restorer": "whole"}, "mask: "),
+        ({"restorer": "whole", "inputs": {"mask": as_base64(MASK[:, :, :5])}}, "inputs: mask: "),
+        ({"restorer": "whole", "inputs": {"mask": as_base64(0 * MASK)}}, "inputs: mask: "),
+        ({"restorer": "whole"}, "inputs: "),
         ({"restorer": "larger", "image": as_base64(DEEP)}, "image: "),
-        ({"restorer": "clean", "beside": {"sigma": 0.5}}, "sigma: "),
-        ({"restorer": "clean", "beside": {"sigma": True}}, "beside.sigma: "),
+        ({"restorer": "clean", "inputs": {"sigma": 0.5}}, "inputs: sigma: "),
+        ({"restorer": "clean", "inputs": {"sigma": True}}, "inputs.sigma: "),
         ({"restorer": "larger", "temperature": [0.5]}, "got 1 temperatures"),
         ({"restorer": "larger", "count": 9}, "count: "),
         ({"restorer": "larger", "seed": 2**31 - 1}, "seed: "),
         # What a task does not take, before pictures are decoded.
-        ({"restorer": "larger", "beside": {"mask": as_base64(MASK)}, **BROKEN}, "mask: "),
-        ({"restorer": "whole", "beside": {"mask": as_base64(MASK), "sigma": 5}, **BROKEN}, "sigma: "),
-        ({"restorer": "whole", "beside": {"mask": 5}, **BROKEN}, "mask: "),
-        ({"restorer": "clean", "beside": {"sigma": "5"}, **BROKEN}, "sigma: "),
+        ({"restorer": "larger", "inputs": {"mask": as_base64(MASK)}, **BROKEN}, "inputs.mask: "),
+        ({"restorer": "whole", "inputs": {"mask": as_base64(MASK), "sigma": 5}, **BROKEN}, "inputs.sigma: "),
+        ({"restorer": "whole", "inputs": {"mask": 5}, **BROKEN}, "inputs.mask: "),
+        ({"restorer": "clean", "inputs": {"sigma": "5"}, **BROKEN}, "inputs.sigma: "),
     ],
 )
 def test_invalid_requests_are_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
@@ -218,7 +218,7 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
     assert (status, code) == (413, "image_too_large")
     assert "2,500 pixels" in message
     mask = as_base64(png(101, 100, b""))
-    assert "mask: " in (message := refused(client, restorer="whole", beside={"mask": mask})[2])
+    assert "inputs.mask: " in (message := refused(client, restorer="whole", inputs={"mask": mask})[2])
     assert "10,000 pixels" in message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
 

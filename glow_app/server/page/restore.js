@@ -83,9 +83,13 @@ export function startRestore(info) {
   async function restored(signal) {
     const asked = settings.read();
     if (asked === null) return undefined;
-    const [image] = await readAll([{ read: () => prepare(asked.count, signal) }], info.limits);
+    const files = Object.entries(asked.inputs).filter(([, value]) => value instanceof File);
+    const others = files.map(([, file]) => async () => (await boundedPicture(file, mostPixels(asked.count))).url);
+    const reads = [() => prepare(asked.count, signal), ...others].map((read) => ({ read }));
+    const [image, ...pictures] = await readAll(reads, info.limits);
     const mask = settings.takes("mask") ? { mask: brush.mask() } : {};
-    const body = { ...asked, image, beside: { ...asked.beside, ...mask } };
+    const read = Object.fromEntries(files.map(([name], place) => [name, pictures[place]]));
+    const body = { ...asked, image, inputs: { ...asked.inputs, ...read, ...mask } };
     return mask.mask === null ? null : { body, answer: await ask("restore", body, signal) };
   }
 
@@ -116,7 +120,7 @@ export function startRestore(info) {
     const { body, answer } = result;
     view ??= makeRestored(stage);
     view.show(answer, source, body);
-    const { restorer, count: draws, temperature, beside: { sigma } } = body;
+    const { restorer, count: draws, temperature, inputs: { sigma } } = body;
     if (sigma === null) settings.showSigma(answer.facts.sigma);
     const [{ seed }] = answer.images;
     keepSettings("restore", { restorer, picture: linkOf(source), draws, seed, temperature, sigma });
@@ -125,14 +129,14 @@ export function startRestore(info) {
   }
 
   function refused(error) {
-    const fault = faultOf(error);
-    const mask = /^mask: (.*)$/s.exec(error.message);
-    if (fault) {
+    const fault = faultOf(error);  // of the picture or, if its place is not 0, of a further input
+    const mask = /^inputs[.:] ?mask: (.*)$/s.exec(error.message);
+    if (fault?.place === 0) {
       zone.setError(`${source.name}: ${fault.text}.`);
       clear();
     }
     if (mask) brush.setError(mask[1]);
-    return Boolean(fault || mask);
+    return fault?.place === 0 || mask !== null;
   }
 
   function drawFirst(sample) {

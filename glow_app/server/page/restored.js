@@ -88,13 +88,13 @@ function picturesOf({ images, mean, spread }, source) {
   return pictures;
 }
 
-function notesOf({ temperature, facts: { sigma }, overshoot, note }, { beside }) {
+function notesOf({ temperature, facts: { sigma }, overshoot, note }, { inputs }) {
   const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
   const count = overshoot.filter((most) => most > OVERSHOOT).length;
   return joined(
     " · ",
     `temperature ${temperatureText(levels, ", ")}`,
-    sigma !== undefined && `noise level ${sigma}${beside.sigma === null ? ", estimated" : ""}`,
+    sigma !== undefined && `noise level ${sigma}${inputs.sigma === null ? ", estimated" : ""}`,
     count > 0 && `${count} of ${overshoot.length} draws were out of range in places, which were drawn again with less noise`,
     note,
   );

@@ -12,6 +12,9 @@ const WORDS = {
   Fill: () => "Fill in",
 };
 
+const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
+const KNOWN = { mask: "picture", sigma: "number" };  // inputs with controls of their own: a brush, and a slider
+
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const names = ["restorer", "draws", "seed", "estimate"];
@@ -21,6 +24,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
   const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
   const sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
+  let inputs = [];  // the fields of inputs without controls of their own
   let isRecommended = true;  // whether the temperature is the restorer's own, which may differ by level
 
   const settings = {
@@ -28,18 +32,20 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       return info.restorers.find(({ name }) => name === select.value);
     },
     /** Return whether the restorer takes a mask or a sigma. */
-    takes: (what) => what in settings.restorer.takes,
+    takes: (what) => what in KNOWN && settings.restorer.takes[what] === KNOWN[what],
     /** Show the noise level that the server has estimated. */
     showSigma: (level) => (sigma.value = level),
-    /** Return the settings of a request; null if a number is invalid, as its field then shows. */
+    /** Return the settings of a request, with its pictures as files; null if a number is invalid, as its field shows. */
     read() {
       const count = readNumber(draws);
       seed.max = LARGEST_SEED - (count ?? 1) + 1;
       const first = readNumber(seed);
-      if (count === undefined || first === undefined) return null;
+      for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
+      if (count === undefined || first === undefined || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
       const chosen = isRecommended ? null : temperature.value;
       const asked = { restorer: select.value, count, seed: first, temperature: chosen };
-      return { ...asked, beside: settings.takes("sigma") ? { sigma: estimate.checked ? null : sigma.value } : {} };
+      const level = settings.takes("sigma") ? { sigma: estimate.checked ? null : sigma.value } : {};
+      return { ...asked, inputs: { ...level, ...Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) } };
     },
     /** Apply the settings of a link. */
     restore(link) {
@@ -59,6 +65,10 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     const recommended = [settings.restorer.temperature].flat();
     temperature.value = wanted ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
     byId("restore-sigma").hidden = !settings.takes("sigma");
+    const others = Object.entries(settings.restorer.takes).filter(([what]) => !settings.takes(what));
+    inputs = others.map(([what, kind]) => h("input", { ...FIELDS[kind], name: what, onchange }));
+    const fields = inputs.map((input) => h("label", { className: "field" }, h("span", {}, input.name), input));
+    byId("restore-inputs").replaceChildren(...fields);
   }
 
   function estimateNoise(isEstimated) {
@@ -87,6 +97,12 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     onseed();
   });
   return settings;
+}
+
+/** Return the file or number in a field, null if it is empty. */
+function valueOf(input) {
+  if (input.type === "file") return input.files[0] ?? null;
+  return input.value === "" ? null : input.valueAsNumber;
 }
 
 /** Return the options; those such as `photos-upscale2` and `photos-deblock` are grouped. */

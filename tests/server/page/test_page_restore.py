@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.restoration import Colourise, Denoise, Fill, Upscale
+from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
 from glow_app.server.limits import Limits
 
@@ -190,7 +190,7 @@ def test_the_mask_keeps_its_position_when_the_size_changes(page: Page, small_sit
     for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
         expected = torch.zeros(40 * scale, 60 * scale, dtype=torch.uint8)
         expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
-        assert torch.equal(from_base64(body["beside"]["mask"])[0], expected)
+        assert torch.equal(from_base64(body["inputs"]["mask"])[0], expected)
 
 
 def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
@@ -209,7 +209,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     page.mouse.move(box["x"] + 2 * box["width"] / 3, box["y"] + box["height"] / 2, steps=3)
     page.mouse.up()
     expect(page.locator(".choices button")).to_have_count(6)
-    mask = from_base64(bodies[0]["beside"]["mask"])
+    mask = from_base64(bodies[0]["inputs"]["mask"])
     assert mask.shape[1:] == (20, 30)
     missing = mask[:1] >= 128
     assert missing[0, 8:12, 10:20].all()
@@ -220,10 +220,10 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     page.get_by_label("Erase").check()
     with page.expect_request("**/v1/restore"):
         page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
-    assert (from_base64(bodies[1]["beside"]["mask"])[0, 8:12, 8:12] < 128).all()
+    assert (from_base64(bodies[1]["inputs"]["mask"])[0, 8:12, 8:12] < 128).all()
     with page.expect_request("**/v1/restore"):
         page.get_by_role("button", name="Undo").click()
-    assert torch.equal(from_base64(bodies[2]["beside"]["mask"]), mask)
+    assert torch.equal(from_base64(bodies[2]["inputs"]["mask"]), mask)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".choices")).to_have_count(0)
 
@@ -237,7 +237,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     expect(page.locator("#brush-error")).to_be_empty()
     expected = torch.zeros(20, 30, dtype=torch.uint8)
     expected[5:7, 3:7] = 255
-    assert torch.equal(from_base64(bodies[-1]["beside"]["mask"])[0], expected)
+    assert torch.equal(from_base64(bodies[-1]["inputs"]["mask"])[0], expected)
 
 
 def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
@@ -275,7 +275,7 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     touch(box, "touchMove", first=(0.8, 0.25))
     touch(box, "touchEnd")
     expect(page.locator(".choices button")).to_have_count(6)
-    missing = from_base64(bodies[-1]["beside"]["mask"])[0] >= 128
+    missing = from_base64(bodies[-1]["inputs"]["mask"])[0] >= 128
     assert missing[5, 7:23].all()
     assert not missing[12:].any()
 
@@ -361,3 +361,34 @@ def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, res
     expect_image(page, page.locator(".choices img").last, samples[3])
     page.locator("#restore-samples .picture").nth(5).click()
     expect_image(page, page.locator(".choices img").last, samples[5])
+
+
+class Brighten(RestorationTask):
+    """Brighten a picture that was lit from some side: a task with inputs that the page knows only from /v1/info."""
+
+    takes: ClassVar = {"light": "number", "lit": "picture"}
+
+    def damage(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return images // 2
+
+    def prepare(self, picture: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        super().prepare(picture, **inputs)
+        lit = inputs.get("lit", torch.full_like(picture[:1], 255)) >= 128
+        return torch.where(lit, (inputs.get("light", 1) * picture).round().to(torch.uint8), picture)
+
+
+def test_the_inputs_of_an_unknown_task_have_fields(page: Page) -> None:
+    model = tiny_restorer(Brighten())
+    with served(tiny_model(), restorers={"brighten": model}) as site:
+        bodies = begin(page, site)
+        expect(page.locator("#restore-inputs label")).to_have_text(["light", "lit"])
+        picture = take(page, 3, 6, 4)
+        expect_draws(page, restoration.restore(model, picture, 4, seeds=0))
+        assert bodies[-1]["inputs"] == {"light": None, "lit": None}
+        page.get_by_label("light").fill("0.5")
+        page.get_by_label("light").press("Tab")
+        expect_draws(page, restoration.restore(model, Brighten().prepare(picture, light=0.5), 4, seeds=0))
+        lit = torch.zeros(1, 6, 4, dtype=torch.uint8)
+        lit[:, :3] = 255
+        page.get_by_label("lit", exact=True).set_input_files(png_file(lit, "lit.png"))
+        expect_draws(page, restoration.restore(model, Brighten().prepare(picture, light=0.5, lit=lit), 4, seeds=0))
