@@ -24,6 +24,7 @@ from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.likelihoods import estimate_bits, last_latent, zero_draw_bits, zero_draw_psnr
 from glow_app.seeding import share_of, step_generator
+from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.callbacks import EMA, BestCheckpoint, SampleGrids
 from lightning_modules.image_module import Batch, ImageModule
 
@@ -169,8 +170,12 @@ class RestorationModule(ImageModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the length of the first part of the run."""
         super().on_load_checkpoint(checkpoint)
-        for schedule in checkpoint.get("lr_schedulers", []):
-            self._stored_encoder_steps = schedule.get("_milestones", [None])[0]
+        self._stored_encoder_steps = checkpoint[CHECKPOINT_KEY].get("encoder_steps")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the length of the first part of the run too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["encoder_steps"] = self.encoder_steps
 
     @property
     def is_in_final_steps(self) -> bool:

@@ -66,7 +66,8 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
     def recount_batches(self, checkpoint: dict[str, Any]) -> None:
         """Adapt an unfinished epoch in a checkpoint to another batch size or number of ranks, before it is loaded.
 
-        Lightning counts the batches of an epoch, and would otherwise end it too early or too late.
+        Lightning restores its count of the epoch's batches from the checkpoint, and offers no other way to set it. With
+        the old count, it would end the epoch too early or too late.
         """
         state = checkpoint.get(type(self).__qualname__, {}).get("train_loader")
         if state is None or self.trainer is None or self.trainer.state.fn != "fit":

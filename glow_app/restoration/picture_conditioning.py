@@ -117,5 +117,5 @@ class PictureConditioning(Conditioning):
 def picture_conditioning_of(model: ImageModel) -> PictureConditioning:
     """Return the conditioning of a restoration model; raise ValueError if it is of another kind."""
     if not isinstance(model.conditioning, PictureConditioning):
-        raise ValueError("this is not a restoration model; expected one that was trained with a task")
+        raise ValueError("this is not a restoration model; expected one with a PictureConditioning")
     return model.conditioning

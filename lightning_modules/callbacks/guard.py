@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -106,6 +107,15 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         for group, values in zip(optimizer.param_groups, halved, strict=True):
             group.update(values)
     for config in trainer.lr_scheduler_configs:
-        for schedule in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # those of SequentialLR
-            if hasattr(schedule, "base_lrs"):
-                schedule.base_lrs = [rate / 2 for rate in schedule.base_lrs]
+        config.scheduler.load_state_dict(_with_half_rates(config.scheduler.state_dict()))
+
+
+def _with_half_rates(state: Any) -> Any:
+    """Return the state of a schedule, which contains those of schedules in sequence, with half the base rates."""
+    if type(state) is list:
+        return [_with_half_rates(part) for part in state]
+    if type(state) is not dict:
+        return state
+    return {
+        key: [rate / 2 for rate in part] if key == "base_lrs" else _with_half_rates(part) for key, part in state.items()
+    }
