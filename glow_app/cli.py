@@ -47,8 +47,8 @@ options:
   --version    print the version
   --debug      show the traceback of an error
   --allow-class CLASS
-               allow models to use your own prior, conditioner or task,
-               such as my_package.MyPrior"""
+               allow models to use your own prior, conditioner,
+               conditioning or task, such as my_package.MyPrior"""
 
 # Settings of glibc's allocator, which allocates all CPU tensors. Huge pages of 2 MB where available (glibc 2.35 or
 # newer); and a single arena for all threads that keeps up to 2 GB of freed memory, because returning it would make the

@@ -92,7 +92,8 @@ class GlowCLI(LightningCLI):
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to load; set by --resume.")
-        parser.add_argument("--kind", type=KindName, default=self.kind.name, help="Kind of the data: images or points.")
+        kinds = "Kind of the run: images, restoration or points."
+        parser.add_argument("--kind", type=KindName, default=self.kind.name, help=kinds)
         for name, callback in self.kind.callbacks.items():
             parser.add_lightning_class_args(callback, name)
         parser.link_arguments("seed_everything", "model.seed")

@@ -69,12 +69,12 @@ class MLPVelocity(Velocity):
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity at ``x`` and time ``t``."""
         require_vector("MLPVelocity", x, self.num_features)
-        condition = _time_and_context("MLPVelocity", t, x, context, self.context_features)
+        context = _time_and_context("MLPVelocity", t, x, context, self.context_features)
         if self.num_frequencies:
             frequencies = torch.arange(1, self.num_frequencies + 1, dtype=x.dtype, device=x.device) * (math.pi / 2)
             phases = (x[:, :, None] * frequencies).flatten(1)
             x = torch.cat([x, phases.sin(), phases.cos()], dim=1)
-        return self.network(x, condition)
+        return self.network(x, context)
 
 
 class ConvVelocity(Velocity):
@@ -110,34 +110,34 @@ class ConvVelocity(Velocity):
 class _Network(nn.Module):
     """Layers with smooth activations between them; the last one starts at zero."""
 
-    def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], condition_features: int) -> None:
+    def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], context_features: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_ConcatSquash(layer, condition_features) for layer in layers)
+        self.layers = nn.ModuleList(_ConcatSquash(layer, context_features) for layer in layers)
         last = self.layers[-1]
         assert isinstance(last, _ConcatSquash)
         for parameter in (*last.layer.parameters(), *last.bias.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             # Linear growth lets the flow rescale points far out, which a bounded velocity could not.
-            x = F.silu(layer(x, condition))
-        return self.layers[-1](x, condition)
+            x = F.silu(layer(x, context))
+        return self.layers[-1](x, context)
 
 
 class _ConcatSquash(nn.Module):
-    r"""A layer gated and shifted by the condition: :math:`(W x + b) \odot \sigma(G c + g) + S c`."""
+    r"""A layer gated and shifted by time and context c: :math:`(W x + b) \odot \sigma(G c + g) + S c`."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, condition_features: int) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d, context_features: int) -> None:
         super().__init__()
         self.layer = layer
-        self.gate = nn.Linear(condition_features, layer.weight.shape[0])
-        self.bias = nn.Linear(condition_features, layer.weight.shape[0], bias=False)
+        self.gate = nn.Linear(context_features, layer.weight.shape[0])
+        self.bias = nn.Linear(context_features, layer.weight.shape[0], bias=False)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         sides = [1] * (x.ndim - 2)
-        gate = torch.sigmoid(self.gate(condition)).unflatten(1, (-1, *sides))
-        return self.layer(x) * gate + self.bias(condition).unflatten(1, (-1, *sides))
+        gate = torch.sigmoid(self.gate(context)).unflatten(1, (-1, *sides))
+        return self.layer(x) * gate + self.bias(context).unflatten(1, (-1, *sides))
 
 
 def _time_and_context(name: str, t: Tensor, x: Tensor, context: Tensor | None, context_features: int) -> Tensor:

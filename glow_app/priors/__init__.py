@@ -1,7 +1,7 @@
 """Priors of the last latent: bijections onto N(0, I), chosen by name in a config.
 
 Glow calls a prior with the ``latent_shape`` (C, H, W) of its last level and the size ``context_features`` of the
-context there: of a class embedding, of the feature map of a condition, or of both (0 when unconditional).
+context there, a vector or the channels of a feature map (0 when unconditional).
 """
 
 from glow_app.priors.autoregressive_prior import IAFPrior, MAFPrior

@@ -25,8 +25,8 @@ _MAX_SECONDS = 60.0  # for a reference; after that, it has fewer images, but at 
 class ExportBest(Callback):
     """Exports the best checkpoint, or the last one if there is none, to the run's ``model/`` when training ends.
 
-    Models without a task also get statistics of validation images, with which ``glow score`` and ``glow serve``
-    recognise unusual images.
+    Models that can score images without being given anything also get statistics of validation images, with which
+    ``glow score`` and ``glow serve`` recognise unusual images.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

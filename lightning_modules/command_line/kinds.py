@@ -1,4 +1,4 @@
-"""Kinds of runs, on images, on damaged and whole images, or on points in the plane, with their classes and options."""
+"""Kinds of runs: on images, on images to be restored, or on points in the plane, with their classes and options."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -114,7 +114,7 @@ def replace_last(run_dir: Path) -> None:
 
 
 def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Compare two configurations of models, but not their parts and tasks.
+    """Compare two configurations of models, but not their parts: priors, conditioners and the conditioning.
 
     Raises:
         ValueError: If the number of bits, the image size or another setting differs.
