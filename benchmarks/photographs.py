@@ -45,16 +45,16 @@ def main() -> None:
         for place, task in TASKS.items():
             damaged = task.damage(truth[None], torch.Generator().manual_seed(0))[0]
             certain, drawn = (restore(models[place], damaged, 1, temperature, seeds=0) for temperature in (0.0, 0.7))
-            pictures = {"given": certain.given, "T = 0": certain.draws[0], "T = 0.7": drawn.draws[0]}
+            pictures = {"base": certain.base, "T = 0": certain.draws[0], "T = 0.7": drawn.draws[0]}
             measured[name][place] = {kind: float(psnr(one[None], truth[None])) for kind, one in pictures.items()}
             if (name, place) == ("coffee", "photos-upscale2"):
-                parts = [each[:, *PART].permute(1, 2, 0) for each in (certain.given, certain.draws[0], truth)]
+                parts = [each[:, *PART].permute(1, 2, 0) for each in (certain.base, certain.draws[0], truth)]
                 white = torch.full((len(parts[0]), 16, 3), 255, dtype=torch.uint8)
                 shown = torch.cat([parts[0], white, parts[1], white, parts[2]], dim=1)
                 Image.fromarray(np.asarray(shown)).save(DOCS / "images/restore-coffee.png", optimize=True)
     write_result("photographs", {"photographs": measured})
-    given = ("bicubic", "JPEG, quality 20", "noisy")
-    head = ["photograph", *(word for kind in given for word in (kind, "T = 0", "T = 0.7"))]
+    bases = ("bicubic", "JPEG, quality 20", "noisy")
+    head = ["photograph", *(word for kind in bases for word in (kind, "T = 0", "T = 0.7"))]
     rows = [
         [name, *(f"{value:.2f}" for place in TASKS for value in of[place].values())] for name, of in measured.items()
     ]

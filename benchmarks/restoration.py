@@ -54,11 +54,11 @@ def row(preset: str, figures: dict[str, Any]) -> list[str]:
     def ratio(kind: str) -> str:
         return f"{kinds[kind]['psnr']['mean']:.2f}" if kind in kinds else "-"
 
-    given = f"{ratio('given')} ({kinds['given']['name']})"
+    base = f"{ratio('base')} ({kinds['base']['name']})"
     classical = f"{ratio('classical')} ({kinds['classical']['name']})" if "classical" in kinds else "-"
     bits = f"{figures['bits_per_dim']['one_draw']['mean']:.3f}"
     within = f"{figures['within'][1]:.0%}"
-    return [preset, str(figures["seconds"]), bits, given, classical, *map(ratio, ("draw", "zero", "mean")), within]
+    return [preset, str(figures["seconds"]), bits, base, classical, *map(ratio, ("draw", "zero", "mean")), within]
 
 
 def main() -> None:

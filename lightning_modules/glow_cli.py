@@ -117,9 +117,9 @@ class GlowCLI(LightningCLI):
         if self.command == "fit":
             require_total_steps(config.model.lr_scheduler.class_path)
             if stored := self.start.config.get("model"):
-                given = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
+                chosen = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
                 for name in ("optimizer", "lr_scheduler"):
-                    if given[name] != stored.get(name):
+                    if chosen[name] != stored.get(name):
                         message = f"model.{name} is restored as it was saved; start a new run to change it"
                         warnings.warn(message, stacklevel=2)
             config.run_dir = choose_run_dir(config.name, config.run_dir)

@@ -104,13 +104,13 @@ def _data(
     """Return the images to measure on, and print what they are."""
     from glow_app.evaluation import evaluation_data
 
-    given = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
+    chosen = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
     recorded = stored.data()
     known = {"source": arguments.source, "root": arguments.root or arguments.training}
     for name in [name for name, value in known.items() if value is None and name in recorded]:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
     limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
-    data = evaluation_data(model, recorded, limit=limit, train_limit=0 if restores else arguments.train_limit, **given)
+    data = evaluation_data(model, recorded, limit=limit, train_limit=0 if restores else arguments.train_limit, **chosen)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
     origin = "as in training" if data.facts["as_in_training"] else "the model may have been trained on them"

@@ -42,7 +42,7 @@ def _print(task: RestorationTask, record: dict[str, Any]) -> None:
     print_row(f"T = {json.dumps(samples['temperature'])}", where, f"above the {task.condition_name}", "SSIM")
     for kind, figures in kinds.items():
         psnr, gain, ssim = (figures[name] for name in ("psnr", "gain", "ssim"))
-        above = "" if kind == "given" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"
+        above = "" if kind == "base" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"
         error = psnr["standard_error"]
         print_row(figures["name"], f"{psnr['mean']:.2f} ± {error:.2f} dB", above, f"{ssim['mean']:.4f}")
     if task.classical_name and "classical" not in kinds:

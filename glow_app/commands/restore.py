@@ -39,9 +39,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
     mask = "short for --input mask=FILE, for filling: a picture that is white where pixels are missing"
     parser.add_argument("--mask", help=mask, metavar="FILE")
-    sigma = (
-        "short for --input sigma=N, for denoising: standard deviation of the noise, grey levels (default: estimated)"
-    )
+    sigma = "short for --input sigma=N, for denoising: deviation of the noise, grey levels (default: estimated)"
     parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma, metavar="N")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)

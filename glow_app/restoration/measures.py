@@ -35,7 +35,7 @@ class Quality:
 
     Args:
         psnr: See :func:`psnr`.
-        gain: Difference from the PSNR of the given pictures, picture by picture.
+        gain: Difference from the PSNR of the base, picture by picture.
         ssim: See :func:`ssim`.
     """
 
@@ -49,7 +49,7 @@ class RestorationFigures:
     """Measurements of restorations.
 
     Args:
-        qualities: Qualities of "given", the picture that the flow sees; "classical", if available; "zero", a draw at
+        qualities: Qualities of "base", the picture that the flow sees; "classical", if available; "zero", a draw at
             temperature 0; "draw"; and "mean", of several draws.
         within: Share of true values in the central interval of the draws, for each of ``INTERVALS``.
         agree: Share of draws that agree with all values determined by the damaged picture; None if there are none.
@@ -96,11 +96,11 @@ def measure_restorations(
         rows.append(_values(model, truth, damaged, restoration, pictures, generator))
         if number < num_shown:
             spread = restoration.shown_spread.expand_as(truth[0])
-            shown.append((truth[0], restoration.given, restoration.draws[0], pictures["mean"][0], spread))
+            shown.append((truth[0], restoration.base, restoration.draws[0], pictures["mean"][0], spread))
     values = {name: torch.stack([row[name] for row in rows]).double() for name in rows[0]}
     ratios = {name: values[f"{name} psnr"] for name in pictures}
     return RestorationFigures(
-        {n: Quality(_mean(r), _mean(r - ratios["given"]), _mean(values[f"{n} ssim"])) for n, r in ratios.items()},
+        {n: Quality(_mean(r), _mean(r - ratios["base"]), _mean(values[f"{n} ssim"])) for n, r in ratios.items()},
         (values["within"].sum(0) / values["counted"].sum()).tolist(),
         float(values["agree"].mean()) if "agree" in values else None,
         int(values["exploded"].sum()),
@@ -176,7 +176,7 @@ def _pictures(
 ) -> dict[str, Tensor]:
     """Return the pictures to compare with the truth by kind, each uint8 (n, C, H, W)."""
     draws, classical = restoration.draws[:count], classical_restoration(task, damaged)
-    pictures = {"given": restoration.given[None]} | ({} if classical is None else {"classical": classical})
+    pictures = {"base": restoration.base[None]} | ({} if classical is None else {"classical": classical})
     mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
     return pictures | {"zero": zero, "draw": draws, "mean": mean}
 

@@ -24,7 +24,7 @@ def restoration_record(
         count: Number of draws in a mean.
     """
     task = require_task(model)
-    names = {"given": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
+    names = {"base": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
     names |= {"zero": "draw at temperature 0", "mean": f"mean of {pluralise(count, 'draw')}"}
     return {
         "task": {"name": type(task).__name__, **task.config},

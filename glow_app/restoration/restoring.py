@@ -38,13 +38,13 @@ class Restoration:
 
     Args:
         draws: uint8 (N, C, H, W); they agree with all that the damaged picture determines.
-        given: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
+        base: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
     """
 
     draws: Images
-    given: Tensor
+    base: Tensor
     overshoot: Tensor
 
     @property
@@ -66,11 +66,11 @@ class Restoration:
         return (8 * self.spread).clamp(max=255).round().to(torch.uint8)
 
     def side_by_side(self, original: Tensor | None = None, num_draws: int = 4) -> Tensor:
-        """Return a row of the given picture, draws, mean, spread and original, uint8 (C, H, W), reduced if large."""
-        row = [self.given, *self.draws[:num_draws], self.mean, self.shown_spread.expand_as(self.given)]
+        """Return a row of the base, draws, mean, spread and original, uint8 (C, H, W), reduced if large."""
+        row = [self.base, *self.draws[:num_draws], self.mean, self.shown_spread.expand_as(self.base)]
         row += [] if original is None else [original]
         # Viewers cannot open large pictures side by side.
-        step = math.ceil(math.sqrt(self.given[0].numel() / _MOST_PIXELS_IN_A_ROW))
+        step = math.ceil(math.sqrt(self.base[0].numel() / _MOST_PIXELS_IN_A_ROW))
         return torch.cat([picture[:, ::step, ::step] for picture in row], dim=2)
 
     def _by_rows(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:

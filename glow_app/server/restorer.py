@@ -82,7 +82,7 @@ class Restorer:
         answer = RestoreAnswer(
             images=sampled(draws, profile),
             mean=Picture(restored.mean, common, profile),
-            given=Picture(restored.given, common, profile),
+            base=Picture(restored.base, common, profile),
             spread=Picture(restored.shown_spread, common, profile),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             facts=facts,

@@ -236,7 +236,7 @@ class RestoreAnswer(BaseModel):
     images: list[Sampled]
     mean: Png
     spread: Png = Field(description="Black where all draws agree, white from 32 grey levels of deviation on.")
-    given: Png = Field(description="Input of the flow, such as the bicubic enlargement.")
+    base: Png = Field(description="Input of the flow, such as the bicubic enlargement.")
     overshoot: list[float] = Field(
         description="Largest overshoot of each draw beyond black or white before clipping, grey levels; tens are usual."
     )

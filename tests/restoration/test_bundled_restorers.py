@@ -27,7 +27,7 @@ def restored(name: str, faces: Tensor, temperature: float, count: int = 1) -> li
 def test_enlarged_faces_are_nearer_to_the_truth_than_bicubic_ones(faces: Tensor) -> None:
     restorations = restored("faces-upscale4", faces, 0.0)
     near = psnr(torch.stack([restoration.draws[0] for restoration in restorations]), faces)
-    before = psnr(torch.stack([restoration.given for restoration in restorations]), faces)
+    before = psnr(torch.stack([restoration.base for restoration in restorations]), faces)
     assert (near - before).mean() >= 5
 
 
@@ -38,7 +38,7 @@ def test_filled_faces_are_nearer_to_the_truth_than_smoothly_filled_ones(faces: T
     restorations = [restore(model, face, 1, 0.0, seeds=0, mask=mask) for face in faces]
     filled = torch.stack([restoration.draws[0] for restoration in restorations])
     assert torch.equal(filled[:, :, mask[0] == 0], faces[:, :, mask[0] == 0])
-    smooth, missing = torch.stack([one.given for one in restorations]), (mask == 255).expand(len(faces), -1, -1, -1)
+    smooth, missing = torch.stack([one.base for one in restorations]), (mask == 255).expand(len(faces), -1, -1, -1)
     assert (psnr(filled, faces, missing) - psnr(smooth, faces, missing)).mean() >= 2
 
 
@@ -57,5 +57,5 @@ def test_a_photograph_is_nearer_to_the_truth(name: str, gain: float) -> None:
     sample_images = pytest.importorskip("sklearn.datasets", reason="scikit-learn has the photograph")
     flower = torch.from_numpy(sample_images.load_sample_image("flower.jpg")[120:280, 180:380].copy()).permute(2, 0, 1)
     (restoration,) = restored(name, flower[None], 0.0)
-    near, before = psnr(restoration.draws, flower[None]), psnr(restoration.given[None], flower[None])
+    near, before = psnr(restoration.draws, flower[None]), psnr(restoration.base[None], flower[None])
     assert near - before >= gain

@@ -75,21 +75,21 @@ def test_intervals_of_draws_from_the_distribution_of_the_truth_hold_their_share(
 def test_figures_are_those_of_the_draws() -> None:
     model, images = tiny_restorer(Upscale(), 0.01), held_out()
     found = measure_restorations(model, images, 3, 0.7, seed=10, num_shown=2)
-    given, mean, draw = [], [], []
+    base, mean, draw = [], [], []
     for number in range(5):
         truth = torch.from_numpy(images.images[number])[None]
         small = Upscale().damage(truth)
         restoration = restore(model, small[0], 3, 0.7, seeds=15 + 32 * number)
-        given.append(psnr(Upscale().condition(small), truth))
+        base.append(psnr(Upscale().condition(small), truth))
         mean.append(psnr(restoration.mean[None], truth))
         draw.append(psnr(restoration.draws, truth.expand(3, -1, -1, -1)).mean()[None])
-    for name, values in (("given", given), ("mean", mean), ("draw", draw)):
+    for name, values in (("base", base), ("mean", mean), ("draw", draw)):
         ratios = torch.cat(values).double()
         quality = found.qualities[name]
         assert quality.psnr.mean == pytest.approx(float(ratios.mean()))
         assert quality.psnr.standard_error == pytest.approx(float(ratios.std()) / math.sqrt(5))
-        assert quality.gain.mean == pytest.approx(float((ratios - torch.cat(given)).mean()), abs=1e-6)
-    assert list(found.qualities) == ["given", "zero", "draw", "mean"]
+        assert quality.gain.mean == pytest.approx(float((ratios - torch.cat(base)).mean()), abs=1e-6)
+    assert list(found.qualities) == ["base", "zero", "draw", "mean"]
     assert (found.agree, found.exploded, found.draws) == (1.0, 0, 160)
     assert [*found.shown] == ["truth", "damaged", "draw", "mean", "spread"]
     assert all(pictures.shape == (2, 3, 8, 8) for pictures in found.shown.values())
@@ -106,7 +106,7 @@ def test_of_a_filled_picture_the_missing_pixels_count() -> None:
         missing = (damaged[:, -1:] >= 128).expand_as(truth)
         error = (damaged[:, :-1].float() - truth.float())[missing].square().mean()
         ratios.append(10 * math.log10(255**2 / float(error)))
-    assert found.qualities["given"].psnr.mean == pytest.approx(float(np.mean(ratios)))
+    assert found.qualities["base"].psnr.mean == pytest.approx(float(np.mean(ratios)))
     assert found.draws == 5 * 40
 
 

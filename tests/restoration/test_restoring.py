@@ -33,8 +33,8 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     for form in forms:
         assert torch.equal(restore(model, form[0], 2, seeds=0, mask=form[1]).draws, expected)
     noisy = tiny_restorer(Denoise())
-    given: list[tuple[float | None, Picture]] = [(12.0, pixels), (12.0, str(files[0])), (None, files[0])]
-    for sigma, picture in (*given, (None, pixels)):
+    cases: list[tuple[float | None, Picture]] = [(12.0, pixels), (12.0, str(files[0])), (None, files[0])]
+    for sigma, picture in (*cases, (None, pixels)):
         expected = restore(noisy, Denoise().prepare(pixels, sigma=sigma), 1, seeds=0).draws
         assert torch.equal(restore(noisy, picture, 1, seeds=0, sigma=sigma).draws, expected)
     with pytest.raises(ValueError, match=r"^Denoise takes no input 'mask'"):
@@ -72,7 +72,7 @@ def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     result = restore(tiny_restorer(Upscale()), damaged, 3, 0.7, seeds=5)
     expected = (3, 2 * sides[0], 2 * sides[1])
     assert result.draws.shape == (3, *expected)
-    assert result.given.shape == result.mean.shape == expected
+    assert result.base.shape == result.mean.shape == expected
     assert result.spread.shape == result.shown_spread.shape == (1, *expected[1:])
     torch.testing.assert_close(result.mean.float(), result.draws.float().mean(0), rtol=0, atol=0.5)
     torch.testing.assert_close(result.spread, result.draws.float().std(0, correction=0).mean(0, keepdim=True))

@@ -81,7 +81,7 @@ def test_draws_equal_those_of_python(name: str, client: httpx.Client) -> None:
     expected = restoration.restore(MODELS[name], damaged, 3, options.get("temperature"), 7)
     assert [one["seed"] for one in answer["images"]] == [7, 8, 9]
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
-    for kind in ("mean", "given"):
+    for kind in ("mean", "base"):
         assert torch.equal(from_base64(answer[kind]), getattr(expected, kind))
     assert torch.equal(from_base64(answer["spread"]), expected.shown_spread)
     assert answer["overshoot"] == expected.overshoot.tolist()
@@ -120,7 +120,7 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client) -> 
     body = {"image": as_base64(rotated(coloured)), "restorer": "colour", "count": 1}
     answer = client.post("/v1/restore", json=body).json()
     grey = coloured.transpose(Image.Transpose.ROTATE_270).convert("L")
-    assert from_base64(answer["given"])[:1].numpy().tobytes() == grey.tobytes()
+    assert from_base64(answer["base"])[:1].numpy().tobytes() == grey.tobytes()
     assert answer["note"] == "colours made grey"
     transparent = as_base64(saved(Image.fromarray(np.full((6, 4, 4), 128, np.uint8)), "PNG"))
     body = {"image": transparent, "restorer": "clean", "count": 1, "inputs": {"sigma": 90}}
@@ -146,7 +146,7 @@ def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
     image, profile = profiled(b"RGB ", 2**16)
     body = {"image": image, "restorer": "larger", "count": 2}
     answer = client.post("/v1/restore", json=body).json()
-    pictures = [*(one["image"] for one in answer["images"]), answer["mean"], answer["given"]]
+    pictures = [*(one["image"] for one in answer["images"]), answer["mean"], answer["base"]]
     assert [profile_of(base64.b64decode(picture)) for picture in pictures] == [profile] * 4
     assert profile_of(base64.b64decode(answer["spread"])) is None, "it is one for colours"
     for count in (1, 2):

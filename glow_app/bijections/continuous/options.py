@@ -98,8 +98,8 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
             torch's global generator if None.
     """
     record = _OPTIONS.get().record or SolveRecord()
-    given = record.generator
-    record.generator = noise = given or _seeded(device, generator)
+    earlier = record.generator
+    record.generator = noise = earlier or _seeded(device, generator)
     state = noise.get_state()
 
     def rewind() -> None:
@@ -109,7 +109,7 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
         with _with_options(record=record):
             yield rewind
     finally:
-        record.generator = given
+        record.generator = earlier
 
 
 def _seeded(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator:

@@ -36,7 +36,7 @@ export function makeRestored(place) {
     /** Show the answer to a request. */
     show(answer, source, request) {
       const pictures = picturesOf(answer, source);
-      before = fromPng(answer.given);
+      before = fromPng(answer.base);
       notes.textContent = notesOf(answer, request);
       legend.hidden = answer.images.length === 1;
       choices.replaceChildren(...pictures.map(choice));

@@ -53,7 +53,7 @@ def expect_draws(page: Page, result: restoration.Restoration) -> None:
     thumbnails = page.locator(".choices img")
     for place, draw in enumerate(result.draws):
         expect_image(page, thumbnails.nth(place), draw)
-    expect_image(page, page.locator(".compare img").first, result.given)
+    expect_image(page, page.locator(".compare img").first, result.base)
     if len(result.draws) > 1:
         expect_image(page, thumbnails.nth(len(result.draws)), result.mean)
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
