@@ -125,7 +125,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     count = 0
     for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
         picture, strip = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        facts = common | dict(zip(["given"], model.conditioning.plain(known), strict=False))
+        facts = common | model.conditioning.metadata(known)
         changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": arguments.strength})
         shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
@@ -55,9 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         frames = interpolate(model, images, num_frames, known, spherical=is_arc)
         way = "arc" if is_arc else "line"
     if output.suffix.lower() == ".png":
-        facts: dict[str, Any] = {"pictures": ", ".join(Path(file).name for file in files)}
-        if values := model.conditioning.plain(known):
-            facts["given"] = ", ".join(map(str, values))
+        facts = {"pictures": ", ".join(Path(file).name for file in files), **model.conditioning.metadata(known)}
         save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:

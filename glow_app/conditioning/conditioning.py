@@ -144,6 +144,11 @@ class Conditioning(nn.Module, ABC):
         plain: list[Any] = values.tolist()
         return plain
 
+    def metadata(self, given: Tensor | None) -> dict[str, str]:
+        """Return the metadata of a picture made from images of which this is given; empty for nothing."""
+        values = self.plain(given)
+        return {"given": ", ".join(map(str, values))} if values else {}
+
     def describe(self) -> dict[str, Any] | None:
         """Return the kind of what can be given and, if they are few, all values, as plain types; None for nothing."""
         values = self.plain(self.read(self.values, len(self.values))) if self.values else []

@@ -164,7 +164,7 @@ class ImageSet(BatchedSet[Batch]):
             if reason:
                 warnings.warn(f"{reason}; using the next image instead", stacklevel=2)
             return image, row
-        raise ValueError(f"{reason}, nor can the next {MAX_UNREADABLE - 1}: the data set is damaged")
+        raise ValueError(f"{reason}; the next {MAX_UNREADABLE - 1} cannot be read either: the data set is damaged")
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.

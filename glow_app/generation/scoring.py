@@ -159,7 +159,7 @@ class Typical:
     def of(cls, measures: Measures) -> "Typical":
         """Return the statistics of ordinary images, at least 2; warn if there are few."""
         if len(measures) < 2:
-            raise ValueError(f"statistics of ordinary images need at least 2 images, better 100; got {len(measures)}")
+            raise ValueError(f"statistics of ordinary images need at least 2, preferably 100; got {len(measures)}")
         if len(measures) < FEW:
             warnings.warn(
                 f"statistics of ordinary images come from only {len(measures)} images; 100 would be better",

@@ -73,7 +73,7 @@ class GenerationSettings:
 
     @classmethod
     def from_plain(cls, plain: Any) -> Self:
-        """Return the settings from :meth:`to_plain`, perhaps a stranger's; raise ValueError if they are damaged."""
+        """Return the settings from :meth:`to_plain`, perhaps of an untrusted file; raise ValueError if damaged."""
         if not isinstance(plain, dict) or not plain.keys() <= {"temperature", "guidance"}:
             raise ValueError("expected an object of temperature and guidance")
         return cls(**plain)

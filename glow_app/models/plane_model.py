@@ -90,7 +90,9 @@ class PlaneModel(nn.Module):
         """
         require_at_least(1, num=num)
         if not (math.isfinite(temperature) and temperature >= 0):
-            raise ValueError(f"temperature is {temperature}; expected a finite number from 0 (1 samples the density)")
+            raise ValueError(
+                f"temperature is {temperature}; expected a finite number of at least 0 (1 samples the density)"
+            )
         return self.decode(temperature * torch.randn(num, 2, generator=image_generator(seed)))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

@@ -9,7 +9,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.restoration.measures import INTERVALS, RestorationFigures
 from glow_app.restoration.restoring import require_task
 
-HONEST = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
+WELL_CALIBRATED = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
 
 
 def restoration_record(
@@ -41,8 +41,8 @@ def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
     Args:
         record: Content of ``evaluation.json`` from ``glow evaluate`` for a restoration model.
     """
-    share, (least, most) = record["within"][-1], HONEST
-    words = "too narrow" if share < least else "too wide" if share > most else "honest"
+    share, (least, most) = record["within"][-1], WELL_CALIBRATED
+    words = "too narrow" if share < least else "too wide" if share > most else "well calibrated"
     temperature = record["samples"]["temperature"]
     if share < least and min([temperature] if isinstance(temperature, (int, float)) else temperature) < 1:
         words += ", as is usual below temperature 1"

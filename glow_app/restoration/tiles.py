@@ -18,7 +18,7 @@ TILE, OVERLAP, MARGIN = 640, 192, 64
 
 # Overshoot beyond black or white, grey levels, above which a part of a draw is repeated with half the noise, and the
 # maximum number of repetitions. Sound draws overshoot by tens.
-_WILD, _MOST_TIMES = 64, 6
+_MOST_OVERSHOOT, _MOST_TIMES = 64, 6
 
 
 def num_tiles(height: int, width: int) -> int:
@@ -70,19 +70,19 @@ def _values_without_outliers(
 ) -> tuple[Tensor, Tensor]:
     """Return the values of a tile, and the overshoot, (N,), of its ``kept`` part before any repetition.
 
-    Where values are wild, the noise is halved in place. As the inputs of conditioners are bounded, there are few such
-    places, and none without noise.
+    Where values are out of range, the noise is halved in place. As the inputs of conditioners are bounded, such
+    places are few, and there are none without noise.
     """
     values = model.decode_values(levels, context).float().cpu()
     overshoot = _overshoot(values, kept)
     most = overshoot.flatten(1).amax(1)
     for _ in range(_MOST_TIMES):
-        draws = overshoot.flatten(1).amax(1).gt(_WILD).nonzero()[:, 0]
+        draws = overshoot.flatten(1).amax(1).gt(_MOST_OVERSHOOT).nonzero()[:, 0]
         if not len(draws):
             break
-        wild = overshoot[draws].gt(_WILD).float()
+        out_of_range = overshoot[draws].gt(_MOST_OVERSHOOT).float()
         for number, level in enumerate(levels):
-            cells = F.max_pool2d(F.max_pool2d(wild, 2 << number), 3, stride=1, padding=1)
+            cells = F.max_pool2d(F.max_pool2d(out_of_range, 2 << number), 3, stride=1, padding=1)
             level[draws] *= 1 - cells.to(level) / 2
         halved = [level[draws] for level in levels]
         values[draws] = model.decode_values(halved, rows_of(context, draws)).float().cpu()
@@ -93,7 +93,7 @@ def _values_without_outliers(
 def _overshoot(values: Tensor, kept: tuple[slice, slice]) -> Tensor:
     """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W).
 
-    Discarded margins count as -inf: at the edge of a tile, values may be wild where the picture is not.
+    Discarded margins count as -inf: at the edge of a tile, values may be out of range where the picture is not.
     """
     overshoot = torch.full_like(values[:, :1], -math.inf)
     overshoot[..., *kept] = 256 * (values[..., *kept].abs().amax(1, keepdim=True) - 0.5)

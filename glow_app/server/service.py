@@ -128,8 +128,7 @@ class Service:
 
     def facts(self, given: Tensor | None) -> dict[str, Any]:
         """Return the metadata of a picture that was made from pictures of which this was given."""
-        values = self.plain(given)
-        return self.origin if values is None else {"given": ", ".join(map(str, values)), **self.origin}
+        return self.model.conditioning.metadata(given) | self.origin
 
     async def read(self, texts: Sequence[str], field: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
         """Decode the pictures of a field to the model's shape, (B, C, H, W); return them, and a note on each."""
@@ -173,10 +172,11 @@ class Service:
 
 
 class SharedModel:
-    """Stands in for an :class:`ImageModel`, whose methods have the same arguments and results.
+    """Stands in for an :class:`ImageModel` in the functions that requests run on threads of their own.
 
-    They block until the worker has computed the rows of the call, so use it from a thread of its own. All else is the
-    model's.
+    Its methods take the arguments that these functions pass, and return what the model's methods would. The worker
+    computes the rows of each call, and the caller waits for them. All other attributes are the model's, and so are
+    computed on the caller's thread.
     """
 
     def __init__(self, model: ImageModel, worker: ModelWorker, ticket: Ticket, cache: LatentsCache) -> None:

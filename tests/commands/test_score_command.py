@@ -149,6 +149,6 @@ def test_wrong_inputs_are_refused(
     (tmp_path / "few").mkdir()
     pictures[2].rename(tmp_path / "few/a.png")
     few = ["--reference", "few", "--outliers", ordinary]
-    assert "need at least 2 images, better 100; got 0" in refused("score", *few, *checkpoint)
+    assert "need at least 2, preferably 100; got 0" in refused("score", *few, *checkpoint)
     assert glow("score", pictures[0], *checkpoint).code == 0
     assert "--overwrite" in refused("score", pictures[0], *checkpoint)

@@ -57,7 +57,7 @@ def test_oddities_are_the_formulas() -> None:
     assert scored["spectrum"].tolist() == pytest.approx([2 / root / root, 0.0])
     assert scored["latent_norm"].tolist() == pytest.approx([0.0, 2 / root / root])
     assert list(oddities(usual, None)) == ["bits_per_dim", "png_ratio"]
-    with pytest.raises(ValueError, match="need at least 2 images, better 100; got 1"):
+    with pytest.raises(ValueError, match="need at least 2, preferably 100; got 1"):
         Typical.of(usual[:1])
 
 

@@ -117,5 +117,5 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="num is 0; expected"):
         model.sample(0)
     for temperature in (-0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="expected a finite number from 0"):
+        with pytest.raises(ValueError, match="expected a finite number of at least 0"):
             model.sample(2, temperature)

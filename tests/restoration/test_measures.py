@@ -129,7 +129,7 @@ def test_classical_methods_come_nearer_to_a_smooth_picture() -> None:
     assert Upscale().classical(ramp) is None
 
 
-@pytest.mark.parametrize(("within", "word"), [(0.88, "honest"), (0.99, "too wide"), (0.7, "too narrow")])
+@pytest.mark.parametrize(("within", "word"), [(0.88, "well calibrated"), (0.99, "too wide"), (0.7, "too narrow")])
 def test_intervals_of_draws_are_judged(within: float, word: str) -> None:
     (line,) = restoration_verdict({"within": [0.5, within], "samples": {"temperature": 1.0}})
     assert word in line

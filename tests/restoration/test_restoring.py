@@ -97,7 +97,8 @@ def test_known_values_are_returned_exactly() -> None:
 def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = torch.linspace(60, 200, 248).expand(1, 40, 248).to(torch.uint8)
     model = tiny_restorer(Colourise(), 0.03)
-    monkeypatch.setattr("glow_app.restoration.tiles._WILD", math.inf)  # they explode, in each tile differently
+    # They explode, in each tile differently.
+    monkeypatch.setattr("glow_app.restoration.tiles._MOST_OVERSHOOT", math.inf)
     whole = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
     small_tiles(monkeypatch)
     tiled = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
