@@ -97,7 +97,7 @@ def test_a_custom_prior_and_optimiser_are_trained_sampled_and_resumed(
 def test_a_custom_task_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
     conditioning = "--model.flow.conditioning"
     options = ["--kind=restoration", f"{conditioning}=PictureConditioning", f"{conditioning}.task=my_parts.Negative"]
-    sizes = [f"{conditioning}.features=4", f"{conditioning}.blocks=2"]
+    sizes = [f"{conditioning}.features=4", f"{conditioning}.num_blocks=2"]
     assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes).code == 0
     new_process()
     allowed = ["--allow-class", "my_parts.Negative"]
