@@ -1,4 +1,4 @@
-"""How a flow is evaluated: the runner of each level, and the number of images that a CPU decodes at a time."""
+"""Selects the runner of each level."""
 
 from typing import Literal, get_args
 
@@ -11,9 +11,6 @@ from glow_app.running.fused import run_fused
 from glow_app.running.reversible import ReversibleRunner, run_checkpointed
 
 Memory = Literal["store", "checkpoint", "reversible"]
-# Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
-# larger ones the activations do not stay in the caches, and their memory is returned to the system.
-CPU_IMAGES, CPU_HIDDEN = 64, 2**21
 
 
 def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
@@ -42,9 +39,3 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     for level in flow.levels:
         assert isinstance(level, Level)
         level.runner = {"store": stored, "checkpoint": run_checkpointed, "reversible": ReversibleRunner()}[memory]
-
-
-def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
-    """Return how many images a CPU decodes at a time, given the width of the conditioners."""
-    _, height, width = image_shape
-    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))

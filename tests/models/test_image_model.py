@@ -250,7 +250,7 @@ def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatc
     whole = model.decode(latents, labels)
     decode = Mock(side_effect=model.flow.decode)
     monkeypatch.setattr(model.flow, "decode", decode)
-    monkeypatch.setattr("glow_app.running.select.CPU_IMAGES", 3)
+    monkeypatch.setattr("glow_app.running.folded.CPU_IMAGES", 3)
     assert torch.equal(model.decode(latents, labels), whole)
     assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]
 
