@@ -55,8 +55,8 @@ class ImageModule(LikelihoodModule):
     ) -> None:
         if (needed := flow.conditioning.training_kind) != self.training_kind:
             raise ValueError(
-                f"a flow with {type(flow.conditioning).__name__} is trained by kind: {needed}, but this run is of "
-                f"kind: {self.training_kind}; pass --kind {needed}, or choose another conditioning"
+                f"a run of kind {self.training_kind} cannot train a flow with {type(flow.conditioning).__name__}; pass "
+                f"--kind {needed}, or choose another conditioning"
             )
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.num_draws = num_draws

@@ -128,7 +128,5 @@ class Glow(MultiscaleFlow):
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:
     steps = [num_steps] * num_levels if isinstance(num_steps, int) else list(num_steps)
     if len(steps) != num_levels or min(steps) < 1:
-        raise ValueError(
-            f"num_steps is {num_steps}; expected a number of at least 1, or a list of {num_levels}, one per level"
-        )
+        raise ValueError(f"num_steps is {num_steps}; expected at least 1 for all levels, or a list of {num_levels}")
     return steps
