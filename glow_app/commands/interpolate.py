@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    given = read_given(model, arguments.given)
+    values = arguments.given
+    given = read_given(model, values[0] if values is not None and len(values) == 1 else values)
     ((_, images, known),) = given_batches(model, files, given, len(files))
     if arguments.mix:
         frames, way = mix_levels(model, images, known), "levels mixed"
@@ -72,9 +73,9 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
         option = "--frames" if arguments.spherical is None else "--spherical"
         raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
-    if arguments.given is not None and len(arguments.given) != count:
+    if arguments.given is not None and len(arguments.given) not in (1, count):
         values = pluralise(len(arguments.given), "value")
-        raise UsageError(f"--given has {values} for {pluralise(count, 'picture')}; expected one for each")
+        raise UsageError(f"--given has {values} for {pluralise(count, 'picture')}; expected one, or one for each")
     if suffix not in SUFFIXES:
         raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
     if arguments.seconds is not None and suffix == ".png":

@@ -68,7 +68,7 @@ class ClassConditioning(Conditioning):
 
     def require(self) -> None:
         """Raise the ValueError that says what must be given."""
-        raise ValueError(f"this model is class-conditional: give a class from 0 to {self.num_classes - 1}")
+        raise ValueError(f"this model needs `given`: a class from 0 to {self.num_classes - 1}, or its name")
 
     def read(self, given: Given, num: int) -> Tensor:
         """Return class numbers, (num,), int64, of a class by number or name, of one per image, or of a tensor.
@@ -86,7 +86,7 @@ class ClassConditioning(Conditioning):
             raise ValueError(f"got {len(each)} classes for {num} images")
         for value in each:
             if isinstance(value, bool) or not isinstance(value, (Integral, str)):
-                raise ValueError(f"a class is of type {type(value).__name__}; expected a number or a name")
+                raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
         # Distinct names are looked up only once, because there may be thousands of images.
         numbers = {name: self._number(name) for name in set(map(str, each))}
         return torch.tensor([numbers[str(value)] for value in each], dtype=torch.long)

@@ -100,7 +100,7 @@ class Conditioning(nn.Module, ABC):
 
     def require(self) -> None:
         """Raise the ValueError that says what must be given."""
-        raise ValueError(f"this model needs a value for {type(self).__name__}: pass --given, or given= in Python")
+        raise ValueError(f"this model needs `given`: a value for {type(self).__name__}")
 
     def default(self, seeds: Sequence[int]) -> Tensor | None:
         """Return what the draws of these seeds get by default, :attr:`values` in turn; raise ValueError without any."""

@@ -27,7 +27,7 @@ Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
 _WHAT = "What the model is given, such as a class by name or number"
-EachGiven = Annotated[list[Any] | None, Field(description=f"{_WHAT}, of each image; inferred if omitted.")]
+EachGiven = Annotated[Any, Field(description=f"{_WHAT}, for all images or a list of one each; inferred if omitted.")]
 AllGiven = Annotated[list[Any] | None, Field(description="What each image was given, or the most probable value.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
@@ -181,7 +181,7 @@ class ScoreRequest(_Request):
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
     seed: Number = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
-    given: list[Any] | None = Field(None, description=f"{_WHAT}, of each image; if omitted, bits/dim are marginal.")
+    given: Any = Field(None, description=f"{_WHAT}, for all or a list of one each; if omitted, bits/dim are marginal.")
 
 
 class Scores(BaseModel):
