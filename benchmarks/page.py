@@ -14,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,9 @@ def serving(checkpoint: str) -> Iterator[str]:
         try:
             assert run.stderr is not None
             matches = (re.search(r"running on (http://\S+)", line) for line in run.stderr)
-            yield next(match[1] for match in matches if match)
+            address = next(match[1] for match in matches if match)
+            threading.Thread(target=run.stderr.read, daemon=True).start()  # a full pipe would stop the server
+            yield address
         finally:
             run.terminate()
 
