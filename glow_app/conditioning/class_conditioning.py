@@ -87,9 +87,8 @@ class ClassConditioning(Conditioning):
         for value in each:
             if isinstance(value, bool) or not isinstance(value, (Integral, str)):
                 raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
-        # Distinct names are looked up only once, because there may be thousands of images.
-        numbers = {name: self._number(name) for name in set(map(str, each))}
-        return torch.tensor([numbers[str(value)] for value in each], dtype=torch.long)
+        known = self._numbers()
+        return torch.tensor([self._number(str(value), known) for value in each], dtype=torch.long)
 
     def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Return the embeddings, (B, E): they themselves, to the last bit, where the guidance is 1."""
@@ -101,8 +100,10 @@ class ClassConditioning(Conditioning):
 
     def plain(self, given: Tensor | None) -> list[int | str]:
         """Return each class by name or, if the name is unknown or is also the number of another class, by number."""
-        numbers = [] if given is None else given.tolist()
-        return [self._names[n] if self._names and self._number(self._names[n]) == n else n for n in numbers]
+        if given is None or not self._names:
+            return super().plain(given)
+        known = self._numbers()
+        return [name if known[name := self._names[number]] == number else number for number in given.tolist()]
 
     def of_folder(self, name: str) -> int | None:
         """Return the number of the class of exactly this name."""
@@ -178,17 +179,22 @@ class ClassConditioning(Conditioning):
         # In a training step on a GPU the check would wait for the device, which reports a number out of range itself.
         is_checked = num and (numbers.device.type == "cpu" or not torch.is_grad_enabled())
         if is_checked and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.num_classes:
-            found = f"from {int(numbers.min())} to {int(numbers.max())}"
-            raise ValueError(f"classes are {found}; expected 0 to {self.num_classes - 1}")
+            span = f"from {int(numbers.min())} to {int(numbers.max())}"
+            raise ValueError(f"classes are {span}; expected 0 to {self.num_classes - 1}")
         return numbers
 
-    def _number(self, name: str) -> int:
-        numbers = {known: number for number, known in enumerate(self._names)}
-        numbers |= {str(number): number for number in range(self.num_classes)}
+    def _numbers(self) -> dict[str, int]:
+        """Return the number of each class by its name, and by the number as text, which takes precedence."""
+        names = {name: number for number, name in enumerate(self._names)}
+        return names | {str(number): number for number in range(self.num_classes)}
+
+    def _number(self, name: str, known: Mapping[str, int]) -> int:
+        if name in known:
+            return known[name]
         folded = name.casefold()
-        alike = [known for known in numbers if known.casefold() == folded]
-        if name in numbers or len(alike) == 1:
-            return numbers[name if name in numbers else alike[0]]
+        alike = [other for other in known if other.casefold() == folded]
+        if len(alike) == 1:
+            return known[alike[0]]
         if alike:
             raise ValueError(f"class {name} is ambiguous; expected one of {', '.join(alike)}")
         name = name[:100]  # an untrusted name may have any length
