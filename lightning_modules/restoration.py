@@ -71,7 +71,6 @@ class RestorationModule(ImageModule):
     def __init__(self, flow: Glow, estimate_steps: int | None = None, **options: Any) -> None:
         super().__init__(flow, **options)
         self.estimate_steps = estimate_steps
-        picture_conditioning_of(self.model)  # raises if it is of another kind
 
     @property
     def conditioning(self) -> PictureConditioning:

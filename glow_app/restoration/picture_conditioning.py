@@ -79,8 +79,10 @@ class PictureConditioning(Conditioning):
             given = self.task.condition(self.task.read(given, self.encoder.num_channels)[None])
         channels = self.encoder.condition_channels
         if given.dtype != torch.uint8 or given.shape[1] != channels or len(given) not in (1, num):
-            found = f"{given.dtype} of shape {tuple(given.shape)}"
-            raise ValueError(f"the condition is {found}; expected torch.uint8, (1 or {num}, {channels}, H, W)")
+            raise ValueError(
+                f"the condition is {given.dtype} of shape {tuple(given.shape)}; "
+                f"expected torch.uint8, (1 or {num}, {channels}, H, W)"
+            )
         return given
 
     def forward(self, given: Tensor, guidance: Tensor | None = None) -> list[Tensor]:

@@ -72,8 +72,8 @@ class RestorationTask(ABC):
                 inputs[name] = as_photo(value, 1) if self.takes.get(name) == "picture" else value
             damaged = self.prepare(as_photo(picture, num_channels), **inputs)
         if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
-            found = f"{damaged.dtype} of shape {tuple(damaged.shape)}"
-            raise ValueError(f"damaged is {found}; expected torch.uint8, (D, h, w)")
+            shape = tuple(damaged.shape)
+            raise ValueError(f"damaged is {damaged.dtype} of shape {shape}; expected torch.uint8, (D, h, w)")
         return damaged
 
     def note(self, damaged: Tensor) -> str | None:

@@ -100,8 +100,8 @@ def test_images_do_not_depend_on_the_others_of_their_batch(kind: str) -> None:
     for index in range(NUM):
         part = slice(index, index + 1)
         alone = model.context(rows(given, part), 1)
-        for found, expected in zip(maps_of(alone), maps_of(rows_of(context, part)), strict=True):
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        for actual, expected in zip(maps_of(alone), maps_of(rows_of(context, part)), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
         for one, all_levels in zip(model.encode(images[part], rows(given, part)), latents, strict=True):
             torch.testing.assert_close(one, all_levels[part], rtol=1e-9, atol=1e-9)
 
@@ -119,8 +119,8 @@ def test_a_model_is_rebuilt_from_plain_types_and_weights_to_the_last_bit(kind: s
         assert model_hash(again) == model_hash(model)
         assert type(again.conditioning) is type(model.conditioning)
         for one in (again, again.freeze()):
-            found = [*one.encode(images, given), one.sample(NUM, seeds=4, given=given)]
-            assert all(map(torch.equal, found, expected))
+            actual = [*one.encode(images, given), one.sample(NUM, seeds=4, given=given)]
+            assert all(map(torch.equal, actual, expected))
         assert model.conditioning.plain(given) == again.conditioning.plain(given)
 
 
@@ -158,10 +158,10 @@ def test_one_row_serves_all_images(kind: str) -> None:
     each = given.expand(NUM, *given.shape[1:])
     for one, other in zip(model.encode(images, value), model.encode(images, each), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    found, expected = measure(model, images, value), measure(model, images, each)
-    torch.testing.assert_close(found.bits_per_dim, expected.bits_per_dim, rtol=1e-4, atol=1e-4)
-    assert found.given is not None
-    assert torch.equal(found.given, each.cpu())
+    actual, expected = measure(model, images, value), measure(model, images, each)
+    torch.testing.assert_close(actual.bits_per_dim, expected.bits_per_dim, rtol=1e-4, atol=1e-4)
+    assert actual.given is not None
+    assert torch.equal(actual.given, each.cpu())
     drawn = model.sample(NUM, seeds=2, given=value)
     assert (drawn.int() - model.sample(NUM, seeds=2, given=each).int()).abs().max() <= 1
     assert drawn.given in ([], [value] * NUM)

@@ -22,11 +22,11 @@ def neighbours_among(parts: Iterable[Tensor], queries: Tensor, num: int) -> Neig
 
 def test_neighbours_in_parts_are_those_of_the_whole_sort() -> None:
     queries, references = points(7, 0), points(100, 1)
-    found = neighbours_among(references.split(3), queries, 4)
+    actual = neighbours_among(references.split(3), queries, 4)
     exact = (queries[:, None] - references[None]).double().square().sum(-1).sqrt()
     expected = exact.sort(dim=1)
-    assert torch.equal(found.indices, expected.indices[:, :4])
-    torch.testing.assert_close(found.distances, expected.values[:, :4], atol=1e-6, rtol=1e-6)
+    assert torch.equal(actual.indices, expected.indices[:, :4])
+    torch.testing.assert_close(actual.distances, expected.values[:, :4], atol=1e-6, rtol=1e-6)
     few = neighbours_among([references[:2]], queries, 4)
     assert few.indices.shape == few.distances.shape == (7, 2)
 
@@ -62,8 +62,8 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
     brighter = (train[3:4].short() + 9).clamp(max=255).to(torch.uint8)
     drawn = torch.cat([train[20:21], mirrored, brighter])
     image_set = ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64))
-    found = nearest_training_images(drawn, brighter, image_set, Means(), 8, 3, num_shown=3)
-    (by_features, alike), (by_pixels, nearest) = found["features"], found["pixels"]
+    actual = nearest_training_images(drawn, brighter, image_set, Means(), 8, 3, num_shown=3)
+    (by_features, alike), (by_pixels, nearest) = actual["features"], actual["pixels"]
     assert alike.shape == nearest.shape == (3, 3, *train.shape[1:])
     assert torch.equal(alike[:2, 0], train[[20, 7]])
     assert torch.equal(nearest[[0, 2], 0], train[[20, 3]])

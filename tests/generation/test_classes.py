@@ -29,15 +29,15 @@ def test_bits_given_nothing_are_those_of_the_mean_density_over_classes_and_draws
     images, seeds = random_images(5), [3, 1, 4, 1, 5]
     nats = by_hand(model, images, seeds, 3).flatten(0, 1)
     expected = -(torch.logsumexp(nats, 0) - torch.log(torch.tensor(12.0))) / BITS_TO_NATS
-    found = model.bits_per_dim(images, None, 3, image_generators(seeds))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    actual = model.bits_per_dim(images, None, 3, image_generators(seeds))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-7)
 
 
 def test_classes_are_inferred_by_the_theorem_of_bayes(model: ImageModel) -> None:
     images = random_images(7)
     nats = by_hand(model, images, [2] * 7)[0]
-    found = class_probabilities(model, images, seed=2, batch_size=3)
-    torch.testing.assert_close(found, torch.softmax(nats, 0).T, rtol=0, atol=1e-6)
+    actual = class_probabilities(model, images, seed=2, batch_size=3)
+    torch.testing.assert_close(actual, torch.softmax(nats, 0).T, rtol=0, atol=1e-6)
     likeliest = infer(model, images, seed=2)
     assert likeliest is not None
     assert torch.equal(likeliest, nats.argmax(0))
@@ -45,20 +45,20 @@ def test_classes_are_inferred_by_the_theorem_of_bayes(model: ImageModel) -> None
     with pytest.raises(ValueError, match="no classes to infer"):
         class_probabilities(tiny_model(), images)
     # An image's class depends on no other image.
-    torch.testing.assert_close(class_probabilities(model, images[4:5], seed=2), found[4:5])
+    torch.testing.assert_close(class_probabilities(model, images[4:5], seed=2), actual[4:5])
 
 
 def test_what_is_measured_given_nothing(model: ImageModel) -> None:
     images, seeds = random_images(5), [4, 5, 6, 7, 8]
-    found = measure(model, images, num_draws=2, seeds=seeds)
-    torch.testing.assert_close(found.bits_per_dim, model.bits_per_dim(images, None, 2, image_generators(seeds)))
+    actual = measure(model, images, num_draws=2, seeds=seeds)
+    torch.testing.assert_close(actual.bits_per_dim, model.bits_per_dim(images, None, 2, image_generators(seeds)))
     labels = by_hand(model, images, seeds)[0].argmax(0)
-    assert found.given is not None
-    assert torch.equal(found.given, labels)
+    assert actual.given is not None
+    assert torch.equal(actual.given, labels)
     assert len(set(labels.tolist())) > 1
     given = measure(model, images, labels, seeds=seeds)
-    torch.testing.assert_close(found.level_bits, given.level_bits)
-    assert torch.equal(found.level_norms, given.level_norms)
+    torch.testing.assert_close(actual.level_bits, given.level_bits)
+    assert torch.equal(actual.level_norms, given.level_norms)
     assert given.given is not None
     assert torch.equal(given.given, labels)
 
