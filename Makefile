@@ -1,7 +1,10 @@
-# All targets but the last two create the virtual environment if it is missing.
+# All targets but the last two create the virtual environment if it is missing, and install what they need into it: by uv
+# if it is on the path, otherwise by pip. uv does not read pip's configuration; it has variables of its own, UV_INDEX_URL...
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
 DEMO := runs/demo
 WHEEL := runs/wheel
 
@@ -10,16 +13,24 @@ export GOMP_SPINCOUNT ?= 5000
 
 .PHONY: demo test wheel lint format docs gallery bench lock image pin-base
 
-$(BIN)/.installed: pyproject.toml
-	@echo "installing into $(VENV), which takes a minute or two"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+$(BIN)/python:
+	$(if $(UV),uv venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+# What the demo needs; it is part of what development needs.
+$(BIN)/.demo-installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV): about 1 GB with a torch for CPUs, several GB with CUDA, which takes minutes"
+	$(INSTALL) -e '.[faces]'
 	touch $@
+
+$(BIN)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV): about 2 GB with a torch for CPUs, several GB with CUDA, which takes minutes"
+	$(INSTALL) -e '.[dev]'
+	touch $(BIN)/.demo-installed $@
 
 # Trains on small faces, samples, blends and edits with that model and with the bundled one, and restores a picture of
 # the bundled one. Images this small gain nothing from more threads, which are slow on a busy machine.
 demo: export OMP_NUM_THREADS ?= 1
-demo: $(BIN)/.installed
+demo: $(BIN)/.demo-installed
 	rm -rf $(DEMO)
 	$(BIN)/glow fit --config faces24 --run_dir $(DEMO)
 	$(BIN)/glow test --checkpoint $(DEMO)/best.ckpt
@@ -66,7 +77,7 @@ format: $(BIN)/.installed
 	$(BIN)/ruff format .
 
 $(BIN)/.docs-installed: pyproject.toml $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 docs: $(BIN)/.docs-installed
@@ -77,7 +88,7 @@ gallery: $(BIN)/.installed
 	$(BIN)/python docs/make_gallery.py
 
 $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
+	$(INSTALL) -e '.[bench,serve]'
 	touch $@
 
 # Short forms of the benchmarks; results are printed, not saved. Nothing else should run at the same time.
@@ -94,7 +105,7 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-pl
   --constraint deploy/torch-train.txt --no-emit-package torch --no-emit-package torchvision
 LOCK_TORCH ?= --torch-backend cpu
 lock: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet uv
+	$(INSTALL) uv
 	$(LOCK) pyproject.toml --extra serve --excludes deploy/not-for-serving.txt --output-file deploy/requirements-serve.txt
 	$(LOCK) pyproject.toml --extra serve --extra demo --extra hub --output-file deploy/requirements-train.txt
 	$(LOCK) deploy/requirements-build.in --output-file deploy/requirements-build.txt

@@ -1,4 +1,4 @@
-"""Measure how well the bundled models restore whole photographs: a table of docs/restore.md, and its figure.
+"""Measure how well the bundled models restore whole photographs: a table and a figure of docs/restore.md, and README's.
 
     python benchmarks/photographs.py
 
@@ -25,7 +25,11 @@ TASKS: dict[str, RestorationTask] = {
     "photos-deblock": Deblock(20, 20),
     "photos-denoise": Denoise(25, 25),
 }
-PART = slice(200, 392), slice(270, 462)  # rows and columns of the coffee cup in the figure
+# Of a photograph and a model: the file of the figure, and the rows and columns in it.
+FIGURES = {
+    ("coffee", "photos-upscale2"): ("restore-coffee.png", (slice(200, 392), slice(270, 462))),
+    ("cat", "photos-denoise"): ("restore-cat.webp", (slice(40, 280), slice(120, 360))),
+}
 
 
 def photographs() -> dict[str, Tensor]:
@@ -47,11 +51,12 @@ def main() -> None:
             certain, drawn = (restore(models[place], damaged, 1, temperature, seeds=0) for temperature in (0.0, 0.7))
             pictures = {"base": certain.base, "T = 0": certain.draws[0], "T = 0.7": drawn.draws[0]}
             measured[name][place] = {kind: float(psnr(one[None], truth[None])) for kind, one in pictures.items()}
-            if (name, place) == ("coffee", "photos-upscale2"):
-                parts = [each[:, *PART].permute(1, 2, 0) for each in (certain.base, certain.draws[0], truth)]
+            if (name, place) in FIGURES:
+                file, part = FIGURES[name, place]
+                parts = [each[:, *part].permute(1, 2, 0) for each in (certain.base, certain.draws[0], truth)]
                 white = torch.full((len(parts[0]), 16, 3), 255, dtype=torch.uint8)
                 shown = torch.cat([parts[0], white, parts[1], white, parts[2]], dim=1)
-                Image.fromarray(np.asarray(shown)).save(DOCS / "images/restore-coffee.png", optimize=True)
+                Image.fromarray(np.asarray(shown)).save(DOCS / "images" / file, optimize=True, quality=90)
     write_result("photographs", {"photographs": measured})
     bases = ("bicubic", "JPEG, quality 20", "noisy")
     head = ["photograph", *(word for kind in bases for word in (kind, "T = 0", "T = 0.7"))]
