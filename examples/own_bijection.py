@@ -4,7 +4,8 @@
 
 An affine coupling only shifts and scales, so a flow needs many of them to bend a Gaussian into separate clusters.
 A coupling by splines bends on its own. Both learn eight Gaussians on a circle, whose entropy is known: the figure
-printed is the Kullback-Leibler divergence of the flow from the truth, and 0 is perfect.
+printed is the Kullback-Leibler divergence of the flow from the truth, and 0 is perfect. A model of images takes the
+class: ``Glow(image_shape, coupling=SplineCoupling)``.
 """
 
 import argparse

@@ -15,8 +15,7 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
-    "validate": "bits/dim of a checkpoint on the validation images",
-    "test": "bits/dim of a checkpoint on the test images",
+    "test": "bits/dim of a checkpoint on held-out images",
     "presets": "list the configurations for glow fit --config, or show one",
 }
 COMMANDS = {
@@ -47,7 +46,7 @@ options:
   --version    print the version
   --debug      show the traceback of an error
   --allow-class CLASS
-               allow models to use your own prior, conditioner,
+               allow models to use your own coupling, prior, conditioner,
                conditioning or task, such as my_package.MyPrior"""
 
 # Settings of glibc's allocator, which allocates all CPU tensors. Huge pages of 2 MB where available (glibc 2.35 or

@@ -1,4 +1,4 @@
-"""`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
+"""`glow fit` and `glow test`: LightningCLI with a folder for each run."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.messages import UsageError, closest, format_warning
+from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.command_line.arguments import configs_first, require_total_steps
 from lightning_modules.command_line.kinds import KindName, kind_of
@@ -30,13 +31,15 @@ from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import LAST, AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
-from lightning_modules.runs.run_config import SaveRunConfig
+from lightning_modules.runs.run_config import SaveRunConfig, foreign_names
 from lightning_modules.runs.run_folder import choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.runs.run_trainer import RunTrainer
 from lightning_modules.runs.stopping import exit_code_of_signals
 
 # Defaults of all experiments; in the package, so that they are also installed.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
+
+HeldOut = Literal["validation", "test"]
 
 # Warnings of Lightning for developers.
 _UNWANTED = (
@@ -56,7 +59,7 @@ class GlowCLI(LightningCLI):
     """Builds the module, data and trainer of a command, with a folder for each run and this project's callbacks.
 
     Args:
-        command: "fit", "validate" or "test".
+        command: "fit" or "test".
         start: Where it starts, and with which options.
     """
 
@@ -92,6 +95,8 @@ class GlowCLI(LightningCLI):
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to load; set by --resume.")
+        if self.command == "test":
+            parser.add_argument("--split", type=HeldOut, default="test", help="Split to measure: validation or test.")
         kinds = "Kind of the run: images, restoration or points."
         parser.add_argument("--kind", type=KindName, default=self.kind.name, help=kinds)
         for name, callback in self.kind.callbacks.items():
@@ -199,7 +204,7 @@ class GlowCLI(LightningCLI):
             if self.command == "fit":
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
             else:
-                evaluate = self.trainer.validate if self.command == "validate" else self.trainer.test
+                evaluate = self.trainer.validate if self.config.split == "validation" else self.trainer.test
                 evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, verbose=False)
 
 
@@ -207,7 +212,7 @@ def main(command: str, arguments: list[str]) -> None:
     """Run a command.
 
     Args:
-        command: "fit", "validate" or "test".
+        command: "fit" or "test".
         arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration of
             the checkpoint's run; other options override it. ``--resume auto`` continues from a good checkpoint of
             ``--run_dir``, or begins the run if there is none. ``--init-from`` takes architecture and weights from
@@ -222,9 +227,10 @@ def main(command: str, arguments: list[str]) -> None:
     if command == "fit":
         _print_end(cli)
     else:
-        stage = "val" if command == "validate" else "test"
+        split = cli.config.split
+        stage = "val" if split == "validation" else "test"
         figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
-        cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
+        cli.kind.report(cli.model, cli.datamodule, split, figures)
 
 
 @contextmanager
@@ -264,4 +270,5 @@ def _print_end(cli: GlowCLI) -> None:
         print(f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        print(f"next: glow {cli.model.next_command.format(run=shlex.quote(str(run_dir)))}")
+        allowed = [f" --allow-class {name}" for name in foreign_names(read_run_config(run_dir) or {})]
+        print(f"next: glow {cli.model.next_command.format(run=shlex.quote(str(run_dir)) + ''.join(allowed))}")

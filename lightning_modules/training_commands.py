@@ -6,23 +6,23 @@ from glow_app.messages import UsageError
 from lightning_modules.command_line.arguments import take_option, take_options
 from lightning_modules.presets import config_path
 
-_EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
+_HELP = {
+    "test": """usage: glow test --checkpoint PATH [OPTIONS]
 
-Bits/dim of a checkpoint on the {split} images, with two simple references.
+Bits/dim of a checkpoint on held-out images, with two simple references.
 
 options:
   --checkpoint PATH    a .ckpt file, a run folder or a folder of runs (the best
                        checkpoint of the newest), from which data and settings
                        are taken
+  --split SPLIT        images to measure: test (default) or validation
   --training DIR       folder of the training images, if it has moved
   --data.root DIR      another folder of images, measured as a whole
   --data.limit N       use at most N images
   --model.num_draws N  dequantisation draws (default: 1, as in the literature)
 
 Other options of glow fit override those of the run. For an exported
-model, use glow evaluate."""
-
-_HELP = {
+model, use glow evaluate.""",
     "fit": """usage: glow fit FOLDER [--minutes N] [OPTIONS]         (glow fit FOLDER --help)
        glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
@@ -43,8 +43,6 @@ common options:
                           a bundled model or hf://USER/NAME
   --print_config          print the configuration and exit
   --help-all              list all options""",
-    "validate": _EVALUATION.format(command="validate", split="validation"),
-    "test": _EVALUATION.format(command="test", split="test"),
 }
 
 # Prefixes of options that can replace --config.
@@ -72,10 +70,9 @@ def _refuse_simple_mistakes(command: str, arguments: list[str]) -> None:
     for config in configs:
         config_path(config)
     checkpoint, _ = take_option("--resume" if command == "fit" else "--checkpoint", arguments)
-    if command in ("validate", "test"):
-        if checkpoint is None:
-            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
-    elif not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
+    if command == "test" and checkpoint is None:
+        raise UsageError("glow test needs --checkpoint: a .ckpt file or a run's folder")
+    if command == "fit" and not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
         raise UsageError("glow fit needs a folder of pictures or --config NAME, such as folder32 (see glow presets)")
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         from glow_app.storage.stored_model import StoredModel

@@ -28,7 +28,7 @@ loaded = set({HEAVY}) & set(sys.modules)
 assert not loaded, loaded
 
 sys.modules.update(dict.fromkeys({HEAVY}))  # importing any of them is an error from here
-for name in set(glow_app.__all__) - {{"train"}}:
+for name in set(dir(glow_app)) - {{"train"}}:
     assert getattr(glow_app, name)
 import torch
 model = glow_app.ImageModel(glow_app.Glow((1, 4, 4), 1, 1, 4))

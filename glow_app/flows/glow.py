@@ -18,7 +18,7 @@ from glow_app.bijections import (
 from glow_app.conditioning import Conditioning, Unconditional
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
-from glow_app.nn.class_path import describe_part
+from glow_app.nn.class_path import class_path, describe_part
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
@@ -39,7 +39,8 @@ class Glow(MultiscaleFlow):
         num_levels: Levels L.
         num_steps: Steps K per level; one number for all, or a list, the finest level first.
         hidden_channels: Width of the conditioners.
-        coupling: ``"affine"``, or ``"additive"`` (volume preserving, somewhat faster, somewhat worse).
+        coupling: ``"affine"``; ``"additive"`` (volume preserving, somewhat faster, somewhat worse); or a subclass of
+            :class:`~glow_app.bijections.Coupling`.
         conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``; returns the network
             of one coupling.
         prior: Called with ``(latent_shape, context_features)``; returns the bijection of the last latent onto N(0, I).
@@ -63,7 +64,7 @@ class Glow(MultiscaleFlow):
         num_levels: int = 3,
         num_steps: int | list[int] = 32,
         hidden_channels: int = 512,
-        coupling: Literal["affine", "additive"] = "affine",
+        coupling: Literal["affine", "additive"] | type[Coupling] = "affine",
         conditioner: Callable[[int, int, int, int], Conditioner] = ConvConditioner,
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         conditioning: Conditioning | None = None,
@@ -72,9 +73,10 @@ class Glow(MultiscaleFlow):
         shapes = level_shapes(image_shape, num_levels)
         steps_of_level = _steps_of_level(num_steps, num_levels)
         require_at_least(1, hidden_channels=hidden_channels)
-        require_choice(COUPLINGS, coupling=coupling)
+        if isinstance(coupling, str):
+            require_choice(COUPLINGS, coupling=coupling)
         require_choice(("whiten", "rotation"), init=init)
-        coupling_class = COUPLINGS[coupling]
+        coupling_class = COUPLINGS[coupling] if isinstance(coupling, str) else coupling
         conditioning = Unconditional() if conditioning is None else conditioning
         conditioning.build(image_shape, num_levels)
         has_maps = not isinstance(conditioning.features, int)
@@ -107,12 +109,13 @@ class Glow(MultiscaleFlow):
             any_size=isinstance(last_prior, GaussianPrior),
         )
         self.hidden_channels, self.conditioning = hidden_channels, conditioning
+        names = {known: name for name, known in COUPLINGS.items()}
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
             "num_levels": num_levels,
             "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
             "hidden_channels": hidden_channels,
-            "coupling": coupling,
+            "coupling": names.get(coupling_class, class_path(coupling_class)),
         }
 
     @property

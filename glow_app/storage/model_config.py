@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from glow_app.bijections import Coupling
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
+from glow_app.flows.glow import COUPLINGS
 from glow_app.models import Density, ImageModel, PlaneModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
@@ -29,9 +31,10 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 
 
 def allow_class(part: type) -> None:
-    """Let files of models name your own conditioner, conditioning, prior or task, as ``--allow-class PATH`` does.
+    """Let files of models name a class of yours, as ``--allow-class PATH`` does.
 
-    Its ``config`` gives the arguments with which it is built.
+    Its ``config`` gives the arguments with which a conditioner, conditioning, prior or task is built; a coupling needs
+    none.
     """
     ALLOWED_CLASSES[class_path(part)] = part
 
@@ -40,7 +43,8 @@ def allow_parts(model: Density) -> None:
     """Allow the classes of the parts of a model, which are in use already."""
     modules = list(model.modules())
     for part in (*modules, *(part for module in modules for part in getattr(module, "parts", ()))):
-        if hasattr(part, "config") and not type(part).__module__.startswith("glow_app."):
+        is_own = not type(part).__module__.startswith("glow_app.")
+        if is_own and (hasattr(part, "config") or isinstance(part, Coupling)):
             allow_class(type(part))
 
 
@@ -106,6 +110,8 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
     counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
     _require_parts(limit, levels)
     _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
+    if flow["coupling"] not in COUPLINGS:
+        flow["coupling"] = _allowed(flow["coupling"])
     for part in ("conditioner", "prior"):
         flow[part] = _factory(flow[part], limit)
     if "conditioning" in flow:
@@ -121,18 +127,21 @@ def _require_parts(limit: int, *counts: int) -> None:
         )
 
 
-def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
-    name = spec["class_path"]
+def _allowed(name: str) -> Callable[..., Any]:
     if name not in ALLOWED_CLASSES:
         raise ValueError(
             f"the model names the class {name!r}, which is not one of this project; if you wrote it, pass "
             f"--allow-class {name}, or call glow_app.allow_class in Python"
         )
-    arguments = spec["init_args"]
+    return ALLOWED_CLASSES[name]
+
+
+def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
+    part, arguments = _allowed(spec["class_path"]), spec["init_args"]
     _require_parts(limit, *(arguments.get(count, 1) for count in ("num_layers", "num_blocks")))
     parts = {
         key: _factory(value, limit)()
         for key, value in arguments.items()
         if isinstance(value, dict) and "class_path" in value
     }
-    return partial(ALLOWED_CLASSES[name], **(arguments | parts))
+    return partial(part, **(arguments | parts))

@@ -47,10 +47,10 @@ class Start(NamedTuple):
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit``, ``validate`` or ``test`` starts.
+    """Return where ``glow fit`` or ``glow test`` starts.
 
     Args:
-        command: "fit", "validate" or "test".
+        command: "fit" or "test".
         arguments: The rest of the command line.
         scratch: Folder for the configuration of a checkpoint's run or of a model.
     Raises:

@@ -53,23 +53,27 @@ def known_run_config(run_dir: Path) -> dict[str, Any] | None:
         ValueError: If it is damaged, or names a class or function outside this project and ``torch.optim`` that
             ``--allow-class`` does not name.
     """
-    config = read_run_config(run_dir)
-    if config is not None:
-        _require_known_classes(config, run_dir / RUN_CONFIG)
+    config, allowed = read_run_config(run_dir), os.environ.get(ALLOWED_VARIABLE, "").split(",")
+    for name in foreign_names(config or {}):
+        if name not in allowed:
+            raise ValueError(
+                f"{run_dir / RUN_CONFIG} names {name!r}, which is not part of Glow; if you trust it, pass "
+                f"--allow-class {name}"
+            )
     return config
 
 
-def _require_known_classes(config: Mapping[str, Any], path: Path) -> None:
-    known = {*_LIGHTNING, *os.environ.get(ALLOWED_VARIABLE, "").split(",")}
+def foreign_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the classes and functions in the configuration of a run that ``--allow-class`` must name."""
+    names: list[str] = []
     pending = [value for name, value in config.items() if name not in ("data", "name", "run_dir")]
     while pending:
         value = pending.pop()
         if isinstance(value, (dict, list)):
             pending += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, str) and value not in known and _may_be_code(value) and not _is_own(value):
-            raise ValueError(
-                f"{path} names {value!r}, which is not part of Glow; if you trust it, pass --allow-class {value}"
-            )
+        elif isinstance(value, str) and value not in _LIGHTNING and _may_be_code(value) and not _is_own(value):
+            names.append(value)
+    return names
 
 
 def _may_be_code(text: str) -> bool:

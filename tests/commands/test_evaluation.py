@@ -1,4 +1,4 @@
-"""`glow validate` and `glow test`, from a checkpoint alone."""
+"""`glow test`, from a checkpoint alone."""
 
 import re
 from collections.abc import Callable
@@ -16,11 +16,11 @@ def bits_per_dim_lines(output: str) -> list[float]:
     return [float(value) for value in re.findall(r"^(\d+\.\d{4}) bits/dim", output, re.MULTILINE)]
 
 
-def test_validate_reports_what_training_logged_and_writes_nothing(
+def test_it_reports_what_training_logged_and_writes_nothing(
     trained: Path, tmp_path: Path, glow: Callable[..., Any]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
-    result = glow("validate", "--checkpoint", trained)
+    result = glow("test", "--split", "validation", "--checkpoint", trained)
     assert (result.code, result.errors) == (0, []), result
     found, histogram, png = bits_per_dim_lines(result.output)
     assert found == pytest.approx(min(logged(trained, "val/bpd")), abs=6e-5)

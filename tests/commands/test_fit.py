@@ -78,7 +78,7 @@ def test_the_progress_is_live_on_a_terminal(
     output = capsys.readouterr().out
     assert ("━" * 9 in output.rpartition("32-true on cpu")[2]) is terminal
     assert "Total params" in output
-    assert main(["validate", f"--checkpoint={tmp_path}"]) == 0
+    assert main(["test", "--split=validation", f"--checkpoint={tmp_path}"]) == 0
     assert ("━" * 9 in capsys.readouterr().out) is terminal
 
 

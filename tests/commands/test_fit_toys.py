@@ -82,7 +82,7 @@ def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: G
     assert nats(result.output) == pytest.approx(float(model.log_prob(points).mean()), abs=tolerance)
     best = f"best possible: {float(toy.log_density(points).mean()):.4f} on these points, {-toy.entropy:.4f} on average"
     assert best in result.output
-    tested, validated = glow("test", "--checkpoint", folder), glow("validate", "--checkpoint", folder)
+    tested, validated = (glow("test", "--checkpoint", folder, *split) for split in ([], ["--split=validation"]))
     assert "(eight_gaussians, test split, 256 points" in tested.output
     assert best in tested.output
     assert nats(tested.output) == pytest.approx(nats(result.output), abs=tolerance)

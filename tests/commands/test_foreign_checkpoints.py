@@ -18,7 +18,7 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
 from lightning_modules.runs.run_config import known_run_config
 
-COMMANDS = [("test", "--checkpoint"), ("validate", "--checkpoint"), ("fit", "--resume")]
+COMMANDS = [("test", "--checkpoint"), ("fit", "--resume")]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Custom priors, optimisers and tasks: training, sampling and resuming."""
+"""Couplings, priors, optimisers and tasks of one's own: training, sampling and resuming."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from registry import tiny_glow
 from tiny_training import TINY_FIT
 
 from glow_app import ImageModel, allow_class, load_model, save_pretrained
+from glow_app.bijections import AdditiveCoupling
 from glow_app.priors import GaussianPrior
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_config import ALLOWED_CLASSES
@@ -18,8 +19,17 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 MODULE = """
 from torch.optim import Adam
 
+from glow_app.bijections import AffineCoupling
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import RestorationTask
+
+
+class Gentle(AffineCoupling):
+    def transform(self, x_b, shift, scale_minus_one):
+        return super().transform(x_b, shift, scale_minus_one / 2)
+
+    def inverse_transform(self, z_b, shift, scale_minus_one):
+        return super().inverse_transform(z_b, shift, scale_minus_one / 2)
 
 
 class Doubled(GaussianPrior):
@@ -41,12 +51,16 @@ class Negative(RestorationTask):
         return 255 - images
 """
 
-
+PARTS = ("Gentle", "Doubled")
 OWN_CLASSES = dict(ALLOWED_CLASSES)
 
 
 class OwnPrior(GaussianPrior):
     """A Gaussian prior under another name."""
+
+
+class OwnCoupling(AdditiveCoupling):
+    """An additive coupling under another name."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,32 +77,36 @@ def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
     return forget
 
 
-def test_an_allowed_class_is_loaded(tmp_path: Path) -> None:
-    model = ImageModel(tiny_glow(prior=OwnPrior)).eval()
+@pytest.mark.parametrize(("argument", "part"), [("prior", OwnPrior), ("coupling", OwnCoupling)])
+def test_an_allowed_class_is_loaded(argument: str, part: type, tmp_path: Path) -> None:
+    model = ImageModel(tiny_glow(**{argument: part})).eval()
     save_pretrained(model, tmp_path / "model")
-    name = f"{OwnPrior.__module__}.OwnPrior"
+    name = f"{part.__module__}.{part.__name__}"
     with pytest.raises(ValueError, match=f"pass --allow-class {name}, or call glow_app.allow_class"):
         load_model(tmp_path / "model")
-    allow_class(OwnPrior)
+    allow_class(part)
     again = load_model(tmp_path / "model")
-    assert isinstance(again.flow.prior, OwnPrior)
+    assert any(isinstance(module, part) for module in again.modules())
     assert torch.equal(again.sample(2, seeds=0), model.sample(2, seeds=0))
 
 
-def test_a_custom_prior_and_optimiser_are_trained_sampled_and_resumed(
+def test_parts_of_ones_own_are_trained_sampled_and_resumed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
     own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
     own += ["--model.optimizer=my_parts.OwnAdam", "--model.optimizer.lr=0.001"]
-    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *own).code == 0
+    own += ["--model.flow.coupling=my_parts.Gentle"]
+    done = glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *own)
+    assert done.code == 0, done
+    (following,) = (line.split()[2:] for line in done.output.splitlines() if line.startswith("next: glow "))
     assert Path("run/model/model.safetensors").is_file()
     new_process()
-    assert "pass --allow-class my_parts.Doubled" in refused("sample", "--checkpoint", "run", "--count", "1")
-    prior, optimizer = (["--allow-class", f"my_parts.{name}"] for name in ("Doubled", "OwnAdam"))
-    assert glow("sample", "--checkpoint", "run", "--count", "2", *prior).code == 0
+    assert "pass --allow-class my_parts.Gentle" in refused("sample", "--checkpoint", "run", "--count", "1")
+    assert glow(*following, "--count", "2").code == 0
     new_process()
-    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *prior)
-    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *prior, *optimizer).code == 0
+    parts, optimizer = ([f"--allow-class=my_parts.{name}" for name in names] for names in (PARTS, ["OwnAdam"]))
+    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *parts)
+    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *parts, *optimizer).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
     assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
 

@@ -284,7 +284,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     tiny += ["--trainer.accelerator=cpu", "--data.batch_size=10", "--data.cache_dir=cache", "--run_dir=run"]
     result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny, "--trainer.max_steps=1")
     assert "next: glow fit --resume run --trainer.max_steps STEPS (its flow is not trained yet)" in result.output
-    result = glow("validate", "--checkpoint", "run")
+    result = glow("test", "--split=validation", "--checkpoint", "run")
     assert "damaged by Upscale, of a Gaussian around the encoder's estimate: the flow is not" in result.output
     result = glow("fit", "--resume", "run", "--trainer.max_steps=6")
     assert re.search(r", \d steps, the first \d steps for the encoder, 32-true on cpu\n", result.output), result
@@ -294,6 +294,6 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     assert isinstance(model, ImageModel)
     assert require_task(model).config == {"factor": 2}
     assert glow("restore", photo, "--checkpoint", "run").code == 0
-    result = glow("validate", "--checkpoint", "run/last.ckpt")
+    result = glow("test", "--split=validation", "--checkpoint", "run/last.ckpt")
     assert "given the images damaged by Upscale)" in result.output, result
     assert re.search(r"^\d+\.\d\d dB +PSNR of draws at temperature 0, of all pixels", result.output, re.MULTILINE)
