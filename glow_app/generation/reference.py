@@ -105,7 +105,7 @@ class Reference:
         order = [trait for level in range(num_levels) for trait in (level, num_levels + level)]
         far = next((trait for trait in (*order, 2 * num_levels) if abs(alone[trait]) >= _FAR), None)
         if far is None:
-            return "an unusual mixture of traits, of which none is unusual alone"
+            return "nothing stands out, but the combination is rare"
         is_more = alone[far] > 0
         if far == 2 * num_levels:
             return "busier than usual" if is_more else "plainer than usual"

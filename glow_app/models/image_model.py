@@ -18,7 +18,7 @@ from glow_app.nn.context import Context, rows_of
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
-from glow_app.seeding import image_generator, one_seed_each
+from glow_app.seeding import image_generator, image_generators, one_seed_each
 
 
 class ImageModel(nn.Module):
@@ -129,8 +129,8 @@ class ImageModel(nn.Module):
             images: uint8 (B, C, H, W), or pictures as for :func:`~glow_app.pictures.inputs.as_images`.
             given: As for the class.
             num_draws: Number K of dequantisation draws.
-            generator: Generator of the dequantisation noise, on the images' device. Its state also determines the noise
-                in the trace estimates of a continuous prior.
+            generator: Generator of the dequantisation noise; if None, image i has the noise of seed i, as in the
+                commands. Its state also determines the noise in the trace estimates of a continuous prior.
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """
@@ -144,6 +144,7 @@ class ImageModel(nn.Module):
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         images = as_images(images, self.flow.image_shape).to(self.device)
+        generator = generator or image_generators(range(len(images)))
         draws, choices = [], self.conditioning.choices(given, len(images))
         with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
@@ -162,8 +163,7 @@ class ImageModel(nn.Module):
         """
         log_probs = self.fastest_flow.level_log_probs(y, self._context_of(y, given))
         num_dims = y[0].numel()
-        shapes = self.flow.latent_shapes_at(*y.shape[2:])
-        sizes = torch.tensor([math.prod(shape) for shape in shapes]).to(log_probs)
+        sizes = torch.tensor(list(map(math.prod, self.flow.latent_shapes_at(*y.shape[2:])))).to(log_probs)
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
     def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:

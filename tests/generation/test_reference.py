@@ -51,10 +51,7 @@ def test_of_few_ordinary_images_about_as_many_are_called_usual(count: int, unusu
         ({"level_norms": [[1.0, 0.2]]}, "large shapes weaker than usual"),
         ({"png_bits_per_dim": [-9.0]}, "plainer than usual"),
         # Each is ordinary, and not beside the other.
-        (
-            {"level_bits": [[1.5, 1.0]], "png_bits_per_dim": [-1.5]},
-            "an unusual mixture of traits, of which none is unusual alone",
-        ),
+        ({"level_bits": [[1.5, 1.0]], "png_bits_per_dim": [-1.5]}, "nothing stands out, but the combination is rare"),
     ],
 )
 def test_the_reason(change: dict[str, Any], reason: str, reference: Reference) -> None:

@@ -110,6 +110,8 @@ def test_one_draw_equals_forward(trained: ImageModel) -> None:
     images = random_images(4)
     once = trained.bits_per_dim(images, generator=seeded())
     torch.testing.assert_close(once, trained(images, generator=seeded()).detach(), rtol=1e-6, atol=0)
+    assert torch.equal(trained.bits_per_dim(images), trained.bits_per_dim(images)), "the same noise in every call"
+    torch.testing.assert_close(trained.bits_per_dim(images)[3:], trained.bits_per_dim(images[3], generator=seeded(3)))
     assert once.shape == (4,)
     assert once.dtype == torch.float32
     assert not once.requires_grad

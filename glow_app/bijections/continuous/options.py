@@ -86,7 +86,7 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
 
 
 @contextmanager
-def held_noise(device: torch.device, generator: torch.Generator | None = None) -> Iterator[Callable[[], None]]:
+def held_noise(device: torch.device, generator: torch.Generator) -> Iterator[Callable[[], None]]:
     """Yield a function that rewinds the noise of trace estimates to the start of the block.
 
     An average of densities over independent trace estimates is biased upward, because the exponential function is
@@ -94,8 +94,7 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
 
     Args:
         device: Of the solves.
-        generator: Its state seeds the noise, without a change of it, unless :func:`record_solves` has a generator;
-            torch's global generator if None.
+        generator: Its state seeds the noise, without a change of it, unless :func:`record_solves` has a generator.
     """
     record = _OPTIONS.get().record or SolveRecord()
     earlier = record.generator
@@ -112,10 +111,7 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
         record.generator = earlier
 
 
-def _seeded(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator:
-    if generator is None:
-        # By torch's global generator, so that torch.manual_seed makes this noise repeatable too.
-        return torch.Generator(device).manual_seed(int(torch.randint(2**63 - 1, ())))
+def _seeded(device: torch.device, generator: torch.Generator) -> torch.Generator:
     # Hashed, since a copy of the generator would repeat the noise of other draws.
     digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
