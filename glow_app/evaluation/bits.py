@@ -1,15 +1,13 @@
-"""Mean bits/dim of images with its standard error; bits/dim by level, and log-determinants by kind of layer."""
+"""Mean bits/dim of images with its standard error."""
 
 import math
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from glow_app.bijections import Bijection, Chain, ContinuousFlow, PixelwiseChain, record_solves
-from glow_app.conditioning import Given
+from glow_app.bijections import ContinuousFlow, record_solves
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import observed_batches
 from glow_app.generation.baselines import png_bits_per_dim
@@ -70,58 +68,6 @@ def bits_record(
     png = png_bits_per_dim(images.head(PNG_IMAGES), model.num_bits)
     note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
     return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": bool(note)}
-
-
-@torch.no_grad()
-def breakdown(
-    model: ImageModel, images: Tensor, given: Given = None, generator: torch.Generator | None = None
-) -> dict[str, float]:
-    r"""Return the mean bits/dim of a batch by level, and its log-determinants by kind of layer.
-
-    ``bpd_level/l``, which add up to the bits/dim of the batch, are the means of
-    :meth:`ImageModel.dequantised_level_bits <glow_app.models.image_model.ImageModel.dequantised_level_bits>`;
-    ``log_det/Kind`` are the log-determinants of all layers of a kind, divided by :math:`D \log 2`, which add up to that
-    of the flow.
-
-    Args:
-        images: uint8 (B, C, H, W).
-        given: What is known about the images.
-        generator: Generator of the dequantisation noise.
-    """
-    flow, bits = model.flow, images[0].numel() * math.log(2)
-    of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
-    handles = []
-    for layer in _layers(flow):
-
-        def watch_layer(layer: Any, inputs: Any, output: Any) -> None:
-            for name, log_det in _log_dets(layer, inputs[0], output[1]).items():
-                of_kind[name] = of_kind[name] + log_det
-
-        handles.append(layer.register_forward_hook(watch_layer))
-    try:
-        of_level = model.dequantised_level_bits(model.dequantised(images, generator), given).mean(0)
-    finally:
-        for handle in handles:
-            handle.remove()
-    levels = {f"bpd_level/{level}": float(value) for level, value in enumerate(of_level)}
-    return levels | {f"log_det/{name}": float(value) / bits for name, value in sorted(of_kind.items())}
-
-
-def _layers(module: nn.Module) -> list[Bijection]:
-    """Return the bijections that are not chains; a pixelwise chain counts as a single bijection."""
-    layers: list[Bijection] = []
-    for child in module.children():
-        is_layer = isinstance(child, Bijection) and not isinstance(child, Chain)
-        layers += [child] if is_layer else _layers(child)  # type: ignore[list-item]
-    return layers
-
-
-def _log_dets(layer: Bijection, x: Tensor, log_det: Tensor) -> dict[str, Tensor]:
-    """Return the mean log-determinant of a layer by its name; of a pixelwise chain, those of its parts."""
-    if not isinstance(layer, PixelwiseChain):
-        return {type(layer).__name__: log_det.mean().cpu()}
-    pixels = x.shape[2] * x.shape[3]
-    return {type(part).__name__: pixels * part.affine()[2].cpu() for part in layer.bijections}  # type: ignore[operator]
 
 
 def estimated_trace_note(model: Density, num_dims: int) -> str:
