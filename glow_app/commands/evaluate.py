@@ -47,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
     draws = "dequantisation draws of the importance-weighted bits/dim"
     parser.add_argument("--draws", type=positive_int, default=SAMPLE_OPTIONS["draws"], help=draws)
-    features = "feature extractor: small (grey only), a TorchScript module, or torchvision's weights of inception_v3"
+    features = "feature extractor: small (grey only), or the file of a TorchScript module"
     parser.add_argument("--features", default=SAMPLE_OPTIONS["features"], help=features, metavar="small|FILE")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
     parser.add_batch_size_argument(64)

@@ -18,8 +18,8 @@ from glow_app.pictures.panels import neighbour_picture
 
 COMPARED, SHOWN = 256, 8  # images whose nearest training images are searched, and rows of the picture
 NO_FEATURES = (
-    "features: none, since the bundled extractor supports only grey images; --features FILE, such as the weights of "
-    "torchvision's inception_v3, adds FID, KID, precision and recall"
+    "features: none, since the bundled extractor supports only grey images; --features FILE, such as NVIDIA's "
+    "inception-2015-12-05.pt, adds FID, KID, precision and recall"
 )
 
 

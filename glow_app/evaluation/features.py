@@ -2,21 +2,18 @@
 
 import hashlib
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
-from torch.nn import functional
 
 from glow_app.data.resizing import convert_array
 from glow_app.files import sha256_of
 
 WEIGHTS = Path(__file__).with_name("fashion_cnn_64.safetensors")
-GREY_SIDE, SIDE = 28, 299  # of the images that the networks see
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_SIDE = 28  # of the images that the bundled network sees
 
 
 class FeatureExtractor(Protocol):
@@ -44,20 +41,19 @@ def load_features(place: str | Path = "small", device: torch.device | str = "cpu
     """Return a feature extractor.
 
     Args:
-        place: "small" for :class:`SmallFeatures`; the file of a TorchScript module, which is a program, for
-            :class:`TorchScriptFeatures`; or a file of weights of torchvision's ``inception_v3`` for
-            :class:`InceptionFeatures`.
+        place: "small" for :class:`SmallFeatures`; or the file of a TorchScript module, which is a program, for
+            :class:`TorchScriptFeatures`.
         device: Device of the extractor.
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is neither.
+        ValueError: If the file is something else.
     """
     if place == "small":
         return SmallFeatures(device)
     path = Path(place)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; --features takes small, or a file of weights")
-    return (TorchScriptFeatures if _is_torchscript(path) else InceptionFeatures)(path, device)
+        raise FileNotFoundError(f"there is no file {path}; --features takes small, or a TorchScript module")
+    return TorchScriptFeatures(path, device)
 
 
 class FashionCNN(nn.Module):
@@ -129,51 +125,6 @@ class SmallFeatures:
         return self.network.features(grey.to(self.device).float() / 255).cpu()
 
 
-class InceptionFeatures:
-    """The 2048 pooled features of torchvision's ``inception_v3``.
-
-    Images are resized to 299x299 by the bilinear filter with antialiasing and normalised as torchvision's weights
-    expect. They are not cropped as for classification, because the edges of an image matter too. The network's pooling
-    differs from that behind published FIDs, so its results are comparable only with each other.
-
-    Args:
-        path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; no code from it is run.
-    Shape:
-        images: (B, 1 or 3, H, W), uint8; features: (B, 2048), float32, on the CPU.
-    Raises:
-        ValueError: If the file is anything else.
-    References:
-        Szegedy et al. 2015, arXiv:1512.00567.
-    """
-
-    trained_on = "ImageNet, if the file is torchvision's"
-    preprocessing = "RGB, 299x299 by the bilinear filter with antialiasing, ImageNet's mean and deviation"
-
-    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
-        from torchvision.models import inception_v3
-
-        self.name, self.sha256 = f"torchvision inception_v3 ({path.name})", sha256_of(path)
-        self.device = torch.device(device)
-        # torchvision rescales the input for its weights from Google; the state dict does not record this.
-        self.network = inception_v3(weights=None, transform_input=True, init_weights=False)
-        try:
-            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # its type depends on where the file is damaged
-            raise ValueError(
-                f"{path} cannot be read; expected a TorchScript module, or a state dict of torchvision's inception_v3"
-            ) from error
-        self.network.fc = nn.Identity()
-        self.network.eval().to(self.device)
-        self.mean, self.std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features."""
-        rgb = images.expand(-1, 3, -1, -1).to(self.device).float() / 255
-        resized = functional.interpolate(rgb, (SIDE, SIDE), mode="bilinear", antialias=True)
-        return self.network((resized - self.mean) / self.std).cpu()
-
-
 class TorchScriptFeatures:
     """The features of a TorchScript module, by the convention of NVIDIA's ``inception-2015-12-05.pt``.
 
@@ -224,11 +175,3 @@ class TorchScriptFeatures:
             output = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ValueError(f"{self.name} returns {output} for {len(images)} images; expected ({len(images)}, F)")
         return features.flatten(1).float().cpu()
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Return whether a file is a program: programs and state dicts are zip archives, but only programs contain code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(Path(name).parts[1:2] == ("code",) for name in archive.namelist())

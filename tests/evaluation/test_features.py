@@ -89,25 +89,6 @@ def test_a_torchscript_module_by_the_convention(tmp_path: Path) -> None:
             extract(random_images(3))
 
 
-@pytest.mark.slow
-def test_inception_is_torchvisions_without_its_last_layer(tmp_path: Path) -> None:
-    from torchvision.models import Inception_V3_Weights, inception_v3
-
-    torch.manual_seed(0)
-    network = inception_v3(weights=None, transform_input=True, init_weights=False).eval()
-    torch.save(network.state_dict(), tmp_path / "inception_v3.pth")
-    extract = load_features(tmp_path / "inception_v3.pth")
-    images = random_images(1, (3, 299, 299))
-    features = extract(images)
-    assert features.shape == (1, 2048)
-    # At this size torchvision's own preprocessing, without its crop, changes nothing but mean and deviation.
-    preset = Inception_V3_Weights.IMAGENET1K_V1.transforms(crop_size=299, resize_size=299)
-    with torch.no_grad():
-        torch.testing.assert_close(network.fc(features), network(preset(images)), rtol=1e-3, atol=1e-4)
-    assert extract.name == "torchvision inception_v3 (inception_v3.pth)"
-    assert extract(random_images(1, (1, 28, 28))).shape == (1, 2048)
-
-
 class Dangerous:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return print, ("ran",)
@@ -121,6 +102,6 @@ def test_other_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytest.
     (tmp_path / "text").write_bytes(b"hello")
     (tmp_path / "cut").write_bytes((tmp_path / "other").read_bytes()[:300])
     for name in ("code", "list", "other", "text", "cut"):
-        with pytest.raises(ValueError, match="cannot be read; expected a TorchScript module, or a state dict of"):
+        with pytest.raises(ValueError, match="cannot be read as a TorchScript module"):
             load_features(tmp_path / name)
     assert capsys.readouterr().out == ""
