@@ -1,6 +1,7 @@
 """Write the example pictures of the pages of docs/: clothes, five kinds of odd pictures, shirts and photographs.
 
     python docs/example_pictures.py pictures
+    python docs/example_pictures.py pictures --photos  # only the photographs, without a download
 
 The clothes are test images of Fashion-MNIST (Zalando, MIT licence), downloaded on first use. The digits are those of
 scikit-learn (UCI, CC BY 4.0; extra ``demo``), enlarged to 28x28. The photographs are parts of an example image of
@@ -59,7 +60,7 @@ def write_shirts(folder: Path) -> None:
 
 def write_photos(folder: Path) -> None:
     """Write two parts of a photograph."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     dahlia = load_sample_image("flower.jpg")
     Image.fromarray(dahlia[140:260, 244:364]).save(folder / "dahlia.png")
     Image.fromarray(dahlia[80:200, 150:270]).save(folder / "petals.png")
@@ -69,13 +70,17 @@ def main() -> None:
     """Write all folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to create")
-    folder = parser.parse_args().folder
+    parser.add_argument("--photos", action="store_true", help="write only the photographs, without a download")
+    arguments = parser.parse_args()
+    folder = arguments.folder
+    write_photos(folder / "photos")
+    if arguments.photos:
+        return
     test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD, download=True)
     kinds = [test.class_names[label].split("/")[0].lower().replace(" ", "-") for label in test.labels]
     write(folder / "clothes", test.images[:NUM_CLOTHES], kinds[:NUM_CLOTHES])
     write_odd(folder, test.images[NUM_CLOTHES:])
     write_shirts(folder)
-    write_photos(folder / "photos")
     print(", ".join(f"{place}: {len(list(place.iterdir()))}" for place in sorted(folder.iterdir())))
 
 
