@@ -104,15 +104,25 @@ def _restore_all(
 def _read(
     model: "ImageModel", file: str, inputs: dict[str, Any], number: int, arguments: argparse.Namespace
 ) -> "tuple[Photo, Tensor, Tensor | None]":
-    """Return a picture as read, as damaged, and, with ``--damage``, undamaged."""
-    from glow_app.restoration import read_and_damage, read_damaged
+    """Return a picture as read, as damaged, and, with ``--damage``, undamaged, cropped to whole damaged pixels."""
+    import torch
+
+    from glow_app.pictures.inputs import read_photo
+    from glow_app.restoration import require_task
     from glow_app.seeding import step_generator
 
+    task, num_channels = require_task(model), model.flow.image_shape[0]
+    photo = read_photo(file, num_channels if arguments.damage else task.picture_channels(num_channels))
+    pixels = torch.from_numpy(photo.pixels.copy())
     if not arguments.damage:
-        return *read_damaged(model, file, arguments.count, **inputs), None
+        return photo, task.prepare(pixels, **inputs), None
+    height, width = (side // task.factor * task.factor for side in pixels.shape[1:])
+    original = pixels[:, :height, :width]
+    if not original.numel():
+        raise ValueError(f"{file} is too small to be reduced by a factor of {task.factor}")
     # From another stream than the draws, which would otherwise reuse the noise that they should remove.
     generator = step_generator(arguments.seed, number, "cpu", "damage")
-    return read_and_damage(model, file, arguments.count, generator)
+    return photo, task.damage(original[None], generator)[0], original
 
 
 def _read_inputs(task: "RestorationTask", arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

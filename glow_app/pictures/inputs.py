@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import fit_with_note, open_image, photo_of
+from glow_app.data.decoding import Photo, fit_with_note, open_image, photo_of
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -61,14 +61,19 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
             raise ValueError(f"a picture is {picture.dtype}, {tuple(picture.shape)}; expected torch.uint8, (C, H, W)")
         return picture
     if isinstance(picture, (str, Path)):
-        with _opened(picture) as image:
-            photo = photo_of(image, num_channels)
+        photo = read_photo(picture, num_channels)
     else:
         photo = photo_of(_as_pillow(picture).copy(), num_channels)
     notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
     if note := ", ".join(filter(None, notes)):
         warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=4)
     return torch.from_numpy(photo.pixels.copy())
+
+
+def read_photo(path: str | Path, num_channels: int) -> Photo:
+    """Read a picture file, as :func:`~glow_app.data.decoding.photo_of`; raise ValueError if it fails."""
+    with _opened(path) as image:
+        return photo_of(image, num_channels)
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:

@@ -8,7 +8,6 @@ from glow_app.restoration.encoder import ConditionEncoder
 from glow_app.restoration.fill import Fill
 from glow_app.restoration.measures import CALIBRATION_DRAWS, INTERVALS, measure_restorations, psnr
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
-from glow_app.restoration.reading import read_and_damage, read_damaged
 from glow_app.restoration.record import restoration_record, restoration_verdict
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_size, require_task, restore, restore_damaged, task_of

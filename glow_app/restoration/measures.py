@@ -163,19 +163,15 @@ def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | No
     return (below + torch.rand(truth.shape, generator=generator) * (1 + equal)) / (len(draws) + 1)
 
 
-def classical_restoration(task: RestorationTask, damaged: Tensor) -> Tensor | None:
-    """Return :meth:`RestorationTask.classical`, or None if scikit-image, which most of them need, is not installed."""
-    try:
-        return task.classical(damaged)
-    except ImportError:
-        return None
-
-
 def _pictures(
     task: RestorationTask, damaged: Tensor, restoration: Restoration, zero: Tensor, count: int
 ) -> dict[str, Tensor]:
     """Return the pictures to compare with the truth by kind, each uint8 (n, C, H, W)."""
-    draws, classical = restoration.draws[:count], classical_restoration(task, damaged)
+    draws = restoration.draws[:count]
+    try:
+        classical = task.classical(damaged)
+    except ImportError:  # of scikit-image
+        classical = None
     pictures = {"base": restoration.base[None]} | ({} if classical is None else {"classical": classical})
     mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
     return pictures | {"zero": zero, "draw": draws, "mean": mean}

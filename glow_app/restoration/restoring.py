@@ -85,7 +85,6 @@ def restore(
     count: int = 4,
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
-    doing: str | None = None,
     **inputs: Any,
 ) -> Restoration:
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
@@ -97,7 +96,6 @@ def restore(
         count: Number of draws.
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
-        doing: Description for a progress bar of draws and tiles; none if omitted.
         inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
             pixels are missing; for denoising, ``sigma``, the standard deviation of the noise in grey levels, estimated
             if omitted.
@@ -106,7 +104,7 @@ def restore(
             tensor of another type or shape, or is too large.
     """
     damaged = require_task(model).read(picture, model.flow.image_shape[0], **inputs)
-    return restore_damaged(model, damaged, count, temperature, seeds, doing)
+    return restore_damaged(model, damaged, count, temperature, seeds)
 
 
 @torch.no_grad()
@@ -122,7 +120,8 @@ def restore_damaged(
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
-    grey too, unless the task is to colour it. Arguments are as for :func:`restore`.
+    grey too, unless the task is to colour it. Arguments are as for :func:`restore`; ``doing`` describes a progress
+    bar of draws and tiles, none if omitted.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
