@@ -2,7 +2,6 @@
 
 import base64
 import ctypes
-import io
 import os
 import resource
 import signal
@@ -48,9 +47,9 @@ def decode(
         content = base64.b64decode(text, validate=True)
     except ValueError:
         raise RefusedPictureError(422, "not_base64", "not valid base64") from None
-    _check(content, pixels, side, bound)
+    image = _opened(content, pixels, side, bound)
     try:
-        with open_image(content, FORMATS) as image:
+        with image:
             if len(shape) == 3:
                 return *fit_with_note(image, (shape[0], shape[1], shape[2])), None
             photo = photo_of(image, shape[0])
@@ -64,20 +63,20 @@ def decode(
     return photo.pixels, photo.note, profile if profile and len(profile) <= LARGEST_PROFILE else None
 
 
-def _check(content: bytes, pixels: int, side: int, bound: str) -> None:
-    """Refuse a picture for its format, its declared size or its number of scans."""
+def _opened(content: bytes, pixels: int, side: int, bound: str) -> Image.Image:
+    """Open a picture; refuse it for its format, its declared size or its number of scans."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            width, height = picture.size
+        image = open_image(content, FORMATS)
     except Exception:  # Pillow's plugins share no narrower base class
         message = f"unknown format or damaged file; expected {', '.join(FORMATS)}"
         raise RefusedPictureError(415, "unknown_format", message) from None
-    if width * height > pixels or max(width, height) > side:
+    if image.width * image.height > pixels or max(image.size) > side:
         message = f"too large; the limit is {pixels:,} pixels and {side:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
     scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # MPO is JPEG too
     if scans > _SCANS:
         raise RefusedPictureError(413, "image_too_large", f"a JPEG with {scans} scans; at most {_SCANS} are accepted")
+    return image
 
 
 def restrict(pixels: int) -> None:

@@ -111,7 +111,8 @@ class Gate:
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
-                self.metrics.count_answer(endpoint, status, seconds)
+                self.metrics.seconds.labels(endpoint).observe(seconds)
+                self.metrics.requests.labels(endpoint, str(status)).inc()
             log_request(scope, status, seconds)
 
     async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import torch
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from starlette.types import Scope
 
 from glow_app import __version__
@@ -49,15 +49,6 @@ class Metrics:
         self.model = Info("glow_model", "The served model.", registry=registry)
         versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
         Info("glow_build", "Versions of the server.", registry=registry).info(versions)
-
-    def count_answer(self, endpoint: str, status: int, seconds: float) -> None:
-        """Count an answer."""
-        self.seconds.labels(endpoint).observe(seconds)
-        self.requests.labels(endpoint, str(status)).inc()
-
-    def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:

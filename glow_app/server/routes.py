@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from prometheus_client import generate_latest
 
 from glow_app import generation
 from glow_app.generation.reference import plain_scores
@@ -161,4 +162,5 @@ async def healthz(service: Served) -> dict[str, str]:
 @HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 async def metrics_text(request: Request) -> Response:
     """Return metrics for Prometheus."""
-    return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = generate_latest(request.app.state.metrics.registry)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

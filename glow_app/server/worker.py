@@ -16,6 +16,7 @@ from glow_app.server.limits import LARGEST_BATCH
 
 # A call is due after this multiple of its estimated duration, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
+_FIRST_RATE = 0.1  # seconds per row of a kind of calls until it is measured
 _BATCH_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
 _GATHER_SECONDS = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
 
@@ -79,7 +80,6 @@ class ModelWorker:
         self._on_batch = on_batch
         self._calls: list[Call] = []
         self._changed = threading.Condition()
-        self._first_rate = _seconds_to_draw(model)
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
         self._num_served = 0  # calls that the last batch completed
         self._is_closing = False
@@ -98,7 +98,7 @@ class ModelWorker:
         return sum((len(call.rows) - len(call.results)) * self._rate(call) for call in self._calls)
 
     def _rate(self, call: Call) -> float:
-        return self._rates.get(call.kind, self._first_rate)
+        return self._rates.get(call.kind, _FIRST_RATE)
 
     def submit(self, call: Call) -> None:
         """Queue a call; its future is set on the worker's thread.
@@ -198,13 +198,3 @@ class ModelWorker:
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]
         self._num_served = len(done)
         self._finish(done)
-
-
-def _seconds_to_draw(model: ImageModel) -> float:
-    try:
-        model.sample(1, seeds=0)  # the first takes longer
-        begun = time.perf_counter()
-        model.sample(1, seeds=0)
-    except ValueError:  # the model is conditional, and nothing is given
-        return _BATCH_SECONDS
-    return time.perf_counter() - begun
