@@ -1,9 +1,8 @@
 """Metrics of a model: bits/dim, distances between features, copies of training images, exactness of the inverse."""
 
 from glow_app.evaluation.batches import batches, fingerprint, observed_batches
-from glow_app.evaluation.bits import MeanBits, bits_record, mean_bits
+from glow_app.evaluation.bits import Exactness, MeanBits, bits_record, exactness, mean_bits
 from glow_app.evaluation.comparison import Comparison, compare
-from glow_app.evaluation.exactness import Exactness, exactness
 from glow_app.evaluation.features import FeatureExtractor, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, nearest_training_images, nearness

@@ -6,9 +6,15 @@ from glow_app.restoration.deblock import Deblock
 from glow_app.restoration.denoise import Denoise
 from glow_app.restoration.encoder import ConditionEncoder
 from glow_app.restoration.fill import Fill
-from glow_app.restoration.measures import CALIBRATION_DRAWS, INTERVALS, measure_restorations, psnr
+from glow_app.restoration.measures import (
+    CALIBRATION_DRAWS,
+    INTERVALS,
+    measure_restorations,
+    psnr,
+    restoration_record,
+    restoration_verdict,
+)
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
-from glow_app.restoration.record import restoration_record, restoration_verdict
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_size, require_task, restore, restore_damaged, task_of
 from glow_app.restoration.upscale import Upscale

@@ -1,13 +1,15 @@
-"""Metrics of restoration: errors of draws and of their mean, calibration of intervals, exploded draws."""
+"""Metrics of restoration, and what they mean: errors of draws and of their mean, calibration, exploded draws."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glow_app.data.image_set import ImageSet
+from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
 from glow_app.restoration.restoration_task import RestorationTask
@@ -18,6 +20,7 @@ CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
 WHOLE_RANGE = 256  # grey levels
 ROUNDING = 1 / 12  # mean squared error of rounding; smaller errors are meaningless
 SHOWN = ("truth", "damaged", "draw", "mean", "spread")
+WELL_CALIBRATED = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
 LEAST_SIDE = 6  # smallest side for the window of SSIM, pixels
 
 
@@ -107,6 +110,43 @@ def measure_restorations(
         draws * len(images),
         dict(zip(SHOWN, map(torch.stack, zip(*shown, strict=True)), strict=True)),
     )
+
+
+def restoration_record(
+    model: ImageModel, figures: RestorationFigures, temperature: float | Sequence[float], count: int
+) -> dict[str, Any]:
+    """Return the figures of restorations as plain types, with their names.
+
+    Args:
+        model: The model that was measured.
+        figures: Its figures.
+        temperature: The temperature of the draws.
+        count: Number of draws in a mean.
+    """
+    task = require_task(model)
+    names = {"base": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
+    names |= {"zero": "draw at temperature 0", "mean": f"mean of {pluralise(count, 'draw')}"}
+    return {
+        "task": {"name": type(task).__name__, **task.config},
+        "samples": {"temperature": temperature, "count": count, "all": figures.draws},
+        "restorations": {kind: {"name": names[kind], **asdict(quality)} for kind, quality in figures.qualities.items()},
+        "intervals": list(INTERVALS),
+        **{name: getattr(figures, name) for name in ("within", "agree", "exploded")},
+    }
+
+
+def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
+    """Return whether the intervals of draws hold as many of the true values as they should.
+
+    Args:
+        record: Content of ``evaluation.json`` from ``glow evaluate`` for a restoration model.
+    """
+    share, (least, most) = record["within"][-1], WELL_CALIBRATED
+    words = "too narrow" if share < least else "too wide" if share > most else "well calibrated"
+    temperature = record["samples"]["temperature"]
+    if share < least and min([temperature] if isinstance(temperature, (int, float)) else temperature) < 1:
+        words += ", as is usual below temperature 1"
+    return [f"intervals of draws: {words} (those of 90% hold {share:.0%} of the true values)"]
 
 
 def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tensor:

@@ -1,8 +1,8 @@
 """Runners that recompute activations in the backward pass: from inputs that are kept, or by the inverse."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from functools import singledispatch
+from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch, wraps
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from glow_app.bijections import Bijection, Chain, Coupling
 from glow_app.nn.precision import conditioner_dtype
-from glow_app.running.first_order import first_order_only
 
 # Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: about the error
 # of gradients by rounding.
@@ -23,6 +22,27 @@ MAX_DRIFT = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 FIRST_FALLBACK = 100
 
 Gradients = dict[Tensor, Tensor]
+
+
+def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the backward pass of an autograd function refuse ``create_graph=True``.
+
+    Unlike ``torch.autograd.function.once_differentiable``, which leaves the result without a path to the inputs, so
+    that ``torch.autograd.functional.hessian`` returns zeros.
+
+    Raises:
+        NotImplementedError: From the backward pass, if second derivatives are requested.
+    """
+
+    @wraps(backward)
+    def checked(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "the selected runner has no second derivatives; call model.set_runners('checkpoint') first"
+            )
+        return backward(*arguments)
+
+    return checked
 
 
 def run_checkpointed(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

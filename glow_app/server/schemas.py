@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_STRENGTH, LARGEST_TEMPERATURE
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
@@ -260,13 +261,6 @@ class RestorerInfo(BaseModel):
     temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 
-class Generation(BaseModel):
-    """The settings that the model recommends; the defaults of requests."""
-
-    temperature: float | list[float]
-    guidance: float = 1.0
-
-
 class GivenKind(BaseModel):
     """What a model can be given."""
 
@@ -287,6 +281,6 @@ class Info(BaseModel):
     parameters: int
     directions: list[str]
     restorers: list[RestorerInfo]
-    generation: Generation
+    generation: GenerationSettings = Field(description="The recommended settings, the defaults of requests.")
     training: dict[str, Any]
     limits: dict[str, int | float]

@@ -25,7 +25,7 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import Edit, Generation, GivenKind, Info
+from glow_app.server.schemas import Edit, GivenKind, Info
 from glow_app.server.worker import Call, ModelWorker, Ticket
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
@@ -70,7 +70,7 @@ class Service:
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             directions=list(directions),
             restorers=[restorer.info for restorer in self.restorers.values()],
-            generation=Generation(**model.generation.to_plain()),
+            generation=model.generation,
             training={name: value for name, value in training.items() if not name.startswith(_OMITTED)},
             limits=vars(limits),
         )
