@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from glow_app.commands.parser import Parser
-from glow_app.messages import UsageError, closest, format_warning, printable
+from glow_app.messages import Terminal, UsageError, closest, format_warning, printable
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 TRAINING = {
@@ -63,8 +63,11 @@ def start() -> int:
     # single process loses nothing. OpenMP reads the variable when torch is imported, which happens later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may be invalid text
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is not None:
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may be invalid text
+            if stream.isatty():
+                setattr(sys, name, Terminal(stream.buffer, stream.encoding, stream.errors, line_buffering=True))
     # As Ctrl-C does, so that records are written and temporary files removed; some commands have handlers of their own.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     return main()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
 from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given
-from glow_app.commands.parser import GIVEN_HELP, Parser, number_type
+from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
@@ -38,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         action.add_model_arguments()
-        action.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
+        action.add_given_argument()
         action.add_directions_argument()
 
 

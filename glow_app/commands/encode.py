@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches
 from glow_app.commands.loading import load, read_given
-from glow_app.commands.parser import GIVEN_HELP, Parser
+from glow_app.commands.parser import Parser
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, pluralise
 
@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
-    parser.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
+    parser.add_given_argument()
     parser.add_argument("--output", default="latents.safetensors", help="output file", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_batch_size_argument()

@@ -16,29 +16,33 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
     what = "a model, as for --checkpoint elsewhere; a PNG of glow sample, latents, a direction, or an exported program"
-    parser.add_argument("path", nargs="?", default=DEFAULT_MODEL, help=what, metavar="PATH")
+    parser.add_argument("paths", nargs="*", default=[DEFAULT_MODEL], help=what, metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the facts, one per line."""
-    from glow_app.export import DESCRIPTION_NAME
+    """Print the facts of each, one per line."""
+    for number, place in enumerate(arguments.paths):
+        if len(arguments.paths) > 1:
+            print("\n" * (number > 0) + printable(place))
+        for name, value in _facts(place).items():
+            print(printable(f"{name:<25} {value}"))
+
+
+def _facts(place: str) -> dict[str, Any]:
+    from glow_app.export import DESCRIPTION_NAME, PROGRAM_NAME
     from glow_app.pictures.images import read_png_text
 
-    path = Path(arguments.path)
+    path = Path(place)
+    description = (path.parent if path.name in (DESCRIPTION_NAME, PROGRAM_NAME) else path) / DESCRIPTION_NAME
     if path.suffix.lower() == ".png":
-        facts: dict[str, Any] = dict(read_png_text(path))
-        if not facts:
-            raise ValueError(
-                f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed"
-            )
-    elif path.suffix.lower() == ".safetensors" and path.is_file():
-        facts = _tensor_facts(path)
-    elif (path / DESCRIPTION_NAME).is_file():
-        facts = _program_facts(path / DESCRIPTION_NAME)
-    else:
-        facts = _model_facts(arguments.path)
-    for name, value in facts.items():
-        print(printable(f"{name:<20} {value}"))
+        if facts := read_png_text(path):
+            return dict(facts)
+        raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed")
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        return _tensor_facts(path)
+    if path.name == PROGRAM_NAME or description.is_file():
+        return _program_facts(description)
+    return _model_facts(place)
 
 
 def _model_facts(place: str) -> dict[str, object]:
@@ -75,13 +79,14 @@ def _architecture(model: "Density") -> dict[str, str]:
 
 
 def _training(facts: dict[str, Any]) -> dict[str, str]:
-    """Return how long a model was trained, and all other facts of its training."""
-    epoch, step = facts.pop("epoch", None), facts.pop("step", None)
+    """Return how long a model was trained and with which version, and all other facts of its training."""
+    epoch, step, version = (facts.pop(name, None) for name in ("epoch", "step", "version"))
     if "data" in facts:  # the hash is for programs only
         facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
-    steps = "" if step is None else f", {pluralise(step, 'step')}"
-    length = {} if epoch is None else {"trained for": f"{pluralise(epoch + 1, 'epoch')}{steps}"}
-    return length | {name: _text(value) for name, value in sorted(facts.items())}
+    counts = [(None if epoch is None else epoch + 1, "epoch"), (step, "step")]
+    length = [pluralise(count, noun) for count, noun in counts if count is not None]
+    trained = {"trained for": ", ".join(length) or None, "trained with": version and f"glow-app {version}"}
+    return {name: _text(value) for name, value in [*trained.items(), *sorted(facts.items())] if value is not None}
 
 
 def _tensor_facts(path: Path) -> dict[str, object]:
@@ -103,10 +108,10 @@ def _tensor_facts(path: Path) -> dict[str, object]:
 def _program_facts(path: Path) -> dict[str, object]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        training = description.pop("training")
+        training, version = description.pop("training"), description.pop("version")
         training = {name: training[name] for name in training if name != "reference"}
         facts = {_words(name): _text(value) for name, value in description.items()}
-        return {"file": path, **facts, **_training(training)}
+        return {"file": path, "exported with": f"glow-app {version}", **facts, **_training(training)}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged; export the model again") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import pluralise, printable
+from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -53,20 +53,35 @@ def picture_batches(
 
 
 def given_batches(
-    model: "ImageModel", places: Sequence[str], given: "Given", batch_size: int, doing: str | None = None
+    model: "ImageModel",
+    places: Sequence[str],
+    given: "list[Given] | None",
+    batch_size: int,
+    doing: str | None = None,
+    infers: bool = True,
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
     """Yield the batches of :func:`picture_batches` with what each picture is given, as ``ImageModel.read`` returns it.
 
-    That is ``given``, or else what the name of the picture's folder says, or else the most likely value; the end of the
-    output says which pictures were given what. Raises ValueError if a value must be given and cannot be inferred.
+    That is ``given``, a value for all or one for each, or else, if ``infers``, what the name of the picture's folder
+    says or the most likely value; the end of the output says which pictures were given what. Raises UsageError for
+    another number of values, and ValueError if a value must be given and cannot be inferred.
     """
     report: list[tuple[str, Any, str]] = []
+    pairs = None if given is None else _given_of_files(picture_files(places), given)
     for names, images in picture_batches(model, places, batch_size, doing):
-        if given is None:
-            yield names, images, _find_given(model, names, images, report)
-        else:
-            yield names, images, model.read(given, len(images))
+        if pairs is None:
+            yield names, images, _find_given(model, names, images, report) if infers else None
+        else:  # unreadable files of folders are skipped
+            known = [next(value for file, value in pairs if file == name) for name in names]
+            yield names, images, model.read(known, len(images))
     _print_found(report)
+
+
+def _given_of_files(files: list[str], given: "list[Given]") -> "Iterator[tuple[str, Given]]":
+    if len(given) not in (1, len(files)):
+        values, pictures = pluralise(len(given), "value"), pluralise(len(files), "picture")
+        raise UsageError(f"--given has {values} for {pictures}; expected one, or one for each")
+    return zip(files, itertools.cycle(given), strict=False)
 
 
 def _find_given(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
-from glow_app.commands.parser import GIVEN_HELP, Parser, number_type
+from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
@@ -24,8 +24,7 @@ def add_arguments(parser: Parser) -> None:
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
     parser.add_argument("--spherical", action=argparse.BooleanOptionalAction, help=f"{spherical} (default: arcs)")
     parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
-    given = GIVEN_HELP.replace("the pictures show", "each picture shows")
-    parser.add_argument("--given", nargs="+", help=given, metavar="VALUE")
+    parser.add_given_argument()
     output = "strip (.png), or animation that runs forwards and back (.webp, or .gif, which has 256 colours)"
     parser.add_argument("--output", default="interpolation.png", help=output, metavar="FILE")
     seconds = f"duration of an animation, forwards and back (default: {USUAL_SECONDS:g})"
@@ -44,9 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    values = arguments.given
-    given = read_given(model, values[0] if values is not None and len(values) == 1 else values)
-    ((_, images, known),) = given_batches(model, files, given, len(files))
+    ((_, images, known),) = given_batches(model, files, read_given(model, arguments.given), len(files))
     if arguments.mix:
         frames, way = mix_levels(model, images, known), "levels mixed"
         num_frames = len(frames)
@@ -73,9 +70,6 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
         option = "--frames" if arguments.spherical is None else "--spherical"
         raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
-    if arguments.given is not None and len(arguments.given) not in (1, count):
-        values = pluralise(len(arguments.given), "value")
-        raise UsageError(f"--given has {values} for {pluralise(count, 'picture')}; expected one, or one for each")
     if suffix not in SUFFIXES:
         raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
     if arguments.seconds is not None and suffix == ".png":

@@ -69,11 +69,8 @@ def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> 
     return stored.directions if arguments.directions is None else [Path(arguments.directions)]
 
 
-def read_given(model: "ImageModel", given: str | list[str] | None) -> "Given":
-    """Return the value of ``--given``, or a list of several, as plain types; raise ValueError if it is invalid."""
-    if given is None:
+def read_given(model: "ImageModel", texts: list[str] | None) -> "list[Given] | None":
+    """Return the values of ``--given`` as plain types; raise ValueError if one is invalid."""
+    if texts is None:
         return None
-    texts = [given] if isinstance(given, str) else given
-    known = model.conditioning.read(texts, len(texts))
-    values = model.conditioning.plain(known) or texts
-    return values[0] if isinstance(given, str) else values
+    return model.conditioning.plain(model.conditioning.read(texts, len(texts))) or list(texts)

@@ -12,8 +12,6 @@ from glow_app.messages import UsageError, closest
 from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_TEMPERATURE
 from glow_app.storage.model_folders import DEFAULT_MODEL
 
-GIVEN_HELP = "what the pictures show, such as a class by name or number (default: by their folders' names, or inferred)"
-
 Number = TypeVar("Number", int, float)
 
 
@@ -43,7 +41,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""
-        raise UsageError(f"{self.prog}: {message}")
+        takes_all = message.endswith("required: PICTURE") and "--given" in self._option_string_actions
+        raise UsageError(f"{self.prog}: {message}{', before --given' if takes_all else ''}")
 
     def add_model_arguments(self) -> None:
         """Add ``--checkpoint`` and ``--device``."""
@@ -61,6 +60,11 @@ class Parser(argparse.ArgumentParser):
         options: dict[str, Any] = {"type": _folder, "default": default, "required": default is None}
         self.add_argument("--output", **options, help="output folder", metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+    def add_given_argument(self, default: str = "by their folders' names, or inferred") -> None:
+        """Add ``--given``, for :func:`~glow_app.commands.input_pictures.given_batches`."""
+        text = "what the pictures show, such as a class by name or number: one value for all, or one for each"
+        self.add_argument("--given", nargs="+", help=f"{text} (default: {default})", metavar="VALUE")
 
     def add_directions_argument(self) -> None:
         """Add ``--directions``."""

@@ -4,7 +4,7 @@ import argparse
 
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
-from glow_app.commands.parser import GIVEN_HELP, Parser
+from glow_app.commands.parser import Parser
 from glow_app.commands.results import refuse_existing, refuse_replacing
 from glow_app.messages import pluralise
 
@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
     parser.add_output_arguments("reconstructions")
-    parser.add_argument("--given", help=GIVEN_HELP, metavar="VALUE")
+    parser.add_given_argument()
     parser.add_batch_size_argument()
 
 

@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write draws, their mean and spread, and a comparison for each picture."""
+    """Write draws, the mean and spread of several, and a comparison for each picture."""
     from glow_app.restoration import require_task
 
     if arguments.checkpoint is None:
@@ -59,13 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
     model, stored = load(arguments, restores=True)
     inputs, files = _read_inputs(require_task(model), arguments)
     named = _pictures_by_name(arguments.images, files)
-    kinds = [*(f"seed{arguments.seed + number}" for number in range(arguments.count)), "mean", "spread", "comparison"]
+    kinds = [f"seed{arguments.seed + number}" for number in range(arguments.count)] + ["comparison"]
+    kinds += ["mean", "spread"] if arguments.count > 1 else []
     with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
         folder.protect([*named.values(), *files], [f"{name}_{kind}.png" for name in named for kind in kinds])
         restored = _restore_all(model, named, inputs, folder, arguments)
     noun = f"{pluralise(len(restored), 'picture')}, {pluralise(arguments.count, 'draw')} each"
     example = folder.path / f"{restored[0]}_comparison.png"
-    print(printable(f"{noun}, with mean and spread, in {folder.path}; side by side: {example}"))
+    summary = ", with mean and spread" if arguments.count > 1 else ""
+    print(printable(f"{noun}{summary}, in {folder.path}; side by side: {example}"))
 
 
 def _restore_all(
@@ -93,7 +95,9 @@ def _restore_all(
         for kind, picture, facts in _pictures(draws, original):
             folder.save(with_profile(to_pil(picture), photo.icc_profile), f"{name}_{kind}.png", facts, picture=file)
         restored.append(name)
-        if note := ", ".join(filter(None, [photo.note, require_task(model).note(damaged)])):
+        task = require_task(model)
+        facts = ", ".join(f"{name} {value}" for name, value in task.facts(damaged).items())
+        if note := ", ".join(filter(None, [photo.note, task.note(damaged) or facts])):
             changes.append((file, note))
     if not restored:
         raise ValueError(f"none of the {len(named)} pictures could be restored")
@@ -195,6 +199,7 @@ def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterato
     for image in restoration.draws:
         yield f"seed{image.seeds[0]}", image, image.common_facts
     facts = restoration.draws.common_facts
-    yield "mean", restoration.mean, facts
-    yield "spread", restoration.shown_spread, facts
+    if len(restoration.draws) > 1:
+        yield "mean", restoration.mean, facts
+        yield "spread", restoration.shown_spread, facts
     yield "comparison", restoration.side_by_side(original), facts

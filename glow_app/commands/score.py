@@ -3,11 +3,10 @@
 import argparse
 import codecs
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.input_pictures import picture_batches, picture_files
+from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, load_stored, provenance, read_given
 from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
@@ -15,8 +14,6 @@ from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from glow_app.conditioning import Given
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
@@ -38,8 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--save-reference", action="store_true", help=saved)
     odd = "folder of odd pictures, to measure how well scores detect them"
     parser.add_argument("--outliers", help=odd, metavar="FOLDER")
-    given = "what all pictures show, such as a class by name or number (default: averaged over all)"
-    parser.add_argument("--given", help=given, metavar="VALUE")
+    parser.add_given_argument("averaged over all")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws for bits/dim")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the noise; picture i uses seed + i")
     parser.add_batch_size_argument()
@@ -136,22 +132,21 @@ def _save_reference(arguments: argparse.Namespace) -> None:
 def _measure(
     model: "ImageModel", places: list[str], given: "Given", arguments: argparse.Namespace
 ) -> "tuple[list[str], Measures]":
-    from glow_app.generation import measure_batches
+    """Return the readable files and their measures; file i uses the noise of the seed + i."""
+    from glow_app.generation import Measures, measure
 
-    files: list[str] = []
-
-    def batches() -> "Iterator[Tensor]":
-        for names, images in picture_batches(model, places, arguments.batch_size, "scoring"):
-            files.extend(names)
-            yield images
-
-    return files, measure_batches(model, batches(), given, num_draws=arguments.draws, seed=arguments.seed)
+    files, parts = [], []
+    for names, images, known in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
+        first = arguments.seed + len(files)
+        parts.append(measure(model, images, known, num_draws=arguments.draws, seeds=range(first, first + len(names))))
+        files += names
+    return files, Measures.joined(parts)
 
 
 def _print_given(model: "ImageModel", given: "Given") -> None:
     """Print what the scores are conditioned on, unless the model is unconditional."""
     if given is not None:
-        print(printable(f"given: {given}"))
+        print(printable(f"given: {', '.join(map(str, given))}"))
     elif model.conditioning.values:
         print(f"given: unknown, averaged over {len(model.conditioning.values)} values")
 

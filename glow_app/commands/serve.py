@@ -40,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, default="info", help="minimum level of logged messages")
     parser.add_directions_argument()
-    restorers = "restoration models to serve, or none (default: six bundled ones with the bundled faces, else none)"
+    restorers = "restoration models to serve, or none (default: the bundled ones for photographs, and for --checkpoint)"
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
     parser.add_argument("--batch-size", type=number_type(int, 1, LARGEST_BATCH), default=16, help=shared)
@@ -92,7 +92,7 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
     if places is None:
         name = main.path.name
         own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
-        places = own and own + bundled_restorers("photos")
+        places = own + bundled_restorers("photos")
     models: dict[str, ImageModel] = {}
     for place in places:
         stored = StoredModel(place)

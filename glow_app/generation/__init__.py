@@ -6,5 +6,5 @@ from glow_app.generation.editing import edit, learn_directions
 from glow_app.generation.reconstruction import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sampling import sample_batches
-from glow_app.generation.scoring import ODDITIES, Measures, class_probabilities, detect, infer, measure, measure_batches
+from glow_app.generation.scoring import ODDITIES, Measures, class_probabilities, detect, infer, measure
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents

@@ -1,7 +1,7 @@
 """Likelihoods, classes and out-of-distribution scores of images, and how well the scores detect odd images."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,18 +86,6 @@ def measure(
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
     known = None if known is None else known.cpu()
     return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), known)
-
-
-def measure_batches(
-    model: ImageModel, batches: Iterable[Tensor], given: Given = None, *, num_draws: int = 1, seed: int = 0
-) -> Measures:
-    """Measure images in batches, all given the same; image i uses the noise of ``seed`` + i, see :func:`measure`."""
-    parts: list[Measures] = []
-    first = seed
-    for images in batches:
-        parts.append(measure(model, images, given, num_draws=num_draws, seeds=range(first, first + len(images))))
-        first += len(images)
-    return Measures.joined(parts)
 
 
 def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:

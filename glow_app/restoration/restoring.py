@@ -66,8 +66,9 @@ class Restoration:
         return (8 * self.spread).clamp(max=255).round().to(torch.uint8)
 
     def side_by_side(self, original: Tensor | None = None, num_draws: int = 4) -> Tensor:
-        """Return a row of the base, draws, mean, spread and original, uint8 (C, H, W), reduced if large."""
-        row = [self.base, *self.draws[:num_draws], self.mean, self.shown_spread.expand_as(self.base)]
+        """Return a row of the base, draws, mean and spread if there are several, and original, reduced if large."""
+        row = [self.base, *self.draws[:num_draws]]
+        row += [self.mean, self.shown_spread.expand_as(self.base)] if len(self.draws) > 1 else []
         row += [] if original is None else [original]
         # Viewers cannot open large pictures side by side.
         step = math.ceil(math.sqrt(self.base[0].numel() / _MOST_PIXELS_IN_A_ROW))

@@ -49,14 +49,15 @@ def test_a_full_disk_leaves_no_files(exported: Path, tmp_path: Path, pictures: l
 
 def test_a_class_conditional_model(conditional: Path, pictures: list[Path], glow: Glow) -> None:
     encode = ["encode", *pictures, "--checkpoint", conditional, "--overwrite"]
-    assert glow(*encode, "--given", 3).code == 0
-    assert load_file("latents.safetensors")["given"].tolist() == [3, 3, 3]
+    for values, expected in (([3], [3, 3, 3]), ([3, "kind b", 8], [3, 1, 8])):
+        assert glow(*encode, "--batch-size", 2, "--given", *values).code == 0
+        assert load_file("latents.safetensors")["given"].tolist() == expected
     inferred = glow(*encode, "--batch-size", 2)
     classes = load_file("latents.safetensors")["given"].tolist()
     images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
-    expected = infer(load_model(conditional), images)
-    assert expected is not None
-    assert classes == expected.tolist()
+    most_likely = infer(load_model(conditional), images)
+    assert most_likely is not None
+    assert classes == most_likely.tolist()
     for line, path, number in zip(inferred.output.splitlines(), pictures, classes, strict=False):
         assert line == f"{path}: given Kind {'ABCDEFGHIJ'[number]}, inferred"
     assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
@@ -73,8 +74,9 @@ def test_folder_names_give_the_classes(conditional: Path, pictures: list[Path], 
     expected = "given to 2 pictures, by the names of their folders: Kind B (1), Kind I (1)\n"
     assert output.startswith(f"{expected}{here}/Kind ?/c.png: given ")
     assert load_file("latents.safetensors")["given"].tolist()[1:] == [1, 8]
-    assert "names of their folders" not in glow(*encode, "--given", 3).output
-    assert load_file("latents.safetensors")["given"].tolist() == [3, 3, 3]
+    (here / "Kind C.png").write_bytes(b"broken")  # the third of four
+    assert "names of their folders" not in glow(*encode, "--given", 3, 4, 5, 6).output
+    assert load_file("latents.safetensors")["given"].tolist() == [3, 4, 6]
 
 
 def test_wrong_inputs_are_refused(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from glow_app.storage.checkpoint import read_checkpoint
-from glow_app.storage.model_folders import bundled_models
+from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_models
 from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
@@ -21,7 +21,7 @@ Refused = Callable[..., str]
 def facts(glow: Glow, *arguments: object) -> dict[str, str]:
     result = glow("info", *arguments)
     assert (result.code, result.errors) == (0, []), result
-    return {line[:20].rstrip(): line[21:] for line in result.output.splitlines()}
+    return {line[:25].rstrip(): line[26:] for line in result.output.splitlines()}
 
 
 @pytest.mark.parametrize("name", ["", "model", "best.ckpt", "last.ckpt"])
@@ -55,7 +55,7 @@ def test_facts_of_latents_and_directions(exported: Path, pictures: list[Path], g
 
 def test_facts_of_an_exported_program(glow: Glow, refused: Refused) -> None:
     description = {
-        "version": "0.1.0",
+        "version": "0.2.0",
         "program": {"kind": "torch-export", "file": "sampler.pt2", "sha256": "5ea"},
         "model": "c0de",
         "inputs": [{"name": "level0", "shape": ["batch", 2, 4, 4]}],
@@ -63,7 +63,7 @@ def test_facts_of_an_exported_program(glow: Glow, refused: Refused) -> None:
         "class_names": ["shoe", "bag"],
         "num_bits": 4,
         "use": "session = ...",
-        "training": {"epoch": 1, "step": 16, "val/bpd": 3.0, "classes": ["shoe", "bag"], "reference": {"images": 3}},
+        "training": {"version": "0.1.0", "epoch": 1, "step": 16, "val/bpd": 3.0, "reference": {"images": 3}},
     }
     Path("program").mkdir()
     Path("program/sampler.json").write_text(json.dumps(description))
@@ -71,7 +71,9 @@ def test_facts_of_an_exported_program(glow: Glow, refused: Refused) -> None:
     assert printed["program"] == "kind torch-export, file sampler.pt2, sha256 5ea"
     assert (printed["model"], printed["inputs"]) == ("c0de", "name level0, shape batch, 2, 4, 4")
     assert (printed["class names"], printed["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
+    assert (printed["exported with"], printed["trained with"]) == ("glow-app 0.2.0", "glow-app 0.1.0")
     assert "reference" not in printed
+    assert facts(glow, "program/sampler.pt2") == printed
     for damaged in ({}, {**description, "training": [1]}):
         Path("program/sampler.json").write_text(json.dumps(damaged))
         assert "sampler.json is damaged" in refused("info", "program")
@@ -108,12 +110,15 @@ def test_the_newest_of_several_runs_is_used(trained: Path, glow: Glow) -> None:
     assert glow("info", "runs/single").errors == []
 
 
+def test_several_places(exported: Path, pictures: list[Path], glow: Glow) -> None:
+    glow("encode", *pictures, "--checkpoint", exported)
+    both, second = glow("info", exported, "latents.safetensors").output, glow("info", "latents.safetensors").output
+    assert both.startswith(f"{exported}\n")
+    assert both.endswith(f"\n\nlatents.safetensors\n{second}")
+
+
 def test_models_lists_the_bundled_models(glow: Glow) -> None:
-    header, *rows = [line.split() for line in glow("models").output.splitlines() if line][:-1]
-    assert header == ["model", "image", "bits", "given", "val", "bits/dim", "size"]
-    assert [row[0] for row in rows] == list(bundled_models())
-    by_name = {row[0]: row for row in rows}
-    assert by_name["faces"][1:4] == ["64x64x3", "5", "nothing"]
-    assert [name for name, row in by_name.items() if row[-1] == "default"] == ["faces"]
-    assert by_name["faces-upscale4"][3:5] == ["picture", "upscale"]
-    assert by_name["fashion-mnist"][1:4] == ["28x28x1", "8", "class"]
+    lines = glow("models").output.splitlines()
+    assert [line.split()[0] for line in lines[1 : lines.index("")]] == list(bundled_models())
+    assert [line.split()[0] for line in lines if "default" in line] == [DEFAULT_MODEL]
+    assert max(map(len, lines)) <= 80

@@ -127,7 +127,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     with Image.open(photo) as picture:
         picture.save(photo, icc_profile=profile)
-    assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 1).code == 0
+    assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 2).code == 0
     with Image.open("restored/photo_seed0.png") as restored:
         assert restored.info["icc_profile"] == profile
     with Image.open("restored/photo_spread.png") as spread:
@@ -174,16 +174,17 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     Image.fromarray(np.zeros((9, 14), np.uint16)).save("in/deep.png")
     result = glow("restore", "in", "nothing.png", "--checkpoint", models / "denoise", "--count", 1, "--output", "out")
     assert result.code == 0, result
-    means = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*_mean.png"))
-    assert means == ["a/p_mean.png", "b/p_mean.png", "p.bmp_mean.png", "p.png_mean.png"]
+    draws = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*_seed0.png"))
+    assert draws == ["a/p_seed0.png", "b/p_seed0.png", "p.bmp_seed0.png", "p.png_seed0.png"]
     assert f"side by side: out{os.sep}a{os.sep}p_comparison.png" in result.output
     assert result.output.count("skipped: ") == 3
     assert "skipped: in/deep.png" in result.output
-    assert all(entry["sigma"] > 1 for entry in files_of("out"))
+    for entry in files_of("out")[::2]:
+        assert f"sigma {entry['sigma']}" in result.output
 
 
 def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, glow: Glow) -> None:
-    own = photo.with_name("photo_mean.png")
+    own = photo.with_name("photo_comparison.png")
     shutil.copy(photo, own)
     before = own.read_bytes()
     arguments = ["--checkpoint", models / "fill", "--output", photo.parent, "--count", 1, "--damage"]
@@ -192,7 +193,7 @@ def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, 
     # An input is not replaced even if other files may be.
     result = glow("restore", photo, own, *arguments, "--overwrite")
     assert (result.code, f"{own} is an input" in result.errors[0]) == (2, True)
-    assert sorted(os.listdir(photo.parent)) == ["photo.png", "photo_mean.png"]
+    assert sorted(os.listdir(photo.parent)) == ["photo.png", "photo_comparison.png"]
     assert own.read_bytes() == before
     assert glow("restore", photo, *arguments, "--overwrite").code == 0
     assert own.read_bytes() != before
@@ -206,14 +207,14 @@ def test_an_interrupted_run_records_its_results(
     save = images.save_png
 
     def save_some(image: Image.Image, path: Path, facts: dict[str, Any]) -> None:
-        if path.name.startswith("photo2_mean"):
+        if path.name.startswith("photo2_comparison"):
             raise error
         save(image, path, facts)
 
     monkeypatch.setattr(images, "save_png", save_some)
     result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1, "--output", "out")
     assert result.code == (1 if isinstance(error, OSError) else 130)
-    names = [*(f"photo_{kind}.png" for kind in ("seed0", "mean", "spread", "comparison")), "photo2_seed0.png"]
+    names = ["photo_seed0.png", "photo_comparison.png", "photo2_seed0.png"]
     assert [file["file"] for file in files_of("out")] == names
     assert sorted(os.listdir("out")) == sorted(["run.json", *names])
 
@@ -222,17 +223,17 @@ def test_results_of_earlier_runs_are_not_restored_again(models: Path, photo: Pat
     arguments = ["--checkpoint", models / "denoise", "--count", 1]
     assert glow("restore", ".", *arguments).code == 0
     result = glow("restore", ".", *arguments)
-    assert "skipped 4 results of earlier runs in ." in result.output
+    assert "skipped 2 results of earlier runs in ." in result.output
     assert "1 picture, 1 draw each" in result.output
-    assert Path("restored-2/photo_mean.png").exists()
-    assert "4 pictures, 1 draw each" in glow("restore", "restored", *arguments).output
+    assert Path("restored-2/photo_seed0.png").exists()
+    assert "2 pictures, 1 draw each" in glow("restore", "restored", *arguments).output
     for more in ([], ["--overwrite"]):  # results beside the pictures
         result = glow("restore", ".", *arguments, "--output", ".", *more)
         assert "1 picture, 1 draw each" in result.output, result
     photo.unlink()
     result = glow("restore", ".", *arguments, "--output", ".", "--overwrite")
     assert "is an input and would be replaced" in result.errors[0]
-    assert Path("photo_mean.png").exists()
+    assert Path("photo_comparison.png").exists()
 
 
 def test_the_size_of_a_picture_is_checked(
@@ -245,7 +246,7 @@ def test_the_size_of_a_picture_is_checked(
     monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS_IN_A_ROW", 14 * 9)
     monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS", 28 * 18)
     assert glow(*restore).code == 0
-    assert pixels(Path("restored/photo_comparison.png")).shape == (9, 4 * 14, 3)  # reduced
+    assert pixels(Path("restored/photo_comparison.png")).shape == (9, 2 * 14, 3)  # reduced, without mean and spread
     monkeypatch.setattr(import_module("glow_app.restoration.restoring"), "_MOST_PIXELS", 14 * 10)
     assert glow(*restore, "--damage").code == 0
     assert "restored, it would have 28x18 pixels; expected at most" in glow(*restore).errors[0]
