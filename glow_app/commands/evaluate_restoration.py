@@ -28,7 +28,7 @@ def evaluate_restorer(
     """Print and return all figures of restorations with ``count`` draws each; return a picture of the first, too."""
     temperature = model.generation.override(arguments.temperature, None).temperature
     bits = mean_bits(model, data.held_out, 1, arguments.seed, arguments.batch_size)
-    print_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw")
+    print_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture")
     figures = measure_restorations(model, data.held_out, count, temperature, arguments.seed)
     record = {"bits_per_dim": {"one_draw": asdict(bits)}, **restoration_record(model, figures, temperature, count)}
     _print(require_task(model), record)
@@ -39,7 +39,7 @@ def evaluate_restorer(
 def _print(task: RestorationTask, record: dict[str, Any]) -> None:
     kinds, samples = record["restorations"], record["samples"]
     where = "PSNR, missing pixels" if task.has_mask else "PSNR"
-    print_row(f"T = {json.dumps(samples['temperature'])}", where, f"above the {task.condition_name}", "SSIM")
+    print_row(f"T = {json.dumps(samples['temperature'])}", where, "gain", "SSIM")
     for kind, figures in kinds.items():
         psnr, gain, ssim = (figures[name] for name in ("psnr", "gain", "ssim"))
         above = "" if kind == "base" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"

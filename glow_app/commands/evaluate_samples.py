@@ -62,7 +62,7 @@ def _print_bits(bits: dict[str, Any]) -> None:
         draws = each["num_draws"]
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
         print_row("bits/dim", f"{each['mean']:.4f} ± {each['standard_error']:.4f}", f"{words}{note}")
-    print_row("bits/dim of a PNG", f"{bits['png']:.4f}", "of the same images, stacked vertically")
+    print_row("bits/dim of a PNG", f"{bits['png']:.4f}", "of the same images, stacked")
 
 
 def _comparisons(
@@ -92,7 +92,7 @@ def _neighbours(
     blocks = {"drawn": drawn[:SHOWN, None]}
     for name, (near, images_near) in nearest.items():
         blocks[f"nearest of {len(train)} training images by {name}"] = images_near
-        text = f"{near.drawn:.3f} drawn, {near.held_out:.3f} held out"
+        text = f"{near.drawn:.3f}, held out {near.held_out:.3f}"
         print_row(f"nearest by {name}", text, f"nearer than held out: {near.nearer:.3f}")
     counts = {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(train)}
     return {name: asdict(near) for name, (near, _) in nearest.items()} | counts, neighbour_picture(blocks)

@@ -34,8 +34,8 @@ def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> N
 
 
 def print_row(name: str, *cells: str) -> None:
-    """Print a row of a table, with 28 characters for the name and 35 for each cell."""
-    print(f"{name:<28}" + "".join(f"{cell:<35} " for cell in cells).rstrip())
+    """Print a row of a table, with 24 characters for the name and 23 for each cell."""
+    print(f"{name:<24} " + "".join(f"{cell:<23} " for cell in cells).rstrip())
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
