@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from registry import perturb, random_images, tiny_model
+from registry import perturb, tiny_model
 from torch import nn
 
 from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.storage.model_config import build_model
-from glow_app.storage.stored_model import model_hash
 
 SHAPE = (4, 2, 3)
 
@@ -100,17 +98,6 @@ def test_config_contains_every_argument(prior: Callable[..., HeadPrior]) -> None
     again = type(head)(SHAPE, 3, **json.loads(json.dumps(head.config)))
     assert describe_part(again) == describe_part(head)
     assert describe_part(head)["class_path"] == f"glow_app.priors.{type(head).__name__}"
-
-
-@heads
-def test_a_model_with_the_prior_is_rebuilt_from_plain_types(prior: Callable[..., Bijection]) -> None:
-    model, given = tiny_model(image_shape=(1, 8, 4), prior=prior, num_classes=3), [0, 1, 2, 0]
-    images = random_images(4, (1, 8, 4))
-    rebuilt = build_model(json.loads(json.dumps(model.config)), model.state_dict()).eval()
-    assert isinstance(rebuilt, ImageModel)
-    assert rebuilt.config == model.config
-    assert model_hash(rebuilt) == model_hash(model)
-    assert all(map(torch.equal, rebuilt.encode(images, given), model.encode(images, given)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -20,28 +19,17 @@ from torch import Tensor, nn
 from glow_app import allow_class, load_model
 from glow_app.cli import main
 from glow_app.conditioning import Conditioning, Given
-from glow_app.data.image_set import ImageSet
-from glow_app.evaluation import draw_samples, mean_bits
 from glow_app.export import load_program, save_sampler
 from glow_app.flows import Glow
 from glow_app.generation import (
-    Measures,
-    Reference,
-    blend,
-    class_probabilities,
-    edit,
-    infer,
     interpolate,
-    learn_directions,
     load_latents,
     measure,
-    mix_levels,
-    sample_batches,
 )
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
-from glow_app.seeding import image_generator, image_generators
+from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
@@ -192,18 +180,6 @@ def test_the_commands_take_it(
     assert "Brightness (features 4)" in capsys.readouterr().out
 
 
-@pytest.mark.filterwarnings("ignore:FID of")
-def test_the_evaluation_draws_samples_as_bright_as_the_held_out_images(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    options = ["--source=digits", "--limit=16", "--train-limit=8", "--draws=1", "--batch-size=8"]
-    assert main(["evaluate", f"--checkpoint={trained.folder / 'model'}", *options]) == 0
-    record = json.loads(Path("evaluation/evaluation.json").read_text())
-    assert record["samples"]["given"] == "that of the held-out images, in turn"
-    assert math.isfinite(record["bits_per_dim"]["one_draw"]["mean"])
-
-
 @pytest.mark.parametrize("place", ["last.ckpt", "model"])
 def test_it_is_stored_and_loads_only_where_it_is_allowed(
     place: str, trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch
@@ -218,65 +194,6 @@ def test_it_is_stored_and_loads_only_where_it_is_allowed(
     monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
     with pytest.raises(ValueError, match=r"--allow-class test_own_kind\.Brightness"):
         load_model(path)
-
-
-def test_samples_have_it_in_their_metadata(model: ImageModel, tmp_path: Path) -> None:
-    images = model.sample(4, 0.7, 5, given=0.3)
-    assert images.given == [0.3] * 4
-    assert read_png_text(images[:2].save(tmp_path / "grid.png"))["given"] == "0.3"
-    pairs = list(sample_batches(model, 5, 0.7, 5, turns=[0.3, 0.9], batch_size=3))
-    assert [image.given for _, image in pairs] == [[value] for value in (0.9, 0.3, 0.9, 0.3, 0.9)]
-    assert torch.equal(pairs[1][1], images[1])
-    kept, _ = draw_samples(model, 4, None, temperature=0.7, seed=5, turns=[0.3], num_kept=4)
-    assert torch.equal(kept, images)
-    for bad in (1.5, "bright", [0.3, 0.4], []):
-        with pytest.raises(ValueError, match=r"\w"):
-            model.sample(3, given=bad)
-
-
-def test_images_are_scored_given_their_brightness(model: ImageModel) -> None:
-    images = pictures(24)
-    given = known(model, images)
-    ordinary = measure(model, images, given)
-    generator = image_generators(range(24))
-    torch.testing.assert_close(ordinary.bits_per_dim, model.bits_per_dim(images, given, generator=generator))
-    joined = Measures.joined([ordinary[:10], ordinary[10:]])
-    assert len(Reference.of(joined).judge(measure(model, images[:5], given[:5]))) == 5
-    image_set = ImageSet(images.numpy(), torch.zeros(24, dtype=torch.int64), ())
-    assert mean_bits(model, image_set).mean == pytest.approx(float(ordinary.bits_per_dim.double().mean()))
-    for call in (measure, infer, class_probabilities):
-        with pytest.raises(ValueError, match=r"give|class"):  # there are too many brightnesses to average over
-            call(model, images)
-
-
-def test_images_are_blended_between_their_brightnesses(model: ImageModel) -> None:
-    images = pictures()
-    given = known(model, images)
-    for values in (given, given.tolist()):
-        assert torch.equal(interpolate(model, images, 3, values)[::2], images)
-    corners = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])[:, None].expand(-1, 2, -1)
-    assert torch.equal(blend(model, images, corners, given), images)
-    assert torch.equal(blend(model, images[:2], torch.tensor([[0.0, 0], [1, 1]]), 0.3), images[:2])
-    assert torch.equal(mix_levels(model, images[:2], given[:2])[[0, 2]], images[:2])
-    seen = model.quantised(images[:2])
-    half = [(level[:1] + level[1:]) / 2 for level in model.encode(seen, given[:2])]
-    context = model.context(given[:2], 2)
-    assert isinstance(context, Tensor)
-    middle = interpolate(model, seen, 3, given[:2], spherical=False)[1:2]
-    assert torch.equal(middle >> 3, model.decode_with(half, context.mean(0, keepdim=True)) >> 3)
-
-
-@pytest.mark.filterwarnings("ignore:direction")
-def test_images_are_edited(model: ImageModel) -> None:
-    images = pictures(32)
-    given = known(model, images)
-    attributes = (torch.arange(32) % 2).float()[:, None]
-    batches = ((images[rows], attributes[rows], given[rows]) for rows in torch.arange(32).split(8))
-    direction = learn_directions(model, batches, ["odd"])["odd"]
-    assert torch.equal(edit(model, images, [(direction, 0.0)], given), images)
-    several = edit(model, images[:1], [(direction, [0.0, 1.0, 2.0])], given[:1])
-    assert torch.equal(several[:1], images[:1])
-    assert torch.equal(several[2:], edit(model, images[:1], [(direction, 2.0)], float(given[0])))
 
 
 @pytest.mark.slow

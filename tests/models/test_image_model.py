@@ -175,6 +175,12 @@ def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
     assert torch.equal(trained.decode(zeros)[0], images[0])
 
 
+def test_the_noise_is_normal_with_the_temperature_of_each_level() -> None:
+    for level, temperature in zip(tiny_model().base_noise(range(3000), [0.5, 1.0]), (0.5, 1.0), strict=True):
+        assert float(level.mean()) == pytest.approx(0, abs=0.01)
+        assert float(level.std()) == pytest.approx(temperature, rel=0.01)
+
+
 def test_samples_are_by_default_those_of_the_command() -> None:
     model = tiny_model(num_classes=3)
     model.conditioning.names = ["cat", "dog", "owl"]  # type: ignore[assignment]

@@ -20,7 +20,7 @@ from glow_app.generation import Direction
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import png_bytes, strip
+from glow_app.pictures.images import strip
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.storage.stored_model import model_hash
@@ -146,21 +146,6 @@ def test_several_images_are_the_grid_of_the_command(
 def test_accept_header(accept: str, expected: str, client: httpx.Client) -> None:
     response = client.post("/v1/sample", json={"seed": 1}, headers={"accept": accept})
     assert response.headers["content-type"] == expected
-
-
-def test_only_what_is_sent_is_encoded(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = Mock(wraps=png_bytes)
-    for module in ("answers", "schemas"):
-        monkeypatch.setattr(f"glow_app.server.{module}.png_bytes", encode)
-    for path, body in {
-        "sample": {"count": 3},
-        "interpolate": {"images": FILES[:2], "frames": 3},
-        "edit": {"image": FILES[0], "edits": [{"direction": "smile"}]},
-        "reconstruct": {"images": FILES},
-    }.items():
-        encode.reset_mock()
-        client.post(f"/v1/{path}", json=body, headers={"accept": PNG}).raise_for_status()
-        assert encode.call_count == 1, path
 
 
 def test_pictures_contain_metadata(model: ImageModel, client: httpx.Client) -> None:

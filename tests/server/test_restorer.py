@@ -98,14 +98,6 @@ def test_large_pictures_are_restored_in_the_same_tiles(client: httpx.Client, til
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
 
-def test_infinite_overshoot_becomes_the_largest_number(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = MODELS["colour"]
-    decode_values = model.decode_values
-    monkeypatch.setattr(model, "decode_values", lambda *arguments: 0 * decode_values(*arguments) + 3e38)
-    body = {"image": as_base64(PICTURE), "restorer": "colour", "count": 1}
-    assert client.post("/v1/restore", json=body).json()["overshoot"] == [torch.finfo(torch.float32).max]
-
-
 def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
@@ -152,15 +144,6 @@ def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
     for count in (1, 2):
         response = client.post("/v1/restore", json={**body, "count": count}, headers={"accept": "image/png"})
         assert profile_of(response.content) == profile
-
-
-@pytest.mark.parametrize(
-    ("space", "size", "restorer"), [(b"RGB ", 2**16 + 1, "larger"), (b"GRAY", 128, "larger"), (b"GRAY", 128, "colour")]
-)
-def test_unsuitable_profiles_are_dropped(space: bytes, size: int, restorer: str, client: httpx.Client) -> None:
-    body = {"image": profiled(space, size)[0], "restorer": restorer, "count": 1}
-    response = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
-    assert profile_of(response.content) is None
 
 
 def test_a_png_answer(client: httpx.Client) -> None:
@@ -221,12 +204,6 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
     assert "inputs.mask: " in (message := refused(client, restorer="whole", inputs={"mask": mask})[2])
     assert "10,000 pixels" in message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
-
-
-def test_pictures_beyond_the_models_limit_are_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore_module, "_MOST_PIXELS", 400)
-    status, _, message = refused(client, restorer="larger")
-    assert (status, message[:42]) == (422, "restored, it would have 26x18 pixels; expe")
 
 
 def test_restorers_are_listed(client: httpx.Client) -> None:

@@ -80,18 +80,6 @@ def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: Model
     assert sizes == [4, 4, 1]
 
 
-def test_results_equal_those_of_the_model(model: ImageModel, worker: ModelWorker) -> None:
-    images, labels, shared = random_images(5), torch.tensor([0, 1, 2, 3, 0]), shared_model(model, worker)
-    expected = model.encode(images, labels)
-    for ours, level in zip(shared.encode(images, labels), expected, strict=True):
-        torch.testing.assert_close(ours, level)
-    assert torch.equal(shared.decode(expected, labels), images)
-    inferred, alone = (generation.infer(each, images) for each in (shared, model))
-    assert inferred is not None
-    assert alone is not None
-    assert torch.equal(inferred, alone)
-
-
 @pytest.mark.parametrize(
     ("prior", "given"),
     [
