@@ -18,12 +18,12 @@ $(BIN)/python:
 
 # What the demo needs; it is part of what development needs.
 $(BIN)/.demo-installed: pyproject.toml | $(BIN)/python
-	@echo "installing into $(VENV): about 1 GB with a torch for CPUs, several GB with CUDA, which takes minutes"
+	@echo "installing into $(VENV): about 1.2 GB with a torch for CPUs, several GB with CUDA; this takes minutes"
 	$(INSTALL) -e '.[faces]'
 	touch $@
 
 $(BIN)/.installed: pyproject.toml | $(BIN)/python
-	@echo "installing into $(VENV): about 2 GB with a torch for CPUs, several GB with CUDA, which takes minutes"
+	@echo "installing into $(VENV): about 2.2 GB with a torch for CPUs, several GB with CUDA; this takes minutes"
 	$(INSTALL) -e '.[dev]'
 	touch $(BIN)/.demo-installed $@
 
