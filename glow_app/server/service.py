@@ -13,6 +13,7 @@ from glow_app import __version__, generation
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.conditioning import Given
+from glow_app.generation.trained_on import known_pictures
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -33,7 +34,7 @@ from glow_app.storage.stored_model import model_hash
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
-_OMITTED = ("classes", "reference", "bpd_level/", "log_det/")  # training facts returned elsewhere, or only diagnostic
+_OMITTED = ("classes", "contents", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or not for people
 
 
 class Service:
@@ -75,6 +76,7 @@ class Service:
             limits=vars(limits),
         )
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
+        self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
 

@@ -28,8 +28,9 @@ def print_image_report(module: ImageModule, data: ImageDataModule, split: Split,
     print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
     for line in module.report_lines(figures):
         print(line)
-    if data.other_root is not None or not data.is_as_in_training:
-        print("held out           unknown: some of these images may have been used for training")
+    print(f"held out           {data.origin(split)}")
+    if data.changes:
+        print(f"since the training {data.changes}")
     _print_histogram(data, images, num_bits)
     which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")
@@ -38,17 +39,13 @@ def print_image_report(module: ImageModule, data: ImageDataModule, split: Split,
 def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -> None:
     """Print the bits/dim under histograms of the training images, or why these are unknown."""
     reference = "reference: a histogram for each pixel"
-    reason = "the source or its split is not that of the training"
     try:
-        train = data.examples("train").head(COUNTED_IMAGES) if data.is_as_in_training else None
+        train = data.examples("train").head(COUNTED_IMAGES)
     except (FileNotFoundError, ValueError) as error:
         if data.other_root is None:
             raise
         where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
-        reason = f"{where}; pass it with --training"
-    else:
-        if train is not None:
-            histogram = histogram_bits_per_dim(train, images, num_bits)
-            print(f"{histogram:.4f} bits/dim  {reference}, counted on {len(train)} training images")
-            return
-    print(f"no figure          {reference} needs the training images: {reason}")
+        print(f"no figure          {reference} needs the training images: {where}; pass it with --training")
+        return
+    histogram = histogram_bits_per_dim(train, images, num_bits)
+    print(f"{histogram:.4f} bits/dim  {reference}, counted on {len(train)} training images")
