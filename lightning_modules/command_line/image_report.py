@@ -2,21 +2,18 @@
 
 import math
 
-import numpy as np
-
 from glow_app.data.splits import Split
 from glow_app.evaluation.bits import estimated_trace_note
-from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
+from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.messages import pluralise, size_text
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.image_module import ImageModule
 
-# Maximum number of evaluated and of training images for the references, which hold all of them in memory.
-REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
+REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 
 
 def print_image_report(module: ImageModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
-    """Print the bits/dim of a split with everything on which it depends, and two references."""
+    """Print the bits/dim of a split with everything on which it depends, and that of a PNG."""
     num_images = len(data.examples(split))
     images = data.examples(split).head(REFERENCE_IMAGES)
     num_bits = module.model.num_bits
@@ -31,21 +28,5 @@ def print_image_report(module: ImageModule, data: ImageDataModule, split: Split,
     print(f"held out           {data.origin(split)}")
     if data.changes:
         print(f"since the training {data.changes}")
-    _print_histogram(data, images, num_bits)
     which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")
-
-
-def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -> None:
-    """Print the bits/dim under histograms of the training images, or why these are unknown."""
-    reference = "reference: a histogram for each pixel"
-    try:
-        train = data.examples("train").head(COUNTED_IMAGES)
-    except (FileNotFoundError, ValueError) as error:
-        if data.other_root is None:
-            raise
-        where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
-        print(f"no figure          {reference} needs the training images: {where}; pass it with --training")
-        return
-    histogram = histogram_bits_per_dim(train, images, num_bits)
-    print(f"{histogram:.4f} bits/dim  {reference}, counted on {len(train)} training images")

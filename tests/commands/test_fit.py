@@ -302,8 +302,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
     assert result.code == 0, result
     assert "labels unknown: averaged over 2 values)\n" in result.output
     assert f"({flat}, all images, 40 images of 8x8," in result.output
-    assert "\nheld out           unknown" in result.output
-    assert "counted on 64 training images" in result.output
+    assert "equal to training images" in result.output
     model = load_model("run/best.ckpt")
     assert model.conditioning.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
@@ -315,12 +314,10 @@ def test_images_without_classes_are_tested_by_the_marginal(
     renamed = (two_kinds / "dark").rename(two_kinds / "faint")
     other = glow("test", "--checkpoint", "run").output
     assert "labels unknown: averaged over 2 values" in other
-    assert "\nheld out           unknown" in other
+    assert "\nsince the training " in other
     renamed.rename(two_kinds / "dark")
     two_kinds.rename("moved")
     limited = glow("test", "--checkpoint", "run", "--data.root", "moved", "--data.limit", 9).output
     assert "(moved, limited by data.limit, 9 images of 8x8," in limited
-    assert f"needs the training images: image folder {two_kinds} does not exist; pass it with --training" in limited
     moved = glow("test", "--checkpoint", "run", "--training", "moved").output
     assert "(folder, test split, 8 images of 8x8," in moved
-    assert "counted on 64 training images" in moved
