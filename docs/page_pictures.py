@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,7 @@ def serving(options: Sequence[str]) -> Iterator[str]:
             address = next((match[1] for match in found if match), None)
             if address is None:
                 raise SystemExit("the server did not start")
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop the server
             yield address
         finally:
             process.terminate()
@@ -82,11 +84,11 @@ def view(page: Page) -> None:
 def interpolate(page: Page) -> None:
     """Blend four samples."""
     page.keyboard.press("Escape")
-    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_role("tab", name="Blend").click()
     page.get_by_label("Four", exact=True).check()
     for place in (7, 9, 1, 5):
         page.locator("#interpolate-samples .picture").nth(place).click()
-    page.locator("#frames .notes", has_text="seed000005").wait_for()
+    page.locator("#interpolate-ends", has_text="seed5").wait_for()
     page.get_by_label("Across").press("ArrowLeft")
     page.get_by_label("Across").press("ArrowDown")
     page.locator("#interpolate-task:empty").wait_for(state="attached")

@@ -9,13 +9,13 @@ import warnings
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from glow_app.commands.loading import directions_folders, load, load_stored
 from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
-from glow_app.storage.model_folders import RUN_MODELS, bundled_models, bundled_restorers
+from glow_app.storage.model_folders import RUN_MODELS, SUMMARY_KEY, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     model, stored = load(arguments, show_origin=True)
     app = application.create_app(
         model=model,
+        name=_name_of(stored),
         directions=load_directions(model, *directions_folders(arguments, stored)),
-        training=stored.facts,
+        training=_facts(stored),
         restorers=_restorers(arguments.restorers, stored, model.device),
         limits=limits,
         keys=keys,
@@ -102,6 +103,12 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
         models[name] = load_stored(stored, device, show_origin=True, restores=True)
         print(printable(f"restorer {name}: {type(require_task(models[name])).__name__}"))
     return models
+
+
+def _facts(stored: "StoredModel") -> dict[str, Any]:
+    """Return the facts of the training, with a summary of a model of one's own pictures."""
+    folder = stored.data().get("root")
+    return ({SUMMARY_KEY: f"your pictures in {Path(folder).name}"} if folder else {}) | stored.facts
 
 
 def _name_of(stored: "StoredModel") -> str:

@@ -21,11 +21,13 @@ class Direction:
     Args:
         levels: A tensor (C_l, H_l, W_l) per level: the change for a strength of 1.
         num_images: Number of images used to learn it.
+        place: Its place among directions that were learnt together, in which they are listed.
         path: The file that it was read from, if any.
     """
 
     levels: list[Tensor]
     num_images: int
+    place: int = 0
     path: Path | None = None
 
 
@@ -40,7 +42,7 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: s
     """Write a direction as ``NAME.safetensors``, with the model's hash, into a folder, and return the path."""
     path = Path(folder, f"{check_name(name)}.safetensors")
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
-    write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images})
+    write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images, "place": direction.place})
     return path
 
 
@@ -65,7 +67,7 @@ def load_direction(name: str, model: ImageModel, *folders: str | Path) -> Direct
 
 
 def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direction]:
-    """Read all of a model's directions in the folders, by name; of equal names, the first.
+    """Read all of a model's directions in the folders, by name, in their order; of equal names, the first.
 
     Files that are damaged, belong to another model, or have an invalid name are skipped with a warning.
     """
@@ -77,7 +79,7 @@ def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direct
                 directions[path.stem] = _read(path, model, own_hash)
         except (ValueError, OSError) as error:
             warnings.warn(f"direction {path.stem!r} is skipped: {error}", stacklevel=2)
-    return directions
+    return dict(sorted(directions.items(), key=lambda item: item[1].place))
 
 
 def _files(folders: Sequence[str | Path]) -> list[Path]:
@@ -88,7 +90,7 @@ def _read(path: Path, model: ImageModel, own_hash: str) -> Direction:
     tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-        direction = Direction(levels, int(facts["num_images"]), path)
+        direction = Direction(levels, int(facts["num_images"]), int(facts["place"]), path)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has no direction, or a damaged one; learn it again") from error
     if owner != own_hash or [tuple(level.shape) for level in direction.levels] != model.flow.latent_shapes:

@@ -70,7 +70,7 @@ def learn_directions(
     ]
     directions = {}
     for number, (levels, factor) in enumerate(zip(learnt, calibration.factors(model, learnt), strict=True)):
-        direction = Direction([factor * level for level in levels], int(moments[0, 0]))
+        direction = Direction([factor * level for level in levels], int(moments[0, 0]), number)
         _warn_if_useless(names[number], direction, int(moments[0, 1 + number]) if is_binary[number] else None)
         directions[names[number]] = direction
     return directions

@@ -34,6 +34,7 @@ def create_app(
     model: ImageModel,
     limits: Limits | None = None,
     *,
+    name: str = "Glow",
     keys: Sequence[str] = (),
     hosts: Sequence[str] = (),
     directions: Mapping[str, Direction] | None = None,
@@ -46,6 +47,7 @@ def create_app(
     Args:
         model: The model to serve, on its device.
         limits: Limits of requests; the defaults if omitted.
+        name: The model's name, for ``/v1/info``.
         keys: Accepted API keys for requests below ``/v1/``; if empty, no key is needed.
         hosts: Accepted host names, besides IP addresses and ``localhost``; ``*`` for any.
         directions: Edit directions by name.
@@ -64,7 +66,7 @@ def create_app(
     metrics = gate.metrics
     worker = ModelWorker(model, batch_size, metrics.batches.observe)
     decoder = Decoder(limits, metrics.decode.observe)
-    service = Service(model, worker, decoder, limits, directions or {}, training or {}, restorers or {})
+    service = Service(model, worker, decoder, limits, directions or {}, training or {}, restorers or {}, name)
     app.state.service, app.state.gate, app.state.metrics = service, gate, metrics
     metrics.model.info({"sha256": service.info.model})
     for kind in (ApiError, RequestValidationError, HTTPException, FloatingPointError, ModelEndedError):

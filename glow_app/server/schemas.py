@@ -272,6 +272,8 @@ class Info(BaseModel):
     """The models that are served, and the limits of requests."""
 
     version: str
+    name: str
+    summary: str = Field(description="A sentence for visitors of the page: what the model draws.")
     model: Sha256
     image_shape: list[int] = Field(description="(C, H, W)")
     given: GivenKind | None = Field(description="What the model can be given; null for nothing.")

@@ -13,7 +13,6 @@ from glow_app import __version__, generation
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.conditioning import Given
-from glow_app.generation.trained_on import known_pictures
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -28,13 +27,14 @@ from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import Edit, GivenKind, Info
 from glow_app.server.worker import Call, ModelWorker, Ticket
+from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
 
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
-_OMITTED = ("classes", "contents", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or not for people
+_OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY, "bpd_level/", "log_det/")  # facts returned elsewhere, or diagnostic
 
 
 class Service:
@@ -52,6 +52,7 @@ class Service:
         directions: Mapping[str, generation.Direction],
         training: Mapping[str, Any],
         restorers: Mapping[str, ImageModel],
+        name: str,
     ) -> None:
         self.model, self.worker, self.limits, self.directions = model, worker, limits, directions
         self.decoder, self._cache = decoder, LatentsCache()
@@ -60,8 +61,12 @@ class Service:
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
         known = model.conditioning.describe()
+        _, height, width = model.flow.image_shape
+        what, _, more = str(training.get(SUMMARY_KEY, "draws pictures")).partition(". ")
         self.info = Info(
             version=__version__,
+            name=name,
+            summary=f"{what[:1].upper()}{what[1:]}, {width}x{height}. {more}".strip(),
             model=model_hash(model),
             image_shape=list(model.flow.image_shape),
             given=None if known is None else GivenKind(**known),
@@ -76,7 +81,6 @@ class Service:
             limits=vars(limits),
         )
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
-        self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
 

@@ -118,3 +118,12 @@ def test_bundled_restorers_are_served(exported: Path, offered: list[dict[str, An
         assert main(["serve", "--port=0", *options]) == 0
     bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
     assert [list(served["restorers"]) for served in offered] == [bundled, bundled[3:], []]
+
+
+def test_a_model_of_own_pictures_is_named_and_described(tmp_path: Path, offered: list[dict[str, Any]]) -> None:
+    run = tmp_path / "runs/horses/20261127-120000"
+    save_pretrained(tiny_model(), run / "model", {"data": {"source": "folder"}})
+    (run / "config.yaml").write_text("data: {source: folder, root: /home/me/my_horses}")
+    assert main(["serve", "--port=0", f"--checkpoint={run.parent}"]) == 0
+    assert offered[0]["name"] == "horses"
+    assert offered[0]["training"]["summary"] == "your pictures in my_horses"

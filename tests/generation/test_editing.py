@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,10 @@ def test_one_bad_file_does_not_keep_the_others_from_use(tmp_path: Path) -> None:
     good = (tmp_path / "smiling.safetensors").read_bytes()
     (tmp_path / "damaged.safetensors").write_bytes(good[:200])
     write_tensors(tmp_path / "foreign.safetensors", {"z": torch.zeros(1)}, model, "glow-direction/1", None)
+    for place, name in enumerate(("laughing", "frowning")):
+        save_direction(replace(random_direction(model), place=place), name, model, tmp_path)
     for name in (".hidden", "a b", "gro\u0308\u00dfer"):
         (tmp_path / f"{name}.safetensors").write_bytes(good)
     with pytest.warns(UserWarning, match="is skipped: ") as warned:
-        assert list(load_directions(model, tmp_path)) == ["smiling"]
+        assert list(load_directions(model, tmp_path)) == ["laughing", "smiling", "frowning"]  # as they were learnt
     assert len(warned) == 5

@@ -1,5 +1,6 @@
-// The description of the model: a line at the top, and details under "About this model".
+// The description of the model: its name and a sentence at the top, and details under "About this model".
 
+import { attributeText } from "./attributes.js";
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { capitalised, givenText, givenWord } from "./fields.js";
@@ -22,13 +23,8 @@ export function describe(info) {
   const values = info.given?.values ?? [];
   const [channels, height, width] = info.image_shape;
   const colour = channels === 1 ? "grey" : "colour";
-  byId("facts").textContent = joined(
-    " · ",
-    `${width} × ${height} ${colour}`,
-    counted(info.num_levels, "level"),
-    values.length > 0 && `${values.length} ${plural(givenWord(info))}`,
-    `${(info.parameters / 1e6).toFixed(1)} M parameters`,
-  );
+  byId("name").textContent = capitalised(info.name);
+  byId("summary").textContent = info.summary;
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
 
   const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
@@ -36,7 +32,7 @@ export function describe(info) {
   const about = {
     Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
     [info.given && capitalised(plural(givenWord(info)))]: values.map((value) => givenText(info, value)).join(", "),
-    Attributes: info.directions.join(", "),
+    Attributes: info.directions.map(attributeText).join(", "),
     "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
     "Trained on": source && joined(", at most ", SOURCES[source] ?? source, counted(limit, "image")),
     Training: joined(", ", counted(training.epoch + 1, "epoch"), counted(training.step, "step")),  // epochs from 0

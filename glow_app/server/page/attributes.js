@@ -11,7 +11,8 @@ const MAX_STRENGTH = 2;  // pictures disintegrate beyond it
  */
 export function attributeControls(name, { directions }, onmove) {
   const limits = { min: -MAX_STRENGTH, max: MAX_STRENGTH, step: 0.1, value: 0, digits: 1 };
-  const sliders = directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
+  const make = (direction, number) => slider({ id: `${name}-${number}`, label: attributeText(direction), ...limits, oninput: onmove });
+  const sliders = directions.map(make);
   const controls = {
     get edits() {
       const all = sliders.map((slider, number) => ({ direction: directions[number], strength: slider.value }));
@@ -30,9 +31,15 @@ export function attributeControls(name, { directions }, onmove) {
   return controls;
 }
 
+/** Return the name of an attribute in words: "long hair" for "long_hair". */
+export const attributeText = (direction) => direction.replaceAll("_", " ").replace(/\bhue$/, "colour");
+
 /** Return edits as text: "smile +1.2, hat -0.5". */
 export const editsText = (edits) =>
-  edits.map((edit) => `${edit.direction} ${edit.strength > 0 ? "+" : ""}${edit.strength.toFixed(1)}`).join(", ");
+  edits.map(({ direction, strength }) => `${attributeText(direction)} ${strength > 0 ? "+" : ""}${strength.toFixed(1)}`).join(", ");
+
+/** Return edits as parts of a file name: ["smile", "less-hat"]. */
+export const editsName = (edits) => edits.map(({ direction, strength }) => (strength > 0 ? direction : `less ${direction}`));
 
 /** Return edits as settings of a link: "edit.smile=1.2". */
 export const editsLink = (edits) => Object.fromEntries(edits.map((edit) => [`edit.${edit.direction}`, String(edit.strength)]));

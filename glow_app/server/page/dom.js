@@ -72,9 +72,10 @@ export function letDrag(element, input, ondrag) {
   });
 }
 
-/** Scroll to results that are out of sight: on a phone they are below the settings. */
+/** Scroll to results that are out of sight. */
 export function reveal(element) {
-  if (element.getBoundingClientRect().top < window.innerHeight * 0.8) return;
+  const { top, bottom } = element.getBoundingClientRect();
+  if (top < window.innerHeight * 0.8 && bottom > 0) return;
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   element.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
 }

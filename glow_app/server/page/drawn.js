@@ -1,11 +1,11 @@
 // Pictures that the model draws. Seed, temperature, guidance, what is given and edits determine them, so a link can contain them.
 
 import { ask } from "./api.js";
-import { checkedEdits, editsText } from "./attributes.js";
+import { checkedEdits, editsName, editsText } from "./attributes.js";
 import { joined } from "./dom.js";
 import { givenPlace, givenText } from "./fields.js";
-import { base64Of, fromPng } from "./pictures.js";
-import { guidanceName, temperatureText } from "./temperature.js";
+import { base64Of, fileName, fromPng } from "./pictures.js";
+import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
 const NEW_SEEDS = 1_000_000;  // more than anyone draws, and short
@@ -13,10 +13,13 @@ const NEW_SEEDS = 1_000_000;  // more than anyone draws, and short
 /** Return a random seed. */
 export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
+/** Return what the model draws, in a word. */
+export const nounOf = ({ training }) => (training.data?.source === "faces" ? "face" : "picture");
+
 /** Return a drawn image with the settings that draw it again. */
 export function pictureOf(drawn, { temperature, guidance, given }, info) {
   const kind = givenText(info, drawn.given);
-  const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
+  const name = fileName(kind ?? nounOf(info), `seed${drawn.seed}`);
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
   const settings = { temperature, guidance, given, seed: drawn.seed };
   return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place: givenPlace(drawn.given, info) };
@@ -31,8 +34,7 @@ export function settingsText({ temperature, guidance }, between = ", ") {
 export async function edited(picture, edits, signal) {
   if (edits.length === 0) return picture;
   const answer = await ask("edit", { image: base64Of(picture.url), edits, given: picture.given }, signal);
-  const name = picture.name.replace(".png", "_edited.png");
-  const changed = fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`);
+  const changed = fromPng(answer.image, fileName(picture.name, ...editsName(edits)), `${picture.alt}, ${editsText(edits)}`);
   return { ...picture, ...changed, settings: { ...picture.settings, edits } };
 }
 

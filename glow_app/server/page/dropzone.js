@@ -1,9 +1,10 @@
 // A zone to drop pictures on, which is also a file input that opens by click, touch or keyboard.
 
+import { ask } from "./api.js";
 import { openCrop } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
 import { setError } from "./fields.js";
-import { fromFile, thumbnail } from "./pictures.js";
+import { fromFile, readAll, thumbnail } from "./pictures.js";
 
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 
@@ -18,7 +19,9 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
   const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
   const zone = h("label", { className: "drop", for: id }, input, name, body);
   const crop = h("button", { hidden: true }, icon("crop"), "Crop");
-  const element = h("div", { className: "field" }, zone, h("p", { id: `${id}-error`, className: "error" }), crop);
+  const unusual = h("p", { className: "hint unusual" });
+  const element = h("div", { className: "field" }, zone, h("p", { id: `${id}-error`, className: "error" }), unusual, crop);
+  let shown = null;
 
   function take(files) {
     setError(input, null);
@@ -45,6 +48,8 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
     element,
     /** Show a picture in the zone. */
     show(picture) {
+      if (picture !== shown) unusual.textContent = "";
+      shown = picture;
       const [, height, width] = info.image_shape;
       crop.hidden = !picture.size || (picture.size[0] === width && picture.size[1] === height);
       crop.setAttribute("aria-label", `Crop ${picture.name}`);
@@ -52,6 +57,11 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
       body.replaceChildren(thumbnail(picture), h("span", { className: "drop-name" }, ...breakable(picture.name)));
       input.setAttribute("aria-label", `${label}: ${picture.name}; choose another`);
       announce(`${label}: ${picture.name}`, element);
+    },
+    /** Say so if a picture that the server has accepted is unusual for the model. */
+    async judge(picture) {
+      const text = await (picture.oddity ??= oddityOf(picture, info));
+      if (picture === shown) unusual.textContent = text;
     },
     /** Show what is wrong with the chosen picture; null clears it. */
     setError(text) {
@@ -65,5 +75,16 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
 export function ignoreOtherDrops() {
   for (const type of ["dragover", "drop"]) {
     window.addEventListener(type, (event) => event.preventDefault());
+  }
+}
+
+/** Return a sentence if a file's picture is unusual; nothing if it is usual, or the model cannot tell. */
+async function oddityOf(picture, { limits }) {
+  if (!picture.file) return "";
+  try {
+    const [{ verdict, reason }] = (await ask("score", { images: await readAll([picture], limits) })).scores;
+    return verdict === "unusual" ? `Unusual for this model: ${reason}. The result may look strange.` : "";
+  } catch {
+    return "";  // the result matters more
   }
 }

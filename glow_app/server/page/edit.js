@@ -1,12 +1,12 @@
 // The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
-import { attributeControls, editsLink, editsOf, editsText } from "./attributes.js";
+import { attributeControls, editsLink, editsName, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { chosenGiven, fillGiven, givenPlace, givenText } from "./fields.js";
-import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -14,9 +14,8 @@ import { Task } from "./task.js";
 export function startEdit(info) {
   const { directions } = info;
   const first = firstSettings(0, info);  // drawn if the user has chosen none
-  const [form, none, given, stage] = ["edit-form", "edit-none", "edit-given", "edited"].map(byId);
-  form.hidden = stage.hidden = directions.length === 0;
-  none.hidden = directions.length > 0;
+  const [given, stage] = ["edit-given", "edited"].map(byId);
+  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") !== (directions.length === 0);
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // {image, note} in the model's size
@@ -70,7 +69,9 @@ export function startEdit(info) {
       changed,
       (answer) => {
         if (pair === null) zone.show(picture);  // reduced
+        zone.judge(picture);
         pair ??= makePair(stage, original.image);
+        pair.name = fileName(picture.name, ...(answer.edits.length ? editsName(answer.edits) : ["unchanged"]));
         pair.show(answer, original.note, info);
         keepSettings("edit", { picture: linkOf(picture), given: answer.chosen || null, ...editsLink(answer.edits) });
         return answer.edits.length ? "The picture is changed" : "The picture is unchanged";
@@ -119,10 +120,10 @@ function makePair(stage, original) {
   const after = h("img");
   const caption = h("figcaption");
   const notes = h("p", { className: "notes" });
-  const actions = h("div", { className: "actions" }, downloadButton(() => download(after.src, "edited.png")));
+  const actions = h("div", { className: "actions" }, downloadButton(() => download(after.src, view.name)));
   const figures = [h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, after, caption)];
   stage.replaceChildren(h("div", { className: "pair" }, ...figures), notes, actions);
-  return {
+  const view = {
     show(answer, note, info) {
       const how = editsText(answer.edits);
       Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
@@ -131,4 +132,5 @@ function makePair(stage, original) {
       notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `recognised as ${kind}` : kind);
     },
   };
+  return view;
 }

@@ -78,6 +78,7 @@ export function givenPlace(value, info) {
 export function setError(input, text) {
   byId(input.getAttribute("aria-describedby").split(" ").at(-1)).textContent = text ?? "";
   input.ariaInvalid = text ? "true" : null;
+  if (text) input.closest("details")?.setAttribute("open", "");
 }
 
 /** Return the whole number in a field, null if it may be empty and is; show an error and return undefined if invalid. */

@@ -1,11 +1,11 @@
-// The tab Interpolate: frames between two pictures, or blends of four.
+// The tab Blend: frames between two pictures, or blends of four.
 
 import { ask, askFile } from "./api.js";
-import { byId, joined, reveal } from "./dom.js";
+import { byId, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { capitalised, focusFirstError, givenText, readNumber } from "./fields.js";
-import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { capitalised, givenText, readNumber } from "./fields.js";
+import { Fault, download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
 import { keepSettings } from "./tabs.js";
@@ -64,12 +64,6 @@ export function startInterpolate(info) {
     setTurn(end + 1);
   }
 
-  /** Show what is missing, and return whether nothing is. */
-  function check() {
-    zones.forEach((zone, end) => zone.setError(used()[end] === null ? "Choose a picture." : null));
-    return [count() === 4 || readNumber(frames) !== undefined, !used().includes(null)].every(Boolean);
-  }
-
   function refused(error) {
     const fault = faultOf(error);
     if (!fault) return false;
@@ -80,6 +74,7 @@ export function startInterpolate(info) {
   }
 
   const used = () => ends.slice(0, count());
+  const stem = () => fileName(shown.chosen[0].name, "to", shown.chosen[1].name);
 
   /** Return the body of a request for the current settings. */
   async function wanted(chosen, signal) {
@@ -108,7 +103,7 @@ export function startInterpolate(info) {
     );
   }
 
-  function follow(isAsked = false) {
+  function follow() {
     if (used().includes(null) || (count() === 2 && readNumber(frames) === undefined)) return;
     zones.forEach((zone) => zone.setError(null));
     task.follow(
@@ -123,13 +118,15 @@ export function startInterpolate(info) {
         if (result === null) return "A number is missing or out of range";
         const { chosen, body, answer } = result;
         if (chosen.length !== count()) return "";  // their number has changed
-        chosen.forEach((picture, end) => zones[end].show(picture));  // reduced
+        chosen.forEach((picture, end) => {
+          zones[end].show(picture);  // reduced
+          zones[end].judge(picture);
+        });
         const notes = notesOf(answer, chosen, info);
         shown = { chosen, body };
         if (chosen.length === 2) showFrames(answer, notes);
         else showBlend(answer, notes);
         keep();
-        if (isAsked) reveal(stage);
         return chosen.length === 2 ? `${answer.frames.length} frames are ready` : "Blended";
       },
       refused,
@@ -139,11 +136,11 @@ export function startInterpolate(info) {
   function showFrames(answer, notes) {
     const onmove = (part) => ((at = [part]), keep());
     view ??= makePlayer(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
-    view.show(framesOf(answer), notes);
+    view.show(framesOf(answer, stem()), notes);
   }
 
   function showBlend(answer, notes) {
-    const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend.png", "The four pictures, blended"));
+    const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend-of-four.png", "The four pictures, blended"));
     view ??= makeSquare(stage, at, (place) => ((at = place), follow()));
     const square = squareOf(shown.body);
     if (mapped !== square) view.showMap(map.length ? map : shown.chosen);
@@ -156,7 +153,7 @@ export function startInterpolate(info) {
     task.run(
       `Making the ${name}`,
       (signal) => askFile("interpolate", body, type, signal),
-      (blob) => (download(blob, `interpolation.${suffix}`), `The ${name} is saved`),
+      (blob) => (download(blob, stem().replace(/png$/, suffix)), `The ${name} is saved`),
     );
   }
 
@@ -196,7 +193,6 @@ export function startInterpolate(info) {
     drawEnds(ENDS.map((name) => settings.get(name)));
   }
 
-  form.addEventListener("submit", () => (check() ? follow(true) : focusFirstError(form)));
   frames.addEventListener("change", () => follow());
   for (const input of form.elements.path) input.addEventListener("change", () => follow());
   for (const input of form.elements.pictures) {
@@ -216,15 +212,16 @@ const isKnown = (picture) => (picture.given ?? null) !== null;
 /** Return a key of all that the map of a square depends on. */
 const squareOf = ({ images, given, spherical }) => JSON.stringify([images, given, spherical]);
 
-function framesOf({ frames }) {
-  return frames.map((base64, number) =>
-    fromPng(base64, `frame${String(number).padStart(3, "0")}.png`, `Frame ${number + 1} of ${frames.length}`),
-  );
+function framesOf({ frames }, name) {
+  const nameOf = (number) => fileName(name, `${number} of ${frames.length}`);
+  return frames.map((base64, number) => fromPng(base64, nameOf(number + 1), `Frame ${number + 1} of ${frames.length}`));
 }
 
+/** Return what there is to say about the pictures, each with its name. */
 function notesOf({ given, notes }, chosen, info) {
-  return chosen.map((picture, end) => {
+  return chosen.flatMap((picture, end) => {
     const kind = given && givenText(info, given[end]);
-    return joined(": ", picture.name, kind && !isKnown(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
+    const note = joined(": ", kind && !isKnown(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
+    return note ? [`${picture.name}: ${note}`] : [];
   });
 }

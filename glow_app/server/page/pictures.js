@@ -37,7 +37,7 @@ export function fromFile(file, shape) {
       throw error;
     }));
   picture.setCrop = (crop) => {
-    Object.assign(picture, { crop, inferred: undefined });
+    Object.assign(picture, { crop, inferred: undefined, oddity: undefined });
     content = null;
   };
   return picture;
@@ -67,6 +67,12 @@ export function faultOf(error) {
   if (error instanceof Fault) return error;
   const match = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
   return match ? new Fault(Number(match[1] ?? 0), match[2]) : null;
+}
+
+/** Return a name for a file: "holiday-enlarged.png" for "Holiday.jpg" and "enlarged". */
+export function fileName(...words) {
+  const plain = (word) => word.toLowerCase().replace(/\.\w+$/, "").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "");
+  return `${words.map(plain).join("-")}.png`;
 }
 
 /** Return how a picture was changed, by the browser and by the server. */

@@ -119,7 +119,7 @@ export function startRestore(info) {
     }
     const { body, answer } = result;
     view ??= makeRestored(stage);
-    view.show(answer, source, body);
+    view.show(answer, source, body, settings.done);
     const { restorer, count: draws, temperature, inputs: { sigma } } = body;
     if (sigma === null) settings.showSigma(answer.facts.sigma);
     const [{ seed }] = answer.images;

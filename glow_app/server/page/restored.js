@@ -1,7 +1,7 @@
 // Possible originals: draws to choose from, their mean and spread, and the chosen one compared with the picture.
 
 import { announce, downloadButton, h, joined, letDrag } from "./dom.js";
-import { download, fromPng } from "./pictures.js";
+import { download, fileName, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 const SMOOTH = 512;  // pixels per side, beyond which the browser shrinks a picture
@@ -33,9 +33,9 @@ export function makeRestored(place) {
   }
 
   return {
-    /** Show the answer to a request. */
-    show(answer, source, request) {
-      const pictures = picturesOf(answer, source);
+    /** Show the answer to a request; done is what was done, for the names of files. */
+    show(answer, source, request, done) {
+      const pictures = picturesOf(answer, source, done);
       before = fromPng(answer.base);
       notes.textContent = notesOf(answer, request);
       legend.hidden = answer.images.length === 1;
@@ -78,12 +78,12 @@ function makeCompare() {
 }
 
 /** Return the draws, the mean and spread of several, and for a sample the undamaged picture. */
-function picturesOf({ images, mean, spread }, source) {
-  const stem = source.name.replace(/\.[^.]*$/, "");
-  const picture = (base64, caption, alt) => ({ ...fromPng(base64, `${stem}_${caption.replace(" ", "")}.png`, alt), caption });
-  const pictures = images.map(({ image, seed }) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`));
+function picturesOf({ images, mean, spread }, source, done) {
+  const picture = (base64, caption, alt, ...which) => ({ ...fromPng(base64, fileName(source.name, done, ...which), alt), caption });
+  const drawn = ({ image, seed }, place) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`, ...(place ? [`${place + 1}`] : []));
+  const pictures = images.map(drawn);
   const [average, spreads] = [[mean, "mean", "Mean of the draws"], [spread, "spread", "Spread of the draws"]];
-  if (images.length > 1) pictures.push(picture(...average), picture(...spreads));
+  if (images.length > 1) pictures.push(picture(...average, "mean"), picture(...spreads, "spread"));
   if (source.settings) pictures.push({ ...source, caption: "original", alt: "The sample before it was damaged" });
   return pictures;
 }

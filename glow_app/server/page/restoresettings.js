@@ -11,6 +11,7 @@ const WORDS = {
   Colourise: () => "Colour",
   Fill: () => "Fill in",
 };
+const DONE = { Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
 const KNOWN = { mask: "picture", sigma: "number" };  // inputs with controls of their own: a brush, and a slider
@@ -30,6 +31,10 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const settings = {
     get restorer() {
       return info.restorers.find(({ name }) => name === select.value);
+    },
+    /** What the restorer does to a picture, in a word. */
+    get done() {
+      return DONE[settings.restorer.task] ?? "restored";
     },
     /** Return whether the restorer takes a mask or a sigma. */
     takes: (what) => what in KNOWN && settings.restorer.takes[what] === KNOWN[what],

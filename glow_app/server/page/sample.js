@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
-import { LARGEST_SEED, guidanceLink, guidanceOf, givenOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
+import { LARGEST_SEED, guidanceLink, guidanceOf, givenOf, newSeed, nounOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenGiven, fillGiven, focusFirstError, givenPlace, readNumber } from "./fields.js";
 import { makeBatch } from "./gallery.js";
 import { keepSettings, openTab } from "./tabs.js";
@@ -14,12 +14,13 @@ import { startViewer } from "./viewer.js";
 /** Start the tab; uses are functions of a picture, by name, and ondraw gets the newest batch. */
 export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
-  const temperature = temperatureControl(byId("sample-temperature"), info, follow);
+  const temperature = temperatureControl(byId("sample-temperature"), byId("sample-levels"), info, follow);
   const guidance = guidanceControl(byId("sample-guidance"), info, follow);
   const [given, seed, count] = ["sample-given", "sample-seed", "sample-count"].map(byId);
   fillGiven(given, info, "All in turn");
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
+  byId("draw").textContent = `New ${nounOf(info)}s`;
   let batch = null;  // the newest
 
   const reuse = (settings) => {
@@ -28,6 +29,7 @@ export function startSample(info, uses, ondraw) {
     seed.value = settings.seed;
     given.value = givenPlace(settings.given, info) ?? "";
     openTab("sample");
+    seed.closest("details").open = true;
     seed.focus();
   };
   const open = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
@@ -52,9 +54,8 @@ export function startSample(info, uses, ondraw) {
       `Drawing ${images}`,
       (signal) => picturesOf(wanted, signal),
       (pictures) => {
-        batch = makeBatch(pictures, { open, reuse });
+        batch = makeBatch(pictures, info, open);
         batch.addToGallery();
-        if (isAsked) batch.reveal();
         ondraw(pictures);
         keep(pictures);
         const place = opened === null ? -1 : opened - wanted.seed;
@@ -110,10 +111,6 @@ export function startSample(info, uses, ondraw) {
   }
 
   given.addEventListener("change", follow);
-  byId("new-seed").addEventListener("click", () => {
-    seed.value = newSeed();
-    draw(true);
-  });
   byId("sample-form").addEventListener("submit", () => draw(true));
   return { open: () => batch === null && draw(false), restore };
 }

@@ -3,19 +3,15 @@
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { makeDropZone } from "./dropzone.js";
-import { readNumber } from "./fields.js";
 import { faultOf, noteOf, readAll, release } from "./pictures.js";
 import { makeScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
 const BATCH = 8;
-const MOST_IMAGES_TIMES_DRAWS = 4;  // in units of the server's count
 
 /** Start the tab. */
 export function startScore(info) {
   const task = new Task(byId("score-task"));
-  const draws = byId("score-draws");
-  draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
   const zone = makeDropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
   byId("score-pictures").append(zone.element);
   const waiting = [];
@@ -29,13 +25,6 @@ export function startScore(info) {
 
   function add(pictures) {
     waiting.push(...pictures);
-    start();
-  }
-
-  function start() {
-    const number = readNumber(draws);
-    if (number === undefined) draws.focus();
-    if (number === undefined || waiting.length === 0) return;
     const all = scored + waiting.length;
     isStarting = true;
     task.run(
@@ -45,8 +34,8 @@ export function startScore(info) {
         signal.addEventListener("abort", () => isStarting || waiting.splice(0).forEach(release));
         while (waiting.length) {
           if (all > BATCH) note(`${scored} of ${all} done`);
-          const part = next(number);
-          const scores = await scoresOf(part, number, scored, signal);
+          const part = waiting.slice(0, Math.min(BATCH, info.limits.count));
+          const scores = await scoresOf(part, scored, signal);
           signal.throwIfAborted();  // otherwise another run may score them as well
           waiting.splice(0, part.length);
           scored += part.length;
@@ -58,17 +47,11 @@ export function startScore(info) {
     isStarting = false;
   }
 
-  /** Return the next pictures, as many as one request may contain. */
-  function next(number) {
-    const most = Math.floor((MOST_IMAGES_TIMES_DRAWS * info.limits.count) / number);
-    return waiting.slice(0, Math.max(1, Math.min(BATCH, info.limits.count, most)));
-  }
-
   /** Return the scores of pictures, with an error in place of the scores of a faulty one. */
-  async function scoresOf(part, number, seed, signal) {
+  async function scoresOf(part, seed, signal) {
     try {
       const images = await readAll(part, info.limits);
-      const { scores, usual } = await ask("score", { images, draws: number, seed }, signal);
+      const { scores, usual } = await ask("score", { images, seed }, signal);
       return scores.map((score, place) => ({ ...score, usual, note: noteOf(part[place], score.note) }));
     } catch (error) {
       const fault = faultOf(error);
@@ -78,12 +61,11 @@ export function startScore(info) {
       const each = [];
       // Seeds continue, so that each picture has the noise of a single request for all.
       for (const [place, picture] of part.entries()) {
-        each.push(...(await scoresOf([picture], number, seed + place, signal)));
+        each.push(...(await scoresOf([picture], seed + place, signal)));
       }
       return each;
     }
   }
 
-  byId("score-form").addEventListener("submit", start);
   return { take: (picture) => add([picture]) };
 }

@@ -1,37 +1,38 @@
-// Temperature, with a slider for all levels or one per level, and guidance.
+// Temperature, with a slider for all levels and one for each, and guidance.
 
 import { h } from "./dom.js";
 import { slider } from "./fields.js";
 
-/** Return the control; its value is a number, or a list with one per level, finest first. */
-export function temperatureControl(place, info, oninput) {
+/**
+ * Return the control; its value is a number, or a list with one per level, finest first. The slider in place is of the
+ * largest temperature, and moves those of all levels, in levelsPlace, in proportion.
+ */
+export function temperatureControl(place, levelsPlace, info, oninput) {
   const { num_levels: numLevels, generation } = info;
-  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: 1, digits: 2, oninput });
-  const all = make("temperature", "Temperature");
-  const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels)));
-  const several = h("div", { className: "group", role: "group", "aria-label": "Temperature of each level" });
-  several.append(...levels.map((level) => level.element));
-  const toggle = h("input", { type: "checkbox", id: "temperature-levels", role: "switch" });
-  const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One per level");
-
-  function show() {
-    [several.hidden, all.element.hidden] = [!toggle.checked, toggle.checked];
-  }
-  toggle.addEventListener("change", () => {
-    if (toggle.checked) for (const level of levels) level.value = all.value;
-    show();
+  const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
+  const make = (id, label, onmove) => slider({ id, label, ...range, oninput: () => (onmove(), oninput()) });
+  const all = make("temperature", "Temperature", () => {
+    levels.forEach((level, number) => (level.value = Number((parts[number] * all.value).toFixed(4))));
   });
-  place.append(all.element, several);
-  if (numLevels > 1) place.append(switched);
+  const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels), gather));
+  let parts = levels.map(() => 1);  // of the largest temperature
+
+  function gather() {
+    const values = levels.map((level) => level.value);
+    all.value = Math.max(...values);
+    if (all.value > 0) parts = values.map((value) => value / all.value);
+  }
+
+  place.append(all.element, h("p", { className: "hint" }, "Lower is smoother and more alike; higher is more varied, and stranger."));
+  if (numLevels > 1) levelsPlace.append(...levels.map((level) => level.element));
   const control = {
     get value() {
-      return toggle.checked ? levels.map((level) => level.value) : all.value;
+      const values = levels.map((level) => level.value);
+      return values.every((value) => value === values[0]) ? values[0] : values;
     },
     set value(value) {
-      toggle.checked = Array.isArray(value);
-      if (toggle.checked) levels.forEach((level, number) => (level.value = value[number]));
-      else all.value = value;
-      show();
+      levels.forEach((level, number) => (level.value = Array.isArray(value) ? value[number] : value));
+      gather();
     },
   };
   control.value = generation.temperature;
@@ -39,8 +40,8 @@ export function temperatureControl(place, info, oninput) {
 }
 
 function levelName(level, numLevels) {
-  if (level === 0) return "Level 1, the finest";
-  return level === numLevels - 1 ? `Level ${level + 1}, the coarsest` : `Level ${level + 1}`;
+  if (level === 0) return "Temperature of fine detail";
+  return level === numLevels - 1 ? "Temperature of large shapes" : `Temperature of level ${level + 1}`;
 }
 
 /** Return a temperature as text: "0.70" or "0.70-0.90". */
@@ -56,6 +57,3 @@ export function guidanceControl(place, info, oninput) {
   place.append(control.element);
   return control;
 }
-
-/** Return guidance for file names, "_g1.25"; nothing for 1. */
-export const guidanceName = (guidance) => (guidance === 1 ? "" : `_g${guidance}`);

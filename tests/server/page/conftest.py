@@ -25,6 +25,7 @@ from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.worker import Call, Ticket
+from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
@@ -91,8 +92,8 @@ def site() -> Iterator[Site]:
     model = named(tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3), *CLASSES)
     known = Reference.of(measure(model, random_images(60, (1, 8, 8)))).to_plain()
     facts = {"data": {"source": "fashion_mnist", "limit": 1000}, "val/bpd": 3.1052, "epoch": 13, "step": 11802}
-    training = {REFERENCE_KEY: known, **facts}
-    with served(model, directions=directions_of(model, DIRECTIONS), training=training) as site:
+    training = {REFERENCE_KEY: known, SUMMARY_KEY: "draws <b>noise</b>. Nothing else.", **facts}
+    with served(model, name="noise", directions=directions_of(model, DIRECTIONS), training=training) as site:
         yield site
 
 
@@ -196,9 +197,15 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     assert not watch.faults
 
 
+def show_settings(page: Page) -> None:
+    """Open what is behind "More settings"."""
+    page.locator("form details").evaluate_all("(all) => all.forEach((details) => (details.open = true))")
+
+
 def visit(page: Page, address: str) -> None:
-    """Open the page and wait for its first pictures."""
+    """Open the page and its settings, and wait for its first pictures."""
     page.goto(address)
+    show_settings(page)
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("#sample-task")).to_be_empty()
 

@@ -17,11 +17,11 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 def fill(page: Page) -> None:
     """Fill every tab with results, including long file names."""
     images = [png_file(image, f"{'a_long_name_' * 6}{n}.png") for n, image in enumerate(random_images(3, (1, 9, 8)))]
-    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_role("tab", name="Blend").click()
     page.locator("#interpolate-0").set_input_files(images[0])
     page.locator("#interpolate-1").set_input_files(images[1])
     page.get_by_label("Frames").fill("30")
-    page.get_by_role("button", name="Interpolate", exact=True).click()
+    page.get_by_label("Frames").press("Enter")
     expect(page.locator(".strip img")).to_have_count(30)
     page.get_by_role("tab", name="Edit").click()
     page.locator("#edit-file").set_input_files(images[2])
@@ -98,7 +98,7 @@ def test_no_overflow_and_no_axe_violation_while_restoring(page: Page, restoring_
     page.get_by_role("switch", name="Estimate the noise").uncheck()
     expect(page.locator(".choices")).to_be_visible()
     check(page, "#restore-form")
-    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_role("tab", name="Blend").click()
     page.get_by_label("Four", exact=True).check()
     expect(page.locator(".square")).to_be_visible()
     check(page, "#panel-interpolate")
@@ -123,16 +123,16 @@ def test_hidden_tabs_announce_nothing(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.route("**/v1/interpolate", lambda route: held.append(route))
     with page.expect_request("**/v1/interpolate"):
-        page.get_by_role("tab", name="Interpolate").click()
+        page.get_by_role("tab", name="Blend").click()
     page.get_by_role("tab", name="Sample").click()
-    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name="New pictures").click()
     expect(page.get_by_role("status")).to_have_text("8 images drawn")
     for route in held:
         route.continue_()
     expect(page.locator(".strip img")).to_have_count(9)
     expect(page.get_by_role("status")).to_have_text("8 images drawn")
     page.go_back()
-    expect(page.get_by_role("tabpanel", name="Interpolate")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Blend")).to_be_visible()
 
 
 def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
@@ -140,8 +140,9 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     expect(page.get_by_role("tablist")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("tab", name="Sample")).to_be_focused()
+    page.keyboard.press("ArrowRight")
     for key, name in [
-        ("ArrowRight", "Interpolate"),
+        ("ArrowRight", "Edit"),
         ("End", "Score"),
         ("ArrowRight", "Sample"),
         ("ArrowLeft", "Score"),
@@ -160,9 +161,9 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Home")
     page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="New pictures")).to_be_focused()
     temperature = page.get_by_label("Temperature", exact=True)
-    expect(temperature).to_be_focused()
-    page.keyboard.press("ArrowRight")
+    temperature.press("ArrowRight")
     expect(temperature).to_have_value("0.75")
 
     page.get_by_label("Count").focus()

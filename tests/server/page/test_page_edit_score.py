@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
     assert sent[-1]["given"] == CLASSES[label]  # what a file is recognised as is asked once
     name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
-    assert name == "edited.png"
+    assert name == "picture-bold-less-b-slanted-b.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), expected[0])
 
     page.locator("#edit-given").select_option("2")
@@ -59,6 +60,25 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     page.get_by_role("button", name="All to 0").click()
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
+
+
+def test_a_file_that_is_unusual_for_the_model_is_said_to_be(page: Page, site: Site) -> None:
+    ordinary, plain = random_images(1, (1, 8, 8), seed=2)[0], torch.full((1, 8, 8), 128, dtype=torch.uint8)
+    (verdict,) = site.app.state.service.reference.judge(generation.measure(site.model, plain[None]))
+    unusual = page.locator("#panel-edit .unusual")
+    page.goto(f"{site.address}/#edit")
+    for image, expected in ((plain, verdict.reason), (ordinary, ""), (plain, verdict.reason)):
+        with page.expect_response("**/v1/score"):
+            page.locator("#edit-file").set_input_files(png_file(image))
+        expect(unusual).to_have_text(re.compile(f"Unusual for this model: {expected}." if expected else "^$"))
+    sent = sent_to(page, "score")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1")
+    page.wait_for_url("**/#edit?edit.bold=1")
+    expect(unusual).not_to_be_empty()
+    assert not sent  # once for each file, and never for samples
+    page.get_by_role("tab", name="Blend").click()
+    page.locator("#interpolate-1").set_input_files(png_file(plain))
+    expect(page.locator("#interpolate-ends .unusual")).to_have_text(["", re.compile(verdict.reason), "", ""])
 
 
 def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:

@@ -17,6 +17,7 @@ from server.page.conftest import (
     reopen,
     saved,
     sent_to,
+    show_settings,
     shown_image,
     visit,
 )
@@ -36,8 +37,9 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#interpolate")
     page.locator("#interpolate-0").set_input_files(png_file(ends[0], "one.png"))
     page.locator("#interpolate-1").set_input_files(png_file(ends[1], "two.png"))
+    show_settings(page)
     page.get_by_label("Frames").fill("5")
-    page.get_by_role("button", name="Interpolate", exact=True).click()
+    page.get_by_label("Frames").press("Enter")
     expect(page.locator(".strip img")).to_have_count(5)
     labels = likeliest(site, ends)
     expected = generation.interpolate(site.model, ends, 5, labels)
@@ -50,10 +52,10 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     expect(page.locator("#frames .notes")).to_contain_text(f"one.png: recognised as {CLASSES[labels[0]]}")
 
     for button, file, kind, frames in (
-        ("Frame", "frame004.png", "PNG", 1),
-        ("Strip", "interpolation.png", "PNG", 1),
-        ("GIF", "interpolation.gif", "GIF", 8),
-        ("WebP", "interpolation.webp", "WEBP", 8),
+        ("Frame", "one-to-two-5-of-5.png", "PNG", 1),
+        ("Strip", "one-to-two.png", "PNG", 1),
+        ("GIF", "one-to-two.gif", "GIF", 8),
+        ("WebP", "one-to-two.webp", "WEBP", 8),
     ):
         name, content = saved(page, page.locator("#frames").get_by_role("button", name=button))
         with Image.open(io.BytesIO(content)) as picture:
@@ -71,12 +73,13 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
     """Drawn ends keep their class, whatever the model would infer."""
     notes, frame = page.locator("#frames .notes"), page.locator("#frames .large")
     page.goto(f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=line&at=0.3333")
-    expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
+    expect(notes).to_contain_text(f"i-two-i-seed3.png: {CLASSES[2]}")
     expect(notes).not_to_contain_text("recognised as")
     given = torch.tensor([2, 0])
     ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
     assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given, spherical=False)[1])
     page.get_by_label("Frame", exact=True).press("ArrowRight")
+    show_settings(page)
     page.get_by_label("Arc").check()
     link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc&at=0.6667"
     page.wait_for_url(f"**/{link}")
@@ -89,12 +92,12 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
     page.locator("#interpolate-1").set_input_files(png_file(file[0]))
     taken = likeliest(site, file)
     expect(notes).to_contain_text(f"picture.png: recognised as {CLASSES[taken[0]]}")
-    expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
+    expect(notes).to_contain_text(f"i-two-i-seed3.png: {CLASSES[2]}")
 
 
 def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None:
     visit(page, site.address)
-    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_role("tab", name="Blend").click()
     page.get_by_label("Four", exact=True).check()
     page.get_by_role("button", name="Use seed 6").click()  # the first; the others are seeds 1 to 3
     corners, labels, large = drawn(site, 6, 1, 2, 3), torch.tensor([0, 1, 2, 0]), page.locator("#frames .large")
@@ -122,7 +125,7 @@ def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{site.address}/{link}")
     expect_image(page, large, expected)
-    assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend.png"
+    assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend-of-four.png"
     page.get_by_label("Two pictures").check()
     expect(page.locator(".strip img")).to_have_count(9)
 
@@ -131,6 +134,7 @@ def test_an_invalid_number_of_frames_is_not_sent(page: Page, site: Site) -> None
     page.goto(f"{site.address}/#interpolate")
     expect(page.locator(".strip img")).to_have_count(9)
     sent = sent_to(page, "interpolate")
+    show_settings(page)
     with site.busy():
         with page.expect_request("**/v1/interpolate"):
             page.get_by_label("Line").check()

@@ -12,7 +12,19 @@ from app_client import from_base64
 from PIL import ImageCms
 from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 from registry import random_images, tiny_model, tiny_restorer
-from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
+from server.page.conftest import (
+    Site,
+    Watch,
+    expect_image,
+    png_file,
+    reopen,
+    saved,
+    sent_to,
+    served,
+    show_settings,
+    shown_image,
+    visit,
+)
 
 from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
@@ -29,6 +41,7 @@ def begin(page: Page, site: Site, link: str = "") -> list[dict[str, Any]]:
     """Open the tab, wait for the first draws, and return a list to which new requests are added."""
     page.goto(f"{site.address}/#restore?{link}")
     expect(page.locator(".choices")).to_be_visible()
+    show_settings(page)
     return sent_to(page, "restore")
 
 
@@ -37,6 +50,7 @@ def choose(page: Page, words: str) -> None:
 
 
 def set_draws(page: Page, number: str) -> None:
+    show_settings(page)
     page.locator("#restore-draws").fill(number)
     page.locator("#restore-draws").press("Enter")
 
@@ -89,7 +103,7 @@ def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: S
     expect(page.get_by_role("button", name="seed 2")).to_have_attribute("aria-pressed", "true")
     expect_image(page, page.locator(".compare img").nth(1), result.draws[2])
     name, content = saved(page, page.get_by_role("button", name="Download"))
-    assert name == "seed000000_t0.70_seed2.png"
+    assert name == "picture-seed0-enlarged-3.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), result.draws[2])
     page.locator("#restore-temperature input").fill("0.2")
     expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
@@ -125,7 +139,7 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restor
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
     assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
     expect(page.locator("#restore-note")).to_be_empty()
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine_seed0.png"
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
     divider = page.get_by_label("Before and after")
