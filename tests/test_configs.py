@@ -89,17 +89,18 @@ def test_experiment_builds(path: Path, tmp_path: Path) -> None:
     assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE_CONFIG.read_text())["trainer"]["gradient_clip_val"]
 
 
+def assert_named(recorded: Any, asked: Any) -> None:
+    """Compare a part of a model with what a configuration asks for."""
+    assert recorded["class_path"] == asked["class_path"]
+    assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
+
+
 @pytest.mark.parametrize("path", TOYS, ids=name_of)
 def test_toy_builds(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={path}")
-    asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
     assert isinstance(model, PlaneModel)
-    prior = asked["model"]["prior"]
-    recorded = model.config["prior"]
-    assert isinstance(recorded, dict)
-    assert recorded["class_path"] == prior["class_path"]
-    assert prior.get("init_args", {}).items() <= recorded["init_args"].items()
+    assert_named(model.config["prior"], yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["prior"])
     assert cli.config.name == f"toy-{path.stem}"
     assert cli.trainer.checkpoint_callbacks[0].monitor == "val/nats"  # type: ignore[attr-defined]
 
@@ -109,15 +110,13 @@ def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
-    conditioning = asked["model"]["flow"]["init_args"]["conditioning"]
     recorded: Any = describe_part(model.conditioning)
-    assert recorded["class_path"] == conditioning["class_path"]
-    task = conditioning["init_args"]["task"]
-    assert recorded["init_args"]["task"]["class_path"] == task["class_path"]
-    assert task.get("init_args", {}).items() <= recorded["init_args"]["task"]["init_args"].items()
+    assert_named(
+        recorded["init_args"]["task"], asked["model"]["flow"]["init_args"]["conditioning"]["init_args"]["task"]
+    )
     assert cli.trainer.checkpoint_callbacks[0].monitor == "val/loss"  # type: ignore[attr-defined]
     assert model.flow.any_size, "it restores pictures of other sizes"
-    assert cli.config.name == asked["name"] == path.stem
+    assert cli.config.name == path.stem
     assert cli.datamodule.hparams["source"] == "photos"
 
 
@@ -125,9 +124,7 @@ def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
 def test_prior_overlay_builds_with_an_experiment(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
-    recorded = cli.model.model.flow.config["prior"]
-    assert recorded["class_path"] == asked["class_path"]
-    assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
+    assert_named(cli.model.model.flow.config["prior"], asked)
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)

@@ -73,22 +73,6 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
             pytest.fail(f"{line}: {error}")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "glow sample --temprature 0.7",
-        "glow sample --temperature hot",
-        "glow sing",
-        "glow fit --config digits --model.flow.num_stairs 8",
-        "glow fit --config digits --data.batch_size many",
-    ],
-)
-def test_wrong_commands_are_detected(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    with pytest.raises((UsageError, AssertionError)):
-        check(line)
-
-
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

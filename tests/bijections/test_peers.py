@@ -1,6 +1,6 @@
 """Agreement with independent implementations of the same mathematics: nflows, normflows and zuko.
 
-Weights are transplanted; of zuko, its solver runs on our network and our solver on its network.
+Weights are transplanted; the solver of zuko runs on our network.
 """
 
 import math
@@ -12,10 +12,10 @@ from nflows.transforms import MaskedPiecewiseRationalQuadraticAutoregressiveTran
 from nflows.transforms.made import MADE as TheirMADE
 from normflows.flows import Planar as TheirPlanar
 from registry import perturb
-from torch import Tensor, nn
+from torch import nn
 
 from glow_app.bijections import Chain, ContinuousFlow, MaskedAutoregressive, Planar, SplineMap
-from glow_app.nn import MADE, MaskedLinear, MLPVelocity, Velocity
+from glow_app.nn import MADE, MaskedLinear, MLPVelocity
 
 FEATURES, HIDDEN, BINS = 4, 12, 5
 
@@ -103,55 +103,20 @@ def test_planar_is_that_of_normflows_both_ways(num_features: int, depth: int) ->
     torch.testing.assert_close(ours.inverse(expected)[0], x, rtol=0, atol=1e-10)
 
 
-class ZukoVelocity(Velocity):
-    def __init__(self, ode: Any) -> None:
-        super().__init__()
-        self.ode = ode
-
-    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.ode.f(t, x, context)
-
-
-def tight(velocity: Velocity) -> ContinuousFlow:
-    return ContinuousFlow(velocity.double(), eval_atol=1e-9, eval_rtol=1e-9).eval()
-
-
-def points_and_context() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    return x, torch.randn(6, 2, generator=generator, dtype=torch.float64)
-
-
 @torch.no_grad()
-def assert_agree(flow: ContinuousFlow, theirs: Any, x: Tensor, context: Tensor) -> None:
-    z, log_det = flow(x, context)
-    expected_z, expected_log_det = theirs.call_and_ladj(x)
-    assert (z - x).abs().max() > 0.1
-    assert log_det.abs().max() > 0.1
-    torch.testing.assert_close(z, expected_z, rtol=0, atol=1e-6)
-    torch.testing.assert_close(log_det, expected_log_det, rtol=0, atol=1e-6)
-    back, inverse_log_det = flow.inverse(x, context)
-    expected_back, expected_inverse = theirs.inv.call_and_ladj(x)
-    torch.testing.assert_close(back, expected_back, rtol=0, atol=1e-6)
-    torch.testing.assert_close(inverse_log_det, expected_inverse, rtol=0, atol=1e-6)
-
-
 def test_our_network_under_the_solver_of_zuko() -> None:
     zuko = pytest.importorskip("zuko")
     torch.manual_seed(0)
     velocity = perturb(MLPVelocity(3, 16, context_features=2).double(), size=0.6)
-    x, context = points_and_context()
+    flow = ContinuousFlow(velocity, eval_atol=1e-9, eval_rtol=1e-9).eval()
+    x, context = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
     theirs = zuko.transforms.FreeFormJacobianTransform(
         lambda t, x: velocity(t, x, context), atol=1e-9, rtol=1e-9, exact=True
     )
-    assert_agree(tight(velocity), theirs, x, context)
-
-
-def test_the_network_of_zuko_under_our_solver() -> None:
-    zuko = pytest.importorskip("zuko")
-    torch.manual_seed(0)
-    # Its default activation has a kink in its derivative, which a tight tolerance pays for.
-    arguments: Any = {"hidden_features": (8, 8), "activation": torch.nn.Tanh}
-    theirs = zuko.flows.continuous.FFJTransform(3, 2, atol=1e-9, rtol=1e-9, **arguments).double()
-    x, context = points_and_context()
-    assert_agree(tight(ZukoVelocity(perturb(theirs, size=0.2))), theirs.eval()(context), x, context)
+    for ours, expected in (
+        (flow(x, context), theirs.call_and_ladj(x)),
+        (flow.inverse(x, context), theirs.inv.call_and_ladj(x)),
+    ):
+        assert (ours[0] - x).abs().max() > 0.1
+        assert ours[1].abs().max() > 0.1
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)

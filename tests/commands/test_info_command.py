@@ -1,7 +1,6 @@
 """`glow info` of all files that the project writes, and `glow models`."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -94,20 +93,6 @@ def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> No
         "samples": "samples is neither a model nor a run",
     }.items():
         assert words in refused("info", name)
-
-
-def test_the_newest_of_several_runs_is_used(trained: Path, glow: Glow) -> None:
-    for age, name in enumerate(("runs/mine/2", "runs/mine/1", "runs/mine/3")):
-        folder = Path(name)
-        folder.mkdir(parents=True)
-        shutil.copy(trained / "last.ckpt", folder)
-        os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
-    for place in ("runs/mine", "runs"):
-        result = glow("info", place)
-        assert f"{place} contains 3 runs; using the newest: runs/mine/2" in "\n".join(result.errors)
-        assert "runs/mine/2/last.ckpt" in result.output
-    shutil.copytree(trained, "runs/single/1")  # as after glow fit FOLDER --name single
-    assert glow("info", "runs/single").errors == []
 
 
 def test_several_places(exported: Path, pictures: list[Path], glow: Glow) -> None:

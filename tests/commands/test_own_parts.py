@@ -1,4 +1,4 @@
-"""Couplings, priors, optimisers and tasks of one's own: training, sampling and resuming."""
+"""Couplings, priors and optimisers of one's own: training, sampling and resuming."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,6 @@ from torch.optim import Adam
 
 from glow_app.bijections import AffineCoupling
 from glow_app.priors import GaussianPrior
-from glow_app.restoration import RestorationTask
 
 
 class Gentle(AffineCoupling):
@@ -44,11 +43,6 @@ class Doubled(GaussianPrior):
 
 class OwnAdam(Adam):
     pass
-
-
-class Negative(RestorationTask):
-    def damage(self, images, generator=None):
-        return 255 - images
 """
 
 PARTS = ("Gentle", "Doubled")
@@ -109,15 +103,3 @@ def test_parts_of_ones_own_are_trained_sampled_and_resumed(
     assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *parts, *optimizer).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
     assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
-
-
-@pytest.mark.slow
-def test_a_custom_task_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
-    conditioning = "--model.flow.conditioning"
-    options = ["--kind=restoration", f"{conditioning}=PictureConditioning", f"{conditioning}.task=my_parts.Negative"]
-    sizes = [f"{conditioning}.features=4", f"{conditioning}.num_blocks=2"]
-    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes).code == 0
-    new_process()
-    allowed = ["--allow-class", "my_parts.Negative"]
-    assert glow("fit", "--resume", "run", "--trainer.max_steps=5", *allowed).code == 0
-    assert "PSNR of draws" in glow("test", "--checkpoint", "run", *allowed).output

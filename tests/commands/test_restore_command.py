@@ -112,17 +112,6 @@ def test_a_task_of_ones_own_takes_numbers_and_pictures(
     assert "sigma cannot be used with a model with the task Dimmed" in refused(*options, "sigma=3", code=2)
 
 
-def test_colourising_keeps_grey_values_and_orientation(models: Path, tmp_path: Path, glow: Glow) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    grey = Image.fromarray(random_images(1, (1, 10, 16))[0, 0].numpy())
-    grey.save(tmp_path / "lying.png", exif=exif)
-    assert glow("restore", "lying.png", "--checkpoint", models / "colourise", "--count", 1).code == 0
-    with Image.open("restored/lying_seed0.png") as coloured:
-        assert coloured.mode == "RGB"
-        assert np.array_equal(np.asarray(coloured.convert("L")), np.asarray(grey.transpose(Image.Transpose.ROTATE_270)))
-
-
 def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     with Image.open(photo) as picture:

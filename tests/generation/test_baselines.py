@@ -28,12 +28,6 @@ def test_the_histogram_by_counting(num_bits: int, shape: tuple[int, int, int]) -
     assert histogram_bits_per_dim(train, test, num_bits) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_histogram_in_several_parts() -> None:
-    train, test = images(5000, (1, 1, 2)), images(4500, (1, 1, 2), seed=1)
-    parts = [histogram_bits_per_dim(train, part, 3) * len(part) for part in np.array_split(test, 3)]
-    assert histogram_bits_per_dim(train, test, 3) == pytest.approx(sum(parts) / len(test), rel=1e-12)
-
-
 def png_bits(strip: np.ndarray, size: int) -> float:
     file = io.BytesIO()
     Image.fromarray(strip).save(file, format="PNG", optimize=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import MAFPrior
-from glow_app.running import fold, fold_flow
 from glow_app.running.folded import FoldedStep
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -43,22 +42,6 @@ def test_a_frozen_model_is_the_same_to_the_last_bit(name: str, autocast: bool) -
     num_steps = sum(len(level.bijections) - 1 for level in model.flow.levels)  # type: ignore[arg-type, misc]
     assert used.call_count == (0 if name == "additive" else 3 * num_steps)
     assert all(torch.equal(one, other) for one, other in zip(folded, expected, strict=True))
-
-
-@pytest.mark.parametrize("fold", [fold, fold_flow])
-def test_both_directions_and_their_log_dets_are_those_of_the_flow(fold: Any) -> None:
-    flow = tiny_model(num_classes=4).flow
-    folded = fold(flow)
-    x, context = torch.rand(3, *flow.image_shape) - 0.5, flow.conditioning.context([0, 1, 2], 3)
-    with torch.no_grad():
-        expected, log_det = flow(x, context)
-        latents, folded_log_det = folded(x, context)
-        for one, other in zip([*latents, folded_log_det], [*expected, log_det], strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=0)
-        for one, other in zip(folded.inverse(latents, context), flow.inverse(latents, context), strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=0)
-    assert not any(parameter.requires_grad for parameter in folded.parameters())
-    assert all(parameter.requires_grad for parameter in flow.parameters())
 
 
 def test_a_frozen_model_follows_weights_that_are_loaded_or_moved() -> None:
