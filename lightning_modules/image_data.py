@@ -10,14 +10,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
-from glow_app.data.splits import Resize, Split, SplitFractions, SplitRequest
+from glow_app.data.splits import Resize, Split, SplitRequest
+from glow_app.generation.trained_on import changes, count_trained_on, is_same_split, merged, origin, record_of
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.resumable_data import SPLITS, ResumableDataModule
-
-# Arguments that decide which images are held out from training.
-SPLIT_BY = ("source", *(field.name for field in fields(SplitFractions)), "count")
-# Recorded instead of a hash of file names if a run was resumed with other images or other splits.
-_MIXED = "mixed"
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
@@ -99,26 +95,36 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self._recorded = recorded
 
     @property
-    def is_as_in_training(self) -> bool:
-        """Whether images and splits are those of the recorded training run; true if none is recorded."""
+    def changes(self) -> str:
+        """In words, how splits and training pictures differ from those recorded; empty if they do not."""
+        if self._recorded is None or self.other_root is not None:
+            return ""
+        is_limited = self.hparams["limit"] != self._recorded.get("limit")
+        return changes(self._recorded, self._facts(None if is_limited else self.examples("train")))
+
+    def origin(self, split: Split) -> str:
+        """Return in words how the images of a split relate to the recorded training."""
         if self._recorded is None:
-            return True
-        contents = self._recorded.get("contents")  # unknown in older checkpoints
-        is_same = all(self.hparams[name] == self._recorded.get(name) for name in SPLIT_BY)
-        return is_same and contents in (None, self.examples("train").contents)
+            return origin(True, None)
+        is_same = self.other_root is None and is_same_split(self._recorded, self._facts(None), split)
+        return origin(is_same, count_trained_on(self._recorded, self.examples(split)))
+
+    def _facts(self, train: ImageSet | None) -> dict[str, Any]:
+        return {**self.hparams, "contents": record_of(self.hparams, train)}
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage; for "fit", compare them with those of the run so far."""
+        """Load the splits of a stage; for "fit", record them and compare them with those of the run so far."""
         super().setup(stage)
         if stage != "fit":
             return
-        contents = self.examples("train").contents
-        if not self.is_as_in_training:
+        facts = self._facts(self.examples("train"))
+        contents = facts["contents"]
+        if self._recorded is not None and (words := changes(self._recorded, facts)):
             rank_zero_warn(
-                "the images or their splits differ from those at the start of the run: images that are held out now "
-                "may have been trained on, so bits/dim of validation and test may be too low"
+                f"the pictures or their splits differ from those at the start of the run ({words}); validation images: "
+                + self.origin("validation")
             )
-            contents = _MIXED
+            contents = merged(self._recorded, facts)
         self.hparams["contents"] = contents  # for the checkpoint
 
     def prepare_data(self) -> None:

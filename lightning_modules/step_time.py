@@ -18,7 +18,7 @@ def measure_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> 
         options, trainer = cli.datamodule.hparams, cli.trainer
         size = max(1, options["batch_size"])
         cut = SplitFractions(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
-        num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
+        num_images = len(cut.rows(parts["train"].names, "train", parts)[: options["limit"]])
         batches = max(1, num_images // (size * trainer.world_size))
         steps = -(-batches // trainer.accumulate_grad_batches)
         return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps

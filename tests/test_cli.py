@@ -139,18 +139,6 @@ def test_text_instead_of_a_number_is_refused(one_line: OneLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        ("--trainer.max_epoch=3", "did you mean --trainer.max_epochs?"),
-        ("--model.numbits=3", "did you mean --model.num_bits?"),
-        ("--data.batch_size=many", "many"),
-    ],
-)
-def test_wrong_options_of_fit_are_refused(one_line: OneLine, option: str, words: str) -> None:
-    assert words in one_line("fit", *FLOW, option)
-
-
-@pytest.mark.parametrize(
     ("arguments", "code", "kind"), [(["info", "none.ckpt"], 1, "FileNotFoundError"), (["smaple"], 2, "UsageError")]
 )
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(

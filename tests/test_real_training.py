@@ -9,7 +9,6 @@ from glow_app import load_model
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.data.toys import TOYS, load_points
-from glow_app.generation.baselines import histogram_bits_per_dim
 from glow_app.models.image_model import ImageModel
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density
@@ -28,10 +27,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModel:
 
 
 def test_held_out_digits_are_likely_and_reconstructed_exactly(trained: ImageModel) -> None:
-    train, test = (load_split("digits", split, SHAPE) for split in ("train", "test"))
+    test = load_split("digits", "test", SHAPE)
     images = torch.from_numpy(test.images[:])
     bits = float(trained.bits_per_dim(images, test.labels, generator=torch.Generator()).mean())
-    assert bits < histogram_bits_per_dim(train.images, test.images, trained.num_bits) - 0.2
+    assert bits < 2.1  # independent histograms of the training pixels: 2.31
     assert torch.equal(trained.decode(trained.encode(images, test.labels), test.labels), images)
 
 

@@ -113,7 +113,7 @@ def _data(
     data = evaluation_data(model, recorded, limit=limit, train_limit=0 if restores else arguments.train_limit, **chosen)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
-    origin = "as in training" if data.facts["as_in_training"] else "the model may have been trained on them"
+    origin = data.facts["origin"]
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
         whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
@@ -123,4 +123,6 @@ def _data(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
         f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit"
     )
+    if data.facts["changes"]:
+        print(f"since the training: {data.facts['changes']}")
     return data

@@ -81,8 +81,7 @@ def _architecture(model: "Density") -> dict[str, str]:
 def _training(facts: dict[str, Any]) -> dict[str, str]:
     """Return how long a model was trained and with which version, and all other facts of its training."""
     epoch, step, version = (facts.pop(name, None) for name in ("epoch", "step", "version"))
-    if "data" in facts:  # the hash is for programs only
-        facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
+    facts.pop("contents", None)  # hashes, for programs only
     counts = [(None if epoch is None else epoch + 1, "epoch"), (step, "step")]
     length = [pluralise(count, noun) for count, noun in counts if count is not None]
     trained = {"trained for": ", ".join(length) or None, "trained with": version and f"glow-app {version}"}

@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import csv
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from glow_app.conditioning import Given
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
@@ -69,10 +72,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _score(model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace) -> None:
     from glow_app.generation.reference import score_rows
+    from glow_app.generation.trained_on import known_pictures
 
     reference, usual = _reference(model, stored, given, arguments)
-    files, measures = _measure(model, arguments.images, given, arguments)
-    scored = score_rows(measures, reference, model.conditioning.plain(measures.given))
+    known = known_pictures(stored.facts)
+    files, measures, trained = _measure(model, arguments.images, given, arguments, known)
+    scored = score_rows(measures, reference, model.conditioning.plain(measures.given), trained)
     rows: list[dict[str, Any]] = [
         {"file": file, "seed": seed, "draws": arguments.draws, **row}
         for seed, (file, row) in enumerate(zip(files, scored, strict=True), arguments.seed)
@@ -90,6 +95,8 @@ def _score(model: "ImageModel", stored: "StoredModel", given: "Given", arguments
     _print_given(model, given)
     if reference is not None:
         _print_unusual(rows)
+        if known is None:
+            print("not checked for training images, which this model does not record")
     _write_sheet(model, rows, folder / SHEET, provenance(stored))
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
@@ -102,7 +109,7 @@ def _reference(
     from glow_app.storage.pretrained import REFERENCE_KEY
 
     if arguments.reference:
-        return Reference.of(_measure(model, [arguments.reference], given, arguments)[1]), arguments.reference
+        return _measured_reference(model, stored, given, arguments), arguments.reference
     plain = stored.facts.get(REFERENCE_KEY)
     if plain is None:
         return None, None
@@ -111,9 +118,23 @@ def _reference(
     return reference, f"{reference.num_images:,} ordinary images stored with the model{of_all}"
 
 
+def _measured_reference(
+    model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace
+) -> "Reference":
+    """Return the reference of the pictures of ``--reference``; warn if some are training images."""
+    from glow_app.generation import Reference
+    from glow_app.generation.trained_on import known_pictures
+
+    known = known_pictures(stored.facts)
+    _, measures, trained = _measure(model, [arguments.reference], given, arguments, known)
+    if any(trained):
+        which = f"{sum(trained)} of {pluralise(len(trained), 'picture')} of {arguments.reference}"
+        warnings.warn(f"{which} are training images: beside them, other pictures seem unusual", stacklevel=2)
+    return Reference.of(measures)
+
+
 def _save_reference(arguments: argparse.Namespace) -> None:
     from glow_app.data.listing import list_images
-    from glow_app.generation import Reference
     from glow_app.storage.pretrained import save_reference
     from glow_app.storage.stored_model import StoredModel
 
@@ -124,23 +145,33 @@ def _save_reference(arguments: argparse.Namespace) -> None:
     if not stored.path.is_dir() or not stored.is_own:
         raise UsageError(f"--save-reference needs an exported model of your own, got {stored.place} (see glow export)")
     model = load_stored(stored, arguments.device)
-    _, measures = _measure(model, [arguments.reference], None, arguments)
-    save_reference(stored.path, Reference.of(measures).to_plain())
-    print(f"stored with {stored.path}: a reference of {pluralise(len(measures), 'image')} of {arguments.reference}")
+    reference = _measured_reference(model, stored, None, arguments)
+    save_reference(stored.path, reference.to_plain())
+    count = pluralise(reference.num_images, "image")
+    print(f"stored with {stored.path}: a reference of {count} of {arguments.reference}")
 
 
 def _measure(
-    model: "ImageModel", places: list[str], given: "Given", arguments: argparse.Namespace
-) -> "tuple[list[str], Measures]":
-    """Return the readable files and their measures; file i uses the noise of the seed + i."""
-    from glow_app.generation import Measures, measure
+    model: "ImageModel",
+    places: list[str],
+    given: "Given",
+    arguments: argparse.Namespace,
+    known: "np.ndarray | None" = None,
+) -> "tuple[list[str], Measures, list[bool]]":
+    """Return the readable files, their measures, and whether each is one of the ``known`` training images.
 
-    files, parts = [], []
-    for names, images, known in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
+    File i uses the noise of the seed + i.
+    """
+    from glow_app.generation import Measures, measure
+    from glow_app.generation.trained_on import trained_on
+
+    files, parts, trained = [], [], []
+    for names, images, values in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
         first = arguments.seed + len(files)
-        parts.append(measure(model, images, known, num_draws=arguments.draws, seeds=range(first, first + len(names))))
+        parts.append(measure(model, images, values, num_draws=arguments.draws, seeds=range(first, first + len(names))))
         files += names
-    return files, Measures.joined(parts)
+        trained += trained_on(known, images)
+    return files, Measures.joined(parts), trained
 
 
 def _print_given(model: "ImageModel", given: "Given") -> None:
@@ -154,8 +185,10 @@ def _print_given(model: "ImageModel", given: "Given") -> None:
 def _print_unusual(rows: list[dict[str, Any]]) -> None:
     from glow_app.generation.reference import USUAL_PERCENT, oddest
 
-    odd = [row for row in rows if row["verdict"] == "unusual"]
-    print(f"unusual: {len(odd)} of {len(rows)} (expected of ordinary pictures: {100 - USUAL_PERCENT:g} %)")
+    judged, odd = ([row for row in rows if row["verdict"] in kind] for kind in (("usual", "unusual"), ("unusual",)))
+    if len(judged) < len(rows):
+        print(f"no verdict: {len(rows) - len(judged)} of {len(rows)}, since the model was trained on them")
+    print(f"unusual: {len(odd)} of {len(judged)} (expected of ordinary pictures: {100 - USUAL_PERCENT:g} %)")
     for row in oddest(odd, LISTED):
         print(f"  {printable(row['file'])}: {row['reason']}")
 
@@ -174,7 +207,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
     sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
     save_png(sheet, path, facts)
-    print(f"the {'oddest' if rows[0]['verdict'] else 'highest bits/dim'}: {path}")
+    print(f"the {'highest bits/dim' if rows[0]['oddness'] is None else 'oddest'}: {path}")
 
 
 def _detect(model: "ImageModel", given: "Given", arguments: argparse.Namespace) -> None:
@@ -182,8 +215,9 @@ def _detect(model: "ImageModel", given: "Given", arguments: argparse.Namespace) 
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import histogram_picture
 
-    _, ordinary = _measure(model, [arguments.reference], given, arguments)
-    _, odd = _measure(model, [arguments.outliers], given, arguments)
+    ordinary, odd = (
+        _measure(model, [place], given, arguments)[1] for place in (arguments.reference, arguments.outliers)
+    )
     detections = detect(ordinary, odd)
     folder, usual = arguments.output, len(ordinary) // 2
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}

@@ -1,18 +1,21 @@
 """Folders of images, and the crops of a folder of photographs, as sources."""
 
+import hashlib
 import zlib
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from glow_app.data.decoding import decode_image, decode_photo
 from glow_app.data.image_cache import folder_images
-from glow_app.data.image_set import ImageSet, select_split
-from glow_app.data.listing import all_class_names, list_images, split_layout
-from glow_app.data.splits import Split, SplitRequest
+from glow_app.data.image_set import ImageSet
+from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
+from glow_app.data.splits import Split, SplitFractions, SplitRequest
 
 # Photographs are reduced to this short side, or to four crops if that is more: camera pixels are soft and noisy.
 _SHORT_SIDE = 512
@@ -44,10 +47,8 @@ def load_folder(request: SplitRequest) -> ImageSet:
 
     decoded = folder_images(part, shape, request.cache_dir, read, f"decoding images, {resize}", chunk_size=64)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
-    pool = ImageSet(
-        decoded.images, labels, class_names if part.class_names else (), contents=parts["train"].hash_of_names
-    )
-    return select_split(pool, request, parts)
+    rows = _rows(part, decoded.names, request, parts)[: request.limit]
+    return ImageSet(decoded.images, labels, class_names if part.class_names else (), rows)
 
 
 def load_photos(request: SplitRequest) -> ImageSet:
@@ -65,16 +66,39 @@ def load_photos(request: SplitRequest) -> ImageSet:
         FileNotFoundError: If the folder does not exist.
     """
     listing = list_images(request.folder("photos"))
-    photos_of_split = {listing.files[row].name for row in request.rows(len(listing.files), request.split)}
     shape = request.image_shape
     read = partial(_crops, image_shape=shape, max_crops=max(256, _MIN_TOTAL_CROPS // len(listing.files)))
     crops = folder_images(listing, shape, request.cache_dir, read, "cutting crops from photographs", chunk_size=4)
-    rows = np.flatnonzero([name in photos_of_split for name in crops.names])
-    if not len(rows):
-        size = f"{shape[2]}x{shape[1]}"
-        raise ValueError(f"no photograph of the {request.split} split in {listing.root} is at least {size}")
+    rows = np.sort(_rows(listing, crops.names, request))
     order = np.random.default_rng(request.seed).permutation(rows)[: request.limit]
-    return ImageSet(crops.images, torch.zeros(len(crops.images), dtype=torch.int64), (), order, listing.hash_of_names)
+    return ImageSet(crops.images, torch.zeros(len(crops.images), dtype=torch.int64), (), order)
+
+
+def _rows(
+    listing: FolderListing, names: Sequence[str], request: SplitRequest, official: Container[str] = ()
+) -> np.ndarray:
+    """Return the rows of a split, where ``names`` are the files that could be read, and of each row."""
+    listed = listing.names
+    place = {listed[row]: place for place, row in enumerate(request.rows(listed, request.split, official))}
+    rows = sorted((row for row, name in enumerate(names) if name in place), key=lambda row: place[names[row]])
+    if not rows:
+        raise ValueError(
+            f"no file of the {request.split} split in {listing.root} can be used; add images or change the fractions"
+        )
+    return np.array(rows)
+
+
+def split_hashes(source: str, root: str | Path, cut: SplitFractions) -> dict[Split, str]:
+    """Return a hash of the names of each split of a folder: the splits that are cut, and those with a directory."""
+    listing = list_images(Path(root).expanduser())
+    parts = split_layout(listing) if source == "folder" else {"train": listing}
+    hashes: dict[Split, str] = {}
+    for split in get_args(Split):
+        names = parts.get(split, parts["train"]).names
+        with suppress(ValueError):  # nothing is held out
+            chosen = "\0".join(sorted(names[row] for row in cut.rows(names, split, parts)))
+            hashes[split] = hashlib.sha256(chosen.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashes
 
 
 def _crops(path: Path, image_shape: tuple[int, int, int], max_crops: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Image data sets read by Hugging Face ``datasets``, from the hub or a local folder, as memory-mapped Arrow."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,9 @@ def _load(place: str, request: SplitRequest, described: str, **options: str | No
     rows = splits[name].select_columns(columns[0]).cast_column(columns[0], datasets.Image(decode=False))
     read = partial(_read, rows, columns[0], request.image_shape, request.resize)
     images = LazyImages((len(rows), *request.image_shape), read)
-    return select_split(ImageSet(images, *_labels(splits, name)), request, official)
+    labels, class_names = _labels(splits, name)
+    names = _names(rows, columns[0], labels, class_names)
+    return select_split(ImageSet(images, labels, class_names), request, official, names)
 
 
 def _open(place: str, described: str, options: dict[str, str | None]) -> "dict[str, Dataset]":
@@ -95,6 +98,20 @@ def _numbers(rows: "Dataset", column: str) -> np.ndarray:
     """Return a column of integers, int64 (N,), with -1 for missing values."""
     values = np.asarray(rows.select_columns(column).with_format("numpy")[:][column], dtype=np.float64)
     return np.nan_to_num(values, nan=-1).astype(np.int64)
+
+
+def _names(rows: "Dataset", column: str, labels: Tensor, class_names: tuple[str, ...]) -> list[str] | None:
+    """Return the names of the images as in a folder, ``CLASS/FILE``; None unless all are known and differ."""
+    from pyarrow.compute import struct_field
+
+    names = []
+    paths = struct_field(rows.with_format("arrow")[:][column], "path").to_pylist()
+    for path, label in zip(paths, labels.tolist(), strict=True):
+        if path is None:
+            return None
+        name = os.path.basename(path) if os.path.isabs(path) else path  # often all that is left of a path
+        names.append(f"{class_names[label]}/{name}" if class_names and "/" not in name else name)
+    return names if len(set(names)) == len(names) else None
 
 
 def _read(rows: "Dataset", column: str, image_shape: tuple[int, int, int], resize: Resize, row: int) -> np.ndarray:

@@ -71,7 +71,6 @@ class ImageSet(BatchedSet[Batch]):
         labels: int64 (N,); zeros if unlabelled.
         class_names: Name of each label; empty if unlabelled.
         indices: Rows of this set, in order; all if omitted.
-        contents: Hash of the names of the files from which the splits are cut; empty for sources that never change.
     Shape:
         An item is a uint8 (C, H, W) and an int64 scalar tensor; a batch is (B, C, H, W) and (B,).
     Raises:
@@ -84,7 +83,6 @@ class ImageSet(BatchedSet[Batch]):
         labels: Tensor,
         class_names: Sequence[str] = (),
         indices: np.ndarray | Sequence[int] | None = None,
-        contents: str = "",
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 (N, C, H, W)")
@@ -93,7 +91,7 @@ class ImageSet(BatchedSet[Batch]):
         self._storage = images
         self._all_labels = labels
         self._rows = np.asarray(range(len(images)) if indices is None else indices, dtype=np.int64)
-        self.class_names, self.contents = tuple(class_names), contents
+        self.class_names = tuple(class_names)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -106,6 +104,11 @@ class ImageSet(BatchedSet[Batch]):
         """(C, H, W) of every image."""
         channels, height, width = self._storage.shape[1:]
         return channels, height, width
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the images are in memory or memory-mapped, not decoded on access."""
+        return not isinstance(self._storage, LazyImages)
 
     @property
     def images(self) -> np.ndarray:
@@ -132,14 +135,14 @@ class ImageSet(BatchedSet[Batch]):
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order; shares the storage."""
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.contents)
+        return ImageSet(self._storage, self._all_labels, self.class_names, rows)
 
     def with_class_order(self, class_names: Sequence[str]) -> "ImageSet":
         """Return this set with its classes permuted to this order and its labels adapted; shares the storage."""
         if tuple(class_names) == self.class_names:
             return self
         new_labels = torch.tensor([list(class_names).index(name) for name in self.class_names])
-        return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._rows, self.contents)
+        return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._rows)
 
     def _read(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return the images at these indices, and their rows; unreadable images are replaced."""
@@ -180,16 +183,19 @@ class ImageSet(BatchedSet[Batch]):
             self._storage = self._storage()
 
 
-def select_split(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
+def select_split(
+    pool: ImageSet, request: SplitRequest, official: Container[str] = (), names: Sequence[str] | None = None
+) -> ImageSet:
     """Return the requested split of a pool, at the requested shape and up to the limit.
 
     Args:
         pool: Images of the split if it is official, otherwise the images to cut into splits.
         request: Split to return.
         official: As for :meth:`~glow_app.data.splits.SplitFractions.rows`.
+        names: Names of the images, if they have any.
     """
-    chosen = pool.subset(request.rows(len(pool), request.split, official)[: request.limit])
+    chosen = pool.subset(request.rows(names or len(pool), request.split, official)[: request.limit])
     if chosen.image_shape == request.image_shape:
         return chosen
     images = convert_array(chosen.images, request.image_shape, request.resize)
-    return ImageSet(images, chosen.labels, chosen.class_names, contents=chosen.contents)
+    return ImageSet(images, chosen.labels, chosen.class_names)

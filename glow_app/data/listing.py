@@ -1,6 +1,5 @@
 """List the image files of a folder in an order that is the same on every machine."""
 
-import hashlib
 import mimetypes
 import os
 import warnings
@@ -45,10 +44,9 @@ class FolderListing:
         return () if None in names else tuple(sorted(name for name in names if name is not None))
 
     @property
-    def hash_of_names(self) -> str:
-        """SHA-256 of the relative names; while it is unchanged, the same positions mean the same files."""
-        names = "\0".join(file.name for file in self.files)
-        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    def names(self) -> list[str]:
+        """The relative names of the files."""
+        return [file.name for file in self.files]
 
     def labels(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> list[int]:
         """Return the label of each relative file name: its class's index in ``class_names``; 0 if unlabelled."""

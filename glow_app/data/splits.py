@@ -1,8 +1,10 @@
 """Training, validation and test splits: their names, how they are divided, and a validated request for one."""
 
-from collections.abc import Container, Iterable
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import splitext
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,10 +36,10 @@ def check_split(split: Split, limit: int | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFractions:
-    """Seeded division of a data set's positions into training, validation and test splits.
+    """Seeded division of a data set into training, validation and test splits.
 
     Args:
-        seed: Seed of the permutation that is divided.
+        seed: Seed of the division.
         validation_fraction: Fraction held out for validation if the data set has no validation split.
         test_fraction: Fraction held out for testing if the data set has no test split.
     Raises:
@@ -57,36 +59,57 @@ class SplitFractions:
                 f"validation_fraction + test_fraction is {total:g}; expected below 1, to leave images for training"
             )
 
-    def rows(self, count: int, split: Split, official: Container[str] = ()) -> np.ndarray:
-        """Return the positions of one split, in permuted order.
+    def rows(self, examples: int | Sequence[str], split: Split, official: Container[str] = ()) -> np.ndarray:
+        """Return the positions of one split, in shuffled order.
 
-        The division depends only on positions, never on content. The three splits are disjoint and cover everything. An
-        official split is returned whole and permuted too, so that a limit keeps a mixture of classes.
+        The three splits are disjoint and cover everything. An official split is returned whole and shuffled too, so
+        that a limit keeps a mixture of classes.
 
         Args:
-            count: Number of examples to divide.
+            examples: Number of examples, divided by a permutation of positions. Or their names, each of which decides
+                by its hash: no example changes its split when others come, go or cannot be read, and the fractions are
+                met on average. Only if none hashes into a split is the example with the nearest hash in it.
             official: Splits with examples of their own, for which nothing is held out.
         Shape:
             int64 (n,).
         Raises:
             ValueError: If the requested split, or any with a positive fraction, would be empty.
         """
-        order = np.random.default_rng(self.seed).permutation(count)
+        fractions = {name: 0.0 if name in official else fraction for name, fraction in self._fractions.items()}
+        order, sizes = self._divided(examples, fractions)
         if split != "train" and split in official:
             return order
-        fractions = {name: 0.0 if name in official else fraction for name, fraction in self._fractions.items()}
-        sizes = {name: round(count * fraction) for name, fraction in fractions.items()}
-        sizes["train"] = count - sum(sizes.values())
         if split != "train" and not fractions[split]:
             raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
                 described = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
                 raise ValueError(
-                    f"{count} images are too few: {described} leave none for {name}; add images or change the fractions"
+                    f"{len(order)} images are too few: {described} leave none for {name}; add images or change the "
+                    "fractions"
                 )
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
+
+    def _divided(
+        self, examples: int | Sequence[str], fractions: Mapping[str, float]
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Return all positions, first those of the test, then of the validation, and the size of each split."""
+        if isinstance(examples, int):
+            order = np.random.default_rng(self.seed).permutation(examples)
+            sizes = {name: round(examples * fraction) for name, fraction in fractions.items()}
+        else:
+            hashes = np.array([self._hash(name) for name in examples])
+            order = np.argsort(hashes, kind="stable")
+            held_out, test = (int((hashes < end).sum()) for end in (sum(fractions.values()), fractions["test"]))
+            test = max(test, int(fractions["test"] > 0))
+            sizes = {"validation": max(held_out - test, int(fractions["validation"] > 0)), "test": test}
+        return order, sizes | {"train": len(order) - sum(sizes.values())}
+
+    def _hash(self, name: str) -> float:
+        """Return the hash of a file's name, from 0 to 1; a picture in two formats, or converted, keeps its hash."""
+        text = f"{self.seed}/{splitext(name)[0]}".encode("utf-8", "surrogateescape")
+        return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "little") / 2**48
 
     @property
     def _fractions(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Split
 from glow_app.evaluation.batches import fingerprint
+from glow_app.generation.trained_on import changes, count_trained_on, is_same_split, origin, record_of
 from glow_app.models.image_model import ImageModel
 
 
@@ -60,8 +61,9 @@ def evaluation_data(
         FileNotFoundError: If the images do not exist.
     """
     arguments, is_other = _data_arguments(recorded, source, root, training)
-    source, contents, limits = arguments["source"], arguments.pop("contents", None), [arguments.pop("limit", None)]
-    limits = [number for number in (*limits, train_limit) if number is not None]
+    source, trained_limit = arguments["source"], arguments.pop("limit", None)
+    arguments.pop("contents", None)
+    limits = [number for number in (trained_limit, train_limit) if number is not None]
     shape = model.flow.image_shape
     cut: dict[str, Any] = {"split": split, **arguments} | (whole_folder(source, str(root), split) if is_other else {})
     held_out = load_split(image_shape=shape, limit=limit, **cut)
@@ -70,9 +72,15 @@ def evaluation_data(
         load_split(split="train", image_shape=shape, limit=min(limits, default=None), **arguments) if is_known else None
     )
     held_out = model.conditioning.align(held_out)
+    is_all = train is not None and (train_limit is None or len(train) < train_limit)
+    current = {**arguments, "contents": record_of(arguments, train if is_all else None)}
+    is_same = not is_other and is_same_split(recorded, current, split)
+    count = count_trained_on(recorded, held_out)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
-        "as_in_training": source == recorded.get("source") and not is_other and contents in (None, held_out.contents),
+        "as_in_training": is_same,
+        "origin": origin(is_same, count),
+        "changes": "" if is_other or source != recorded.get("source") else changes(recorded, current),
         "split": "whole" if is_whole else split,
         "images": len(held_out),
         "image_shape": list(shape),

@@ -12,6 +12,7 @@ from glow_app.generation.scoring import ODDITIES, Measures, Typical, oddities
 
 USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
 MANY_ORDINARY = 1000  # images for a good reference
+TRAINED = "the model was trained on it"  # reason for no verdict
 
 # Stored percentiles, dense at both ends.
 _LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
@@ -151,24 +152,35 @@ class Reference:
             raise ValueError(message) from error
 
 
-def plain_scores(measures: Measures, reference: Reference | None) -> list[dict[str, Any]]:
-    """Return scores and verdict of each image by name; without a reference, those that need one are None."""
+def plain_scores(
+    measures: Measures, reference: Reference | None, trained: Sequence[bool] | None = None
+) -> list[dict[str, Any]]:
+    """Return scores and verdict of each image by name; without a reference, those that need one are None.
+
+    Args:
+        trained: Whether each image was a training image; such images have no verdict, since the model fits them better
+            than any others.
+    """
     scores = oddities(measures, None if reference is None else reference.typical)
     verdicts = [None] * len(measures) if reference is None else reference.judge(measures)
-    unknown = dict.fromkeys(Verdict.__dataclass_fields__)
-    return [
-        {name: float(scores[name][number]) if name in scores else None for name in ODDITIES}
-        | (unknown if verdict is None else asdict(verdict))
-        for number, verdict in enumerate(verdicts)
-    ]
+    unknown, rows = dict.fromkeys(Verdict.__dataclass_fields__), []
+    for number, verdict in enumerate(verdicts):
+        row = {name: float(scores[name][number]) if name in scores else None for name in ODDITIES}
+        if trained is not None and trained[number]:
+            rows.append(row | unknown | {"reason": TRAINED})
+        else:
+            rows.append(row | (unknown if verdict is None else asdict(verdict)))
+    return rows
 
 
-def score_rows(measures: Measures, reference: Reference | None, given: Sequence[Any]) -> list[dict[str, Any]]:
+def score_rows(
+    measures: Measures, reference: Reference | None, given: Sequence[Any], trained: Sequence[bool] | None = None
+) -> list[dict[str, Any]]:
     """Return a row of a table for each image: what it was given, if known, scores, verdict, bits and norms by level."""
     levels = [(kind, level) for level in range(measures.level_bits.shape[1]) for kind in ("bits", "norm")]
     columns = {"bits": measures.level_bits.tolist(), "norm": measures.level_norms.tolist()}
     rows = []
-    for number, scores in enumerate(plain_scores(measures, reference)):
+    for number, scores in enumerate(plain_scores(measures, reference, trained)):
         del scores["percentiles"]
         by_level = {f"{kind}_level_{level}": columns[kind][number][level] for kind, level in levels}
         rows.append(({"given": given[number]} if given else {}) | scores | by_level)

@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from glow_app import generation
 from glow_app.generation.reference import plain_scores
+from glow_app.generation.trained_on import trained_on
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
@@ -123,7 +124,7 @@ async def score(body: schemas.ScoreRequest, request: Request, service: Served) -
     measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
-    rows = enumerate(plain_scores(measures, reference))
+    rows = enumerate(plain_scores(measures, reference, trained_on(service.known, images)))
     return schemas.ScoreAnswer(
         scores=[schemas.Scores(**plain, given=known[n], note=notes[n]) for n, plain in rows],
         draws=body.draws,

@@ -13,6 +13,7 @@ from glow_app import __version__, generation
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.conditioning import Given
+from glow_app.generation.trained_on import known_pictures
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -27,6 +28,7 @@ from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import Edit, GivenKind, Info
 from glow_app.server.worker import Call, ModelWorker, Ticket
+from glow_app.storage.checkpoint import CONTENTS_KEY
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
@@ -34,7 +36,8 @@ from glow_app.storage.stored_model import model_hash
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
-_OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY, "bpd_level/", "log_det/")  # facts returned elsewhere, or diagnostic
+# Facts that are returned elsewhere, or are not for people.
+_OMITTED = ("classes", CONTENTS_KEY, REFERENCE_KEY, SUMMARY_KEY, "bpd_level/", "log_det/")
 
 
 class Service:
@@ -81,6 +84,7 @@ class Service:
             limits=vars(limits),
         )
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
+        self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
 

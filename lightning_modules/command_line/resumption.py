@@ -10,7 +10,7 @@ from torch import Tensor
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import density_of, facts_of, read_checkpoint
+from glow_app.storage.checkpoint import CONTENTS_KEY, density_of, facts_of, read_checkpoint
 from glow_app.storage.stored_model import DATA_FOLDERS, RUN_CONFIG, StoredModel
 from lightning_modules.command_line.arguments import INIT_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
@@ -107,7 +107,9 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked))
     folders = {name: stored["data"][name] for name in DATA_FOLDERS if name in stored["data"]}
-    data = facts_of(checkpoint).get("data", {}) | folders
+    facts = facts_of(checkpoint)
+    contents = {CONTENTS_KEY: facts[CONTENTS_KEY]} if CONTENTS_KEY in facts else {}
+    data = facts.get("data", {}) | contents | folders
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
     is_limited = take_option("--data.limit", arguments)[0] is not None
     return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, is_limited)

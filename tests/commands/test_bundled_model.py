@@ -38,17 +38,10 @@ def test_every_command_with_a_bundled_model(glow: Glow) -> None:
     assert glow("decode", "latents.safetensors", *model).code == 0
     for number, path in enumerate(clothes):
         assert np.array_equal(pixels(Path(f"decoded/{number:06d}_{path.stem}.png")), pixels(path))
-    for name, path in zip(("with", "without"), clothes, strict=True):
-        Path(name).mkdir()
-        (Path(name) / path.name).write_bytes(path.read_bytes())
-    learnt = glow("edit", "learn", "dressy", "--with", "with", "--without", "without", *model)
-    assert "dressy, from 2 images: directions/dressy.safetensors" in learnt.output
-    assert glow("edit", "apply", clothes[0], "--direction", "dressy", "--strength", 0, *model).code == 0
-    assert np.array_equal(pixels(Path(f"edits/000_{clothes[0].stem}_dressy.png")), pixels(clothes[0]))
     scored = glow("score", clothes[1], "--reference", "samples", *model)
     assert "given: unknown, averaged over 10 values\n" in scored.output
     exported = glow("export", "--output", "mine", *model)
-    assert exported.output.endswith("directions for glow edit: brightness, dressy, contrast, length, width\n")
+    assert exported.output.endswith("directions for glow edit: brightness, contrast, length, width\n")
     assert (
         glow("edit", "apply", clothes[0], "--direction", "width", "--output", "wide", "--checkpoint", "mine").code == 0
     )
@@ -65,5 +58,5 @@ def test_a_model_from_the_hub(
         f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "
         f"sha256 of model.safetensors {sha256_of(snapshot / 'model.safetensors')})\n"
     )
-    assert "\nrevision             c0ffee\n" in glow("info", "hf://me/shoes").output
+    assert "c0ffee" in glow("info", "hf://me/shoes").output
     assert "write hf://me/shoes" in refused("sample", "--checkpoint", "me/shoes")

@@ -51,18 +51,6 @@ def test_missing_packages_for_faces_are_named(refused: Callable[..., str], monke
     assert error == "error: rendering faces needs no-such-package; run: pip install 'glow-app[faces]'"
 
 
-def test_directions_are_learnt_from_rendered_faces(glow: Glow, tiny_run: list[str]) -> None:
-    assert glow("data", "render", "faces", "--count", 40, "--size", 8, "--output", "my_faces").code == 0
-    options = [*tiny_run, "--data.batch_size=16", "--data.source=folder", "--data.root=my_faces"]
-    assert glow("fit", "--run_dir", "run", *options).code == 0
-    attributes = ("--attributes", "my_faces/attributes.csv", "--columns", "hat", "skin_lightness")
-    result = glow("edit", "learn", *attributes, "--checkpoint", "run")
-    assert result.code == 0, result
-    assert "skin_lightness, from 40 images" in result.output
-    change = ("--direction", "hat", "--checkpoint", "run", "--output", "edits")
-    assert glow("edit", "apply", "my_faces/000003.png", *change).code == 0
-
-
 def test_training_on_a_folder_of_hugging_face_datasets(
     glow: Glow, refused: Callable[..., str], tiny_run: list[str]
 ) -> None:

@@ -86,7 +86,6 @@ def test_wrong_inputs_are_refused(
     assert "needs NAME --with FOLDER --without FOLDER" in refused("edit", "learn", *checkpoint, code=2)
     two = ["--with", "bright", "--without", "dark"]
     assert "is not a valid name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
-    assert "0 to 9" in refused("edit", "learn", "x", *two, "--checkpoint", conditional, "--given", 10)
     apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]
     assert "there is no direction nothing" in refused(*apply, "nothing")
     glow("edit", "learn", "bright", *two, *checkpoint)

@@ -73,14 +73,6 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
 
 
 @pytest.mark.filterwarnings("ignore:FID of")
-def test_an_export_is_evaluated_like_its_checkpoint(trained: Path, tmp_path: Path, glow: Glow) -> None:
-    assert glow("evaluate", "--checkpoint", trained / "model", *FAST).code == 0
-    assert glow("evaluate", "--checkpoint", trained / "best.ckpt", *FAST, "--output", "other").code == 0
-    one, two = figures(tmp_path / "evaluation"), figures(tmp_path / "other")
-    assert one == two
-
-
-@pytest.mark.filterwarnings("ignore:FID of")
 def test_a_class_conditional_model_uses_the_labels_of_the_images(
     conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
 ) -> None:

@@ -135,25 +135,12 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert logged(folder, name) == logged(trained, name)
 
 
-def test_a_run_with_max_steps_resumes_after_an_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
-) -> None:
-    # With a name that is no word, which the run's checkpoint has to be trusted with.
-    options = [*tiny_run, "--trainer.max_steps=20", "--trainer.max_epochs=3", "--name=photos.v2 (cats+dogs)"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert glow("fit", "--run_dir", whole, *options).code == 0
-    killed_after_an_epoch(glow, monkeypatch, "--run_dir", killed, *options)
-    result = glow("fit", "--resume", killed)
-    assert result.code == 0, result
-    assert_same_training(whole, killed)
-    for name in ("step", "train/bpd", "val/bpd", "lr"):
-        assert logged(killed, name) == logged(whole, name)
-
-
 def test_a_run_resumes_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
-    whole, options = tmp_path / "whole", [*tiny_run, "--data.horizontal_flip", "true"]
+    # With a name that is no word, and a limit of steps besides that of epochs.
+    options = [*tiny_run, "--data.horizontal_flip=true", "--trainer.max_steps=15", "--name=photos.v2 (cats+dogs)"]
+    whole = tmp_path / "whole"
     assert glow("fit", "--run_dir", whole, *options).code == 0
     for steps in (3, 8):
         part = tmp_path / f"killed at {steps}"
@@ -315,8 +302,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
     assert result.code == 0, result
     assert "labels unknown: averaged over 2 values)\n" in result.output
     assert f"({flat}, all images, 40 images of 8x8," in result.output
-    assert "\nheld out           unknown" in result.output
-    assert "counted on 64 training images" in result.output
+    assert "equal to training images" in result.output
     model = load_model("run/best.ckpt")
     assert model.conditioning.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
@@ -328,12 +314,10 @@ def test_images_without_classes_are_tested_by_the_marginal(
     renamed = (two_kinds / "dark").rename(two_kinds / "faint")
     other = glow("test", "--checkpoint", "run").output
     assert "labels unknown: averaged over 2 values" in other
-    assert "\nheld out           unknown" in other
+    assert "\nsince the training " in other
     renamed.rename(two_kinds / "dark")
     two_kinds.rename("moved")
     limited = glow("test", "--checkpoint", "run", "--data.root", "moved", "--data.limit", 9).output
     assert "(moved, limited by data.limit, 9 images of 8x8," in limited
-    assert f"needs the training images: image folder {two_kinds} does not exist; pass it with --training" in limited
     moved = glow("test", "--checkpoint", "run", "--training", "moved").output
     assert "(folder, test split, 8 images of 8x8," in moved
-    assert "counted on 64 training images" in moved

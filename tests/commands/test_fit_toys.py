@@ -92,16 +92,6 @@ def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: G
     assert "Prior" in facts
 
 
-def test_evaluation_of_other_data(runs: Callable[[str], Any], glow: Glow) -> None:
-    folder, _ = runs("maf")
-    result = glow("test", "--checkpoint", folder, "--data.source", "pinwheel", "--data.limit", 50)
-    assert "(pinwheel, test split, 50 points)" in result.output
-    assert f"best possible: {-TOYS['pinwheel'].entropy:.4f} on average" in result.output
-    points = load_points("pinwheel", "test", limit=50).values
-    expected = float(load_density(folder).log_prob(points).mean())  # type: ignore[operator]
-    assert nats(result.output) == pytest.approx(expected, abs=1.1e-4)
-
-
 @pytest.mark.parametrize("head", ["maf", "cnf"])
 def test_an_interrupted_run_goes_on_bit_for_bit(
     runs: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Glow, head: str
@@ -127,31 +117,3 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert nats(result.output) == nats(printed.output)
         for path in (whole / "pictures").iterdir():
             assert (part / "pictures" / path.name).read_bytes() == path.read_bytes()
-
-
-def test_commands_for_images_say_what_it_is(runs: Callable[[str], Any], pictures: list[Path], refused: Refused) -> None:
-    folder, _ = runs("maf")
-    for words in (["sample"], ["interpolate", *pictures[:2]]):
-        assert "is a density of points, not of images" in refused(*words, "--checkpoint", folder, code=1)
-
-
-@pytest.mark.parametrize(
-    ("code", "options", "words"),
-    [
-        (2, ["--kind=point"], "kind is 'point'"),
-        (2, ["--config=none.yaml"], "none.yaml"),
-        (2, ["--samples.num_images=3"], "--samples.num_images"),
-        (2, ["--data.limt=3"], "did you mean --data.limit?"),
-        (2, ["--model.prior=MAFPriro"], "MAFPriro"),
-        (1, ["--data.source=two_moon"], "did you mean two_moons?"),
-        (1, ["--data.batch_size=1000"], "from 1 to 256"),
-        (1, ["--model.prior=MAFPrior", "--model.prior.init_args.num_layers=0"], "num_layers is 0"),
-    ],
-    ids=str,
-)
-def test_wrong_usage_and_bad_values(
-    tmp_path: Path, refused: Refused, code: int, options: list[str], words: str
-) -> None:
-    config = ["--config", TOY_CONFIGS / "gaussian.yaml"]
-    assert words in refused("fit", *config, "--run_dir", tmp_path / "run", *TINY, *options, code=code)
-    assert not list(tmp_path.rglob("*.ckpt"))

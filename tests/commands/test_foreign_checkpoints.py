@@ -145,11 +145,7 @@ def test_what_a_callback_remembers_deletes_nothing(run: Path, glow: Callable[...
     assert (run / "best.ckpt").exists()
 
 
-def test_weights_that_are_not_finite_are_refused(run: Path, refused: Callable[..., str], tmp_path: Path) -> None:
-    model = load_model(run)
-    next(model.parameters()).data.fill_(torch.inf)
-    save_pretrained(model, tmp_path / "poisoned")  # with a hash that is right
-    assert "is not finite" in refused("sample", "--checkpoint", tmp_path / "poisoned", code=1)
+def test_weights_that_are_not_finite_are_refused(run: Path, refused: Callable[..., str]) -> None:
     weights = read_checkpoint(run / "last.ckpt")["state_dict"]
     max(weights.values(), key=torch.Tensor.numel).fill_(torch.nan)
     path = change_checkpoint(run, state_dict=weights)

@@ -66,7 +66,6 @@ def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, g
 def test_a_class_conditional_model(
     conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "0 to 9" in refused("reconstruct", *pictures, "--checkpoint", conditional, "--given", 10)
     options = ["--checkpoint", conditional, "--overwrite"]
     inferred = glow("reconstruct", *pictures, *options, "--batch-size", 2).output
     assert inferred.count(", inferred") == 3

@@ -93,6 +93,25 @@ def test_splits_images_and_labels(folder: Path) -> None:
     assert load_split("datasets", "train", (1, 2, 2), root=folder).image_shape == (1, 2, 2)
 
 
+def test_a_packed_folder_has_the_splits_of_the_folder(tmp_path: Path) -> None:
+    rows = []
+    for value in range(60):
+        name = f"{'odd' if value % 2 else 'even'}/{value // 2:02d}.png"  # each name in both classes
+        (tmp_path / "plain" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plain" / name).write_bytes(png(value))
+        rows.append({"picture": {"bytes": png(value), "path": Path(name).name}, "kind": value % 2})
+    with tarfile.open(tmp_path / "tar.tar", "w") as tar:
+        tar.add(tmp_path / "plain", "")
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tar.tar").rename(tmp_path / "tars/train.tar")
+    features = {"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["even", "odd"])}
+    datasets.Dataset.from_list(rows, features=datasets.Features(features)).save_to_disk(tmp_path / "saved")
+    for split in ("train", "validation", "test"):
+        plain = load_split("folder", split, SHAPE, root=tmp_path / "plain", cache_dir=tmp_path / "cache")
+        for packed in ("saved", "tars"):
+            assert values(load(tmp_path / packed, split).images) == values(plain.images), packed
+
+
 def test_two_ranks_of_two_workers_see_every_image_once_and_resume_within_an_epoch(folder: Path) -> None:
     images = load(folder, validation_fraction=0.0)
 

@@ -39,10 +39,11 @@ def numbers(crops: ImageSet) -> set[int]:
 def test_a_photograph_gives_many_crops_and_belongs_to_one_split(photos: Path) -> None:
     splits = [load(photos, split) for split in SPLITS]
     assert all(crops.image_shape == (3, 16, 16) for crops in splits)
-    assert [len(numbers(crops)) for crops in splits] == [16, 2, 2]
-    assert len(set.union(*map(numbers, splits))) == 20
-    assert len(splits[0]) > 16 * 10
-    assert len({crop.tobytes() for crop in splits[0].images}) == 2 * 16, "at odd and at even rows"
+    counts = [len(numbers(crops)) for crops in splits]
+    assert sum(counts) == len(set.union(*map(numbers, splits))) == 20
+    assert min(counts) >= 1
+    assert len(splits[0]) > counts[0] * 10
+    assert len({crop.tobytes() for crop in splits[0].images}) == 2 * counts[0], "at odd and at even rows"
 
 
 def test_crops_are_the_same_in_every_run_and_shuffled(photos: Path) -> None:

@@ -27,6 +27,31 @@ def test_stable_and_determined_by_the_seed() -> None:
     assert parts(10)["test"] == [4, 6]
 
 
+def test_names_decide_their_splits_one_by_one() -> None:
+    names = [f"cats/{number:04d}.jpg" for number in range(2000)]
+    cut = SplitFractions(seed=3, validation_fraction=0.1, test_fraction=0.2)
+    split_of = {names[row]: split for split in SPLITS for row in cut.rows(names, split)}
+    assert len(split_of) == 2000
+    counts = [list(split_of.values()).count(split) / 2000 for split in SPLITS]
+    assert counts == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+    few = names[::7]
+    assert all(split_of[few[row]] == split for split in SPLITS for row in cut.rows(few, split))
+    converted = [name.replace("jpg", "png") for name in names]
+    assert all((cut.rows(converted, split) == cut.rows(names, split)).all() for split in SPLITS)
+    # Fixed names: another machine or release must not move images between splits.
+    assert cut.rows(names[:20], "test").tolist() == [4, 19, 18]
+
+
+def test_no_split_of_a_few_names_is_empty() -> None:
+    for seed in range(50):
+        cut = SplitFractions(seed=seed)
+        parts = [cut.rows(["a.png", "b.png", "c.png", "d.png"], split).tolist() for split in SPLITS]
+        assert all(parts)
+        assert sorted(chain(*parts)) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="2 images are too few"):
+        SplitFractions().rows(["a.png", "b.png"], "train")
+
+
 def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert len(SplitFractions(validation_fraction=0, test_fraction=0).rows(5, "train")) == 5
     with pytest.raises(ValueError, match="no validation split: validation_fraction is 0; set it above 0"):

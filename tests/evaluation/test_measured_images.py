@@ -1,11 +1,14 @@
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from registry import tiny_model
 
 from glow_app.evaluation import evaluation_data, fingerprint
+from glow_app.generation.trained_on import record_of
 
 
 def test_the_trainings_own_cut_is_used() -> None:
@@ -46,16 +49,38 @@ def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> 
         assert data.train is not None
         counts[name] = len(data.held_out), len(data.train), data.facts["as_in_training"]
     assert counts == {
-        "as in training": (8, 28, True),
-        "the same folder": (8, 28, True),
-        "another": (25, 28, False),
-        "another, training moved": (25, 28, False),
-        "own splits": (5, 28, False),
+        "as in training": (6, 26, True),
+        "the same folder": (6, 26, True),
+        "another": (25, 26, False),
+        "another, training moved": (25, 26, False),
+        "own splits": (5, 26, False),
     }
     unknown = evaluation_data(model, {**recorded, "root": None}, root=others)
     assert (len(unknown.held_out), unknown.train, unknown.facts["split"]) == (25, None, "whole")
     moved = evaluation_data(model, {**recorded, "root": None}, training=mine)
-    assert (len(moved.held_out), moved.facts["as_in_training"]) == (8, True)
+    assert (len(moved.held_out), moved.facts["as_in_training"]) == (6, True)
+
+
+def test_images_equal_to_those_of_the_training_are_counted(tmp_path: Path) -> None:
+    model = tiny_model(image_shape=(1, 8, 8))
+    for number in range(40):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(tmp_path / f"mine/{number}.png")
+    data: dict[str, Any] = {"source": "folder", "seed": 4, "root": str(tmp_path / "mine")}
+    train = evaluation_data(model, data).train
+    assert train is not None
+    recorded = {**data, "contents": record_of(data, train)}
+    facts = evaluation_data(model, recorded).facts
+    assert (facts["origin"], facts["changes"], facts["as_in_training"]) == ("as in training", "", True)
+    shutil.copytree(tmp_path / "mine", tmp_path / "copy")
+    facts = evaluation_data(model, recorded, root=str(tmp_path / "copy")).facts
+    assert facts["origin"] == f"{len(train)} equal to training images"
+    facts = evaluation_data(model, {**recorded, "contents": {**recorded["contents"], "test": "other"}}).facts
+    assert facts["origin"] == "none equal to training images"
+    assert facts["changes"] == "training: the same; validation: the same; test: changed"
+    assert not facts["as_in_training"]
+    with pytest.raises(ValueError, match="record of its training pictures is damaged"):
+        evaluation_data(model, {**data, "contents": {"pictures": "?"}})
 
 
 def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:

@@ -1,31 +1,14 @@
 import io
-import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
+from glow_app.generation.baselines import png_bits_per_dim
 
 
 def images(num: int, shape: tuple[int, int, int] = (1, 2, 3), seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (num, *shape), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("num_bits", [1, 5, 8])
-@pytest.mark.parametrize("shape", [(1, 2, 3), (3, 2, 2)])
-def test_the_histogram_by_counting(num_bits: int, shape: tuple[int, int, int]) -> None:
-    train, test = images(7, shape), images(4, shape, seed=1)
-    bins, shift = 2**num_bits, 8 - num_bits
-    bits = 0.0
-    for image in test:
-        for place in np.ndindex(shape):
-            level = int(image[place]) >> shift
-            count = sum(int(other[place]) >> shift == level for other in train)
-            bits -= math.log2(Fraction(count + 1, len(train) + bins))
-    expected = bits / (len(test) * math.prod(shape))
-    assert histogram_bits_per_dim(train, test, num_bits) == pytest.approx(expected, rel=1e-12)
 
 
 def png_bits(strip: np.ndarray, size: int) -> float:

@@ -12,7 +12,8 @@ from torch.utils.data import SequentialSampler
 
 from glow_app.data import sources
 from glow_app.data.image_set import ImageSet, select_split
-from glow_app.data.splits import SplitRequest
+from glow_app.data.splits import SplitFractions, SplitRequest
+from glow_app.generation.trained_on import known_pictures
 from lightning_modules.image_data import ImageDataModule
 
 
@@ -138,7 +139,8 @@ def test_another_split_than_that_of_the_training_is_known() -> None:
     data = numbers()
     for changed in ({}, {"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}):
         data.compare(recorded | changed, None)
-        assert data.is_as_in_training == (not changed)
+        assert (data.origin("test") == "as in training") == (not changed)
+        assert bool(data.changes) == bool(changed)
 
 
 def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
@@ -157,24 +159,37 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
 
 
 @pytest.mark.parametrize("source", ["folder", "photos"])
-def test_images_that_came_after_the_training_are_known(source: str, tmp_path: Path) -> None:
-    for index in range(20):
-        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index}.png")
+def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) -> None:
+    def write(name: str, value: int) -> None:
+        Image.new("RGB", (8, 8), (value, 0, 0)).save(tmp_path / name)
 
     def data() -> ImageDataModule:
         return ImageDataModule(source, (3, 8, 8), root=str(tmp_path), batch_size=4)
 
+    def told() -> tuple[str, str]:
+        now = data()
+        now.compare(recorded, None)
+        return now.origin("test"), now.changes
+
+    for value in range(20):
+        write(f"{value}.png", value)
     trained = data()
     trained.setup("fit")
     recorded = dict(trained.hparams)
-    same = data()
-    same.compare(recorded, None)
-    assert same.is_as_in_training
-    Image.new("RGB", (8, 8)).save(tmp_path / "another.png")
-    grown = data()
-    grown.compare(recorded, None)
-    assert not grown.is_as_in_training
+    assert told() == ("as in training", "")
+    names = [f"{number}.png" for number in range(20, 200)]
+    new, renamed = (names[row] for row in SplitFractions().rows(names, "test")[:2])
+    write(new, 100)
+    assert told() == ("none equal to training images", "training: the same; validation: the same; test: changed")
+    row = int(trained.examples("train").images[0, 0, 0, 0])
+    (tmp_path / f"{row}.png").rename(tmp_path / renamed)
+    origin, changes = told()
+    assert origin.endswith(" equal to training images")
+    assert origin[0] in "12", "a photograph of this size has two crops"
+    assert changes == "training: 1 picture gone, 0 new; validation: the same; test: changed"
     continued = data()
     continued.continue_from(recorded)
-    with pytest.warns(UserWarning, match="the images or their splits differ"):
+    with pytest.warns(UserWarning, match="1 picture gone, 0 new.* validation images: as in training"):
         continued.setup("fit")
+    # Of both trainings.
+    assert len(known_pictures(continued.hparams)) == len(known_pictures(recorded))

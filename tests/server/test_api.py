@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -254,12 +255,16 @@ def test_verdicts_use_the_models_reference(model: ImageModel) -> None:
     images = random_images(20, seed=1)
     measures = generation.measure(model, images)
     reference = generation.Reference.of(generation.measure(model, random_images(60)))
-    facts = {**TRAINING, "reference": reference.to_plain()}
+    seen = base64.b64encode(zlib.crc32(images[3].numpy()).to_bytes(4, "little")).decode()
+    facts = {**TRAINING, "reference": reference.to_plain(), "contents": {"pictures": seen}}
     with running(create_app(model, training=facts)) as client:
         assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}
         answer = client.post("/v1/score", json={"images": [as_base64(image) for image in images]}).json()
     assert answer["usual"] == "60 ordinary images"
-    for one, verdict in zip(answer["scores"], reference.judge(measures), strict=True):
+    trained = answer["scores"].pop(3)
+    assert (trained["verdict"], trained["reason"]) == (None, "the model was trained on it")
+    verdicts = reference.judge(measures)
+    for one, verdict in zip(answer["scores"], verdicts[:3] + verdicts[4:], strict=True):
         assert (one["verdict"], one["reason"]) == (verdict.verdict, verdict.reason)
         assert one["percentiles"] == pytest.approx(verdict.percentiles, abs=0.1)
     with pytest.raises(ValueError, match="the reference of the model's scores is damaged"):

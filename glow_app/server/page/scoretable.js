@@ -127,7 +127,7 @@ function rowOf(row, columns, info) {
 }
 
 function verdictCell({ verdict, reason, oddness }) {
-  if (!verdict) return h("td", { role: "cell" });  // scored before the model had statistics of ordinary pictures
+  if (!verdict) return h("td", { role: "cell" }, h("span", { className: "reason" }, reason ?? ""));  // a training picture
   const [className, symbol, text] = verdict === "unusual" ? ["verdict odd", "odd", "Unusual"] : ["verdict", "check", "Usual"];
   const word = h("strong", { className }, icon(symbol), text);
   const why = h("span", { className: "reason" }, reason);
