@@ -46,7 +46,7 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
     try:
         content = read_content(path)
         if content.kind == kind:
-            return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in read_exported
+            return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in StoredModel
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(f"{path} has no {noun}: it is damaged or not a safetensors file; {remedy}") from error
     raise ValueError(f"{path} has {NOUNS.get(content.kind, 'other tensors')}, but no {noun}; {remedy}")

@@ -114,19 +114,17 @@ def estimated_sigma(pictures: Tensor) -> Tensor:
     .. math:: \sigma = \sqrt{\pi / 2}\; \frac{1}{6 N} \sum |x * m|, \qquad
               m = \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix}
 
-    The mask m ignores constant and linear parts; fine textures count as noise. If one side is below 3 pixels, m is
-    (1, -2, 1) along the other, and its norm replaces 6; if both are, the estimate is 0.
+    The mask m ignores constant and linear parts; fine textures count as noise. The estimate is 0 if a side is below 3
+    pixels.
 
     References:
         Fast Noise Variance Estimation, Immerkaer 1996, doi:10.1006/cviu.1996.0060.
     """
     sides, channels = pictures.shape[2:], pictures.shape[1]
-    if max(sides) < 3:
+    if min(sides) < 3:
         return torch.zeros(len(pictures), 1, 1, 1, device=pictures.device)
-    mask = torch.outer(
-        *(torch.tensor([1.0, -2.0, 1.0] if side > 2 else [1.0], device=pictures.device) for side in sides)
-    )
-    height, width = (side - length + 1 for side, length in zip(sides, mask.shape, strict=True))
+    line = torch.tensor([1.0, -2.0, 1.0], device=pictures.device)
+    mask, height, width = torch.outer(line, line), sides[0] - 2, sides[1] - 2
     total = torch.zeros(len(pictures), 1, 1, 1, device=pictures.device)
     for start in range(0, height, _ROWS):
         rows = pictures[:, :, start : min(start + _ROWS, height) + len(mask) - 1].float()

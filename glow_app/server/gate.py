@@ -30,6 +30,7 @@ _HEADERS = {  # sent with every answer
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_BODIES = 8  # largest bodies that fit into memory together
 _LARGE = 2**20  # bytes of a body after which garbage is collected
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 # Maximum bytes of a refused body to discard before the answer, and seconds to do so. Most clients write the whole body
@@ -174,7 +175,7 @@ class Gate:
             body += chunk
             self.body_bytes += len(chunk)
             self._check_size(len(body))
-            if self.body_bytes > self._limits.all_bodies_bytes and len(body) > _SMALL:
+            if self.body_bytes > _BODIES * self._limits.body_bytes and len(body) > _SMALL:
                 raise ApiError(503, "too_many_bodies", "too many bodies are being received; try again in 1 s", 1)
 
     async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:

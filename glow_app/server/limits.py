@@ -37,11 +37,6 @@ class Limits:
         """Maximum number of commas, colons and brackets in the JSON of a body."""
         return 1024 + 8 * self.count
 
-    @property
-    def all_bodies_bytes(self) -> int:
-        """Maximum size of all bodies in memory, bytes."""
-        return 8 * self.body_bytes
-
 
 def checked_key(key: str) -> str:
     """Return a key without surrounding white space.

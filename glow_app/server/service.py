@@ -242,11 +242,11 @@ class SharedModel:
 
     def context(self, *arguments: Any) -> Context:
         """Return a context, such as that of a part of a damaged picture."""
-        return self._results(_context, [arguments], is_alone=True)[0]
+        return self._results(_call, [("context", *arguments)], is_alone=True)[0]
 
     def decode_values(self, *arguments: Any) -> Tensor:
         """Decode a part of a restored picture."""
-        return self._results(_decode_values, [arguments], is_alone=True)[0]
+        return self._results(_call, [("decode_values", *arguments)], is_alone=True)[0]
 
     def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> Any:
         call = Call(run, self._model, rows, self._ticket, is_padded, is_alone)
@@ -300,9 +300,5 @@ def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     return model.decode_with(latents, context).cpu().unbind()
 
 
-def _context(model: ImageModel, rows: list[Any]) -> list[Any]:
-    return [model.context(*arguments) for arguments in rows]
-
-
-def _decode_values(model: ImageModel, rows: list[Any]) -> list[Tensor]:
-    return [model.decode_values(*arguments) for arguments in rows]
+def _call(model: ImageModel, rows: list[Any]) -> list[Any]:
+    return [getattr(model, name)(*arguments) for name, *arguments in rows]

@@ -63,7 +63,7 @@ class StoredModel:
         """Return the model, of a checkpoint with averaged weights if it has any; raise ValueError if it is damaged."""
         device = find_device(device)
         if self.path.is_dir():
-            return read_exported(self.path).to(device)
+            return _read_exported(self.path).to(device)
         checkpoint = read_checkpoint(self.path)
         self.facts = facts_of(checkpoint)  # saves reading it again
         model = density_of(checkpoint)
@@ -171,13 +171,8 @@ def load_density(path: str | Path, device: str | torch.device = "cpu") -> Densit
     return StoredModel(path).load(device)
 
 
-def read_exported(folder: Path) -> Density:
-    """Read an exported model; nothing in its files can run code.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, of another project, or does not match the other.
-    """
+def _read_exported(folder: Path) -> Density:
+    """Read an exported model; nothing in its files can run code."""
     config = read_config(folder)
     path = folder / WEIGHTS_NAME
     try:

@@ -9,14 +9,13 @@ import pytest
 import torch
 from flow_checks import check_log_det
 from registry import PRIORS, perturb, random_images, tiny_glow, tiny_model
-from torch import Tensor, nn
+from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from glow_app.bijections import Bijection
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import Conditioner
 from glow_app.nn.context import Context
 from glow_app.priors import CNFPrior
 
@@ -79,38 +78,6 @@ def test_eight_bit_images_come_back_exactly(prior: Callable[..., Bijection]) -> 
     images = torch.cat([random_images(62, IMAGE_SHAPE), black, 255 - black])
     labels = torch.arange(64) % 3
     assert torch.equal(model.decode(model.encode(images, labels), labels), images)
-
-
-@priors
-def test_bfloat16_does_not_reach_the_prior(prior: Callable[..., Bijection]) -> None:
-    model = image_model(prior).train()
-    computed: dict[str, set[torch.dtype]] = {"prior": set(), "conditioners": set()}
-
-    def watch(place: str) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, Tensor]], None]:
-        def hook(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, Tensor]) -> None:
-            computed[place].update(value.dtype for value in (output if isinstance(output, tuple) else (output,)))
-
-        return hook
-
-    for module in model.flow.prior.modules():
-        module.register_forward_hook(watch("prior"))
-    for module in model.modules():
-        if isinstance(module, Conditioner):
-            module.register_forward_hook(watch("conditioners"))
-    images, labels = random_images(8, IMAGE_SHAPE), torch.arange(8) % 3
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.manual_seed(3)
-        loss = model(images, labels)
-        loss.mean().backward()
-        with torch.no_grad():  # or the conditioners are called as a part of their level alone
-            model(images, labels)
-    assert loss.dtype == torch.float32
-    assert computed["prior"] == {torch.float32}
-    assert computed["conditioners"] == {torch.bfloat16}
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.dtype == torch.float32, name
-        assert parameter.grad.isfinite().all(), name
 
 
 def test_more_draws_are_no_better_by_the_noise_of_a_trace() -> None:

@@ -76,17 +76,6 @@ def test_encode_decode_and_sample(name: str) -> None:
 
 
 @each_prior
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_weights_decide_the_precision_also_under_autocast(name: str, dtype: torch.dtype) -> None:
-    model, x = built(name, dtype), points(dtype=torch.float64 if dtype == torch.float32 else torch.float32)
-    expected = model.log_prob(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        results = (model(x), model.log_prob(x), model.encode(x), model.decode(x), model.sample(2))
-    assert {result.dtype for result in results} == {dtype}
-    torch.testing.assert_close(results[1], expected, rtol=0.02, atol=0.1)
-
-
-@each_prior
 def test_a_stored_model_has_the_same_density_bit_for_bit(name: str, tmp_path: Path) -> None:
     model, x = built(name), points()
     state = {f"model.{key}": value for key, value in model.state_dict().items()}

@@ -3,7 +3,7 @@ import torch
 from registry import perturb
 from torch import Tensor
 
-from glow_app.nn import MADE, MaskedLinear
+from glow_app.nn import MADE
 
 sizes = pytest.mark.parametrize(("features", "hidden"), [(1, 3), (2, 5), (5, 3), (4, 11)])
 networks = pytest.mark.parametrize(("residual", "context_features"), [(True, 0), (True, 3), (False, 3)])
@@ -53,22 +53,6 @@ def test_features_that_see_the_same_share_a_step() -> None:
     assert made(5, 3, context_features=1).groups == [slice(0, 1), slice(1, 3), slice(3, 5)]
     assert made(3, 8).groups == [slice(0, 1), slice(1, 2), slice(2, 3)]
     assert made(1, 4).groups == [slice(0, 1)]
-
-
-def test_step_by_step_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, num = made(16, 64, num_blocks=2), 3
-    multiplied = 0
-    addmm = torch.addmm
-
-    def counting(pending: Tensor, values: Tensor, rows: Tensor) -> Tensor:
-        nonlocal multiplied
-        multiplied += rows.numel()
-        return addmm(pending, values, rows)
-
-    monkeypatch.setattr(torch, "addmm", counting)
-    network.unroll(lambda group, parameters: parameters[..., 0], num)
-    whole = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, MaskedLinear))
-    assert multiplied < whole
 
 
 @pytest.mark.parametrize("context_features", [0, 2])
