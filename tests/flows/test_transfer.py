@@ -1,0 +1,102 @@
+"""Levels of one flow as the start of another."""
+
+from typing import Any
+
+import pytest
+import torch
+from registry import tiny_glow
+from torch import Tensor
+
+from glow_app.conditioning import ClassConditioning
+from glow_app.flows import Glow
+from glow_app.flows.transfer import copy_levels
+from glow_app.nn import DataDependentAffine, GatedResidualConditioner
+from glow_app.priors import MAFPrior
+
+SHAPE = (3, 16, 16)
+
+
+def source(**options: Any) -> Glow:
+    return tiny_glow(SHAPE, 3, [2, 1, 1], dtype=torch.float64, perturbation=0.05, **options)
+
+
+def fresh(shape: tuple[int, int, int] = SHAPE, num_levels: int = 3, **options: Any) -> Glow:
+    torch.manual_seed(1)
+    steps = [2, 1, 1, 1][:num_levels]
+    return Glow(shape, num_levels, **{"num_steps": steps, "hidden_channels": 8, **options}).double()
+
+
+def batch(*shape: int) -> Tensor:
+    return torch.rand(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) - 0.5
+
+
+def initialized(flow: Glow) -> list[bool]:
+    """Return for each level whether all of it is initialised."""
+    parts = ([part for part in level.modules() if isinstance(part, DataDependentAffine)] for level in flow.levels)
+    return [all(bool(part.initialized) for part in level) for level in parts]
+
+
+@pytest.mark.parametrize("options", [{}, {"conditioner": GatedResidualConditioner}, {"prior": MAFPrior}], ids=str)
+def test_the_same_architecture_is_taken_bit_for_bit(options: dict[str, Any]) -> None:
+    given, flow = source(**options), fresh(**options)
+    assert copy_levels(flow, given) == 3
+    assert torch.equal(flow.log_prob(batch(*SHAPE)), given.log_prob(batch(*SHAPE)))
+
+
+@pytest.mark.parametrize("size", [(8, 24), (32, 16)])
+def test_images_of_another_size_have_the_density_of_the_source_at_that_size(size: tuple[int, int]) -> None:
+    given, flow, x = source(), fresh((3, *size)), batch(3, *size)
+    assert copy_levels(flow, given) == 3
+    assert torch.equal(flow.log_prob(x), given.log_prob(x))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8, 24)])
+def test_all_classes_begin_with_the_density_of_the_source(size: tuple[int, int]) -> None:
+    given, flow, x = source(), fresh((3, *size), conditioning=ClassConditioning(3)), batch(3, *size)
+    assert copy_levels(flow, given) == 3
+    for number in range(3):
+        context = flow.conditioning.context(number, len(x))
+        torch.testing.assert_close(flow.log_prob(x, context), given.log_prob(x), rtol=1e-12, atol=1e-9)
+    # Training can tell the classes apart from the first step.
+    flow.log_prob(x, flow.conditioning.context(0, len(x))).sum().backward()
+    shifts = [p.grad for name, p in flow.named_parameters() if "from_context" in name]
+    assert all(gradient is not None and gradient.abs().max() > 0 for gradient in shifts)
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+@pytest.mark.parametrize(
+    ("options", "num_taken", "num_equal"),
+    [
+        ({"num_levels": 4}, 3, 2),  # the last level of the source had a top prior in place of a split prior
+        ({"num_levels": 2}, 2, 1),  # the last level of the target has no split prior
+        ({"num_steps": [2, 1, 2]}, 2, 2),
+        ({"prior": MAFPrior}, 3, 2),
+    ],
+)
+def test_the_rest_starts_from_a_whitening(
+    options: dict[str, Any], num_taken: int, num_equal: int, num_classes: int
+) -> None:
+    conditioning = ClassConditioning(num_classes) if num_classes else None
+    given, flow, x = source(), fresh(conditioning=conditioning, **options), batch(*SHAPE)
+    assert copy_levels(flow, given) == num_taken
+    assert initialized(flow) == [True] * num_taken + [False] * (len(flow.levels) - num_taken)
+    before = {name: tensor.clone() for name, tensor in flow.levels[:num_taken].state_dict().items()}
+    context = flow.conditioning.context(0, len(x)) if num_classes else None
+    flow.initialize(x, context)
+    assert all(initialized(flow))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in flow.levels[:num_taken].state_dict().items())
+    found, expected = flow.level_log_probs(x, context)[:, :num_equal], given.level_log_probs(x)[:, :num_equal]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"shape": (1, 16, 16)}, {"num_steps": 3}, {"hidden_channels": 6}, {"coupling": "additive"}],
+    ids=str,
+)
+def test_a_model_that_does_not_fit_is_left_as_it_is(options: dict[str, Any]) -> None:
+    flow, same = fresh(**options), fresh(**options)
+    assert copy_levels(flow, source()) == 0
+    assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in flow.state_dict().items())
+    with pytest.raises(ValueError, match="unconditional"):
+        copy_levels(flow, source(num_classes=2))
