@@ -1,4 +1,4 @@
-"""``glow fit FOLDER``: chooses preset, size and number of steps by the pictures, the device and the time."""
+"""``glow fit FOLDER``: chooses model, size and number of steps by the pictures, the device and the time."""
 
 import argparse
 import json
@@ -6,7 +6,6 @@ import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,21 @@ from glow_app.commands.parser import Parser, number_type, positive_int, seed_num
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.splits import Split
-from glow_app.messages import UsageError, closest, pluralise
-from lightning_modules.command_line.arguments import INIT_FROM, take_option
+from glow_app.messages import UsageError, closest
+from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
 from lightning_modules.presets import config_path
+from lightning_modules.recipe import Recipe, bundled_start, recipe_for
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-# Presets for devices other than a CPU, by their largest size.
+# Presets of runs from scratch on devices other than a CPU, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
 _NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
 _FEW = 100
-_MINUTES = 30
-# Share of the time for training steps; the rest is for validation, sample grids and saving.
-_TRAINING_SHARE = 0.85
-_NUM_VALIDATIONS = 10
+_MINUTES = 30.0
 _PLAN_VARIABLE = "GLOW_FIT_PLAN"  # by which the first process tells its choices to those that it starts
 
 
@@ -51,15 +48,16 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def train(
-    folder: str | Path, minutes: float = _MINUTES, run_dir: str | Path | None = None, **options: Any
+    folder: str | Path, minutes: float | None = None, run_dir: str | Path | None = None, **options: Any
 ) -> "ImageModel":
     """Train a model of the pictures in a folder, as ``glow fit FOLDER`` does, and return it.
 
     Args:
         folder: Folder of pictures; subfolders are classes.
-        minutes: Training time; ignored if ``epochs`` is given.
+        minutes: Training time; by default, a number of steps that suits the pictures, in at most 30 minutes.
         run_dir: Folder of the run; ``runs/NAME/TIME`` if None.
-        **options: Further options of the command by name, such as ``size=64``, ``device="cpu"`` or ``no_classes=True``.
+        **options: Further options of the command by name, such as ``size=64``, ``device="cpu"``, ``no_classes=True`` or
+            ``from_scratch=True``.
     Raises:
         UsageError: If an option is unknown or invalid.
         FileNotFoundError: If the folder does not exist.
@@ -70,8 +68,7 @@ def train(
 
     run_dir = choose_run_dir(_slug(str(folder)), None if run_dir is None else str(run_dir))
     words = [str(folder), f"--run_dir={run_dir}"]
-    words += [] if options.get("epochs") is not None else [f"--minutes={minutes}"]
-    for name, value in options.items():
+    for name, value in {"minutes": minutes, **options}.items():
         option = f"--{name if '.' in name else name.replace('_', '-')}"
         words += [option] if value is True else [] if value is None or value is False else [f"{option}={value}"]
     main("fit", words)
@@ -97,18 +94,24 @@ def _planned(arguments: list[str]) -> list[str]:
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"resuming {run_dir} with the options chosen at its start", flush=True)
             return rest
-    _require_usable(options)
+    _require_usable(options, rest)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    config = _choose_config(options, rest, listing, parts)
-    length, description = _choose_length(options, [*config, *rest], parts)
+    config, recipe = _choose_config(options, rest, listing, parts)
+    from lightning_modules.run_length import length_by_epochs, length_by_time  # late, for the same reason
+
+    if options.epochs is not None:
+        length, description = length_by_epochs(options.epochs)
+    else:
+        default_steps = recipe.max_steps if recipe is not None and options.minutes is None else None
+        length, description = length_by_time(options.minutes or _MINUTES, default_steps, [*config, *rest], parts)
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
         print(f"warning     only {count} pictures: the model will memorise them, and samples will resemble them")
     return [*config, *length, *rest]
 
 
-def _require_usable(options: argparse.Namespace) -> None:
+def _require_usable(options: argparse.Namespace, rest: list[str]) -> None:
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
@@ -117,6 +120,8 @@ def _require_usable(options: argparse.Namespace) -> None:
                 f"glow fit: {name} trains on crops of photographs, not on whole pictures; use "
                 f"glow fit --config {name} --data.root {options.folder}"
             )
+    if options.from_scratch and take_option(INIT_FROM, rest)[0] is not None:
+        raise UsageError(f"glow fit: use either --from-scratch or {INIT_FROM}, not both")
     if options.device not in (None, "cpu"):
         from glow_app.storage.stored_model import find_device
 
@@ -125,8 +130,8 @@ def _require_usable(options: argparse.Namespace) -> None:
 
 def _choose_config(
     options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
-) -> list[str]:
-    """Return options of ``glow fit --config`` for a folder, and print the choices."""
+) -> tuple[list[str], Recipe | None]:
+    """Return options of ``glow fit --config``, and the recipe unless a preset is used; print the choices."""
     device = options.device or _default_device()
     side, channels = _inspect(listing)
     sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
@@ -137,18 +142,19 @@ def _choose_config(
     if model is not None:
         if channels > model.flow.image_shape[0]:
             notes.append("warning     the model of --init-from is grey, so colours are discarded")
-        expected = getattr(model.conditioning, "num_classes", 0)
-        if classes and not expected:
+        if classes and not hasattr(model.conditioning, "num_classes"):
             notes.append(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
             classes = ()
-        elif expected != len(classes):
-            raise UsageError(
-                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {len(classes)}; "
-                "give a folder with a subfolder for each"
-            )
+        _require_as_many_classes(model, len(classes), options.folder)
         channels, size = model.flow.image_shape[0], options.size or model.flow.image_shape[1]
+    start = None
+    if model is None and not options.from_scratch:
+        start = bundled_start(size) if channels == 3 else None
+        if start is None:
+            notes.append(f"begins from scratch: the bundled models are of colour pictures (option: {INIT_FROM} MODEL)")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
-    default = "folder_cpu" if device == "cpu" else next(name for largest, name in _PRESETS.items() if size <= largest)
+    is_small = device == "cpu" or start is not None
+    default = "folder_cpu" if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
     preset = presets[-1] if presets else default
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
@@ -160,16 +166,31 @@ def _choose_config(
         config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
         config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
     files = parts["train"].files
+    recipe = recipe_for(len(files))
+    config.append(f"--early_stopping.patience={recipe.patience}")
     if len(files) < _FEW:
         config.append(f"--data.batch_size={max(1, min(32, len(files) // 2))}")
+    if start is not None:
+        config.append(f"{INIT_LEVELS_FROM}={start}")
+    if learns := start is not None and not presets:
+        config += recipe.options(str(start), len(files))
     counts = Counter(file.class_name for file in files)
     listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
     print(
         f"pictures    {len(files):,} in {options.folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
     )
-    print(f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)")
+    chosen = f"{size}x{size}" if learns else f"{size}x{size}, preset {preset}"
+    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device)")
     print(*notes, sep="\n", end="\n" if notes else "", flush=True)
-    return config
+    return config, recipe if learns else None
+
+
+def _require_as_many_classes(model: "ImageModel", num_classes: int, folder: str) -> None:
+    if (expected := getattr(model.conditioning, "num_classes", 0)) != num_classes:
+        raise UsageError(
+            f"glow fit: the model of {INIT_FROM} has {expected} classes, and {folder} has {num_classes}; "
+            "give a folder with a subfolder for each"
+        )
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
@@ -190,39 +211,14 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     return model
 
 
-def _choose_length(
-    options: argparse.Namespace, arguments: list[str], parts: Mapping[Split, FolderListing]
-) -> tuple[list[str], str]:
-    """Return options for the length of the training, and a description; measure a step unless ``--epochs`` is given."""
-    if options.epochs is not None:
-        return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
-    if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1:
-        raise UsageError("glow fit: --minutes works only with one process; use --epochs")
-    from lightning_modules.step_time import measure_step
-
-    seconds, batches_in_epoch, steps_in_epoch = measure_step(arguments, parts)
-    max_steps, _ = take_option("--trainer.max_steps", arguments)
-    is_given = max_steps is not None and max_steps.isdecimal()
-    steps = int(max_steps or 0) if is_given else options.minutes * 60 * _TRAINING_SHARE / seconds
-    # Whole intervals, independent of the length of an epoch, so that the last validation follows the last step.
-    interval = max(1, round(steps / max(1, min(_NUM_VALIDATIONS, 5 * options.minutes))))
-    steps = steps if is_given else interval * max(1, round(steps / interval))
-    epochs = -(-steps // steps_in_epoch)
-    # No limit of epochs, which are shorter than computed here if some files cannot be read.
-    words = [f"--trainer.max_steps={steps}", "--trainer.max_epochs=-1"]
-    num_batches = -(-interval * batches_in_epoch // steps_in_epoch)
-    words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
-    description = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
-    return words, description if is_given else f"{options.minutes:g} minutes: {description}"
-
-
 def options_parser() -> argparse.ArgumentParser:
     """Return the parser of the options of ``glow fit FOLDER``."""
     parser = Parser(
         prog="glow fit",
         usage="glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]",
-        description="Train a model on a folder of pictures. Subfolders are classes. Pictures, device and time decide "
-        "preset, size and number of steps, which are printed.",
+        description="Train a model on a folder of pictures, beginning from a bundled model of photographs. Subfolders "
+        "are classes. Pictures, device and time decide size, model and number of steps, which are printed. Training "
+        "stops early where held-out pictures no longer improve.",
         epilog="Other options of glow fit work too, such as --run_dir DIR: glow fit --help-all lists them.",
         add_help=False,
     )
@@ -231,14 +227,17 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=positive_int, help=size, metavar="N")
     length = parser.add_mutually_exclusive_group()
     minutes = number_type(float, above=0, most=1e6)
-    length.add_argument("--minutes", type=minutes, default=_MINUTES, help="training time", metavar="N")
+    time = f"training time (default: by the number of pictures, at most {_MINUTES:g})"
+    length.add_argument("--minutes", type=minutes, help=time, metavar="N")
     passes = "passes over the pictures, instead of --minutes"
     length.add_argument("--epochs", type=positive_int, help=passes, metavar="N")
     devices = "cpu, gpu or mps (default: gpu if there is one)"
     parser.add_argument("--device", choices=("cpu", "gpu", "cuda", "mps"), help=devices)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the whole run", metavar="N")
     parser.add_argument("--no-classes", action="store_true", help="ignore subfolders")
-    preset = "another preset (see glow presets)"
+    scratch = "do not begin from a bundled model; another one is taken with --init-from MODEL"
+    parser.add_argument("--from-scratch", action="store_true", help=scratch)
+    preset = "a preset instead (see glow presets)"
     parser.add_argument("--config", action="append", default=[], help=preset, metavar="NAME")
     parser.add_argument("--name", help="name of the run (default: that of the folder)")
     return parser

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -22,9 +23,11 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError, closest, format_warning
 from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
+from lightning_modules.callbacks.outcome import outcome
 from lightning_modules.command_line.arguments import configs_first, require_total_steps
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
@@ -53,6 +56,7 @@ _UNWANTED = (
     "broadcast_buffers",
     "sync_dist=True",
 )
+_MISSING = re.compile(r"class_path '[\w.]*?(\w+)': the following arguments are required: (\w+(?:, \w+)*)")
 
 
 class GlowCLI(LightningCLI):
@@ -112,6 +116,10 @@ class GlowCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             message = " ".join(str(error).split())
+            if missing := _MISSING.search(message):
+                keys = re.findall(r'Parser key "([\w.]+)"', message[: missing.start()])
+                options = " ".join(f"--{'.'.join([*keys, name])} VALUE" for name in missing[2].split(", "))
+                raise UsageError(f"glow {self.command}: {missing[1]} needs {missing[2]}; add {options}") from error
             _, unknown, words = message.partition("unrecognized arguments: ")
             hint = closest(words.split("=")[0], map("--{}".format, parser.get_defaults().keys())) if unknown else ""
             raise UsageError(f"glow {self.command}: {message[:600]}{hint}") from error
@@ -151,8 +159,11 @@ class GlowCLI(LightningCLI):
             while cause.__cause__ is not None:  # jsonargparse wraps it in errors of all accepted types
                 cause = cause.__cause__
             raise cause from error
-        if self.start.weights is not None:
-            self.model.model.load_state_dict(self.start.weights)
+        if (source := self.start.source) is not None:
+            if self.start.by_levels:
+                self.num_taken = copy_levels(self.model.model.flow, source.flow)
+            else:
+                self.model.model.load_state_dict(source.state_dict())
         if isinstance(self.datamodule, ImageDataModule):
             if self.command != "fit":
                 self.datamodule.compare(
@@ -197,15 +208,25 @@ class GlowCLI(LightningCLI):
         if self.command == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.checkpoint is not None:
-                resumes = f"resumes     {self.start.checkpoint} at step {self.start.first_step:,}"
-                fresh = f"starts from the weights of {self.start.checkpoint}"
-                print(resumes if self.start.weights is None else fresh)
+                print(self._origin())
         with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)):
             if self.command == "fit":
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
             else:
                 evaluate = self.trainer.validate if self.config.split == "validation" else self.trainer.test
                 evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, verbose=False)
+
+    def _origin(self) -> str:
+        """Return the line that says what a run resumes or begins from."""
+        place, source = self.start.checkpoint, self.start.source
+        if source is None:
+            return f"resumes     {place} at step {self.start.first_step:,}"
+        if not self.start.by_levels:
+            return f"begins from {place}"
+        if not self.num_taken:
+            return f"begins from scratch: no level of {place} fits this model (option: --init-from MODEL)"
+        taken = f"levels 1 to {self.num_taken} of {len(self.model.model.flow.levels)}"
+        return f"begins from {place} ({taken}; options: --from-scratch, --init-from MODEL)"
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -266,8 +287,13 @@ def _print_end(cli: GlowCLI) -> None:
     trainer, run_dir, step = cli.trainer, Path(cli.config.run_dir), cli.start.first_step
     if cli.kind.finish is not None:
         cli.kind.finish(run_dir, cli.datamodule)
+    if isinstance(cli.datamodule, ImageDataModule) and (line := outcome(trainer, cli.model)):
+        print(line)
     if trainer.global_step == step:
-        print(f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time")
+        print(
+            f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time, or "
+            "--early_stopping.patience"
+        )
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
         allowed = [f" --allow-class {name}" for name in foreign_names(read_run_config(run_dir) or {})]

@@ -240,13 +240,13 @@ class RestorationModule(ImageModule):
 class RestorationGrids(SampleGrids):
     """Writes grids whose columns are validation images; rows are the original, the damaged image, and two draws."""
 
-    def draw(self, trainer: pl.Trainer, model: ImageModel, temperature: float) -> Image.Image:
-        """Return a grid at a temperature."""
+    def draw(self, trainer: pl.Trainer, model: ImageModel) -> Image.Image:
+        """Return the grid."""
         examples = trainer.datamodule.examples("validation")  # type: ignore[attr-defined]
         images = torch.from_numpy(examples.head(max(1, self.num_images // 4)))
         labels = examples.labels[: len(images)]
         given = picture_conditioning_of(model).observe(images, labels, step_generator(self.seed, 0, "cpu", "damage"))
-        draws = model.sample(2 * len(images), temperature, self.seed, torch.cat([given, given]))
+        draws = model.sample(2 * len(images), self.temperature, self.seed, torch.cat([given, given]))
         return grid(torch.cat([images, base_picture(given, images.shape[1]), draws.cpu()]), len(images))
 
 

@@ -7,4 +7,5 @@ from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.progress_report import Progress
 from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
+from lightning_modules.callbacks.stop_early import StopEarly
 from lightning_modules.callbacks.throughput import Throughput

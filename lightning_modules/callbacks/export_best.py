@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import SolverError
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
+from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel, load_density, model_hash
@@ -66,6 +67,10 @@ def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> N
     except ValueError:  # it is always given something, and ordinary images without it have no scores
         return
     if len(images) < _MIN_IMAGES:
+        print(
+            f"glow score will give no verdict by itself: only {pluralise(len(images), 'picture')} held out, "
+            f"{_MIN_IMAGES} are needed; pass ordinary pictures with --reference"
+        )
         return
     parts: list[Measures] = []
     end = time.monotonic() + _MAX_SECONDS

@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 from glow_app.messages import pluralise
 from lightning_modules.likelihood_module import LikelihoodModule
 
+_PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 _BAR = 12  # terminal columns reserved for the bar
 _FIRST, _SILENCE = 20.0, 600.0  # seconds until the first line, and until another without a validation
 _INTERVAL = 0.2  # seconds between updates of the bar, since reading a figure waits for a GPU
@@ -48,7 +49,8 @@ class Progress(Callback):
         steps += pl_module.length_note
         processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
         parameters = f"{sum(parameter.numel() for parameter in pl_module.parameters()):,} parameters"
-        print(f"{parameters}{steps}{processes}, {trainer.precision} on {pl_module.device}", flush=True)
+        device = "the CPU" if pl_module.device.type == "cpu" else f"the GPU {pl_module.device}"
+        print(f"{parameters}{steps}{processes}, {_PRECISIONS[trainer.precision]}, on {device}", flush=True)
         if self._live:
             self._bar = Bar(TextColumn("{task.description}"), BarColumn(bar_width=None), expand=True)
             self._bar.add_task("", total=None if total == math.inf else total)

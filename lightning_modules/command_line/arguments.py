@@ -11,7 +11,7 @@ from glow_app.messages import UsageError
 from lightning_modules.presets import config_path
 
 SHORT = {"--config": "-c"}
-INIT_FROM = "--init-from"
+INIT_FROM, INIT_LEVELS_FROM = "--init-from", "--init-levels-from"
 
 
 def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError
-from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress, StopEarly
 from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.image_data import ImageDataModule
@@ -41,7 +41,14 @@ class Kind:
 
 # The grids come before the averaging, which restores the current weights when validation ends.
 _CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA}
-_IMAGES = Kind("images", ImageModule, ImageDataModule, _CALLBACKS, (Breakdown,), print_image_report)
+_IMAGES = Kind(
+    "images",
+    ImageModule,
+    ImageDataModule,
+    _CALLBACKS | {"early_stopping": StopEarly},
+    (Breakdown,),
+    print_image_report,
+)
 _RESTORATION = replace(
     _IMAGES, name="restoration", module=RestorationModule, callbacks=_CALLBACKS | {"samples": RestorationGrids}
 )

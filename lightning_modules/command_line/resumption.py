@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from torch import Tensor
 
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import CONTENTS_KEY, density_of, facts_of, read_checkpoint
 from glow_app.storage.stored_model import DATA_FOLDERS, RUN_CONFIG, StoredModel
-from lightning_modules.command_line.arguments import INIT_FROM, read_config, take_option, take_options
+from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
 from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
@@ -26,14 +25,15 @@ class Start(NamedTuple):
 
     Args:
         arguments: The command line for the parser.
-        checkpoint: The checkpoint on the command line, or chosen by ``--resume auto``, or the model of ``--init-from``;
-            None for a new run without such a model.
+        checkpoint: The checkpoint on the command line, or chosen by ``--resume auto``, or the place of ``source``; None
+            for a new run that begins from nothing.
         begin_anew: Whether a run that left no checkpoint may be restarted in its folder.
         first_step: Number of optimiser steps already done by the checkpoint.
         config: Configuration of the checkpoint's run; empty if there is none.
         data: Training data of the run, as arguments of the data module.
         is_limited: Whether the command line limits the number of images to evaluate.
-        weights: Initial weights of a new run by name; None for a fresh initialisation or a resumed run.
+        source: The model of ``--init-from`` or ``--init-levels-from``, from which a new run begins.
+        by_levels: Whether only the levels that fit are taken from ``source``.
     """
 
     arguments: list[str]
@@ -43,7 +43,8 @@ class Start(NamedTuple):
     config: Mapping[str, Any] = {}
     data: Mapping[str, Any] = {}
     is_limited: bool = False
-    weights: Mapping[str, Tensor] | None = None
+    source: ImageModel | None = None
+    by_levels: bool = False
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
@@ -63,6 +64,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         return _continued(command, str(checkpoint), arguments, config)
     checkpoint, arguments = take_option("--resume", arguments)
     place, arguments = take_option(INIT_FROM, arguments)
+    levels_of, arguments = take_option(INIT_LEVELS_FROM, arguments)
     begin_anew = checkpoint == "auto"
     if begin_anew:
         run_dir, _ = take_option("--run_dir", arguments)
@@ -74,11 +76,13 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         raise UsageError(f"glow fit: use either {INIT_FROM} or --resume, not both")
     if checkpoint is not None:
         return _continued(command, checkpoint, arguments, config)
-    if place is None:
+    if place is None and levels_of is None:
         return Start(arguments, begin_anew=begin_anew)
-    model = StoredModel(place).load_image_model()
+    model = StoredModel(place or str(levels_of)).load_image_model()
+    if place is None:
+        return Start(arguments, levels_of, begin_anew, source=model, by_levels=True)
     config.write_text(yaml.safe_dump({"model": config_of(model)}))
-    return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
+    return Start([*arguments, f"--config={config}"], place, begin_anew, source=model)
 
 
 def _continued(command: str, place: str, arguments: list[str], config: Path) -> Start:

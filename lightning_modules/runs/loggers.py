@@ -1,6 +1,7 @@
 """Loggers of a run: a CSV file that a resumed run continues, and Weights & Biases."""
 
 import csv
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -99,7 +100,7 @@ class RunWandbLogger(Logger):
                 if self.options.get("mode") == "offline":
                     raise
                 reason = str(error).splitlines()[0][:200]
-                rank_zero_warn(f"Weights & Biases does not answer ({reason}); logging offline: wandb sync later")
+                print(f"Weights & Biases: logging offline ({reason}); wandb sync uploads it later", file=sys.stderr)
                 wandb.teardown()  # or its service would refuse to start the same run again
                 self._run = wandb.init(**self.options | {"mode": "offline"})
             self._run.define_metric("trainer/global_step")

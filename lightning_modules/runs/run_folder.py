@@ -18,7 +18,7 @@ from lightning_modules.runs.loggers import METRICS
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
 LOCK = ".lock"
 
-_LOCKS: dict[Path, IO[str]] = {}
+_LOCKS: dict[Path, tuple[IO[str], list[Path]]] = {}
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
@@ -64,15 +64,16 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
 
 
 def release_run_dir() -> None:
-    """Unlock the folder of the run in this process; remove it if the run did not begin and nothing else is in it."""
+    """Unlock the folder of the run in this process; if the run did not begin, remove what was created and is empty."""
     os.environ.pop(SHARED, None)  # otherwise a later run in this process would use the same folder
-    for run_dir, file in _LOCKS.items():
+    for run_dir, (file, removable) in _LOCKS.items():
         (run_dir / LOCK).unlink(missing_ok=True)
         file.close()
         if not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
             (run_dir / RUN_CONFIG).unlink(missing_ok=True)
         with suppress(OSError):  # not empty
-            run_dir.rmdir()
+            for folder in removable:
+                folder.rmdir()
     _LOCKS.clear()
 
 
@@ -80,6 +81,7 @@ def _lock(run_dir: Path) -> None:
     # The system releases the lock when the process ends, even if it is killed.
     if run_dir.resolve() in _LOCKS:
         return
+    removable = [run_dir, *(folder for folder in run_dir.resolve().parents if not folder.exists())]
     run_dir.mkdir(parents=True, exist_ok=True)
     file = (run_dir / LOCK).open("a")
     try:
@@ -89,4 +91,4 @@ def _lock(run_dir: Path) -> None:
         raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
     except OSError as error:
         warnings.warn(f"{run_dir} cannot be locked ({error}); make sure that no other run uses it", stacklevel=2)
-    _LOCKS[run_dir.resolve()] = file
+    _LOCKS[run_dir.resolve()] = file, removable

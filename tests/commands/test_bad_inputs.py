@@ -79,6 +79,7 @@ BAD_RUNS = {
     "--trainer.max_epoch=3": "did you mean --trainer.max_epochs?",
     "--model.num_bits=9": "num_bits is 9",
     "--model.flow.num_levels=4": "from 1 to 3",
+    "--model.flow.conditioning=ClassConditioning": "add --model.flow.conditioning.num_classes VALUE",
     "--data.batch_size=100000": "must be from 1 to 256",
     "--data.source=digit": "did you mean digits?",
     "--data.source=folder": "--data.root",

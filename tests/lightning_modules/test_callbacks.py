@@ -266,13 +266,14 @@ class TestSampleGrids:
 
     @pytest.mark.parametrize("num_classes", [None, 10])
     def test_the_noise_is_the_same_every_time(self, tmp_path: Path, num_classes: int | None) -> None:
-        grids = SampleGrids([0.5, 1.0], num_images=4)
-        tiny_fit(tmp_path, [grids], self.still(num_classes))
-        files = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
-        assert sorted(files) == [f"epoch{epoch:05d}_t{t}.png" for epoch in (1, 2) for t in ("0.50", "1.00")]
-        for t in ("0.50", "1.00"):
-            assert files[f"epoch00001_t{t}.png"] == files[f"epoch00002_t{t}.png"]
-        assert files["epoch00001_t0.50.png"] != files["epoch00001_t1.00.png"]
+        files: dict[float | None, dict[str, bytes]] = {}
+        for temperature in (None, 0.7, 1.0):
+            folder, grids = tmp_path / str(temperature), SampleGrids(temperature, num_images=4)
+            tiny_fit(folder, [grids], self.still(num_classes))
+            files[temperature] = {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
+            assert files[temperature].keys() == {"epoch00001.png", "epoch00002.png"}
+            assert len(set(files[temperature].values())) == 1
+        assert files[None] == files[0.7] != files[1.0]
 
     def drawn(self, folder: Path, num_classes: int, **options: Any) -> tuple[ImageModel, np.ndarray]:
         """The model and its first grid."""
@@ -282,8 +283,8 @@ class TestSampleGrids:
             is_global_zero=True, sanity_checking=False, current_epoch=0, default_root_dir=folder, loggers=[]
         )
         trainer.val_check_batch = trainer.num_training_batches = 4
-        SampleGrids([0.7], **options).on_validation_epoch_end(trainer, module)
-        with Image.open(folder / "samples" / "epoch00001_t0.70.png") as picture:
+        SampleGrids(**options).on_validation_epoch_end(trainer, module)
+        with Image.open(folder / "samples" / "epoch00001.png") as picture:
             return module.model, np.asarray(picture)
 
     def test_a_seed_gets_the_same_class_as_in_glow_sample(self, tmp_path: Path) -> None:
@@ -291,28 +292,24 @@ class TestSampleGrids:
         images = torch.stack([image for _, image in sample_batches(model, 9, 0.7, 4, batch_size=9)])
         assert np.array_equal(picture, np.asarray(class_grid(model, images, 4)))
 
-    def test_not_in_every_epoch_and_without_effect_on_training(self, tmp_path: Path) -> None:
+    def test_without_effect_on_training(self, tmp_path: Path) -> None:
         with_grids, without = Recorder(), Recorder()
-        grids = SampleGrids([1.0], num_images=4, every_n_epochs=2)
-        tiny_fit(tmp_path / "a", [grids, with_grids], max_epochs=3)
-        tiny_fit(tmp_path / "b", [without], max_epochs=3)
-        names = sorted(path.name for path in (tmp_path / "a" / "samples").iterdir())
-        assert names == ["epoch00002_t1.00.png"]
+        tiny_fit(tmp_path / "a", [SampleGrids(num_images=4), with_grids])
+        tiny_fit(tmp_path / "b", [without])
         assert same(with_grids.after[-1], without.after[-1])
 
     def test_several_validations_of_an_epoch_have_grids_of_their_own(self, tmp_path: Path) -> None:
-        tiny_fit(tmp_path, [SampleGrids([1.0], num_images=4)], max_epochs=1, val_check_interval=2)
+        tiny_fit(tmp_path, [SampleGrids(num_images=4)], max_epochs=1, val_check_interval=2)
         names = sorted(path.name for path in (tmp_path / "samples").iterdir())
-        assert names == ["step0000002_t1.00.png", "step0000004_t1.00.png"]
+        assert names == ["step0000002.png", "step0000004.png"]
 
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
         # At decay 0 the average is the last step's weights: the same pictures as without averaging.
         for folder, callbacks in (("plain", []), ("same", [EMA(0.0)]), ("averaged", [EMA(0.999)])):
             module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
-            tiny_fit(tmp_path / folder, [SampleGrids([1.0], num_images=4), *callbacks], module, max_epochs=1)
+            tiny_fit(tmp_path / folder, [SampleGrids(num_images=4), *callbacks], module, max_epochs=1)
         plain, unchanged, averaged = (
-            (tmp_path / name / "samples" / "epoch00001_t1.00.png").read_bytes()
-            for name in ("plain", "same", "averaged")
+            (tmp_path / name / "samples" / "epoch00001.png").read_bytes() for name in ("plain", "same", "averaged")
         )
         assert plain == unchanged != averaged
 
@@ -410,7 +407,7 @@ class TestProgress:
         headline, *lines = (
             line for line in capsys.readouterr().out.splitlines() if re.match("epoch|.*parameters", line)
         )
-        assert re.fullmatch(r"[\d,]+ parameters, 8 steps, 32-true on cpu", headline)
+        assert re.fullmatch(r"[\d,]+ parameters, 8 steps, 32-bit precision, on the CPU", headline)
         assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
         figures = r"  train \d\.\d+  val \d\.\d+  bits/dim  .*\d elapsed  \d:\d\d:\d\d left  \d+\.\d GB$"
         assert all(re.search(figures, line) for line in lines)

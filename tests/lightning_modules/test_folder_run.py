@@ -15,10 +15,26 @@ from glow_app.cli import main
 from glow_app.data.splits import SplitFractions
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
+from glow_app.storage.model_folders import bundled_models
 from glow_app.storage.pretrained import save_pretrained
-from lightning_modules import folder_run, step_time
+from glow_app.storage.stored_model import load_model
+from lightning_modules import folder_run, run_length
+from lightning_modules.recipe import Recipe
 
-TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
+START = ImageModel(tiny_glow((3, 32, 32), 2, [2, 1], 4, perturbation=0.05), 5)
+TINY = [
+    *("--device=cpu", "--from-scratch", "--trainer.max_time=null"),
+    *("--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"),
+]
+
+
+@pytest.fixture(autouse=True)
+def bundled(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundle a tiny model from which runs begin."""
+    folder = tmp_path_factory.mktemp("bundled")
+    (folder / "faces").symlink_to(bundled_models()["faces"])
+    save_pretrained(START, folder / "photos32")
+    monkeypatch.setattr("glow_app.storage.model_folders._BUNDLED", folder)
 
 
 def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Path:
@@ -44,7 +60,7 @@ def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert options["model.flow.init_args.image_shape"] == "[3,32,32]"
     assert "model.flow.init_args.conditioning" not in options
     assert said.splitlines()[1:] == [
-        "chosen      32x32, preset folder_cpu, on cpu (options: --size, --config, --device)",
+        "chosen      32x32, on cpu (options: --size, --config, --device)",
         "time        3 epochs (options: --minutes, --epochs)",
     ]
 
@@ -74,9 +90,16 @@ def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest
 def test_size_and_preset_follow_from_pictures_and_device(
     device: str, side: int, size: int, preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options, _ = planned(capsys, pictures(tmp_path / "a", 3, side), "--device", device, "--epochs", 1)
+    folder = pictures(tmp_path / "a", 3, side)
+    options, _ = planned(capsys, folder, "--device", device, "--epochs", 1, "--from-scratch")
     assert (options["config"], options["trainer.accelerator"]) == (preset, device)
     assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
+    assert "init-levels-from" not in options
+    options, _ = planned(capsys, folder, "--device", device, "--epochs", 1)
+    assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
+    flow = "model.flow.init_args"
+    assert options["init-levels-from"] == "photos32"
+    assert (options[f"{flow}.num_levels"], options[f"{flow}.num_steps"]) == ("2", "[2, 1]")
 
 
 def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,10 +111,11 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     assert (options["seed_everything"], options["name"], options["data.batch_size"]) == ("7", "mine", "5")
     assert (options["trainer.accelerator"], options["config"]) == ("cuda", "folder")
     assert "only 10 pictures" in said
+    assert "begins from scratch: the bundled models" in said
     words = folder_run._planned([str(folder), "--epochs=1", "--config=folder32", "--config", "prior/maf"])
     assert [word for word in words if word.startswith("--config")] == ["--config=folder32", "--config=prior/maf"]
     assert not any("image_shape" in word for word in words)
-    words = folder_run._planned([str(folder), "--epochs=1", "--config", "prior/maf", "--device", "cpu"])
+    words = folder_run._planned([str(folder), "--epochs=1", "--config", "prior/maf", "--device", "cpu", "--size=16"])
     assert [word for word in words if word.startswith("--config")] == ["--config=folder_cpu", "--config=prior/maf"]
 
 
@@ -104,6 +128,7 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
         (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
         (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
         (["--config", "folder31"], "there is no configuration folder31"),
+        (["--from-scratch", "--init-from", "faces"], "use either --from-scratch or --init-from"),
     ],
 )
 def test_wrong_options(
@@ -192,13 +217,14 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
 def test_accumulated_batches_make_no_more_validations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_time, "_step_seconds", lambda *_: 0.2)
+    monkeypatch.setattr(run_length, "_step_seconds", lambda *_: 0.2)
     accumulate = "--trainer.accumulate_grad_batches=2"
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, accumulate, *TINY)
-    # Three batches in two steps make an epoch; five validations.
+    # Three batches in two steps make an epoch; ten validations.
     assert "170 steps of 0.30 s, 85 epochs" in said
     assert int(options["trainer.max_steps"]) == 170
-    assert int(options["trainer.val_check_interval"]) == 170 / 5 * 3 / 2
+    assert int(options["trainer.val_check_interval"]) == 26
+    assert said.splitlines()[2].startswith("time        1 minute: ")
 
 
 @pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 60, 8)])
@@ -206,7 +232,7 @@ def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.step_time.measure_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(num_broken):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -222,7 +248,7 @@ def test_the_same_command_starts_and_resumes_a_run(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
     assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.step_time.measure_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "resuming" not in capsys.readouterr().out
@@ -261,7 +287,57 @@ def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pyt
     small = {"model.flow.init_args.num_steps": 1, "model.flow.init_args.hidden_channels": 4}
     with pytest.raises(UsageError, match="argument --size"):
         glow_app.train("a", size=0)
-    model = glow_app.train("a", epochs=1, size=16, device="cpu", **small)
+    model = glow_app.train("a", epochs=1, size=16, device="cpu", from_scratch=True, **small)
     assert (model.flow.image_shape, model.conditioning.facts) == ((3, 16, 16), {"classes": ["left", "right"]})
     (run,) = (tmp_path / "runs" / "a").iterdir()
     assert (run / "model" / "model.safetensors").exists()
+
+
+def test_a_run_begins_from_the_levels_of_a_bundled_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "pets" / "cat", 20).parent
+    pictures(folder / "dog", 20)
+    monkeypatch.setattr("lightning_modules.folder_run.recipe_for", lambda count: Recipe(rate=0.0, frozen_levels=1))
+    line = ["fit", str(folder), "--epochs=1", "--device=cpu", "--size=16", "--samples.num_images=1"]
+    assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
+    said = capsys.readouterr().out
+    assert "\nbegins from photos32 (levels 1 to 2 of 2; options: --from-scratch" in said
+    assert "only 4 pictures held out, 20 are needed" in said
+    model, images = load_model(tmp_path / "a"), torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    assert model.conditioning.names == ("cat", "dog")
+    y = model.dequantised(images, None)
+    found = model.flow.log_prob(y, model.context(1, 4))
+    torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
+    two = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
+    for steps, expected in (("[2,2]", "levels 1 to 1 of 2"), ("[1,1]", "scratch: no level of photos32 fits")):
+        assert main([*line, *two, f"--model.flow.num_steps={steps}", f"--run_dir={tmp_path / steps}"]) == 0
+        assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "time"),
+    [
+        ([], 600, "00:00:28:30"),  # the recipe's, at most half an hour
+        (["--minutes=2"], 1020, "00:00:01:54"),
+        (["--minutes=1", "--from-scratch"], 510, "00:00:00:57"),
+        (["--from-scratch"], 15300, "00:00:28:30"),
+        (["--trainer.max_steps=47"], 47, None),
+    ],
+)
+def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
+    options: list[str],
+    steps: int,
+    time: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.1, 7, 7))
+    monkeypatch.setattr("lightning_modules.folder_run.recipe_for", lambda count: Recipe(max_steps=600, rate=0.125))
+    found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
+    assert (int(found["trainer.max_steps"]), found.get("trainer.max_time")) == (steps, time)
+    assert int(found["trainer.val_check_interval"]) == round(steps / 10)
+    assert f"{steps:,} steps of 0.10 s" in said
+    rate = found.get("model.optimizer.init_args.lr")
+    assert rate == (None if "--from-scratch" in options else "0.125")

@@ -45,6 +45,10 @@ def test_incomplete_checkpoints_are_removed_only_on_resume(tmp_path: Path) -> No
     assert not torn.exists()
     release_run_dir()
     assert not torn.parent.exists(), "an empty folder is removed"
+    new = tmp_path / "new" / "run" / "time"
+    prepare_run_dir(new, None, begin_anew=False)
+    release_run_dir()
+    assert list(tmp_path.iterdir()) == [], "with the parents that were created for it"
 
 
 def test_another_runs_folder_is_refused(tmp_path: Path) -> None:

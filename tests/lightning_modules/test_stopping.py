@@ -23,6 +23,7 @@ from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.model_folders import read_config
 from lightning_modules.callbacks import BestCheckpoint, SaveProgress
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
@@ -262,6 +263,66 @@ class SixSeconds(Timer):
 )
 def test_the_last_step_is_validated_once(options: dict[str, Any], expected: list[int], tmp_path: Path) -> None:
     assert validated_steps(tmp_path, **{"check_val_every_n_epoch": 2, **options}) == expected
+
+
+def worsening(monkeypatch: pytest.MonkeyPatch, best_step: int) -> None:
+    """Let validation improve until a step, and then become worse."""
+
+    def evaluate(self: ImageModule, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"bpd": torch.full((len(batch[0]),), 3.0 + abs(self.global_step - best_step))}
+
+    monkeypatch.setattr(ImageModule, "evaluate", evaluate)
+
+
+def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worsening(monkeypatch, best_step=8)
+    options = ["--data.batch_size=32", "--trainer.max_epochs=9", "--early_stopping.patience=3"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert fit(*options, f"--run_dir={whole}") == 0
+    assert [step for step, _ in validations(whole)] == ["3", "7", "11", "15", "19"]
+    line = "best at step 8 of 36 (3.000 bits/dim on 128 pictures held out); later ones overfitted (15.000 at step 20)"
+    assert f"{line}, so training stopped early" in capsys.readouterr().out
+    assert read_checkpoint(whole / "best.ckpt")["global_step"] == 8
+    assert read_config(whole / "model")["training"]["step"] == 8
+    with monkeypatch.context() as patch:
+        signal_at_step(13, signal.SIGTERM, patch)
+        assert fit(*options, f"--run_dir={stopped}") == 143
+    for _ in range(2):
+        assert main(["fit", f"--resume={stopped}"]) == 0
+        assert validations(stopped) == validations(whole)
+    assert "training was already complete at step 20" in capsys.readouterr().out
+    assert main(["fit", f"--resume={stopped}", "--early_stopping.patience=4"]) == 0
+    assert len(validations(stopped)) == 6
+
+
+def test_a_run_keeps_to_its_time_also_across_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 0
+
+    def elapsed(timer: Timer, stage: str = "train") -> float:
+        return seconds + timer._offset
+
+    def loss(self: ImageModule, batch: Any, generator: torch.Generator) -> torch.Tensor:
+        nonlocal seconds
+        seconds += self.training
+        return original(self, batch, generator)
+
+    original = ImageModule.loss
+    monkeypatch.setattr(ImageModule, "loss", loss)
+    monkeypatch.setattr(Timer, "time_elapsed", elapsed)
+    options = ["--data.batch_size=32", "--trainer.max_time=00:00:00:06", f"--run_dir={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        signal_at_step(2, signal.SIGTERM, patch)
+        assert fit(*options) == 143
+    seconds = 0
+    assert main(["fit", f"--resume={tmp_path / 'run'}"]) == 0
+    assert [step for step, _ in validations(tmp_path / "run")] == ["3", "5"]
+    assert re.search(
+        r"best at step 6 of 12 .* longer training may help; the time was up at step 6", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("every", [5, None])

@@ -1,0 +1,39 @@
+"""What came of a run, in a line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
+
+from glow_app.messages import pluralise
+from glow_app.storage.checkpoint import read_checkpoint
+from lightning_modules.callbacks.save import BestCheckpoint
+from lightning_modules.callbacks.stop_early import StopEarly
+
+
+def outcome(trainer: pl.Trainer, module: Any) -> str:
+    """Return the best step and what happened after it; nothing if nothing was validated."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
+    if not best.best_model_path or not Path(best.best_model_path).exists():
+        return ""
+    step, last, total = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step, _total(trainer)
+    num_held_out = len(trainer.datamodule.examples("validation"))  # type: ignore[attr-defined]
+    unit = module.model.unit if module.monitor == f"val/{module.metric}" else module.monitor
+    value = f"{float(best.best_model_score):.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
+    line = f"best at step {step:,}{total} ({value})"
+    if step < last:
+        latest = trainer.callback_metrics.get(module.monitor)
+        line += "; later ones overfitted" + ("" if latest is None else f" ({float(latest):.3f} at step {last:,})")
+    else:
+        line += "; still improving: longer training may help"
+    if any(isinstance(callback, StopEarly) and callback.is_exhausted for callback in callbacks):
+        return f"{line}, so training stopped early"
+    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
+    return f"{line}; the time was up at step {last:,}" if any(time is not None and time <= 0 for time in left) else line
+
+
+def _total(trainer: pl.Trainer) -> str:
+    total = trainer.estimated_stepping_batches
+    return f" of {round(total):,}" if 0 < total < float("inf") else ""
