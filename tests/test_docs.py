@@ -13,7 +13,7 @@ from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
 from lightning_modules import folder_run
-from lightning_modules.command_line.arguments import INIT_FROM, take_option
+from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
 from lightning_modules.command_line.resumption import Start
 from lightning_modules.glow_cli import GlowCLI
 
@@ -29,8 +29,8 @@ class ParsedCLI(GlowCLI):
 
 
 def new_run(arguments: list[str]) -> Start:
-    """Return the start of a run, without ``--init-from``, whose model does not exist."""
-    return Start(take_option(INIT_FROM, arguments)[1])
+    """Return the start of a run, without the model of ``--init-from`` or ``--init-levels-from``."""
+    return Start(take_option(INIT_LEVELS_FROM, take_option(INIT_FROM, arguments)[1])[1])
 
 
 def check(line: str) -> None:
