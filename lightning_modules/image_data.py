@@ -11,7 +11,7 @@ from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Resize, Split, SplitRequest
-from glow_app.generation.trained_on import changes, count_trained_on, is_same_split, merged, origin, record_of
+from glow_app.evaluation.trained_on import changes, count_trained_on, is_same_split, merged, origin, record_of
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.resumable_data import SPLITS, ResumableDataModule
 
@@ -120,10 +120,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         facts = self._facts(self.examples("train"))
         contents = facts["contents"]
         if self._recorded is not None and (words := changes(self._recorded, facts)):
-            rank_zero_warn(
-                f"the pictures or their splits differ from those at the start of the run ({words}); validation images: "
-                + self.origin("validation")
-            )
+            origin = self.origin("validation")
+            rank_zero_warn(f"since the start of the run: {words}. Validation images: {origin}")
             contents = merged(self._recorded, facts)
         self.hparams["contents"] = contents  # for the checkpoint
 

@@ -15,8 +15,6 @@ from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from glow_app.conditioning import Given
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
@@ -65,18 +63,17 @@ def run(arguments: argparse.Namespace) -> None:
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
     if arguments.outliers:
-        _detect(model, given, arguments)
+        _detect(model, stored, given, arguments)
     else:
         _score(model, stored, given, arguments)
 
 
 def _score(model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace) -> None:
+    from glow_app.evaluation.trained_on import known_pictures
     from glow_app.generation.reference import score_rows
-    from glow_app.generation.trained_on import known_pictures
 
     reference, usual = _reference(model, stored, given, arguments)
-    known = known_pictures(stored.facts)
-    files, measures, trained = _measure(model, arguments.images, given, arguments, known)
+    files, measures, trained = _measure(model, stored, arguments.images, given, arguments)
     scored = score_rows(measures, reference, model.conditioning.plain(measures.given), trained)
     rows: list[dict[str, Any]] = [
         {"file": file, "seed": seed, "draws": arguments.draws, **row}
@@ -95,7 +92,7 @@ def _score(model: "ImageModel", stored: "StoredModel", given: "Given", arguments
     _print_given(model, given)
     if reference is not None:
         _print_unusual(rows)
-        if known is None:
+        if known_pictures(stored.facts) is None:
             print("not checked for training images, which this model does not record")
     _write_sheet(model, rows, folder / SHEET, provenance(stored))
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
@@ -123,10 +120,8 @@ def _measured_reference(
 ) -> "Reference":
     """Return the reference of the pictures of ``--reference``; warn if some are training images."""
     from glow_app.generation import Reference
-    from glow_app.generation.trained_on import known_pictures
 
-    known = known_pictures(stored.facts)
-    _, measures, trained = _measure(model, [arguments.reference], given, arguments, known)
+    _, measures, trained = _measure(model, stored, [arguments.reference], given, arguments)
     if any(trained):
         which = f"{sum(trained)} of {pluralise(len(trained), 'picture')} of {arguments.reference}"
         warnings.warn(f"{which} are training images: beside them, other pictures seem unusual", stacklevel=2)
@@ -152,20 +147,15 @@ def _save_reference(arguments: argparse.Namespace) -> None:
 
 
 def _measure(
-    model: "ImageModel",
-    places: list[str],
-    given: "Given",
-    arguments: argparse.Namespace,
-    known: "np.ndarray | None" = None,
+    model: "ImageModel", stored: "StoredModel", places: list[str], given: "Given", arguments: argparse.Namespace
 ) -> "tuple[list[str], Measures, list[bool]]":
-    """Return the readable files, their measures, and whether each is one of the ``known`` training images.
-
-    File i uses the noise of the seed + i.
-    """
+    """Return the readable files, their measures by the noise of seed + i, and whether each is a training image."""
+    from glow_app.evaluation.trained_on import known_pictures, trained_on
     from glow_app.generation import Measures, measure
-    from glow_app.generation.trained_on import trained_on
 
-    files, parts, trained = [], [], []
+    files: list[str] = []
+    trained: list[bool] = []
+    known, parts = known_pictures(stored.facts), []
     for names, images, values in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
         first = arguments.seed + len(files)
         parts.append(measure(model, images, values, num_draws=arguments.draws, seeds=range(first, first + len(names))))
@@ -210,13 +200,13 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
     print(f"the {'highest bits/dim' if rows[0]['oddness'] is None else 'oddest'}: {path}")
 
 
-def _detect(model: "ImageModel", given: "Given", arguments: argparse.Namespace) -> None:
+def _detect(model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace) -> None:
     from glow_app.generation import detect
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import histogram_picture
 
     ordinary, odd = (
-        _measure(model, [place], given, arguments)[1] for place in (arguments.reference, arguments.outliers)
+        _measure(model, stored, [place], given, arguments)[1] for place in (arguments.reference, arguments.outliers)
     )
     detections = detect(ordinary, odd)
     folder, usual = arguments.output, len(ordinary) // 2

@@ -1,12 +1,10 @@
 """Folders of images, and the crops of a folder of photographs, as sources."""
 
-import hashlib
 import zlib
 from collections.abc import Container, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from glow_app.data.decoding import decode_image, decode_photo
 from glow_app.data.image_cache import folder_images
 from glow_app.data.image_set import ImageSet
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.splits import Split, SplitFractions, SplitRequest
+from glow_app.data.splits import Split, SplitRequest
 
 # Photographs are reduced to this short side, or to four crops if that is more: camera pixels are soft and noisy.
 _SHORT_SIDE = 512
@@ -86,19 +84,6 @@ def _rows(
             f"no file of the {request.split} split in {listing.root} can be used; add images or change the fractions"
         )
     return np.array(rows)
-
-
-def split_hashes(source: str, root: str | Path, cut: SplitFractions) -> dict[Split, str]:
-    """Return a hash of the names of each split of a folder: the splits that are cut, and those with a directory."""
-    listing = list_images(Path(root).expanduser())
-    parts = split_layout(listing) if source == "folder" else {"train": listing}
-    hashes: dict[Split, str] = {}
-    for split in get_args(Split):
-        names = parts.get(split, parts["train"]).names
-        with suppress(ValueError):  # nothing is held out
-            chosen = "\0".join(sorted(names[row] for row in cut.rows(names, split, parts)))
-            hashes[split] = hashlib.sha256(chosen.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return hashes
 
 
 def _crops(path: Path, image_shape: tuple[int, int, int], max_crops: int) -> np.ndarray:

@@ -104,13 +104,13 @@ def _names(rows: "Dataset", column: str, labels: Tensor, class_names: tuple[str,
     """Return the names of the images as in a folder, ``CLASS/FILE``; None unless all are known and differ."""
     from pyarrow.compute import struct_field
 
-    names = []
     paths = struct_field(rows.with_format("arrow")[:][column], "path").to_pylist()
-    for path, label in zip(paths, labels.tolist(), strict=True):
-        if path is None:
-            return None
-        name = os.path.basename(path) if os.path.isabs(path) else path  # often all that is left of a path
-        names.append(f"{class_names[label]}/{name}" if class_names and "/" not in name else name)
+    if None in paths:
+        return None
+    names = [os.path.basename(path) if os.path.isabs(path) else path for path in paths]
+    if class_names:  # a packed file has often lost its folder
+        pairs = zip(names, labels.tolist(), strict=True)
+        names = [name if "/" in name else f"{class_names[label]}/{name}" for name, label in pairs]
     return names if len(set(names)) == len(names) else None
 
 

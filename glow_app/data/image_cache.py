@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -95,13 +95,13 @@ def folder_images(
         if len(skipped) == count:
             raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
 
-    images = cached(cache_folder(cache_dir) / key, image_shape, chunks, root=str(listing.root.resolve()))
+    images = cached(cache_folder(cache_dir) / key, image_shape, chunks)
     if images.skipped:  # repeated when the images come from the cache
         warnings.warn(_skipped_message(listing, images.skipped), stacklevel=3)
     return images
 
 
-def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]], **facts: object) -> CachedImages:
+def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]]) -> CachedImages:
     """Return the images of a cache entry; write it first if it is missing or damaged.
 
     An entry is two files: ``ENTRY.bin``, the bytes of all images, and then ``ENTRY.json``. If the cache cannot be
@@ -111,17 +111,16 @@ def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]
         entry: Path of the entry without a suffix.
         image_shape: (C, H, W) of every image.
         chunks: Returns the images of a new entry.
-        facts: Further content of ``ENTRY.json``, for people who clear the cache.
     """
     try:
-        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks(), facts)
+        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks())
     except OSError as error:  # from the cache: errors of reading are recorded, not raised
         warnings.warn(
             f"cannot write the image cache ({error}); using a temporary folder for this process; set data.cache_dir",
             stacklevel=3,
         )
         entry = Path(_temporary_folder().name) / entry.name
-        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks(), facts)
+        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks())
 
 
 @cache
@@ -129,7 +128,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="glow-cache-")
 
 
-def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk], facts: Mapping[str, object]) -> CachedImages:
+def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk]) -> CachedImages:
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
     with atomic_file(entry.with_suffix(".bin")) as file:
@@ -138,7 +137,7 @@ def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk], facts
             names += chunk.names
             skipped += chunk.skipped
     with atomic_file(entry.with_suffix(".json")) as file:
-        file.write(json.dumps({**facts, "files": names, "skipped": skipped}).encode())
+        file.write(json.dumps({"files": names, "skipped": skipped}).encode())
     written = read_entry(entry, image_shape)
     if written is None:
         raise OSError(f"{entry}.bin cannot be read back")

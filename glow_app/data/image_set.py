@@ -106,11 +106,6 @@ class ImageSet(BatchedSet[Batch]):
         return channels, height, width
 
     @property
-    def is_decoded(self) -> bool:
-        """Whether the images are in memory or memory-mapped, not decoded on access."""
-        return not isinstance(self._storage, LazyImages)
-
-    @property
     def images(self) -> np.ndarray:
         """A copy of all images, uint8 (N, C, H, W)."""
         return self.head(len(self))

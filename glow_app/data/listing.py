@@ -87,10 +87,9 @@ def list_images(root: Path) -> FolderListing:
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unsupported.most_common())
     remedy = "convert them to JPEG or PNG" + (f", or {HEIC_EXTRA}" if HEIC_SUFFIXES & unsupported.keys() else "")
     if not files:
-        examples = "png, jpg, webp, gif, bmp, tif"
         others = f"; it contains {kinds}, which are not supported; {remedy}" if unsupported else ""
         raise ValueError(
-            f"no image files in {root}; expected files such as {examples} in it or its subfolders{others} (Parquet, "
+            f"no image files in {root}; expected files such as png or jpg in it or its subfolders{others} (Parquet, "
             "tar and Arrow files are read by --data.source datasets)"
         )
     if unsupported:

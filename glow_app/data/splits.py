@@ -60,15 +60,14 @@ class SplitFractions:
             )
 
     def rows(self, examples: int | Sequence[str], split: Split, official: Container[str] = ()) -> np.ndarray:
-        """Return the positions of one split, in shuffled order.
+        """Return the positions of one split, shuffled, so that a limit keeps a mixture of classes.
 
-        The three splits are disjoint and cover everything. An official split is returned whole and shuffled too, so
-        that a limit keeps a mixture of classes.
+        The three splits are disjoint and cover everything. An official split is returned whole.
 
         Args:
-            examples: Number of examples, divided by a permutation of positions. Or their names, each of which decides
-                by its hash: no example changes its split when others come, go or cannot be read, and the fractions are
-                met on average. Only if none hashes into a split is the example with the nearest hash in it.
+            examples: Number of examples, divided by a permutation. Or their names, each of which decides by its hash:
+                no example moves when others come, go or cannot be read, and the fractions are met on average. Only a
+                split that would be empty gets the example with the nearest hash.
             official: Splits with examples of their own, for which nothing is held out.
         Shape:
             int64 (n,).
@@ -84,10 +83,8 @@ class SplitFractions:
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
                 described = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
-                raise ValueError(
-                    f"{len(order)} images are too few: {described} leave none for {name}; add images or change the "
-                    "fractions"
-                )
+                few = f"{len(order)} images are too few: {described} leave none for {name}"
+                raise ValueError(f"{few}; add images or change the fractions")
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
 

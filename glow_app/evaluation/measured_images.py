@@ -9,7 +9,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Split
 from glow_app.evaluation.batches import fingerprint
-from glow_app.generation.trained_on import changes, count_trained_on, is_same_split, origin, record_of
+from glow_app.evaluation.trained_on import changes, count_trained_on, is_same_split, origin, record_of
 from glow_app.models.image_model import ImageModel
 
 

@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from prometheus_client import generate_latest
 
 from glow_app import generation
+from glow_app.evaluation.trained_on import trained_on
 from glow_app.generation.reference import plain_scores
-from glow_app.generation.trained_on import trained_on
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas

@@ -13,7 +13,7 @@ from glow_app import __version__, generation
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.conditioning import Given
-from glow_app.generation.trained_on import known_pictures
+from glow_app.evaluation.trained_on import known_pictures
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel

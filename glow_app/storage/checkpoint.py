@@ -11,7 +11,7 @@ import torch
 from glow_app.models import Density
 from glow_app.storage.model_config import build_model
 
-CONTENTS_KEY = "contents"  # in the facts: the record of splits and training pictures, see generation.trained_on
+CONTENTS_KEY = "contents"  # in the facts: the record of splits and training pictures, see evaluation.trained_on
 # Arguments of the data module that determine the images of a split.
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")
 

@@ -67,5 +67,5 @@ def test_folders_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"file.png is a file; expected a folder"):
         list_images(tmp_path / "file.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no image files in .*empty; expected files such as png, jpg"):
+    with pytest.raises(ValueError, match=r"no image files in .*empty; expected files such as png"):
         list_images(tmp_path / "empty")

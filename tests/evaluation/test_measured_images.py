@@ -8,7 +8,7 @@ from PIL import Image
 from registry import tiny_model
 
 from glow_app.evaluation import evaluation_data, fingerprint
-from glow_app.generation.trained_on import record_of
+from glow_app.evaluation.trained_on import record_of
 
 
 def test_the_trainings_own_cut_is_used() -> None:
@@ -77,7 +77,7 @@ def test_images_equal_to_those_of_the_training_are_counted(tmp_path: Path) -> No
     assert facts["origin"] == f"{len(train)} equal to training images"
     facts = evaluation_data(model, {**recorded, "contents": {**recorded["contents"], "test": "other"}}).facts
     assert facts["origin"] == "none equal to training images"
-    assert facts["changes"] == "training: the same; validation: the same; test: changed"
+    assert facts["changes"] == "training pictures unchanged; validation split unchanged; test split changed"
     assert not facts["as_in_training"]
     with pytest.raises(ValueError, match="record of its training pictures is damaged"):
         evaluation_data(model, {**data, "contents": {"pictures": "?"}})

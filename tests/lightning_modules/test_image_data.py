@@ -13,7 +13,6 @@ from torch.utils.data import SequentialSampler
 from glow_app.data import sources
 from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.splits import SplitFractions, SplitRequest
-from glow_app.generation.trained_on import known_pictures
 from lightning_modules.image_data import ImageDataModule
 
 
@@ -180,16 +179,19 @@ def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) ->
     names = [f"{number}.png" for number in range(20, 200)]
     new, renamed = (names[row] for row in SplitFractions().rows(names, "test")[:2])
     write(new, 100)
-    assert told() == ("none equal to training images", "training: the same; validation: the same; test: changed")
+    assert told() == (
+        "none equal to training images",
+        "training pictures unchanged; validation split unchanged; test split changed",
+    )
     row = int(trained.examples("train").images[0, 0, 0, 0])
     (tmp_path / f"{row}.png").rename(tmp_path / renamed)
     origin, changes = told()
     assert origin.endswith(" equal to training images")
     assert origin[0] in "12", "a photograph of this size has two crops"
-    assert changes == "training: 1 picture gone, 0 new; validation: the same; test: changed"
+    assert changes == "1 training picture gone, 0 new; validation split unchanged; test split changed"
     continued = data()
     continued.continue_from(recorded)
-    with pytest.warns(UserWarning, match="1 picture gone, 0 new.* validation images: as in training"):
+    with pytest.warns(UserWarning, match="1 training picture gone, 0 new.* Validation images: as in training"):
         continued.setup("fit")
     # Of both trainings.
-    assert len(known_pictures(continued.hparams)) == len(known_pictures(recorded))
+    assert continued.hparams["contents"]["pictures"] == recorded["contents"]["pictures"]

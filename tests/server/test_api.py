@@ -255,7 +255,7 @@ def test_verdicts_use_the_models_reference(model: ImageModel) -> None:
     images = random_images(20, seed=1)
     measures = generation.measure(model, images)
     reference = generation.Reference.of(generation.measure(model, random_images(60)))
-    seen = base64.b64encode(zlib.crc32(images[3].numpy()).to_bytes(4, "little")).decode()
+    seen = base64.b64encode(zlib.crc32(images[3].numpy().tobytes()).to_bytes(4, "little")).decode()
     facts = {**TRAINING, "reference": reference.to_plain(), "contents": {"pictures": seen}}
     with running(create_app(model, training=facts)) as client:
         assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}

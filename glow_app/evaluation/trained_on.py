@@ -1,21 +1,24 @@
 """A record of splits and training pictures, by which pictures held out are told from those of the training."""
 
 import base64
+import hashlib
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
-from glow_app.data.folder import split_hashes
 from glow_app.data.image_set import ImageSet
+from glow_app.data.listing import list_images, split_layout
 from glow_app.data.splits import Split, SplitFractions
+from glow_app.evaluation.batches import batches
 from glow_app.messages import pluralise
 
 MOST_PICTURES = 50_000  # of larger training sets, no pictures are recorded
-_READ = 1024  # pictures hashed at a time
 _CUT = tuple(field.name for field in fields(SplitFractions))
 
 
@@ -24,15 +27,16 @@ def record_of(data: Mapping[str, Any], train: ImageSet | None) -> dict[str, str]
 
     Args:
         data: Arguments of ``load_split``.
-        train: The training pictures, if all are known; they are recorded if they are decoded, and not too many.
+        train: The training pictures, if all are known. They are recorded if they are not too many, unless they are
+            decoded on access.
     """
-    contents: dict[str, str] = {}
-    if data["source"] in ("folder", "photos") and data.get("root") is not None:
+    source, record = data["source"], {}
+    if source in ("folder", "photos") and data.get("root") is not None:
         cut = SplitFractions(**{name: data[name] for name in _CUT if name in data})
-        contents |= split_hashes(data["source"], data["root"], cut)
-    if train is not None and train.is_decoded and len(train) <= MOST_PICTURES:
-        contents["pictures"] = _text(_hashes(train))
-    return contents
+        record = _split_hashes(source, Path(data["root"]).expanduser(), cut)
+    if train is not None and len(train) <= MOST_PICTURES and source != "datasets" and "://" not in source:
+        record["pictures"] = _text(_hashes(train))
+    return record
 
 
 def known_pictures(facts: Any) -> np.ndarray | None:
@@ -48,12 +52,12 @@ def known_pictures(facts: Any) -> np.ndarray | None:
 
 
 def trained_on(known: np.ndarray | None, images: Tensor) -> list[bool]:
-    """Return whether each uint8 image, (B, C, H, W), was a training picture; false if these are not known."""
-    return np.isin(_hashes_of(images.cpu()), [] if known is None else known).tolist()
+    """Return whether each uint8 image, (B, C, H, W), is a known training picture."""
+    return np.isin(_hashes_of(images), [] if known is None else known).tolist()
 
 
 def count_trained_on(facts: Any, images: ImageSet) -> int | None:
-    """Return how many images were training pictures; None if these are not known."""
+    """Return how many images are training pictures; None if these are not known."""
     known = known_pictures(facts)
     return None if known is None else int(np.isin(_hashes(images), known).sum())
 
@@ -62,7 +66,7 @@ def origin(is_same: bool, count: int | None) -> str:
     """Return in words how images to measure on relate to the training.
 
     Args:
-        is_same: Whether they are a split of the training that was held out.
+        is_same: Whether they are a split that was held out from the training.
         count: From :func:`count_trained_on`.
     """
     words = ["as in training"] if is_same else []
@@ -83,19 +87,17 @@ def is_same_split(recorded: Mapping[str, Any], current: Mapping[str, Any], split
 
 def changes(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """Return in words how training pictures and splits differ from those recorded; empty if they do not."""
-    words, options = {}, _other_options(recorded, current)
-    before, now = known_pictures(recorded), known_pictures(current)
-    if before is None or now is None:
-        words["training"] = "" if is_same_split(recorded, current, "train") else "changed"
-    else:
-        gone, new = len(np.setdiff1d(before, now)), len(np.setdiff1d(now, before))
-        words["training"] = f"{pluralise(gone, 'picture')} gone, {new} new" if gone or new else ""
-    for split in ("validation", "test"):
-        words[split] = "" if is_same_split(recorded, current, split) else "changed"
-    if not options and not any(words.values()):
+    options, known = _other_options(recorded, current), (known_pictures(recorded), known_pictures(current))
+    same = {split: is_same_split(recorded, current, split) for split in get_args(Split)}
+    pictures = f"training pictures {'unchanged' if same['train'] else 'changed'}"
+    if known[0] is not None and known[1] is not None:
+        gone, new = len(np.setdiff1d(*known)), len(np.setdiff1d(*known[::-1]))
+        same["train"] = not gone and not new
+        pictures = pictures if same["train"] else f"{pluralise(gone, 'training picture')} gone, {new} new"
+    if not options and all(same.values()):
         return ""
-    described = [f"{name}: {text or 'the same'}" for name, text in words.items()]
-    return "; ".join([f"other {', '.join(options)}"] * bool(options) + described)
+    splits = [f"{split} split {'unchanged' if same[split] else 'changed'}" for split in ("validation", "test")]
+    return "; ".join([f"other {', '.join(options)}"] * bool(options) + [pictures, *splits])
 
 
 def merged(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, str]:
@@ -106,17 +108,28 @@ def merged(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str,
     return {**current["contents"], "pictures": _text(np.concatenate([before, now]))}
 
 
+def _split_hashes(source: str, root: Path, cut: SplitFractions) -> dict[str, str]:
+    """Return a hash of the file names of each split of a folder."""
+    listing, hashes = list_images(root), {}
+    parts = split_layout(listing) if source == "folder" else {"train": listing}
+    for split in get_args(Split):
+        names = parts.get(split, parts["train"]).names
+        with suppress(ValueError):  # nothing is held out
+            chosen = "\0".join(sorted(names[row] for row in cut.rows(names, split, parts)))
+            hashes[split] = hashlib.sha256(chosen.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashes
+
+
 def _other_options(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     return [name for name in ("source", *_CUT, "count") if recorded.get(name) != current.get(name)]
 
 
 def _hashes(images: ImageSet) -> np.ndarray:
-    starts = range(0, len(images), _READ)
-    return np.concatenate([_hashes_of(images.__getitems__(range(len(images))[i : i + _READ])[0]) for i in starts])
+    return np.concatenate([_hashes_of(part) for part, _ in batches(images, 1024)])
 
 
-def _hashes_of(images: Any) -> np.ndarray:
-    return np.array([zlib.crc32(image) for image in np.ascontiguousarray(images)], dtype="<u4")
+def _hashes_of(images: Tensor) -> np.ndarray:
+    return np.array([zlib.crc32(image.tobytes()) for image in images.cpu().numpy()], dtype="<u4")
 
 
 def _text(hashes: np.ndarray) -> str:
