@@ -12,26 +12,19 @@ LARGEST_FACE = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``render`` with its options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="render")
-    render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
-    render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
+    """Add the options of ``glow data render faces``."""
+    parser.add_argument("action", choices=["render"], help="write a folder of PNGs, and their attributes as a CSV")
+    parser.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     count = "number of faces; a larger number adds to them"
-    render.add_argument("--count", type=positive_int, default=1000, help=count)
+    parser.add_argument("--count", type=positive_int, default=1000, help=count)
     size = number_type(int, 1, LARGEST_FACE)
-    render.add_argument("--size", type=size, default=64, help="height and width in pixels", metavar="N")
-    render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends only on it and on its index")
-    render.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
-    render.set_defaults(act=_render)
+    parser.add_argument("--size", type=size, default=64, help="height and width in pixels", metavar="N")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends only on it and on its index")
+    parser.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the chosen action."""
-    arguments.act(arguments)
-
-
-def _render(arguments: argparse.Namespace) -> None:
-    """Write rendered faces as PNGs, and their attributes as a CSV."""
+    """Write the faces."""
     from glow_app.data.faces.rendered import TABLE_NAME, write_faces
 
     folder = Path(arguments.output)

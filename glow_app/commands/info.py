@@ -108,7 +108,6 @@ def _program_facts(path: Path) -> dict[str, object]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         training, version = description.pop("training"), description.pop("version")
-        training = {name: training[name] for name in training if name != "reference"}
         facts = {_words(name): _text(value) for name, value in description.items()}
         return {"file": path, "exported with": f"glow-app {version}", **facts, **_training(training)}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

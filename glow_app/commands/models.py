@@ -18,9 +18,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name, folder in bundled_models().items():
         config, size = read_config(folder), (folder / WEIGHTS_NAME).stat().st_size
         channels, height, width = config["model"]["flow"]["image_shape"]
-        summary = config["training"][SUMMARY_KEY].partition(".")[0] + (
-            " (the default)" if name == DEFAULT_MODEL else ""
-        )
-        print(printable(_ROW.format(name, f"{height}x{width}x{channels}", f"{size / 1e6:.1f} MB", summary)))
+        summary, default = config["training"][SUMMARY_KEY].partition(".")[0], " (the default)" * (name == DEFAULT_MODEL)
+        row = name, f"{height}x{width}x{channels}", f"{size / 1e6:.1f} MB", summary + default
+        print(printable(_ROW.format(*row)))
     print("\nOr a run's folder, a .ckpt file, an exported folder or hf://USER/NAME.")
     print("Details: glow info NAME")

@@ -103,7 +103,7 @@ def test_only_a_sampler_is_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
     save_sampler(model, folder)
     with pytest.raises(FileExistsError, match="--overwrite"):
         save_sampler(model, folder)
-    save_sampler(model, folder, {"epoch": 3}, overwrite=True)
+    save_sampler(model, folder, {"epoch": 3, "reference": {"images": 9}}, overwrite=True)
     assert json.loads((folder / "sampler.json").read_text())["training"] == {"epoch": 3}
     with pytest.raises(FileExistsError, match="holds other files"):
         save_sampler(model, save_pretrained(model, tmp_path / "weights"), overwrite=True)
