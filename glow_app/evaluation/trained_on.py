@@ -87,11 +87,11 @@ def is_same_split(recorded: Mapping[str, Any], current: Mapping[str, Any], split
 
 def changes(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """Return in words how training pictures and splits differ from those recorded; empty if they do not."""
-    options, known = _other_options(recorded, current), (known_pictures(recorded), known_pictures(current))
+    options, before, now = _other_options(recorded, current), known_pictures(recorded), known_pictures(current)
     same = {split: is_same_split(recorded, current, split) for split in get_args(Split)}
     pictures = f"training pictures {'unchanged' if same['train'] else 'changed'}"
-    if known[0] is not None and known[1] is not None:
-        gone, new = len(np.setdiff1d(*known)), len(np.setdiff1d(*known[::-1]))
+    if before is not None and now is not None:
+        gone, new = len(np.setdiff1d(before, now)), len(np.setdiff1d(now, before))
         same["train"] = not gone and not new
         pictures = pictures if same["train"] else f"{pluralise(gone, 'training picture')} gone, {new} new"
     if not options and all(same.values()):

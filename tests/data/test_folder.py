@@ -9,9 +9,10 @@ from PIL import Image
 
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
+from glow_app.data.splits import Split
 
 Make = Callable[..., Path]
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def load(root: Path, split: str = "train", shape: tuple[int, int, int] = (3, 4, 6), **options: object) -> ImageSet:
