@@ -96,8 +96,8 @@ def _restore_all(
             folder.save(with_profile(to_pil(picture), photo.icc_profile), f"{name}_{kind}.png", facts, picture=file)
         restored.append(name)
         task = require_task(model)
-        facts = ", ".join(f"{name} {value}" for name, value in task.facts(damaged).items())
-        if note := ", ".join(filter(None, [photo.note, task.note(damaged) or facts])):
+        level = ", ".join(f"{name} {value}" for name, value in task.facts(damaged).items())
+        if note := ", ".join(filter(None, [photo.note, task.note(damaged) or level])):
             changes.append((file, note))
     if not restored:
         raise ValueError(f"none of the {len(named)} pictures could be restored")

@@ -73,7 +73,8 @@ def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
 
 @pytest.mark.parametrize(("argument", "part"), [("prior", OwnPrior), ("coupling", OwnCoupling)])
 def test_an_allowed_class_is_loaded(argument: str, part: type, tmp_path: Path) -> None:
-    model = ImageModel(tiny_glow(**{argument: part})).eval()
+    options: dict[str, Any] = {argument: part}
+    model = ImageModel(tiny_glow(**options)).eval()
     save_pretrained(model, tmp_path / "model")
     name = f"{part.__module__}.{part.__name__}"
     with pytest.raises(ValueError, match=f"pass --allow-class {name}, or call glow_app.allow_class"):
