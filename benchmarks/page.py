@@ -23,12 +23,12 @@ from typing import Any
 from common import IS_SHORT, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
-# Resolves with the milliseconds from a click on Draw until the pictures are decoded and painted.
+# Resolves with the milliseconds from a click on New pictures until the pictures are decoded and painted.
 CLICK = """async () => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     const before = document.querySelector(".batch");
     const begun = performance.now();
-    document.querySelector("#sample-form .primary").click();
+    document.querySelector("#draw").click();
     while (document.querySelector(".batch") === before) await frame();
     await Promise.all([...document.querySelector(".batch").querySelectorAll("img")].map((image) => image.decode()));
     await frame();
@@ -119,6 +119,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
         page.locator(".card").first.wait_for()
+        page.get_by_text("More settings").first.click()
         for count in (1, 16):
             results[f"click to {count}"] = clicks(page, count, arguments.repeats)
         for count in (1, 8, 16):
@@ -135,7 +136,7 @@ def main() -> None:
         if page.locator("#edit-0").is_visible():
             page.locator("#edited figure").nth(1).wait_for()
             results["edit"] = moves(page, "#edit-0", "#edited figure:last-child img", *settings)
-        page.get_by_role("tab", name="Interpolate").click()
+        page.get_by_role("tab", name="Blend").click()
         page.get_by_label("Four", exact=True).check()
         page.locator(".square img").nth(24).wait_for()
         results["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)

@@ -107,8 +107,11 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
 
 def _facts(stored: "StoredModel") -> dict[str, Any]:
     """Return the facts of the training, with a summary of a model of one's own pictures."""
-    folder = stored.data().get("root")
-    return ({SUMMARY_KEY: f"your pictures in {Path(folder).name}"} if folder else {}) | stored.facts
+    from glow_app.generation.trained_on import known_pictures
+
+    folder, known = stored.data().get("root"), known_pictures(stored.facts)
+    count = "" if known is None else f". {len(known):,} to learn from."
+    return ({SUMMARY_KEY: f"your pictures in {Path(folder).name}{count}"} if folder else {}) | stored.facts
 
 
 def _name_of(stored: "StoredModel") -> str:

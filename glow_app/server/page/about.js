@@ -1,17 +1,8 @@
 // The description of the model: its name and a sentence at the top, and details under "About this model".
 
-import { attributeText } from "./attributes.js";
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { capitalised, givenText, givenWord } from "./fields.js";
-
-const SOURCES = {
-  cifar10: "CIFAR-10",
-  digits: "scikit-learn’s digits",
-  fashion_mnist: "Fashion-MNIST",
-  folder: "a folder of pictures",
-  mnist: "MNIST",
-};
 
 const plural = (word) => `${word}${word.endsWith("s") ? "es" : "s"}`;
 const whole = (number) => number.toLocaleString("en");
@@ -28,13 +19,10 @@ export function describe(info) {
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
 
   const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
-  const { source, limit } = training.data ?? {};
   const about = {
     Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
     [info.given && capitalised(plural(givenWord(info)))]: values.map((value) => givenText(info, value)).join(", "),
-    Attributes: info.directions.map(attributeText).join(", "),
     "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
-    "Trained on": source && joined(", at most ", SOURCES[source] ?? source, counted(limit, "image")),
     Training: joined(", ", counted(training.epoch + 1, "epoch"), counted(training.step, "step")),  // epochs from 0
     "Default settings": settingsText(info.generation),
     Parameters: whole(info.parameters),

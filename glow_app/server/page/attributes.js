@@ -32,7 +32,7 @@ export function attributeControls(name, { directions }, onmove) {
 }
 
 /** Return the name of an attribute in words: "long hair" for "long_hair". */
-export const attributeText = (direction) => direction.replaceAll("_", " ").replace(/\bhue$/, "colour");
+const attributeText = (direction) => direction.replaceAll("_", " ").replace(/\bhue$/, "colour");
 
 /** Return edits as text: "smile +1.2, hat -0.5". */
 export const editsText = (edits) =>

@@ -80,7 +80,7 @@ export function startInterpolate(info) {
   async function wanted(chosen, signal) {
     const images = await readAll(chosen, info.limits);
     const given = chosen.length === 4 || chosen.some(isKnown) ? await givenOf(chosen, images, signal) : null;
-    const body = { images, given, spherical: form.elements.path.value === "arc" };
+    const body = { images, given };
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
@@ -162,7 +162,7 @@ export function startInterpolate(info) {
     const { chosen, body } = shown;
     const pictures = Object.fromEntries(chosen.map((picture, end) => [ENDS[end], linkOf(picture)]));
     const place = chosen.length === 2 && at[0] === 0 ? null : at.map((part) => Number(part.toFixed(4))).join("_");
-    keepSettings("interpolate", { ...pictures, frames: body.frames, path: body.spherical ? "arc" : "line", at: place });
+    keepSettings("interpolate", { ...pictures, frames: body.frames, at: place });
   }
 
   /** Draw the pictures of a link, and default pictures where none are chosen. */
@@ -186,7 +186,6 @@ export function startInterpolate(info) {
 
   function restore(settings) {
     frames.value = wholeNumber(settings.get("frames"), info.limits.count, 2) ?? frames.value;
-    form.elements.path.value = settings.get("path") === "line" ? "line" : "arc";
     const place = (settings.get("at") ?? "0").split("_").map(Number);
     const isPlace = place.length <= 2 && place.every((part) => part >= 0 && part <= 1);
     setCount(isPlace && place.length === 2 ? 4 : 2, isPlace ? place : [0]);
@@ -194,7 +193,6 @@ export function startInterpolate(info) {
   }
 
   frames.addEventListener("change", () => follow());
-  for (const input of form.elements.path) input.addEventListener("change", () => follow());
   for (const input of form.elements.pictures) {
     input.addEventListener("change", () => {
       setCount(count(), count() === 4 ? MIDDLE : [0]);
@@ -210,7 +208,7 @@ export function startInterpolate(info) {
 const isKnown = (picture) => (picture.given ?? null) !== null;
 
 /** Return a key of all that the map of a square depends on. */
-const squareOf = ({ images, given, spherical }) => JSON.stringify([images, given, spherical]);
+const squareOf = ({ images, given }) => JSON.stringify([images, given]);
 
 function framesOf({ frames }, name) {
   const nameOf = (number) => fileName(name, `${number} of ${frames.length}`);

@@ -5,7 +5,6 @@ import { download, fileName, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 const SMOOTH = 512;  // pixels per side, beyond which the browser shrinks a picture
-const OVERSHOOT = 64;  // grey levels beyond black and white above which the server draws a part again with less noise
 
 /** Show the answers given to show() in a place; choice and divider stay when pictures are replaced. */
 export function makeRestored(place) {
@@ -88,14 +87,12 @@ function picturesOf({ images, mean, spread }, source, done) {
   return pictures;
 }
 
-function notesOf({ temperature, facts: { sigma }, overshoot, note }, { inputs }) {
+function notesOf({ temperature, facts: { sigma }, note }, { inputs }) {
   const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
-  const count = overshoot.filter((most) => most > OVERSHOOT).length;
   return joined(
     " · ",
     `temperature ${temperatureText(levels, ", ")}`,
     sigma !== undefined && `noise level ${sigma}${inputs.sigma === null ? ", estimated" : ""}`,
-    count > 0 && `${count} of ${overshoot.length} draws were out of range in places, which were drawn again with less noise`,
     note,
   );
 }

@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, givenOf, newSeed, nounOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenGiven, fillGiven, focusFirstError, givenPlace, readNumber } from "./fields.js";
 import { makeBatch } from "./gallery.js";
-import { keepSettings, openTab } from "./tabs.js";
+import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 import { guidanceControl, temperatureControl } from "./temperature.js";
 import { startViewer } from "./viewer.js";
@@ -23,16 +23,7 @@ export function startSample(info, uses, ondraw) {
   byId("draw").textContent = `New ${nounOf(info)}s`;
   let batch = null;  // the newest
 
-  const reuse = (settings) => {
-    temperature.value = settings.temperature;
-    guidance.value = settings.guidance;
-    seed.value = settings.seed;
-    given.value = givenPlace(settings.given, info) ?? "";
-    openTab("sample");
-    seed.closest("details").open = true;
-    seed.focus();
-  };
-  const open = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
+  const open = startViewer(info, uses, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 
   /** Draw a new batch on top; then open the picture of a seed, with edits, if one is given. */
   function draw(isAsked, opened = null, edits = []) {

@@ -1,6 +1,6 @@
 // The table of scores: a verdict for each picture, sortable by any column, and saved as CSV.
 
-import { breakable, downloadButton, h, icon, joined, reveal } from "./dom.js";
+import { breakable, downloadButton, h, icon, joined } from "./dom.js";
 import { givenText } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
 
@@ -104,10 +104,8 @@ export function makeScoreTable(place, info, onclear) {
   return {
     /** Add pictures with their scores. */
     add(pictures, scores) {
-      const isFirst = rows.length === 0;
       rows.push(...pictures.map((picture, number) => ({ picture, ...scores[number] })));
       draw();
-      if (isFirst) reveal(place);
     },
   };
 }

@@ -9,7 +9,7 @@ import { Task } from "./task.js";
 /**
  * Start the viewer; return open(pictures, place, edits), which shows a picture of a batch.
  * @param {object} info of the model
- * @param {object} uses functions of a picture by name; edit also takes its edits, and reuse its settings
+ * @param {object} uses functions of a picture by name; edit also takes its edits
  * @param {function(object[], object)} onshow gets the batch and the shown picture, null once it is closed
  */
 export function startViewer(info, uses, onshow) {
@@ -70,7 +70,6 @@ export function startViewer(info, uses, onshow) {
 
   const staying = { back: () => go(-1), forth: () => go(1), download: () => download(shown.url, shown.name) };
   const leaving = {
-    reuse: () => uses.reuse(shown.settings),
     interpolate: () => uses.interpolate(shown),
     edit: () => uses.edit(batch[place], attributes.edits),
     restore: () => uses.restore(shown),

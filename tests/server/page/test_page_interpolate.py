@@ -72,16 +72,14 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
 def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> None:
     """Drawn ends keep their class, whatever the model would infer."""
     notes, frame = page.locator("#frames .notes"), page.locator("#frames .large")
-    page.goto(f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=line&at=0.3333")
+    page.goto(f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&at=0.3333")
     expect(notes).to_contain_text(f"i-two-i-seed3.png: {CLASSES[2]}")
     expect(notes).not_to_contain_text("recognised as")
     given = torch.tensor([2, 0])
     ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
-    assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given, spherical=False)[1])
+    assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given)[1])
     page.get_by_label("Frame", exact=True).press("ArrowRight")
-    show_settings(page)
-    page.get_by_label("Arc").check()
-    link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc&at=0.6667"
+    link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&at=0.6667"
     page.wait_for_url(f"**/{link}")
     expected = generation.interpolate(site.model, ends, 4, given)[2]
     assert torch.equal(shown_image(frame), expected)
@@ -121,7 +119,7 @@ def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None
     expect(across).to_have_attribute("aria-valuetext", "25 % across, 100 % down")  # the picture's middle is its place
     expected = blended(site, corners, labels, (0.25, 1))
     expect_image(page, large, expected)
-    link = "#interpolate?first=6_0.7_0&second=1_0.7_1&third=2_0.7_2&fourth=3_0.7_0&path=arc&at=0.25_1"
+    link = "#interpolate?first=6_0.7_0&second=1_0.7_1&third=2_0.7_2&fourth=3_0.7_0&at=0.25_1"
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{site.address}/{link}")
     expect_image(page, large, expected)
@@ -135,11 +133,14 @@ def test_an_invalid_number_of_frames_is_not_sent(page: Page, site: Site) -> None
     expect(page.locator(".strip img")).to_have_count(9)
     sent = sent_to(page, "interpolate")
     show_settings(page)
+    frames = page.get_by_label("Frames")
     with site.busy():
         with page.expect_request("**/v1/interpolate"):
-            page.get_by_label("Line").check()
-        page.get_by_label("Arc").check()  # waits for the answer
-        page.get_by_label("Frames").fill("")
+            frames.fill("5")
+            frames.press("Enter")
+        frames.fill("6")
+        frames.press("Enter")  # waits for the answer
+        frames.fill("")
     expect(page.locator("#interpolate-frames-error")).to_contain_text("whole number from ")
     expect(page.locator("#interpolate-task")).to_be_empty()
-    assert [body["frames"] for body in sent] == [9]
+    assert [body["frames"] for body in sent] == [5]
