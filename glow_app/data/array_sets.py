@@ -1,8 +1,6 @@
 """Data sets in memory: scikit-learn's digits, and MNIST, Fashion-MNIST and CIFAR-10 as torchvision reads them."""
 
-import gzip
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +8,6 @@ import torch
 
 from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.splits import SplitRequest
-
-# Where Debian's package dataset-fashion-mnist installs the original files.
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 def load_digits_split(request: SplitRequest) -> ImageSet:
@@ -39,8 +34,7 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
 
     The official test files are the test split; validation is cut from the training files. The root, by default
     ``$GLOW_DATA`` or ``~/.cache/glow/datasets``, contains the files as torchvision downloads them: ``MNIST/raw``,
-    ``FashionMNIST/raw`` or ``cifar-10-batches-py``. Without a root, the files of Debian's package
-    ``dataset-fashion-mnist`` are unpacked there.
+    ``FashionMNIST/raw`` or ``cifar-10-batches-py``.
 
     Args:
         name: "MNIST", "FashionMNIST" or "CIFAR10".
@@ -51,12 +45,6 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
     from torchvision import datasets  # late: the server's container has no torchvision
 
     root = request.root or Path(os.environ.get("GLOW_DATA") or "~/.cache/glow/datasets").expanduser()
-    raw = root / "FashionMNIST" / "raw"
-    if name == "FashionMNIST" and request.root is None and DEBIAN_FASHION_MNIST.is_dir() and not raw.exists():
-        raw.mkdir(parents=True)
-        for path in DEBIAN_FASHION_MNIST.glob("*.gz"):
-            with gzip.open(path) as packed, (raw / path.stem).open("wb") as file:
-                shutil.copyfileobj(packed, file)
     try:
         loaded = getattr(datasets, name)(str(root), train=request.split != "test", download=request.download)
     except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError and more

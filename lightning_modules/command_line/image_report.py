@@ -26,7 +26,7 @@ def print_image_report(module: ImageModule, data: ImageDataModule, split: Split,
     for line in module.report_lines(figures):
         print(line)
     print(f"held out           {data.origin(split)}")
-    if data.changes:
-        print(f"since the training {data.changes}")
+    if changes := data.changes:
+        print(f"since the training {changes}")
     which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")

@@ -1,4 +1,3 @@
-import gzip
 import hashlib
 import pickle
 import struct
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from glow_app.data import array_sets
 from glow_app.data.image_set import ImageSet
 from glow_app.data.resizing import convert_array
 from glow_app.data.sources import load_split
@@ -43,7 +41,7 @@ def test_digits_have_three_splits_and_16_levels(monkeypatch: pytest.MonkeyPatch)
         load("digits", "train", (1, 8, 8))
 
 
-def write_idx(folder: Path, packed: bool = False) -> None:
+def write_idx(folder: Path) -> None:
     """Write 40 images to train on, filled with 0 to 39, and 10 to test, with 100 to 109; value n has label n % 10."""
     folder.mkdir(parents=True, exist_ok=True)
     for prefix, numbers in (("train", range(40)), ("t10k", range(100, 110))):
@@ -54,18 +52,11 @@ def write_idx(folder: Path, packed: bool = False) -> None:
             f"{prefix}-labels-idx1-ubyte": struct.pack(">II", 2049, len(values)) + labels.tobytes(),
         }
         for name, content in files.items():
-            path = folder / (f"{name}.gz" if packed else name)
-            path.write_bytes(gzip.compress(content) if packed else content)
+            (folder / name).write_bytes(content)
 
 
 def values(images: ImageSet) -> list[int]:
     return [int(image[0, 14, 14]) for image in images.images]
-
-
-@pytest.fixture(autouse=True)
-def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(array_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
-    return tmp_path / "debian"
 
 
 @pytest.mark.parametrize("source", IDX)
@@ -80,15 +71,6 @@ def test_idx_files(tmp_path: Path, source: str) -> None:
     padded = load(source, "test", (1, 32, 32), root=tmp_path, resize="pad")
     assert np.array_equal(padded.images[:, :, 2:-2, 2:-2], sets["test"].images)
     assert not padded.images[:, :, :2].any()
-
-
-def test_debians_files_are_unpacked_into_the_default_root(debian: Path, tmp_path: Path) -> None:
-    write_idx(debian, packed=True)
-    for _ in range(2):
-        assert len(load("fashion_mnist")) == 36
-    assert (tmp_path / "glow-data/FashionMNIST/raw/t10k-labels-idx1-ubyte").exists()
-    with pytest.raises(FileNotFoundError):
-        load("fashion_mnist", root=tmp_path)
 
 
 @pytest.mark.parametrize("source", [*IDX, "cifar10"])
