@@ -26,7 +26,7 @@ class ImageModule(LikelihoodModule):
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Seed of dequantisation noise.
-        num_draws: Number of dequantisation draws in ``validate`` and ``test``; 1 is usual in the literature.
+        num_draws: Number of dequantisation draws in validation and test; 1 is usual in the literature.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
             "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
         frozen_levels: Number of finest levels that are not trained, for runs that begin from another model.
