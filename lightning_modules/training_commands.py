@@ -41,6 +41,9 @@ common options:
   --init-from MODEL       begin with the weights of another model, and take its
                           architecture: a run, a .ckpt file, an exported folder,
                           a bundled model or hf://USER/NAME
+  --init-levels-from MODEL
+                          begin with the levels of another model that fit, as
+                          glow fit FOLDER does with a bundled one
   --print_config          print the configuration and exit
   --help-all              list all options""",
 }

@@ -15,7 +15,7 @@ from lightning_modules.callbacks.stop_early import StopEarly
 def outcome(trainer: pl.Trainer, module: Any) -> str:
     """Return the best step and what happened after it; nothing if nothing was validated."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
+    best: Any = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
     if not best.best_model_path or not Path(best.best_model_path).exists():
         return ""
     step, last, total = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step, _total(trainer)
