@@ -107,7 +107,7 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
 
 def _facts(stored: "StoredModel") -> dict[str, Any]:
     """Return the facts of the training, with a summary of a model of one's own pictures."""
-    from glow_app.generation.trained_on import known_pictures
+    from glow_app.evaluation.trained_on import known_pictures
 
     folder, known = stored.data().get("root"), known_pictures(stored.facts)
     count = "" if known is None else f". {len(known):,} to learn from."
