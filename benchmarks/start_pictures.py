@@ -1,0 +1,166 @@
+"""Prepare the pictures on which photos32 and photos64 are trained, and folders of others on which to try them.
+
+    apt-get download budgie-backgrounds lomiri-wallpapers-16.04 openclipart-png tango-icon-theme papirus-icon-theme
+    for package in *.deb; do dpkg-deb -x $package packages; done
+    python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --size 32 --output pictures
+
+``train`` and ``validation`` get crops of photographs at scales from 1:1 to the whole, drawings, icons and, at 32x32,
+CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``tried`` gets four kinds of
+pictures that are in neither: horses of CIFAR-10, rendered faces, drawings of animals, people and vehicles, and icons of
+another theme. Each has folders of 50 to 3,000 pictures to learn from, beside the same 300 for validation.
+"""
+
+import argparse
+import random
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import resvg_py
+import skimage.data
+from PIL import Image
+
+from glow_app.data.faces.rendered import face_chunks
+from glow_app.data.resizing import array_to_image
+
+WALLPAPERS = {"aitzgorri", "Picture_0B", "Picture_1A", "seeding", "sunset", "umang"}  # CC BY 4.0 or CC0 1.0
+SKIMAGE = ["astronaut", "brick", "camera", "cat", "coffee", "grass", "gravel", "hubble_deep_field"]
+SKIMAGE += ["moon", "retina", "rocket"]
+NOT_FREE = "application-pdf"  # of the icons, which is under the LGPL
+UNUSED_DRAWINGS = {"buttons", "computer", "logos", "shapes", "special"}
+TRIED_DRAWINGS = {"animals", "people", "transportation"}
+# The number of pictures of each kind, and the share that is shown whole, on white, and not cropped.
+KINDS = {"photographs": (42_000, 0.0), "drawings": (9_000, 0.5), "icons": (3_000, 0.7)}
+NUM_VALIDATION = 300
+TRIED_SIZES = (50, 200, 600, 3000)
+LARGEST = 384  # of drawings, some of which have a hundred million pixels
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return a picture in RGB."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def drawn(path: Path) -> Image.Image:
+    """Return a drawing or an icon, from a PNG or SVG file."""
+    if path.suffix == ".svg":
+        path.with_suffix(".png").write_bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=128, height=128))
+        path = path.with_suffix(".png")
+    image = Image.open(path)
+    image.thumbnail((LARGEST, LARGEST))
+    return on_white(image)
+
+
+def whole(image: Image.Image, size: int) -> Image.Image:
+    """Return a picture padded with white to a square, at a size."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def cropped(image: Image.Image, size: int, rng: random.Random) -> Image.Image:
+    """Return a square of a picture, of a random place and scale, larger ones more often."""
+    short = min(image.size)
+    smallest = min(size, short)
+    side = smallest * (short / smallest) ** (rng.random() ** 0.7)
+    left, top = rng.random() * (image.width - side), rng.random() * (image.height - side)
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def is_flat(image: Image.Image) -> bool:
+    """Return whether there is little to see."""
+    return all(highest - lowest < 24 for lowest, highest in image.getextrema())  # type: ignore[misc]
+
+
+def write_kind(images: Sequence[Image.Image], kind: str, size: int, folder: Path) -> None:
+    """Write the pictures of a kind to ``train`` and ``validation``."""
+    rng = random.Random(kind)
+    count, share = KINDS[kind]
+    number = 0
+    while number < count:
+        image = rng.choice(images)
+        picture = whole(image, size) if rng.random() < share else cropped(image, size, rng)
+        if is_flat(picture) and rng.random() < 0.8:
+            continue
+        split = "validation" if number < NUM_VALIDATION else "train"
+        save(picture, folder / split / kind / f"{number:06d}.png")
+        number += 1
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a PNG file, and its folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, compress_level=1)
+
+
+def write_tried(pictures: Sequence[Image.Image], kind: str, folder: Path) -> None:
+    """Write a folder for each number of pictures to learn from; the last pictures are held out in all of them."""
+    held_out = pictures[-NUM_VALIDATION:]
+    for size in TRIED_SIZES:
+        if size <= len(pictures) - NUM_VALIDATION:
+            for split, part in {"train": pictures[:size], "validation": held_out}.items():
+                for number, picture in enumerate(part):
+                    save(picture, folder / kind / str(size) / split / f"{number:05d}.png")
+
+
+def write_cifar(archive: zipfile.ZipFile, output: Path, tried: Path) -> None:
+    """Write the horses, of which numbers 600 to 899 are held out, to ``tried``, and all others to be trained on."""
+    names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+    horses = [name for name in names if "/horse/" in name][: max(TRIED_SIZES) + NUM_VALIDATION]
+    order = [*horses[:600], *horses[900:], *horses[600:900]]
+    write_tried([Image.open(archive.open(name)) for name in order], "horses", tried)
+    others = [name for name in names if "/horse/" not in name]
+    for number, name in enumerate(random.Random(0).sample(others, len(others))):
+        split = "validation" if number < NUM_VALIDATION else "train"
+        save(Image.open(archive.open(name)), output / split / "cifar10" / f"{number:06d}.png")
+
+
+def shuffled(paths: Iterable[Path]) -> list[Path]:
+    """Return files in a fixed random order, without links."""
+    files = sorted(path for path in paths if not path.is_symlink())
+    random.Random(0).shuffle(files)
+    return files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("packages", type=Path, help="where the Debian packages were unpacked")
+    parser.add_argument(
+        "--cifar", type=Path, required=True, help="CIFAR-10 (JPEG copy): a zip file of train/CLASS/N.jpg"
+    )
+    parser.add_argument("--size", type=int, choices=(32, 64), required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    share = args.packages / "usr/share"
+    files = [path for path in (share / "backgrounds").glob("*.jpg") if path.name.split("_by_")[0] in WALLPAPERS]
+    photographs = [
+        on_white(Image.open(path)) for path in sorted([*files, *(share / "backgrounds/budgie").glob("*.jpg")])
+    ]
+    photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in SKIMAGE]
+    clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
+    drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
+    icons = shuffled(path for path in (share / "icons/Tango").rglob("scalable/*/*.svg") if path.stem != NOT_FREE)
+    write_kind(photographs, "photographs", args.size, args.output)
+    write_kind([drawn(path) for path in drawings], "drawings", args.size, args.output)
+    write_kind([drawn(path) for path in icons], "icons", args.size, args.output)
+    tried = args.output / "tried"
+    if args.size == 32:
+        with zipfile.ZipFile(args.cifar) as archive:
+            write_cifar(archive, args.output, tried)
+    faces = [face for chunk in face_chunks(5, max(TRIED_SIZES), args.size) for face in chunk.images]
+    faces += [face for chunk in face_chunks(6, NUM_VALIDATION, args.size) for face in chunk.images]
+    write_tried([array_to_image(face) for face in faces], "faces", tried)
+    paths = shuffled(path for name in TRIED_DRAWINGS for path in clipart[name])
+    write_tried([whole(drawn(path), args.size) for path in paths], "drawings", tried)
+    papirus = shuffled((share / "icons/Papirus/64x64/apps").glob("*.svg"))[: max(TRIED_SIZES) + NUM_VALIDATION]
+    write_tried([whole(drawn(path), args.size) for path in papirus], "icons", tried)
+
+
+if __name__ == "__main__":
+    main()
