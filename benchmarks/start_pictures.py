@@ -33,7 +33,8 @@ TRIED_DRAWINGS = {"animals", "people", "transportation"}
 KINDS = {"photographs": (42_000, 0.0), "drawings": (9_000, 0.5), "icons": (3_000, 0.7)}
 NUM_VALIDATION = 300
 TRIED_SIZES = (50, 200, 600, 3000)
-LARGEST = 384  # of drawings, some of which have a hundred million pixels
+LARGEST = 384  # side of a drawing in memory
+LARGEST_FILE = 400_000
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -122,8 +123,8 @@ def write_cifar(archive: zipfile.ZipFile, output: Path, tried: Path) -> None:
 
 
 def shuffled(paths: Iterable[Path]) -> list[Path]:
-    """Return files in a fixed random order, without links."""
-    files = sorted(path for path in paths if not path.is_symlink())
+    """Return files in a fixed random order, without links and the few of a hundred million pixels."""
+    files = sorted(path for path in paths if not path.is_symlink() and path.stat().st_size < LARGEST_FILE)
     random.Random(0).shuffle(files)
     return files
 
