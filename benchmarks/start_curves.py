@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 from common import DOCS, write_result, write_table
-from PIL import Image
 
 from glow_app import load_model
-from glow_app.pictures.images import grid
+from glow_app.pictures.images import picture_of_rows
 
 KINDS = {"horses": "photographs (horses)", "faces": "faces", "icons": "icons", "drawings": "drawings"}
 SCRATCH_STEPS = {50: 400, 200: 800, 600: 1200, 3000: 2400}
 SHOWN = 200  # training pictures of the models whose samples are shown
 NUM_SHOWN = 12
+ENDS = {"from scratch": "-0", "bundled start": ""}  # of the names of runs
 
 
 def curve_of(run: Path) -> list[tuple[int, float]]:
@@ -58,7 +58,7 @@ def main() -> None:
                 continue
             steps = SCRATCH_STEPS[size]
             scratch = ["--from-scratch", f"--trainer.max_steps={steps}", "--early_stopping.patience=4"]
-            pair = {"start": train(folder, run, []), "scratch": train(folder, run.with_name(f"{run.name}-0"), scratch)}
+            pair = {"start": train(folder, run, []), "scratch": train(folder, args.runs / f"{run.name}-0", scratch)}
             curves[run.name] = pair
             best = {name: min((bits, step) for step, bits in curve) for name, curve in pair.items()}
             cells = [f"{bits:.3f} ({step:,} steps)" for bits, step in (best["start"], best["scratch"])]
@@ -66,15 +66,9 @@ def main() -> None:
     write_result("start_curves", {"curves": curves})
     header = ["pictures", "to learn from", "from the bundled model", "from scratch, best", "gain"]
     write_table("start_curves", header, rows, "train-on-my-folder.md")
-    pictures = [
-        load_model(args.runs / f"{kind}-{SHOWN}{end}").sample(NUM_SHOWN, seeds=0)
-        for kind in args.kinds
-        for end in ("-0", "")
-    ]
-    sheet = grid(torch.cat(pictures), NUM_SHOWN)
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(
-        DOCS / "images/fit-start.webp", quality=85
-    )
+    shown = {f"{kind}, {name}": f"{kind}-{SHOWN}{end}" for kind in args.kinds for name, end in ENDS.items()}
+    rows_shown = [load_model(args.runs / run).sample(NUM_SHOWN, seeds=0) for run in shown.values()]
+    picture_of_rows(rows_shown, left=list(shown)).save(DOCS / "images/fit-start.webp", quality=85)
 
 
 if __name__ == "__main__":
