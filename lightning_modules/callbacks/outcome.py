@@ -12,6 +12,9 @@ from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.callbacks.stop_early import StopEarly
 
 
+_NOISE = 0.005  # a difference that says nothing
+
+
 def outcome(trainer: pl.Trainer, module: Any) -> str:
     """Return the best step and what happened after it; nothing if nothing was validated."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -21,11 +24,14 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     step, last, total = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step, _total(trainer)
     num_held_out = len(trainer.datamodule.examples("validation"))  # type: ignore[attr-defined]
     unit = module.model.unit if module.monitor == f"val/{module.metric}" else module.monitor
-    value = f"{float(best.best_model_score):.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
-    line = f"best at step {step:,}{total} ({value})"
+    value = float(best.best_model_score)
+    held_out = f"{value:.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
+    line = f"best at step {step:,}{total} ({held_out})"
     if step < last:
-        latest = trainer.callback_metrics.get(module.monitor)
-        line += "; later ones overfitted" + ("" if latest is None else f" ({float(latest):.3f} at step {last:,})")
+        latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
+        is_worse = latest is not None and float(latest) > value + _NOISE
+        line += "; later ones overfitted" if is_worse else "; later ones were no better"
+        line += "" if latest is None else f" ({float(latest):.3f} at step {last:,})"
     else:
         line += "; still improving: longer training may help"
     if any(isinstance(callback, StopEarly) and callback.is_exhausted for callback in callbacks):

@@ -265,11 +265,11 @@ def test_the_last_step_is_validated_once(options: dict[str, Any], expected: list
     assert validated_steps(tmp_path, **{"check_val_every_n_epoch": 2, **options}) == expected
 
 
-def worsening(monkeypatch: pytest.MonkeyPatch, best_step: int) -> None:
+def worsening(monkeypatch: pytest.MonkeyPatch, best_step: int, slope: float = 1.0) -> None:
     """Let validation improve until a step, and then become worse."""
 
     def evaluate(self: ImageModule, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        return {"bpd": torch.full((len(batch[0]),), 3.0 + abs(self.global_step - best_step))}
+        return {"bpd": torch.full((len(batch[0]),), 3.0 + slope * abs(self.global_step - best_step))}
 
     monkeypatch.setattr(ImageModule, "evaluate", evaluate)
 
@@ -295,6 +295,14 @@ def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
     assert "training was already complete at step 20" in capsys.readouterr().out
     assert main(["fit", f"--resume={stopped}", "--early_stopping.patience=4"]) == 0
     assert len(validations(stopped)) == 6
+
+
+def test_a_difference_within_the_noise_is_not_called_overfitting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worsening(monkeypatch, best_step=8, slope=0.001)
+    assert fit("--data.batch_size=32", f"--run_dir={tmp_path / 'run'}") == 0
+    assert "; later ones were no better (3.004 at step 12)" in capsys.readouterr().out
 
 
 def test_a_run_keeps_to_its_time_also_across_a_resume(
