@@ -14,15 +14,19 @@ from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError, closest
+from glow_app.storage.model_folders import bundled_models, read_config
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
 from lightning_modules.presets import config_path
-from lightning_modules.recipe import Recipe, bundled_start, recipe_for
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-# Presets of runs from scratch on devices other than a CPU, by their largest size.
+_SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model up to 64x64
+# Presets of other runs, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
+# Best for runs of the small preset from another model, on folders of 50 to 3,000 pictures.
+_RATE, _MAX_STEPS = 3.5e-3, 600
+_PATIENCE = 4  # validations without a better figure before a run stops, of about ten
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
 _NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
@@ -97,14 +101,14 @@ def _planned(arguments: list[str]) -> list[str]:
     _require_usable(options, rest)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    config, recipe = _choose_config(options, rest, listing, parts)
+    config, default_steps = _choose_config(options, rest, listing, parts)
     from lightning_modules.run_length import length_by_epochs, length_by_time  # late, for the same reason
 
     if options.epochs is not None:
         length, description = length_by_epochs(options.epochs)
     else:
-        default_steps = recipe.max_steps if recipe is not None and options.minutes is None else None
-        length, description = length_by_time(options.minutes or _MINUTES, default_steps, [*config, *rest], parts)
+        most = default_steps if options.minutes is None else None
+        length, description = length_by_time(options.minutes or _MINUTES, most, [*config, *rest], parts)
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
         print(f"warning     only {count} pictures: the model will memorise them, and samples will resemble them")
@@ -130,8 +134,8 @@ def _require_usable(options: argparse.Namespace, rest: list[str]) -> None:
 
 def _choose_config(
     options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
-) -> tuple[list[str], Recipe | None]:
-    """Return options of ``glow fit --config``, and the recipe unless a preset is used; print the choices."""
+) -> tuple[list[str], int | None]:
+    """Return options of ``glow fit --config``, and the usual number of steps, if there is one; print the choices."""
     device = options.device or _default_device()
     side, channels = _inspect(listing)
     sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
@@ -145,16 +149,16 @@ def _choose_config(
         if classes and not hasattr(model.conditioning, "num_classes"):
             notes.append(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
             classes = ()
-        _require_as_many_classes(model, len(classes), options.folder)
         channels, size = model.flow.image_shape[0], options.size or model.flow.image_shape[1]
     start = None
     if model is None and not options.from_scratch:
-        start = bundled_start(size) if channels == 3 else None
+        start = _bundled_start(size) if channels == 3 else None
         if start is None:
             notes.append(f"begins from scratch: the bundled models are of colour pictures (option: {INIT_FROM} MODEL)")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
-    is_small = device == "cpu" or start is not None
-    default = "folder_cpu" if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
+    is_begun = model is not None or start is not None
+    is_small = device == "cpu" or (is_begun and size <= 64)
+    default = _SMALL if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
     preset = presets[-1] if presets else default
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
@@ -166,31 +170,38 @@ def _choose_config(
         config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
         config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
     files = parts["train"].files
-    recipe = recipe_for(len(files))
-    config.append(f"--early_stopping.patience={recipe.patience}")
+    config.append(f"--early_stopping.patience={_PATIENCE}")
     if len(files) < _FEW:
         config.append(f"--data.batch_size={max(1, min(32, len(files) // 2))}")
     if start is not None:
-        config.append(f"{INIT_LEVELS_FROM}={start}")
-    if learns := start is not None and not presets:
-        config += recipe.options(str(start), len(files))
+        config += [f"{INIT_LEVELS_FROM}={start}", *([] if presets else _architecture_of(start))]
+    if is_usual := is_begun and is_small and not presets:
+        config.append(f"--model.optimizer.init_args.lr={_RATE}")
     counts = Counter(file.class_name for file in files)
     listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
     print(
         f"pictures    {len(files):,} in {options.folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
     )
-    chosen = f"{size}x{size}" if learns else f"{size}x{size}, preset {preset}"
+    chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
     print(f"chosen      {chosen}, on {device} (options: --size, --config, --device)")
     print(*notes, sep="\n", end="\n" if notes else "", flush=True)
-    return config, recipe if learns else None
+    return config, _MAX_STEPS if is_usual else None
 
 
-def _require_as_many_classes(model: "ImageModel", num_classes: int, folder: str) -> None:
-    if (expected := getattr(model.conditioning, "num_classes", 0)) != num_classes:
-        raise UsageError(
-            f"glow fit: the model of {INIT_FROM} has {expected} classes, and {folder} has {num_classes}; "
-            "give a folder with a subfolder for each"
-        )
+def _bundled_start(size: int) -> str | None:
+    """Return the name of the bundled model from which models of this size begin."""
+    names = ("photos64", "photos32") if size >= 64 and size % 32 == 0 else ("photos32",)
+    return next((name for name in names if name in bundled_models()), None)
+
+
+def _architecture_of(start: str) -> list[str]:
+    """Return options of ``glow fit`` for bits and architecture of a bundled model."""
+    model = read_config(bundled_models()[start])["model"]
+    names = ("num_levels", "num_steps", "hidden_channels")
+    return [
+        f"--model.num_bits={model['num_bits']}",
+        *(f"--model.flow.init_args.{name}={model['flow'][name]}" for name in names),
+    ]
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
@@ -198,7 +209,6 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     place, _ = take_option(INIT_FROM, rest)
     if place is None:
         return None
-    from glow_app.conditioning import ClassConditioning
     from glow_app.restoration import PictureConditioning
     from glow_app.storage.stored_model import load_model
 
@@ -206,8 +216,6 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     if isinstance(model.conditioning, PictureConditioning):
         command = f"glow fit --config restore/NAME {INIT_FROM} {place} --data.root {options.folder}"
         raise UsageError(f"glow fit: {place} restores images and trains on crops of photographs; use {command}")
-    if isinstance(model.conditioning, ClassConditioning) and options.no_classes:
-        raise UsageError(f"glow fit: {place} is a model with classes; omit --no-classes")
     return model
 
 

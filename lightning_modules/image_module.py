@@ -29,7 +29,6 @@ class ImageModule(LikelihoodModule):
         num_draws: Number of dequantisation draws in validation and test; 1 is usual in the literature.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
             "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
-        frozen_levels: Number of finest levels that are not trained, for runs that begin from another model.
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
     Shape:
@@ -52,7 +51,6 @@ class ImageModule(LikelihoodModule):
         seed: int = 0,
         num_draws: int = 1,
         memory: Memory = "store",
-        frozen_levels: int = 0,
         compile: bool = False,
     ) -> None:
         if (needed := flow.conditioning.training_kind) != self.training_kind:
@@ -62,7 +60,6 @@ class ImageModule(LikelihoodModule):
             )
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.num_draws = num_draws
-        flow.levels[:frozen_levels].requires_grad_(False)
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:

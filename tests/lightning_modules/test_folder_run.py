@@ -19,7 +19,6 @@ from glow_app.storage.model_folders import bundled_models
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules import folder_run, run_length
-from lightning_modules.recipe import Recipe
 
 START = ImageModel(tiny_glow((3, 32, 32), 2, [2, 1], 4, perturbation=0.05), 5)
 TINY = [
@@ -173,12 +172,8 @@ def test_mismatches_with_an_initial_model(tmp_path: Path, capsys: pytest.Capture
     _, said = planned(capsys, pets, "--epochs", 1, "--init-from", plain)
     assert "warning     the model of --init-from is grey" in said
     assert "warning     2 classes are ignored" in said
-    for options, count in (([], "2;"), (["--no-classes"], None)):
-        message = "omit --no-classes" if count is None else f"has 3 classes, and {pets} has {count}"
-        with pytest.raises(UsageError, match=message):
-            planned(capsys, pets, "--epochs", 1, "--init-from", classes, *options)
-    with pytest.raises(UsageError, match=r"has 3 classes, and .* has 0;"):
-        planned(capsys, pets / "cat", "--epochs", 1, "--init-from", classes)
+    with pytest.raises(ValueError, match="num_classes is 3, but the images have 2 classes"):
+        folder_run.train(pets, epochs=1, init_from=classes, device="cpu", run_dir=tmp_path / "run")
 
 
 def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,7 +293,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(
 ) -> None:
     folder = pictures(tmp_path / "pets" / "cat", 20).parent
     pictures(folder / "dog", 20)
-    monkeypatch.setattr("lightning_modules.folder_run.recipe_for", lambda count: Recipe(rate=0.0, frozen_levels=1))
+    monkeypatch.setattr(folder_run, "_RATE", 0.0)
     line = ["fit", str(folder), "--epochs=1", "--device=cpu", "--size=16", "--samples.num_images=1"]
     assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
@@ -323,6 +318,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(
         (["--minutes=1", "--from-scratch"], 510, "00:00:00:57"),
         (["--from-scratch"], 15300, "00:00:28:30"),
         (["--trainer.max_steps=47"], 47, None),
+        (["--init-from=photos32"], 600, "00:00:28:30"),
     ],
 )
 def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
@@ -334,10 +330,9 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.1, 7, 7))
-    monkeypatch.setattr("lightning_modules.folder_run.recipe_for", lambda count: Recipe(max_steps=600, rate=0.125))
     found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
     assert (int(found["trainer.max_steps"]), found.get("trainer.max_time")) == (steps, time)
     assert int(found["trainer.val_check_interval"]) == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
     rate = found.get("model.optimizer.init_args.lr")
-    assert rate == (None if "--from-scratch" in options else "0.125")
+    assert rate == (None if "--from-scratch" in options else "0.0035")
