@@ -195,7 +195,6 @@ class GlowCLI(LightningCLI):
             Throughput(),
             BestCheckpoint(config.run_dir, self.model.monitor),
             ExportBest(),
-            *(callback() for callback in self.kind.more_callbacks),
         ]  # the base class adds those with options
         loggers = options.logger
         loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []

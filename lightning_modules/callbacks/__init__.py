@@ -1,6 +1,5 @@
 """Callbacks of a training run: averaging, guards, checkpoints, progress, sample grids, export."""
 
-from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export_best import ExportBest
 from lightning_modules.callbacks.grids import SampleGrids

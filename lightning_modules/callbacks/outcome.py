@@ -11,7 +11,6 @@ from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.callbacks.stop_early import StopEarly
 
-
 _NOISE = 0.005  # a difference that says nothing
 
 

@@ -1,8 +1,7 @@
 """Kinds of runs: on images, on images to be restored, or on points in the plane, with their classes and options."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,8 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError
-from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress, StopEarly
-from lightning_modules.command_line.arguments import read_config
+from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress, StopEarly
+from lightning_modules.command_line.arguments import read_config, take_option, take_options
 from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.image_module import ImageModule
@@ -25,30 +24,19 @@ KindName = Literal["images", "restoration", "points"]
 
 @dataclass(frozen=True)
 class Kind:
-    """The classes behind ``glow fit``, and what it prints of a split and at the end of a run.
-
-    ``callbacks`` have options and run in this order; ``more_callbacks`` have none and run before those.
-    """
+    """The classes behind ``glow fit``, and what it prints of a split and at the end of a run."""
 
     name: KindName
     module: type[LikelihoodModule]
     data: type[LightningDataModule]
     callbacks: Mapping[str, type[Callback]]
-    more_callbacks: Sequence[type[Callback]]
     report: Callable[[Any, Any, Split, dict[str, float]], None]
     finish: Callable[[Path, Any], None] | None = None
 
 
 # The grids come before the averaging, which restores the current weights when validation ends.
 _CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA}
-_IMAGES = Kind(
-    "images",
-    ImageModule,
-    ImageDataModule,
-    _CALLBACKS | {"early_stopping": StopEarly},
-    (Breakdown,),
-    print_image_report,
-)
+_IMAGES = Kind("images", ImageModule, ImageDataModule, _CALLBACKS | {"early_stopping": StopEarly}, print_image_report)
 _RESTORATION = replace(
     _IMAGES, name="restoration", module=RestorationModule, callbacks=_CALLBACKS | {"samples": RestorationGrids}
 )
@@ -57,28 +45,26 @@ _POINTS = Kind(
     PointsModule,
     PointsDataModule,
     {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
-    (),
     print_points_report,
     finish_points,
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (_IMAGES, _RESTORATION, _POINTS)}
 
 
-def kind_of(arguments: Sequence[str]) -> Kind:
+def kind_of(arguments: list[str]) -> Kind:
     """Return the kind of run of a command line; called before parsing, because the parser's options depend on it.
 
     Args:
-        arguments: The command line; the last ``--kind``, or ``kind`` in a ``--config`` file, takes precedence.
+        arguments: The command line; ``--kind`` takes precedence over ``kind`` in a ``--config`` file, of which the last
+            one counts.
     Raises:
         UsageError: If the kind is unknown.
     """
-    name: object = "images"
-    words = [word for argument in arguments for word in argument.split("=", 1 if argument.startswith("--") else 0)]
-    for option, value in pairwise(words):
-        if option == "--kind":
-            name = value
-        elif option == "--config" and isinstance(config := read_config(value), dict):
-            name = config.get("kind") or name
-    if str(name) not in KINDS:
+    name, _ = take_option("--kind", arguments)
+    if name is None:
+        configs = map(read_config, take_options("--config", arguments)[0])
+        named = [config["kind"] for config in configs if isinstance(config, dict) and config.get("kind")]
+        name = str(named[-1]) if named else "images"
+    if name not in KINDS:
         raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
-    return KINDS[str(name)]
+    return KINDS[name]

@@ -30,7 +30,6 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from glow_app.bijections import SolverError
 from glow_app.generation import Reference, measure, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
@@ -39,7 +38,6 @@ from glow_app.storage.model_folders import read_config
 from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.callbacks import (
     EMA,
-    Breakdown,
     ExportBest,
     NonFiniteGuard,
     Progress,
@@ -383,22 +381,6 @@ class TestThroughput:
         tiny_fit(tmp_path, [Throughput()], max_epochs=1, precision=precision)
         warned = any("32-true" in str(warning.message) for warning in recwarn)
         assert warned == (not has and precision == "bf16-mixed")
-
-
-class TestBreakdown:
-    def test_the_levels_add_up_to_the_bits_of_the_batch(self, tmp_path: Path) -> None:
-        metrics = tiny_fit(tmp_path, [Breakdown()], max_epochs=1).callback_metrics
-        levels = sum(float(value) for name, value in metrics.items() if name.startswith("bpd_level/"))
-        assert levels == pytest.approx(float(metrics["val/bpd"]), rel=0.05)  # other noise, and one batch of all
-
-    def test_a_failed_solve_only_skips_the_breakdown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fails(*_: Any) -> None:
-            raise SolverError("no step was small enough")
-
-        monkeypatch.setattr(ImageModel, "dequantised_level_bits", fails)
-        trainer = tiny_fit(tmp_path, [Breakdown()], max_epochs=1)
-        assert trainer.global_step == 4
-        assert "val/bpd" in trainer.callback_metrics
 
 
 class TestProgress:
