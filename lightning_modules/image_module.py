@@ -11,8 +11,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.likelihood_module import LikelihoodModule, OptimizerFactory, ScheduleFactory
-from lightning_modules.schedules import LinearWarmupCosine
+from lightning_modules.likelihood_module import LikelihoodModule
 
 Batch = tuple[Tensor, Tensor]
 
@@ -23,14 +22,12 @@ class ImageModule(LikelihoodModule):
     Args:
         flow: The flow to train.
         num_bits: Number of most significant bits of the images that are modelled, 1 to 8.
-        optimizer: Called with the parameters.
-        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
-        seed: Seed of dequantisation noise.
         num_draws: Number of dequantisation draws in validation and test; 1 is usual in the literature.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
             "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
+        **options: As for :class:`~lightning_modules.likelihood_module.LikelihoodModule`.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     Raises:
@@ -46,19 +43,17 @@ class ImageModule(LikelihoodModule):
         self,
         flow: Glow,
         num_bits: int = 8,
-        optimizer: OptimizerFactory = torch.optim.Adam,
-        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
-        seed: int = 0,
         num_draws: int = 1,
         memory: Memory = "store",
         compile: bool = False,
+        **options: Any,
     ) -> None:
         if (needed := flow.conditioning.training_kind) != self.training_kind:
             raise ValueError(
                 f"a run of kind {self.training_kind} cannot train a flow with {type(flow.conditioning).__name__}; pass "
                 f"--kind {needed}, or choose another conditioning"
             )
-        super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
+        super().__init__(ImageModel(flow, num_bits), **options)
         self.num_draws = num_draws
         self.model.set_runners(memory, compile)
 

@@ -25,6 +25,7 @@ from lightning_modules.mean_figures import MeanFigures, log_figures
 from lightning_modules.resumable_data import ResumableDataModule
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
+from lightning_modules.schedules import LinearWarmupCosine
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
@@ -59,7 +60,13 @@ class LikelihoodModule(pl.LightningModule, ABC):
     metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
     failure: str | None = None
 
-    def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
+    def __init__(
+        self,
+        model: Density,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.model, self.seed = model, seed
         self.optimizer: OptimizerFactory = _Shared(optimizer)

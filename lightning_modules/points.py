@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,8 @@ from glow_app.pictures.images import save_png
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_density
-from lightning_modules.likelihood_module import LikelihoodModule, OptimizerFactory, ScheduleFactory
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.resumable_data import ResumableDataModule
-from lightning_modules.schedules import LinearWarmupCosine
 
 
 class PointsDataModule(ResumableDataModule[PointSet]):
@@ -58,9 +58,7 @@ class PointsModule(LikelihoodModule):
 
     Args:
         prior: The density, see :class:`~glow_app.models.plane_model.PlaneModel`.
-        optimizer: Called with the parameters.
-        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
-        seed: Seed of the noise of a trace estimator.
+        **options: As for :class:`~lightning_modules.likelihood_module.LikelihoodModule`.
     Shape:
         A batch is points, float32 (B, 2).
     """
@@ -68,14 +66,8 @@ class PointsModule(LikelihoodModule):
     metric = "nats"
     model: PlaneModel
 
-    def __init__(
-        self,
-        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
-        optimizer: OptimizerFactory = torch.optim.Adam,
-        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(PlaneModel(prior), optimizer, lr_scheduler, seed)
+    def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior, **options: Any) -> None:
+        super().__init__(PlaneModel(prior), **options)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of each point in nats, (B,)."""

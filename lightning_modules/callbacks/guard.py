@@ -107,15 +107,6 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         for group, values in zip(optimizer.param_groups, halved, strict=True):
             group.update(values)
     for config in trainer.lr_scheduler_configs:
-        config.scheduler.load_state_dict(_with_half_rates(config.scheduler.state_dict()))
-
-
-def _with_half_rates(state: Any) -> Any:
-    """Return the state of a schedule, which contains those of schedules in sequence, with half the base rates."""
-    if type(state) is list:
-        return [_with_half_rates(part) for part in state]
-    if type(state) is not dict:
-        return state
-    return {
-        key: [rate / 2 for rate in part] if key == "base_lrs" else _with_half_rates(part) for key, part in state.items()
-    }
+        schedule: Any = config.scheduler
+        for part in getattr(schedule, "_schedulers", [schedule]):  # those of schedules in sequence
+            part.base_lrs = [rate / 2 for rate in part.base_lrs]

@@ -1,4 +1,4 @@
-"""Throughput in examples per second, and warnings about bottlenecks."""
+"""Throughput in examples per second, and the share of time that training waits for its loader."""
 
 import time
 import warnings
@@ -12,22 +12,18 @@ from torch import Tensor
 from glow_app.data.loader import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 
-# Warn if training waits for its loader for more than _SHARE of the time in _TIMES consecutive log intervals.
-_SHARE, _TIMES = 0.3, 3
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 class Throughput(Callback):
     """Logs ``images_per_second`` (or points) over all ranks, and ``loading``, each time the trainer logs in training.
 
-    ``loading`` is the share of time in which the first rank waits for its loader. Warns if the loader is the
-    bottleneck, or if a CPU has no instructions for the precision. Lightning's ``ThroughputMonitor`` synchronises a GPU
-    in every step.
+    ``loading`` is the share of time in which the first rank waits for its loader. Warns if a CPU has no instructions
+    for the precision. Lightning's ``ThroughputMonitor`` synchronises a GPU in every step.
     """
 
     def __init__(self) -> None:
         self._examples, self._since, self._waited = 0, 0.0, 0.0
-        self._num_slow = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; warn if the CPU is slow at this precision."""
@@ -47,23 +43,14 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; log and warn at the end of a log interval."""
+        """Count the batch; log at the end of a log interval."""
         assert isinstance(pl_module, LikelihoodModule)
         self._examples += len(batch if isinstance(batch, Tensor) else batch[0]) * trainer.world_size
         if (batch_idx + 1) % trainer.log_every_n_steps and not trainer.is_last_batch:  # type: ignore[attr-defined]
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        loading = min(1.0, (_seconds_waited(trainer) - self._waited) / seconds)
-        examples = pl_module.model.examples
-        pl_module.log(f"{examples}_per_second", self._examples / seconds)
-        pl_module.log("loading", loading)
-        self._num_slow = self._num_slow + 1 if loading > _SHARE else 0
-        if self._num_slow == _TIMES and trainer.is_global_zero:
-            warnings.warn(
-                f"the loader is the bottleneck: training waits for it for more than {_SHARE:.0%} of the time; raise "
-                "data.num_workers, or use smaller pictures",
-                stacklevel=2,
-            )
+        pl_module.log(f"{pl_module.model.examples}_per_second", self._examples / seconds)
+        pl_module.log("loading", min(1.0, (_seconds_waited(trainer) - self._waited) / seconds))
         self._restart(trainer)
 
     def _restart(self, trainer: pl.Trainer) -> None:

@@ -2,12 +2,12 @@
 
 import csv
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 METRICS = "metrics.csv"
@@ -45,11 +45,11 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., None]:
     return rank_zero_only(call)
 
 
-class RunWandbLogger(Logger):
+class RunWandbLogger(WandbLogger):
     """Weights & Biases: a single W&B run across all resumes, whose failures never stop the training.
 
     If W&B has no key, or its server does not answer in time at the start, the run is logged offline. Later failures
-    are ignored after a single warning. Lightning's ``WandbLogger`` cannot change to offline.
+    are ignored after a single warning.
 
     Args:
         save_dir: The run's folder, in which ``wandb/`` is created; set by ``glow fit``.
@@ -69,62 +69,34 @@ class RunWandbLogger(Logger):
         timeout: float = 60,
         options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
         import wandb
 
         settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
-        own = {"project": project, "dir": save_dir, "id": id, "resume": "allow", "settings": settings}
-        self.options = own | ({"mode": "offline"} if offline else {}) | (options or {})
+        mode = {"mode": "offline"} if offline else {}
+        super().__init__(save_dir=save_dir, id=id, project=project, settings=settings, **mode, **(options or {}))
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
         self.warned = False
-        self._run: Any = None
-
-    @property
-    def name(self) -> str:
-        """The project of the W&B run."""
-        return self.options["project"]
-
-    @property
-    def version(self) -> str | None:
-        """The id of the W&B run."""
-        return self.options["id"]
 
     @property
     def experiment(self) -> Any:
         """The W&B run; started on first use, offline if that fails."""
-        if self._run is None:
+        try:
+            return super().experiment
+        except Exception as error:
+            if self._wandb_init.get("mode") == "offline":
+                raise
             import wandb
 
-            try:
-                self._run = wandb.init(**self.options)
-            except Exception as error:
-                if self.options.get("mode") == "offline":
-                    raise
-                reason = str(error).splitlines()[0][:200]
-                print(f"Weights & Biases: logging offline ({reason}); wandb sync uploads it later", file=sys.stderr)
-                wandb.teardown()  # or its service would refuse to start the same run again
-                self._run = wandb.init(**self.options | {"mode": "offline"})
-            self._run.define_metric("trainer/global_step")
-            self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        return self._run
+            reason = str(error).splitlines()[0][:200]
+            print(f"Weights & Biases: logging offline ({reason}); wandb sync uploads it later", file=sys.stderr)
+            wandb.teardown()  # or its service would refuse to start the same run again
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
 
-    @_harmless
-    def log_hyperparams(self, params: Any) -> None:
-        """Log the configuration of the run, plain types by name."""
-        self.experiment.config.update(params, allow_val_change=True)
-
-    @_harmless
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log figures by name."""
-        self.experiment.log({**metrics, "trainer/global_step": step})
-
-    @_harmless
-    def log_image(self, key: str, images: list[Any], step: int) -> None:
-        """Log pictures under a name."""
-        import wandb
-
-        self.experiment.log({key: [wandb.Image(image) for image in images], "trainer/global_step": step})
+    log_hyperparams = _harmless(WandbLogger.log_hyperparams)
+    log_metrics = _harmless(WandbLogger.log_metrics)  # also of images
 
     @_harmless
     def log_export(self, folder: Path) -> None:
         """Log an exported model as an artifact."""
-        self.experiment.log_artifact(str(folder), f"model-{self.version}", type="model")
+        self.experiment.log_artifact(str(folder), f"model-{self._id}", type="model")

@@ -39,7 +39,7 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
     Args:
         run_dir: The folder.
         resumed: The checkpoint that is loaded, if any.
-        begin_anew: Whether a run that left no checkpoint may be restarted; its log is renamed.
+        begin_anew: Whether a run that left no checkpoint may be restarted; its log is replaced.
     Raises:
         FileExistsError: If the folder contains another run, another process is training there, or it is a file.
         UsageError: If its name is that of a file.
@@ -52,12 +52,7 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
     if is_continued or begin_anew:
         for incomplete in run_dir.glob(".*.ckpt*"):
             incomplete.unlink(missing_ok=True)
-    if is_continued:
-        return
-    log = run_dir / METRICS
-    if begin_anew and log.exists():
-        log.replace(log.with_name(f"metrics-{time.strftime('%Y%m%d-%H%M%S')}.csv"))
-    if log.exists() or (run_dir / LAST).exists():
+    elif (run_dir / METRICS).exists() or (run_dir / LAST).exists():
         raise FileExistsError(
             f"{run_dir} contains an earlier run; resume it with --resume {run_dir}, or choose another --run_dir"
         )
