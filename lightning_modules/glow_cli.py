@@ -77,8 +77,8 @@ class GlowCLI(LightningCLI):
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_class=RunTrainer,
-            # No validation before the first step: the actnorms are not initialised yet.
-            trainer_defaults={"num_sanity_val_steps": 0},
+            # Before the first step, validate only a model that has been trained before.
+            trainer_defaults={"num_sanity_val_steps": 0 if start.source is None else -1},
             seed_everything_default=0,
             parser_kwargs={
                 "prog": f"glow {command}",

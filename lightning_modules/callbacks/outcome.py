@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Timer
 
 from glow_app.messages import pluralise
 from glow_app.storage.checkpoint import read_checkpoint
+from lightning_modules.callbacks.progress_report import Progress
 from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.callbacks.stop_early import StopEarly
 
@@ -18,6 +19,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     """Return the best step and what happened after it; nothing if nothing was validated."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     best: Any = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
+    before = next(callback.at_start for callback in callbacks if isinstance(callback, Progress))
     if not best.best_model_path or not Path(best.best_model_path).exists():
         return ""
     step, last, total = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step, _total(trainer)
@@ -25,8 +27,11 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     unit = module.model.unit if module.monitor == f"val/{module.metric}" else module.monitor
     value = float(best.best_model_score)
     held_out = f"{value:.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
+    held_out += "" if before is None else f", {before:.3f} before training"
     line = f"best at step {step:,}{total} ({held_out})"
-    if step < last:
+    if before is not None and value > before - _NOISE:
+        line += "; no better than the model it began from"
+    elif step < last:
         latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
         is_worse = latest is not None and float(latest) > value + _NOISE
         line += "; later ones overfitted" if is_worse else "; later ones were no better"

@@ -32,11 +32,21 @@ class Progress(Callback):
 
     Args:
         live: Whether to show a bar of the whole run with the same figures.
+    Attributes:
+        at_start: The figure that chooses the best checkpoint before the first step, if the run begins from a model.
     """
 
     def __init__(self, live: bool = False) -> None:
         self._live = live
         self._bar: Bar | None = None
+        self.at_start: float | None = None
+
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the figure of the model from which the run begins."""
+        assert isinstance(pl_module, LikelihoodModule)
+        self.at_start = float(trainer.callback_metrics[pl_module.monitor])
+        if trainer.is_global_zero:
+            print(f"starts at   val {self.at_start:.3f}  {pl_module.model.unit}", flush=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print size of the model, length, precision and device; start the clock and the bar."""
@@ -119,7 +129,7 @@ class Progress(Callback):
         done, total = trainer.global_step - self._first_step, trainer.estimated_stepping_batches
         if done and total != math.inf:
             limits.append((time.monotonic() - self._start) / done * max(0.0, total - trainer.global_step))
-        return min(limits, default=None)
+        return max(0.0, min(limits)) if limits else None
 
 
 def _memory(device: torch.device) -> int:
