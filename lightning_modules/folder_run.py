@@ -108,7 +108,7 @@ def _planned(arguments: list[str]) -> list[str]:
         length, description = length_by_epochs(options.epochs)
     else:
         most = default_steps if options.minutes is None else None
-        length, description = length_by_time(options.minutes or _MINUTES, most, [*config, *rest], parts)
+        length, description = length_by_time(options.minutes or _MINUTES, most, [*config, *rest])
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
     if (count := len(parts["train"].files)) < _FEW:
         print(f"warning     only {count} pictures: the model will memorise them, and samples will resemble them")
@@ -136,7 +136,9 @@ def _choose_config(
     options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
 ) -> tuple[list[str], int | None]:
     """Return options of ``glow fit --config``, and the usual number of steps, if there is one; print the choices."""
-    device = options.device or _default_device()
+    import torch
+
+    device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
     side, channels = _inspect(listing)
     sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
     size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
@@ -265,12 +267,6 @@ def _inspect(listing: FolderListing) -> tuple[float, int]:
         raise ValueError(f"no picture of {listing.root} can be read; {failure}")
     is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
     return statistics.median(sides), 1 if is_grey else 3
-
-
-def _default_device() -> str:
-    import torch
-
-    return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def _slug(folder: str) -> str:

@@ -28,7 +28,7 @@ from glow_app.messages import UsageError, closest, format_warning
 from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.callbacks.outcome import outcome
-from lightning_modules.command_line.arguments import configs_first, require_total_steps
+from lightning_modules.command_line.arguments import configs_first, require_total_steps, take_option
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.image_data import ImageDataModule
@@ -60,12 +60,7 @@ _MISSING = re.compile(r"class_path '[\w.]*?(\w+)': the following arguments are r
 
 
 class GlowCLI(LightningCLI):
-    """Builds the module, data and trainer of a command, with a folder for each run and this project's callbacks.
-
-    Args:
-        command: "fit" or "test".
-        start: Where it starts, and with which options.
-    """
+    """Builds module, data and trainer of "fit" or "test", with a folder for each run and this project's callbacks."""
 
     def __init__(self, command: str, start: Start) -> None:
         self.command, self.start = command, start
@@ -165,10 +160,9 @@ class GlowCLI(LightningCLI):
             else:
                 self.model.model.load_state_dict(source.state_dict())
         if isinstance(self.datamodule, ImageDataModule):
-            if self.command != "fit":
-                self.datamodule.compare(
-                    self.start.data, self.datamodule.hparams["limit"] if self.start.is_limited else None
-                )
+            if self.command != "fit":  # the limit of another folder is not that of the training
+                limit, _ = take_option("--data.limit", self.start.arguments)
+                self.datamodule.compare(self.start.data, None if limit is None else self.datamodule.hparams["limit"])
             elif self.start.data:
                 self.datamodule.continue_from(self.start.data)
 
@@ -206,7 +200,7 @@ class GlowCLI(LightningCLI):
         run_dir, ckpt_path = self.config.run_dir, self.config.ckpt_path
         if self.command == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
-            if self.start.checkpoint is not None:
+            if self.start.place is not None:
                 print(self._origin())
         with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)):
             if self.command == "fit":
@@ -217,7 +211,7 @@ class GlowCLI(LightningCLI):
 
     def _origin(self) -> str:
         """Return the line that says what a run resumes or begins from."""
-        place, source = self.start.checkpoint, self.start.source
+        place, source = self.start.place, self.start.source
         if source is None:
             return f"resumes     {place} at step {self.start.first_step:,}"
         if not self.start.by_levels:
@@ -229,17 +223,7 @@ class GlowCLI(LightningCLI):
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """Run a command.
-
-    Args:
-        command: "fit" or "test".
-        arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration of
-            the checkpoint's run; other options override it. ``--resume auto`` continues from a good checkpoint of
-            ``--run_dir``, or begins the run if there is none. ``--init-from`` takes architecture and weights from
-            another model.
-    Raises:
-        UsageError: If an option is unknown or invalid.
-    """
+    """Run "fit" or "test" with the rest of the command line; raise UsageError if an option is unknown or invalid."""
     with built(command, arguments) as cli:
         cli.run()
     if not cli.trainer.is_global_zero:
@@ -255,10 +239,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 @contextmanager
 def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
-    """Build the module, data and trainer of a command; unlock the run's folder at the end.
-
-    Arguments and errors are those of :func:`main`.
-    """
+    """Build the module, data and trainer of a command; unlock the run's folder at the end."""
     warnings.formatwarning = format_warning  # Lightning has replaced it
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -274,7 +255,7 @@ def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
             if "loading state_dict" not in str(error):
                 raise
             raise ValueError(
-                f"{start.checkpoint} does not match the configuration, for example because another prior or width was "
+                f"{start.place} does not match the configuration, for example because another prior or width was "
                 f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:

@@ -34,12 +34,7 @@ class MeanFigures(ModuleDict):
 def log_figures(module: Any, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
     """Evaluate a batch, and log its part of the means.
 
-    Args:
-        module: A :class:`~lightning_modules.likelihood_module.LikelihoodModule`.
-        batch: The batch.
-        batch_idx: Its number; it determines the noise.
-        stage: "val", in which figures of a failed ODE solve are infinite, or "test", in which they are an error.
-        loader: The loader of the batch.
+    A failed ODE solve is an error in the stage "test"; in "val", its figures are infinite.
     """
     num_rows = getattr(loader, "batch_size", None)
     generator = module.generator(batch_idx, stage, num_rows)

@@ -120,10 +120,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     .. math:: X_0 = A / \lVert A \rVert_F, \qquad
               X_{i+1} = a X_i + b\, (X_i X_i^\top) X_i + c\, (X_i X_i^\top)^2 X_i
 
-    with the coefficients of the published code, after which singular values above
-    about 0.002 of the norm are between 0.68 and 1.2.
-
-    Args:
+    Shape:
         matrices: (K, rows, columns).
     """
     if matrices.shape[1] > matrices.shape[2]:

@@ -2,15 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping
+import warnings
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from glow_app.data.listing import FolderListing
-from glow_app.data.splits import Split, SplitFractions
 from glow_app.messages import UsageError, pluralise
+from glow_app.seeding import step_generator
 from lightning_modules.command_line.arguments import take_option
 from lightning_modules.glow_cli import built
 
@@ -26,14 +25,12 @@ def length_by_epochs(epochs: int) -> tuple[list[str], str]:
     return words, pluralise(epochs, "epoch")
 
 
-def length_by_time(
-    minutes: float, max_steps: int | None, arguments: list[str], parts: Mapping[Split, FolderListing]
-) -> tuple[list[str], str]:
+def length_by_time(minutes: float, max_steps: int | None, arguments: list[str]) -> tuple[list[str], str]:
     """Return options for a run of some minutes and, if given, at most so many steps; and a description."""
     if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1:
         raise UsageError("glow fit: --minutes works only with one process; use --epochs")
-    seconds, batches_in_epoch, steps_in_epoch = measure_step(arguments, parts)
-    words = ["--trainer.max_epochs=-1"]  # epochs are shorter than computed here if some files cannot be read
+    seconds, batches_in_epoch, steps_in_epoch = measure_step(arguments)
+    words = ["--trainer.max_epochs=-1"]
     option, _ = take_option("--trainer.max_steps", arguments)
     given = int(option) if option is not None and option.isdecimal() else None
     steps = given or minutes * 60 * _TRAINING_SHARE / seconds
@@ -59,31 +56,31 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:{rest:02}"
 
 
-def measure_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
+def measure_step(arguments: list[str]) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
-    with TemporaryDirectory() as scratch, built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli:
-        options, trainer = cli.datamodule.hparams, cli.trainer
-        size = max(1, options["batch_size"])
-        cut = SplitFractions(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
-        num_images = len(cut.rows(parts["train"].names, "train", parts)[: options["limit"]])
-        batches = max(1, num_images // (size * trainer.world_size))
+    with (
+        warnings.catch_warnings(action="ignore"),  # the run itself warns
+        TemporaryDirectory() as scratch,
+        built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli,
+    ):
+        loader, trainer = cli.datamodule.train_dataloader(), cli.trainer
+        batches = max(1, len(loader) // trainer.world_size)
         steps = -(-batches // trainer.accumulate_grad_batches)
-        return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps
+        return _step_seconds(cli.model, trainer, next(iter(loader))) * batches / steps, batches, steps
 
 
-def _step_seconds(module: Any, trainer: Any, size: int) -> float:
-    """Return the seconds of a training step on random images, the second of two."""
+def _step_seconds(module: Any, trainer: Any, batch: Any) -> float:
+    """Return the seconds of a training step, the second of two."""
     device = trainer.strategy.root_device
-    model = trainer.precision_plugin.convert_module(module.to(device)).model
-    images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=device)
-    given = model.conditioning.observe(images, torch.zeros(size, dtype=torch.long, device=device))
-    model.initialize(images, given)
-    optimizer = module.optimizer(model.parameters())
+    module = trainer.precision_plugin.convert_module(module.to(device))
+    batch, generator = module.transfer_batch_to_device(batch, device, 0), step_generator(0, 0, device, "measure")
+    module.initialize(batch, generator)
+    optimizer = module.optimizer(module.parameters())
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
         with trainer.precision_plugin.train_step_context():
-            loss = model(images, given).mean()
+            loss = module.loss(batch, generator).mean()
         loss.backward()
         optimizer.step()
         if device.type != "cpu":

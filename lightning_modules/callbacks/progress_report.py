@@ -81,14 +81,12 @@ class Progress(Callback):
             if self._bar is not None:
                 self._show(trainer, pl_module)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Stop the bar."""
         if self._bar is not None:
             self._bar.stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop the bar."""
-        self.on_train_end(trainer, pl_module)
+    on_exception = on_train_end
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._due = time.monotonic() + (_SILENCE if self._bar is None else _INTERVAL)

@@ -15,11 +15,7 @@ INIT_FROM, INIT_LEVELS_FROM = "--init-from", "--init-levels-from"
 
 
 def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return all values of ``option``, and the arguments without them.
-
-    Raises:
-        UsageError: If a value is missing.
-    """
+    """Return all values of ``option``, and the arguments without them; raise UsageError if a value is missing."""
     values, rest, words = [], [], iter(arguments)
     names = {option, SHORT.get(option, option)}
     for word in words:
@@ -56,11 +52,7 @@ def configs_first(arguments: list[str]) -> list[str]:
 
 
 def require_total_steps(class_path: str) -> None:
-    """Refuse a schedule that would misinterpret its second argument, the number of steps.
-
-    Raises:
-        UsageError: If its second parameter is not ``total_steps``.
-    """
+    """Raise UsageError for a schedule that would misinterpret its second argument, the number of steps."""
     module, _, name = class_path.rpartition(".")
     arguments = list(inspect.signature(getattr(import_module(module), name)).parameters)
     if arguments[1:2] != ["total_steps"]:

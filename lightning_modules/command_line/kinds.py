@@ -52,13 +52,9 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (_IMAGES, _RESTORATION, _P
 
 
 def kind_of(arguments: list[str]) -> Kind:
-    """Return the kind of run of a command line; called before parsing, because the parser's options depend on it.
+    """Return the kind of run of a command line: that of ``--kind``, or else of the last ``--config`` file with one.
 
-    Args:
-        arguments: The command line; ``--kind`` takes precedence over ``kind`` in a ``--config`` file, of which the last
-            one counts.
-    Raises:
-        UsageError: If the kind is unknown.
+    Called before parsing, because the parser's options depend on it; raises UsageError if the kind is unknown.
     """
     name, _ = take_option("--kind", arguments)
     if name is None:

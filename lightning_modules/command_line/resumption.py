@@ -21,39 +21,21 @@ WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches":
 
 
 class Start(NamedTuple):
-    """Where a command starts.
+    """Where a command starts."""
 
-    Args:
-        arguments: The command line for the parser.
-        checkpoint: The checkpoint on the command line, or chosen by ``--resume auto``, or the place of ``source``; None
-            for a new run that begins from nothing.
-        begin_anew: Whether a run that left no checkpoint may be restarted in its folder.
-        first_step: Number of optimiser steps already done by the checkpoint.
-        config: Configuration of the checkpoint's run; empty if there is none.
-        data: Training data of the run, as arguments of the data module.
-        is_limited: Whether the command line limits the number of images to evaluate.
-        source: The model of ``--init-from`` or ``--init-levels-from``, from which a new run begins.
-        by_levels: Whether only the levels that fit are taken from ``source``.
-    """
-
-    arguments: list[str]
-    checkpoint: str | None = None
-    begin_anew: bool = False
-    first_step: int = 0
-    config: Mapping[str, Any] = {}
-    data: Mapping[str, Any] = {}
-    is_limited: bool = False
-    source: ImageModel | None = None
-    by_levels: bool = False
+    arguments: list[str]  # for the parser
+    place: str | None = None  # of a checkpoint or of ``source``; None for a new run that begins from nothing
+    begin_anew: bool = False  # a run that left no checkpoint may be restarted in its folder
+    first_step: int = 0  # number of optimiser steps that the checkpoint has done
+    config: Mapping[str, Any] = {}  # of the checkpoint's run
+    data: Mapping[str, Any] = {}  # training data of the checkpoint's run, as arguments of the data module
+    source: ImageModel | None = None  # the model of --init-from or --init-levels-from, from which a new run begins
+    by_levels: bool = False  # whether only the levels that fit are taken from ``source``
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit`` or ``glow test`` starts.
+    """Return where ``glow fit`` or ``glow test`` starts; write the configuration of a run or model to ``scratch``.
 
-    Args:
-        command: "fit" or "test".
-        arguments: The rest of the command line.
-        scratch: Folder for the configuration of a checkpoint's run or of a model.
     Raises:
         UsageError: If options are missing or exclude each other.
         ValueError: If the checkpoint or the run's ``config.yaml`` is damaged, or names a class that is not known.
@@ -115,8 +97,7 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
     contents = {CONTENTS_KEY: facts[CONTENTS_KEY]} if CONTENTS_KEY in facts else {}
     data = facts.get("data", {}) | contents | folders
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    is_limited = take_option("--data.limit", arguments)[0] is not None
-    return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, is_limited)
+    return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:

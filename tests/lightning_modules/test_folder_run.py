@@ -227,7 +227,7 @@ def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(num_broken):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -243,7 +243,7 @@ def test_the_same_command_starts_and_resumes_a_run(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
     assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "resuming" not in capsys.readouterr().out
@@ -330,7 +330,7 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments, parts: (0.1, 7, 7))
+    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.1, 7, 7))
     found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
     assert (int(found["trainer.max_steps"]), found.get("trainer.max_time")) == (steps, time)
     assert int(found["trainer.val_check_interval"]) == round(steps / 10)
