@@ -99,7 +99,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Check that the trainer suits a flow."""
-        require_exact_trainer(self.trainer, getattr(self.model, "compiled", False))
+        require_exact_trainer(self.trainer)
         self.means.begin(self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
@@ -109,8 +109,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def initialize_from_data(self) -> None:
         """Initialise the model from the first examples of the training data, equally on all ranks."""
-        if (data := getattr(self.trainer, "datamodule", None)) is None:
-            raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         batch = first_examples(data.train_dataloader(), self.trainer.world_size)
         self.initialize(self.transfer_batch_to_device(batch, self.device, 0), self.generator(0, "initialize"))
 

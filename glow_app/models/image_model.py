@@ -95,7 +95,7 @@ class ImageModel(nn.Module):
     def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
         choose_runners(self.flow, memory, compiled)
-        self.memory, self.compiled = memory, compiled
+        self.memory = memory
 
     def freeze(self) -> Self:
         """Precompute quantities that depend only on the weights, such as inverse matrices, and return the model.

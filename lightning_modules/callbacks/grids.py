@@ -31,12 +31,9 @@ class SampleGrids(Callback):
             return
         assert isinstance(pl_module.model, ImageModel)
         folder = Path(trainer.default_root_dir) / "samples"
-        every = trainer.val_check_batch
-        inside = trainer.check_val_every_n_epoch is None or (every is not None and every < trainer.num_training_batches)
-        name = f"step{trainer.global_step:07d}" if inside else f"epoch{trainer.current_epoch + 1:05d}"
         try:
             picture = self.draw(trainer, pl_module.model)
-            save_png(picture, folder / f"{name}.png")
+            save_png(picture, folder / f"step{trainer.global_step:07d}.png")
         except (FloatingPointError, ValueError, OSError) as error:  # non-finite samples of early weights; full disks
             pl.utilities.rank_zero_warn(f"no sample grid: {error}")
             return

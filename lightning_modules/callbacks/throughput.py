@@ -1,8 +1,6 @@
 """Throughput in examples per second, and the share of time that training waits for its loader."""
 
 import time
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,33 +10,22 @@ from torch import Tensor
 from glow_app.data.loader import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 
-_CPUINFO = Path("/proc/cpuinfo")
-
 
 class Throughput(Callback):
     """Logs ``images_per_second`` (or points) over all ranks, and ``loading``, each time the trainer logs in training.
 
-    ``loading`` is the share of time in which the first rank waits for its loader. Warns if a CPU has no instructions
-    for the precision. Lightning's ``ThroughputMonitor`` synchronises a GPU in every step.
+    ``loading`` is the share of time in which the first rank waits for its loader. Lightning's ``ThroughputMonitor``
+    synchronises a GPU in every step.
     """
 
     def __init__(self) -> None:
         self._examples, self._since, self._waited = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; warn if the CPU is slow at this precision."""
-        is_narrow = trainer.precision == "bf16-mixed" and pl_module.device.type == "cpu"
-        if is_narrow and not _has_bfloat16() and trainer.is_global_zero:
-            warnings.warn(
-                "this processor has no bfloat16 instructions: bf16-mixed takes up to 3 times as long as float32; stop, "
-                "and start again with --trainer.precision 32-true",
-                stacklevel=2,
-            )
-        self._restart(trainer)
+        """Start the clock, also after a validation."""
+        self._examples, self._since, self._waited = 0, time.perf_counter(), _seconds_waited(trainer)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restart the clock."""
-        self._restart(trainer)
+    on_validation_end = on_train_start
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -51,16 +38,7 @@ class Throughput(Callback):
         seconds = max(time.perf_counter() - self._since, 1e-9)
         pl_module.log(f"{pl_module.model.examples}_per_second", self._examples / seconds)
         pl_module.log("loading", min(1.0, (_seconds_waited(trainer) - self._waited) / seconds))
-        self._restart(trainer)
-
-    def _restart(self, trainer: pl.Trainer) -> None:
-        self._examples, self._since, self._waited = 0, time.perf_counter(), _seconds_waited(trainer)
-
-
-def _has_bfloat16() -> bool:
-    """Return whether this processor has instructions for bfloat16, by the flags of Linux, or true if unknown."""
-    flags = _CPUINFO.read_text() if _CPUINFO.exists() else "bf16"
-    return "bf16" in flags or "avx_ne_convert" in flags
+        self.on_train_start(trainer, pl_module)
 
 
 def _seconds_waited(trainer: pl.Trainer) -> float:

@@ -1,8 +1,5 @@
 """The trainer of a run, which counts epochs correctly after every resume; and which trainers suit a flow."""
 
-import os
-import shutil
-
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
@@ -28,12 +25,8 @@ class RunTrainer(pl.Trainer):
         return steps if limit == -1 else min(steps, limit)
 
 
-def require_exact_trainer(trainer: pl.Trainer, compiled: bool) -> None:
-    """Raise ValueError if a trainer does not suit a flow.
-
-    Flows do not invert at other precisions or with sharded parameters, and on a CPU a ``compiled`` model needs a C++
-    compiler.
-    """
+def require_exact_trainer(trainer: pl.Trainer) -> None:
+    """Raise ValueError if a trainer does not suit a flow, as with other precisions and sharded parameters."""
     if isinstance(strategy := trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
         raise ValueError(
             f"trainer.strategy is {type(strategy).__name__}, which gathers sharded weights only around a module's "
@@ -44,6 +37,3 @@ def require_exact_trainer(trainer: pl.Trainer, compiled: bool) -> None:
             f"trainer.precision is {trainer.precision}; expected one of {', '.join(_PRECISIONS)}: a flow whose states "
             "are rounded to 16 bits does not invert"
         )
-    compiler = os.environ.get("CXX", "g++")
-    if compiled and trainer.strategy.root_device.type == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")

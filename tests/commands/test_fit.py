@@ -31,7 +31,7 @@ def test_the_run_folder_holds_everything(trained: Path) -> None:
     files = ("config.yaml", "last.ckpt", "best.ckpt", "model/config.json", "model/model.safetensors")
     assert all((trained / name).is_file() for name in files)
     grids = {path.name for path in (trained / "samples").iterdir()}
-    assert grids == {"epoch00001.png", "epoch00002.png"}
+    assert grids == {"step0000008.png", "step0000016.png"}
     for name in grids:
         with Image.open(trained / "samples" / name) as picture:
             assert np.asarray(picture).std() > 0

@@ -269,7 +269,7 @@ class TestSampleGrids:
             folder, grids = tmp_path / str(temperature), SampleGrids(temperature, num_images=4)
             tiny_fit(folder, [grids], self.still(num_classes))
             files[temperature] = {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
-            assert files[temperature].keys() == {"epoch00001.png", "epoch00002.png"}
+            assert files[temperature].keys() == {"step0000004.png", "step0000008.png"}
             assert len(set(files[temperature].values())) == 1
         assert files[None] == files[0.7] != files[1.0]
 
@@ -278,11 +278,10 @@ class TestSampleGrids:
         module = self.still(num_classes)
         module.model.initialize(torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % num_classes)
         trainer = MagicMock(
-            is_global_zero=True, sanity_checking=False, current_epoch=0, default_root_dir=folder, loggers=[]
+            is_global_zero=True, sanity_checking=False, global_step=4, default_root_dir=folder, loggers=[]
         )
-        trainer.val_check_batch = trainer.num_training_batches = 4
         SampleGrids(**options).on_validation_epoch_end(trainer, module)
-        with Image.open(folder / "samples" / "epoch00001.png") as picture:
+        with Image.open(folder / "samples" / "step0000004.png") as picture:
             return module.model, np.asarray(picture)
 
     def test_a_seed_gets_the_same_class_as_in_glow_sample(self, tmp_path: Path) -> None:
@@ -296,18 +295,13 @@ class TestSampleGrids:
         tiny_fit(tmp_path / "b", [without])
         assert same(with_grids.after[-1], without.after[-1])
 
-    def test_several_validations_of_an_epoch_have_grids_of_their_own(self, tmp_path: Path) -> None:
-        tiny_fit(tmp_path, [SampleGrids(num_images=4)], max_epochs=1, val_check_interval=2)
-        names = sorted(path.name for path in (tmp_path / "samples").iterdir())
-        assert names == ["step0000002.png", "step0000004.png"]
-
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
         # At decay 0 the average is the last step's weights: the same pictures as without averaging.
         for folder, callbacks in (("plain", []), ("same", [EMA(0.0)]), ("averaged", [EMA(0.999)])):
             module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
             tiny_fit(tmp_path / folder, [SampleGrids(num_images=4), *callbacks], module, max_epochs=1)
         plain, unchanged, averaged = (
-            (tmp_path / name / "samples" / "epoch00001.png").read_bytes() for name in ("plain", "same", "averaged")
+            (tmp_path / name / "samples" / "step0000004.png").read_bytes() for name in ("plain", "same", "averaged")
         )
         assert plain == unchanged != averaged
 
@@ -362,21 +356,6 @@ class TestThroughput:
         callbacks = [Slow(), Throughput(), Shares()]
         tiny_fit(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1)
         assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)
-
-    @pytest.mark.parametrize(("has", "precision"), [(False, "bf16-mixed"), (True, "bf16-mixed"), (False, "32-true")])
-    def test_bfloat16_without_instructions_for_it_is_reported(
-        self,
-        has: bool,
-        precision: str,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        recwarn: pytest.WarningsRecorder,
-    ) -> None:
-        (tmp_path / "cpuinfo").write_text(f"model name : x\nflags\t\t: fpu avx2 {'amx_bf16' if has else 'fma'}\n")
-        monkeypatch.setattr("lightning_modules.callbacks.throughput._CPUINFO", tmp_path / "cpuinfo")
-        tiny_fit(tmp_path, [Throughput()], max_epochs=1, precision=precision)
-        warned = any("32-true" in str(warning.message) for warning in recwarn)
-        assert warned == (not has and precision == "bf16-mixed")
 
 
 class TestProgress:

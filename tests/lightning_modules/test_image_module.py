@@ -123,14 +123,6 @@ def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> Non
     assert not [name for name in stored if name.startswith("lr")]
 
 
-def test_compilation_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"model.compile: needs model.memory store, got reversible"):
-        tiny_module(memory="reversible", compile=True)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
-        tiny_fit(tmp_path, module=tiny_module(compile=True))
-
-
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_a_fused_optimiser_is_clipped_in_mixed_precision(tmp_path: Path, algorithm: str) -> None:
     found: list[float] = []

@@ -229,3 +229,8 @@ def test_a_copy_has_runners_of_its_own() -> None:
     assert twin.memory == "reversible"
     runners = [runner_of(level) for one in (model, twin) for level in one.flow.levels]
     assert len(set(map(id, runners))) == 2 * len(model.flow.levels)
+
+
+def test_compilation_is_refused_unless_activations_are_stored() -> None:
+    with pytest.raises(ValueError, match=r"model\.compile: needs model\.memory store, got reversible"):
+        ImageModel(tiny_glow()).set_runners("reversible", compiled=True)
