@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from glow_app.commands.parser import Parser
 from glow_app.messages import Terminal, UsageError, closest, format_warning, printable
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
+from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
@@ -137,7 +137,10 @@ def _dispatch(arguments: list[str]) -> None:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)
         module.add_arguments(parser)
-        module.run(parser.parse(rest))
+        options = parser.parse(rest)
+        if getattr(options, "checkpoint", None) is not None:
+            refuse_missing(options.checkpoint)  # before heavy modules are imported
+        module.run(options)
     else:
         raise UsageError(f"there is no command {command}{closest(command, [*TRAINING, *COMMANDS])} (see glow --help)")
 

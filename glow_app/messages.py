@@ -59,6 +59,11 @@ def size_text(width: int, height: int) -> str:
     return f"{width}x{height}" + ("" if width == height else " (width x height)")
 
 
+def image_text(channels: int, height: int, width: int) -> str:
+    """Return the shape of images, such as ``28x28 grey``."""
+    return f"{width}x{height} {({1: 'grey', 3: 'colour'}).get(channels, f'{channels} channels')}"
+
+
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
     """Return a warning as a line without its source location; an empty string if it was printed before."""
     line = f"warning: {printable(' '.join(str(message).split()))}\n"

@@ -14,7 +14,7 @@ from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError, closest
-from glow_app.storage.model_folders import bundled_models, read_config
+from glow_app.storage.model_folders import RUN_MODELS, bundled_models, read_config
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
 from lightning_modules.presets import config_path
 
@@ -88,16 +88,18 @@ def _planned(arguments: list[str]) -> list[str]:
         if word.startswith("--") and "." not in word and (hint := closest(word, names)):
             raise UsageError(f"glow fit: unknown argument {word}{hint}")
     resumed, rest = take_option("--resume", rest)
+    run_dir, _ = take_option("--run_dir", rest)
     if resumed is not None:
         from lightning_modules.runs.checkpoints import good_checkpoint
 
-        run_dir, _ = take_option("--run_dir", rest)
         if resumed != "auto" or run_dir is None:
             raise UsageError("glow fit FOLDER starts a new run; to resume one, use glow fit --resume RUN")
         rest = ["--resume=auto", *rest]
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"resuming {run_dir} with the options chosen at its start", flush=True)
             return rest
+    elif run_dir is not None and any(Path(run_dir, name).exists() for name in RUN_MODELS):  # also refused later
+        raise FileExistsError(f"{run_dir} contains an earlier run; choose another --run_dir")
     _require_usable(options, rest)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
@@ -228,7 +230,7 @@ def options_parser() -> argparse.ArgumentParser:
         usage="glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]",
         description="Train a model on a folder of pictures, beginning from a bundled model of photographs. Subfolders "
         "are classes. Pictures, device and time decide size, model and number of steps, which are printed. Training "
-        "stops early where held-out pictures no longer improve.",
+        "stops early where validation no longer improves.",
         epilog="Other options of glow fit work too, such as --run_dir DIR: glow fit --help-all lists them.",
         add_help=False,
     )

@@ -271,8 +271,8 @@ def _print_end(cli: GlowCLI) -> None:
         print(line)
     if trainer.global_step == step:
         print(
-            f"training was already complete at step {step:,}; raise --trainer.max_epochs, max_steps or max_time, or "
-            "--early_stopping.patience"
+            f"training was already complete at step {step:,}; raise --trainer.max_epochs, "
+            "--trainer.max_steps, --trainer.max_time or --early_stopping.patience"
         )
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from glow_app.files import HUB
 from glow_app.messages import UsageError
+from glow_app.storage.model_folders import CONFIG_NAME, find_folder, refuse_missing
 from lightning_modules.command_line.arguments import take_option, take_options
 from lightning_modules.presets import config_path
 
 _HELP = {
     "test": """usage: glow test --checkpoint PATH [OPTIONS]
 
-Bits/dim of a checkpoint on held-out images, with two simple references.
+Bits/dim of a checkpoint on held-out images, and of the same images as a PNG.
 
 options:
   --checkpoint PATH    a .ckpt file, a run folder or a folder of runs (the best
@@ -23,11 +25,12 @@ options:
 
 Other options of glow fit override those of the run. For an exported
 model, use glow evaluate.""",
-    "fit": """usage: glow fit FOLDER [--minutes N] [OPTIONS]         (glow fit FOLDER --help)
+    "fit": """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
        glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
 
-Train a model on a folder of pictures or with a preset, or continue a run.
+Train a model on a folder of pictures (glow fit FOLDER --help lists its
+options) or with a preset, or continue a run.
 
 common options:
   --config NAME           a preset (see glow presets) or a file, then overlays,
@@ -77,7 +80,9 @@ def _refuse_simple_mistakes(command: str, arguments: list[str]) -> None:
         raise UsageError("glow test needs --checkpoint: a .ckpt file or a run's folder")
     if command == "fit" and not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
         raise UsageError("glow fit needs a folder of pictures or --config NAME, such as folder32 (see glow presets)")
-    if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
-        from glow_app.storage.stored_model import StoredModel
-
-        StoredModel(checkpoint)  # raises an error, unless it is a model's name
+    if checkpoint in (None, "auto"):
+        return
+    refuse_missing(checkpoint)
+    if checkpoint.startswith(HUB) or find_folder(checkpoint) or Path(checkpoint, CONFIG_NAME).exists():
+        remedy = "glow evaluate measures an exported model" if command == "test" else "begin from it with --init-from"
+        raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run; {remedy}")

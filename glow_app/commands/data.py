@@ -13,6 +13,7 @@ LARGEST_FACE = 2048
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow data render faces``."""
+    parser.usage = "glow data render faces --output FOLDER [--count N] [--size N] [--seed N]"
     parser.add_argument("action", choices=["render"], help="write a folder of PNGs, and their attributes as a CSV")
     parser.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     count = "number of faces; a larger number adds to them"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser, guidance, number_type, positive_int, seed_number, temperatures
 from glow_app.commands.results import refuse_existing, write_json
-from glow_app.messages import UsageError, pluralise, size_text
+from glow_app.messages import UsageError, pluralise, printable, size_text
 
 if TYPE_CHECKING:
     from glow_app.evaluation import EvaluationData
@@ -108,7 +108,7 @@ def _data(
     recorded = stored.data()
     known = {"source": arguments.source, "root": arguments.root or arguments.training}
     for name in [name for name, value in known.items() if value is None and name in recorded]:
-        print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
+        print(printable(f"{name}: {recorded[name]} (that of the training)"))
     limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
     data = evaluation_data(model, recorded, limit=limit, train_limit=0 if restores else arguments.train_limit, **chosen)
     if len(data.held_out) < LEAST:

@@ -1,31 +1,45 @@
-"""Print the facts recorded in a model, checkpoint, run, sampled PNG, latents, direction or exported program."""
+"""Print the facts recorded in a model, run, latents, direction, exported program or a PNG that glow wrote."""
 
 import argparse
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import pluralise, printable
+from glow_app.messages import image_text, pluralise, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from glow_app.models import Density
 
+_FILES = "latents, a direction, an exported program or a PNG that glow wrote"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    what = "a model, as for --checkpoint elsewhere; a PNG of glow sample, latents, a direction, or an exported program"
+    what = f"a model, as for --checkpoint elsewhere, or {_FILES} (default: {DEFAULT_MODEL})"
     parser.add_argument("paths", nargs="*", default=[DEFAULT_MODEL], help=what, metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the facts of each, one per line."""
-    for number, place in enumerate(arguments.paths):
+    """Print the facts of each, one per line; at the end raise ValueError if some have none."""
+    errors, gap = [], ""
+    for place in arguments.paths:
+        try:
+            facts = _facts(place)
+        except (OSError, ValueError) as error:
+            if len(arguments.paths) == 1:
+                raise
+            errors.append(str(error))
+            continue
         if len(arguments.paths) > 1:
-            print("\n" * (number > 0) + printable(place))
-        for name, value in _facts(place).items():
+            print(gap + printable(place))
+        gap = "\n"
+        for name, value in facts.items():
             print(printable(f"{name:<25} {value}"))
+    if errors:
+        raise ValueError("; ".join(errors))
 
 
 def _facts(place: str) -> dict[str, Any]:
@@ -34,14 +48,17 @@ def _facts(place: str) -> dict[str, Any]:
 
     path = Path(place)
     description = (path.parent if path.name in (DESCRIPTION_NAME, PROGRAM_NAME) else path) / DESCRIPTION_NAME
-    if path.suffix.lower() == ".png":
+    if path.suffix.lower() == ".png" and path.is_file():
         if facts := read_png_text(path):
             return dict(facts)
-        raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed")
+        raise ValueError(f"{path} has no metadata: it was not written by glow, or the metadata was removed")
     if path.suffix.lower() == ".safetensors" and path.is_file():
         return _tensor_facts(path)
     if path.name == PROGRAM_NAME or description.is_file():
         return _program_facts(description)
+    if path.is_file() and path.suffix.lower() != ".ckpt" and not zipfile.is_zipfile(path):
+        kind = f"a {path.suffix}" if path.suffix else "another"
+        raise ValueError(f"{path} is {kind} file; expected a model (.ckpt file or folder), {_FILES}")
     return _model_facts(place)
 
 
@@ -73,7 +90,7 @@ def _architecture(model: "Density") -> dict[str, str]:
     if isinstance(model, ImageModel):
         config |= config.pop("flow")
         bits = config.pop("num_bits")
-        facts["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
+        facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
         facts["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
     return facts | {_words(name): _text(value) for name, value in config.items()}
 

@@ -19,7 +19,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds informative defaults to the help."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_default = action.default not in (None, []) and action.default is not False
+        has_default = not isinstance(action.default, list | None) and action.default is not False
         return super()._get_help_string(action) if has_default else action.help
 
 

@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"{DEFAULT_MODEL} {faces}, or a model trained with, for example, --config restore/upscale2"
         )
     require_seeds(arguments.seed, arguments.count)
+    if not any(Path(place).exists() for place in arguments.images):
+        raise FileNotFoundError(f"there is no file {arguments.images[0]}")
     model, stored = load(arguments, restores=True)
     inputs, files = _read_inputs(require_task(model), arguments)
     named = _pictures_by_name(arguments.images, files)
@@ -66,8 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         restored = _restore_all(model, named, inputs, folder, arguments)
     noun = f"{pluralise(len(restored), 'picture')}, {pluralise(arguments.count, 'draw')} each"
     example = folder.path / f"{restored[0]}_comparison.png"
-    summary = ", with mean and spread" if arguments.count > 1 else ""
-    print(printable(f"{noun}{summary}, in {folder.path}; side by side: {example}"))
+    shown = f"side by side (input, draws{', mean, spread' if arguments.count > 1 else ''}): {example}"
+    print(printable(f"{noun}, in {folder.path}; {shown}"))
 
 
 def _restore_all(

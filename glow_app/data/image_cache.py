@@ -27,6 +27,7 @@ _VERSION = 2
 _MIN_FILES_FOR_PROCESSES = 500
 _MIN_FILES_FOR_PROGRESS = 2000
 _MAX_PROCESSES = 16
+_NAMED = 10  # maximum number of unusable files in a message
 
 Shape = tuple[int, int, int]
 
@@ -203,6 +204,6 @@ def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indi
 
 def _skipped_message(listing: FolderListing, skipped: Iterable[tuple[str, str]]) -> str:
     described = [f"{name} ({reason})" for name, reason in skipped]
-    more = f"; and {len(described) - 3} more" if len(described) > 3 else ""
+    more = f"; and {len(described) - _NAMED} more" if len(described) > _NAMED else ""
     total = f"{len(described)} of {len(listing.files)} files"
-    return f"{total} in {listing.root} cannot be used: {'; '.join(described[:3])}{more}"
+    return f"{total} in {listing.root} cannot be used: {'; '.join(described[:_NAMED])}{more}"

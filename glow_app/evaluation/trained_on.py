@@ -69,7 +69,7 @@ def origin(is_same: bool, count: int | None) -> str:
         is_same: Whether they are a split that was held out from the training.
         count: From :func:`count_trained_on`.
     """
-    words = ["as in training"] if is_same else []
+    words = ["held out from the training"] if is_same else []
     if count or (count == 0 and not is_same):
         words.append(f"{count or 'none'} equal to training images")
     return ", ".join(words) or "the model may have been trained on them"
@@ -89,15 +89,12 @@ def changes(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """Return in words how training pictures and splits differ from those recorded; empty if they do not."""
     options, before, now = _other_options(recorded, current), known_pictures(recorded), known_pictures(current)
     same = {split: is_same_split(recorded, current, split) for split in get_args(Split)}
-    pictures = f"training pictures {'unchanged' if same['train'] else 'changed'}"
+    pictures = [] if same["train"] else ["training pictures changed"]
     if before is not None and now is not None:
         gone, new = len(np.setdiff1d(before, now)), len(np.setdiff1d(now, before))
-        same["train"] = not gone and not new
-        pictures = pictures if same["train"] else f"{pluralise(gone, 'training picture')} gone, {new} new"
-    if not options and all(same.values()):
-        return ""
-    splits = [f"{split} split {'unchanged' if same[split] else 'changed'}" for split in ("validation", "test")]
-    return "; ".join([f"other {', '.join(options)}"] * bool(options) + [pictures, *splits])
+        pictures = [f"{pluralise(gone, 'training picture')} gone, {new} new"] if gone or new else []
+    splits = [f"{split} split changed" for split in ("validation", "test") if not same[split]]
+    return "; ".join([f"other {', '.join(options)}"] * bool(options) + pictures + splits)
 
 
 def merged(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Folders of exported models: in this package, in the cache of the Hugging Face hub, and their ``config.json``."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from glow_app.files import HUB, sha256_of
+from glow_app.messages import closest
 
 DEFAULT_MODEL = "faces"  # bundled with the package
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
@@ -51,6 +53,19 @@ def find_folder(place: str | Path) -> Path | None:
     # A folder without a model, such as one of images, may have the name of a bundled model.
     is_path = Path(name).is_file() or any(Path(name, part).exists() for part in (CONFIG_NAME, *RUN_MODELS))
     return None if is_path else bundled_models().get(name)
+
+
+def refuse_missing(place: str | Path) -> None:
+    """Raise FileNotFoundError unless ``place`` exists, or is a bundled model or an address on the hub."""
+    name = str(place)
+    if name.startswith(HUB) or Path(name).exists() or name in (bundled := bundled_models()):
+        return
+    is_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(".ckpt")
+    hint = f"; for a model on the Hugging Face hub write {HUB}{name}" if is_on_hub else closest(name, bundled)
+    raise FileNotFoundError(
+        f"there is no model {name}; expected a .ckpt file, a run's or exported folder, or a name that glow models lists"
+        f"{hint}"
+    )
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,8 +12,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from glow_app.files import HUB
-from glow_app.messages import closest
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -25,10 +22,10 @@ from glow_app.storage.model_folders import (
     DIRECTIONS_NAME,
     RUN_MODELS,
     WEIGHTS_NAME,
-    bundled_models,
     find_folder,
     origin,
     read_config,
+    refuse_missing,
 )
 
 GENERATION_KEY = "generation"  # in the configuration of an exported model: recommended settings for sampling
@@ -203,13 +200,7 @@ def model_hash(model: Density) -> str:
 
 
 def _own_path(path: Path, in_run: Sequence[str]) -> Path:
-    if not path.exists():
-        is_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", str(path)) and path.suffix != ".ckpt"
-        hub = f"; for a model on the Hugging Face hub write {HUB}{path}" if is_on_hub else ""
-        raise FileNotFoundError(
-            f"there is no model {path}; expected a .ckpt file, an exported model or a run's folder"
-            f"{hub or closest(str(path), bundled_models())}"
-        )
+    refuse_missing(path)
     if not path.is_dir() or (path / CONFIG_NAME).exists():
         return path
     names = [name for name in in_run if (path / name).exists()]

@@ -25,8 +25,8 @@ def print_image_report(module: ImageModule, data: ImageDataModule, split: Split,
     print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
     for line in module.report_lines(figures):
         print(line)
-    print(f"held out           {data.origin(split)}")
+    print(f"these images       {data.origin(split)}")
     if changes := data.changes:
-        print(f"since the training {changes}")
+        print(f"since training     {changes}")
     which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")

@@ -71,9 +71,6 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
     """Return the start from a checkpoint; write the configuration of its run to ``config``."""
     fits = command == "fit"
     path = StoredModel(place, (LAST, PREVIOUS, BEST) if fits else (BEST, LAST)).path
-    if path.is_dir():
-        remedy = "" if fits else "; glow evaluate measures an exported model"
-        raise ValueError(f"{place} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}")
     if fits and Path(place).is_dir():
         path = good_checkpoint(path.parent) or path
     checkpoint = read_whole(path) if fits else read_checkpoint(path)

@@ -61,7 +61,7 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert record["nearest"]["training_images"] == 60
     assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
     for text in (
-        "as in training",
+        "held out from the training",
         f"{bits.mean:.4f} ± ",
         f"{compared['fid']:.3f}",
         extract.sha256,

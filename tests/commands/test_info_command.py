@@ -27,7 +27,7 @@ def facts(glow: Glow, *arguments: object) -> dict[str, str]:
 def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
     printed = facts(glow, trained / name)
     assert (printed["sha256"], printed["parameters"]) == (model_hash(load_model(trained / name)), "7,000")
-    assert (printed["images"], printed["latents"]) == ("1x8x8, 4 bits", "2x4x4, 8x2x2")
+    assert (printed["images"], printed["latents"]) == ("8x8 grey, 4 bits", "2x4x4, 8x2x2")
     assert (printed["levels"], printed["steps"], printed["hidden channels"]) == ("2", "2", "16")
     assert printed["prior"] == "GaussianPrior"
     checkpoint = read_checkpoint(trained / (name if name.endswith(".ckpt") else "best.ckpt"))
@@ -83,12 +83,14 @@ def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> No
     Image.new("L", (8, 8)).save("plain.png")
     shutil.copy(exported / "model.safetensors", "model.safetensors")
     Path("samples").mkdir()
+    Image.new("L", (8, 8)).save("photo.jpg")
     for name, words in {
         "broken.png": "cannot be read as a PNG",
         "plain.png": "has no metadata",
         "torn.safetensors": "is damaged or not a safetensors file",
         "model.safetensors": "holds neither latents nor a direction",
-        "none.png": "none.png",
+        "none.png": "there is no model none.png",
+        "photo.jpg": "expected a model",
         "samples": "samples is neither a model nor a run",
     }.items():
         assert words in refused("info", name)
@@ -99,6 +101,9 @@ def test_several_places(exported: Path, pictures: list[Path], glow: Glow) -> Non
     both, second = glow("info", exported, "latents.safetensors").output, glow("info", "latents.safetensors").output
     assert both.startswith(f"{exported}\n")
     assert both.endswith(f"\n\nlatents.safetensors\n{second}")
+    some = glow("info", "nothing", exported, "photo.jpg", "latents.safetensors")
+    assert (some.code, some.output, len(some.errors)) == (1, both, 1)
+    assert all(f"there is no model {name}" in some.errors[0] for name in ("nothing", "photo.jpg"))
 
 
 def test_models_lists_the_bundled_models(glow: Glow) -> None:

@@ -65,6 +65,7 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
             "glow fit: use either --init-from or --resume, not both",
         ),
         (["--model.flow.hidden_channels=8"], 1, "{trained} does not match the configuration, for example because"),
+        (["--resume=photos32"], 1, "photos32 is an exported model"),
         (["--init-from=nowhere"], 1, "there is no model nowhere"),
         (["--init-from"], 2, "--init-from needs a path"),
     ],

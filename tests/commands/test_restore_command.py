@@ -42,7 +42,7 @@ def files_of(folder: str) -> list[dict[str, Any]]:
 def test_draws_mean_spread_and_comparison(models: Path, photo: Path, glow: Glow) -> None:
     result = glow("restore", photo, "--checkpoint", models / "upscale", "--count", 2, "--seed", 7)
     assert result.code == 0, result
-    assert "1 picture, 2 draws each, with mean and spread, in restored" in result.output
+    assert "1 picture, 2 draws each, in restored" in result.output
     draws = [pixels(Path(f"restored/photo_seed{seed}.png")) for seed in (7, 8)]
     assert all(draw.shape == (18, 28, 3) for draw in draws)
     mean = np.mean([draw.astype(float) for draw in draws], axis=0)
@@ -165,7 +165,7 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     assert result.code == 0, result
     draws = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*_seed0.png"))
     assert draws == ["a/p_seed0.png", "b/p_seed0.png", "p.bmp_seed0.png", "p.png_seed0.png"]
-    assert f"side by side: out{os.sep}a{os.sep}p_comparison.png" in result.output
+    assert f"(input, draws): out{os.sep}a{os.sep}p_comparison.png" in result.output
     assert result.output.count("skipped: ") == 3
     assert "skipped: in/deep.png" in result.output
     for entry in files_of("out")[::2]:
@@ -276,7 +276,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     result = glow("test", "--split=validation", "--checkpoint", "run")
     assert "damaged by Upscale, of a Gaussian around the encoder's estimate: the flow is not" in result.output
     result = glow("fit", "--resume", "run", "--trainer.max_steps=6")
-    assert re.search(r", \d steps, the first \d steps for the encoder, 32-true on cpu\n", result.output), result
+    assert re.search(r", \d steps, the first \d steps for the encoder, ", result.output), result
     assert "next: glow restore PICTURE --checkpoint run\n" in result.output
     assert list(Path("run/samples").glob("epoch*_t*.png"))
     model = load_model("run")

@@ -71,13 +71,13 @@ def test_images_equal_to_those_of_the_training_are_counted(tmp_path: Path) -> No
     assert train is not None
     recorded = {**data, "contents": record_of(data, train)}
     facts = evaluation_data(model, recorded).facts
-    assert (facts["origin"], facts["changes"], facts["as_in_training"]) == ("as in training", "", True)
+    assert (facts["origin"], facts["changes"], facts["as_in_training"]) == ("held out from the training", "", True)
     shutil.copytree(tmp_path / "mine", tmp_path / "copy")
     facts = evaluation_data(model, recorded, root=str(tmp_path / "copy")).facts
     assert facts["origin"] == f"{len(train)} equal to training images"
     facts = evaluation_data(model, {**recorded, "contents": {**recorded["contents"], "test": "other"}}).facts
     assert facts["origin"] == "none equal to training images"
-    assert facts["changes"] == "training pictures unchanged; validation split unchanged; test split changed"
+    assert facts["changes"] == "test split changed"
     assert not facts["as_in_training"]
     with pytest.raises(ValueError, match="record of its training pictures is damaged"):
         evaluation_data(model, {**data, "contents": {"pictures": "?"}})

@@ -138,7 +138,7 @@ def test_another_split_than_that_of_the_training_is_known() -> None:
     data = numbers()
     for changed in ({}, {"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}):
         data.compare(recorded | changed, None)
-        assert (data.origin("test") == "as in training") == (not changed)
+        assert (data.origin("test") == "held out from the training") == (not changed)
         assert bool(data.changes) == bool(changed)
 
 
@@ -175,23 +175,23 @@ def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) ->
     trained = data()
     trained.setup("fit")
     recorded = dict(trained.hparams)
-    assert told() == ("as in training", "")
+    assert told() == ("held out from the training", "")
     names = [f"{number}.png" for number in range(20, 200)]
     new, renamed = (names[row] for row in SplitFractions().rows(names, "test")[:2])
     write(new, 100)
     assert told() == (
         "none equal to training images",
-        "training pictures unchanged; validation split unchanged; test split changed",
+        "test split changed",
     )
     row = int(trained.examples("train").images[0, 0, 0, 0])
     (tmp_path / f"{row}.png").rename(tmp_path / renamed)
     origin, changes = told()
     assert origin.endswith(" equal to training images")
     assert origin[0] in "12", "a photograph of this size has two crops"
-    assert changes == "1 training picture gone, 0 new; validation split unchanged; test split changed"
+    assert changes == "1 training picture gone, 0 new; test split changed"
     continued = data()
     continued.continue_from(recorded)
-    with pytest.warns(UserWarning, match="1 training picture gone, 0 new.* Validation images: as in training"):
+    with pytest.warns(UserWarning, match="1 training picture gone, 0 new.* Validation images: held out"):
         continued.setup("fit")
     # Of both trainings.
     assert continued.hparams["contents"]["pictures"] == recorded["contents"]["pictures"]
