@@ -164,7 +164,7 @@ class GlowCLI(LightningCLI):
                 limit, _ = take_option("--data.limit", self.start.arguments)
                 self.datamodule.compare(self.start.data, None if limit is None else self.datamodule.hparams["limit"])
             elif self.start.data:
-                self.datamodule.continue_from(self.start.data)
+                self.datamodule.recorded = self.start.data
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; for "fit", with this project's callbacks, a CSV log and the configured loggers."""

@@ -70,7 +70,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters(logger=False)
-        self._recorded: Mapping[str, Any] | None = None
+        self.recorded: Mapping[str, Any] | None = None  # known arguments of this module in the run so far
         self.other_root: str | None = None
 
     def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
@@ -88,26 +88,22 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         if is_other_folder(self.hparams["source"], root, trained_on):
             self.other_root, self._other_limit = root, limit
             self.hparams.update({"root": trained_on, "limit": recorded.get("limit")})
-        self._recorded = recorded
-
-    def continue_from(self, recorded: Mapping[str, Any]) -> None:
-        """Make :meth:`setup` compare the data with those of the run so far, whose arguments are ``recorded``."""
-        self._recorded = recorded
+        self.recorded = recorded
 
     @property
     def changes(self) -> str:
         """In words, how splits and training pictures differ from those recorded; empty if they do not."""
-        if self._recorded is None or self.other_root is not None:
+        if self.recorded is None or self.other_root is not None:
             return ""
-        is_limited = self.hparams["limit"] != self._recorded.get("limit")
-        return changes(self._recorded, self._facts(None if is_limited else self.examples("train")))
+        is_limited = self.hparams["limit"] != self.recorded.get("limit")
+        return changes(self.recorded, self._facts(None if is_limited else self.examples("train")))
 
     def origin(self, split: Split) -> str:
         """Return in words how the images of a split relate to the recorded training."""
-        if self._recorded is None:
+        if self.recorded is None:
             return origin(True, None)
-        is_same = self.other_root is None and is_same_split(self._recorded, self._facts(None), split)
-        return origin(is_same, count_trained_on(self._recorded, self.examples(split)))
+        is_same = self.other_root is None and is_same_split(self.recorded, self._facts(None), split)
+        return origin(is_same, count_trained_on(self.recorded, self.examples(split)))
 
     def _facts(self, train: ImageSet | None) -> dict[str, Any]:
         return {**self.hparams, "contents": record_of(self.hparams, train)}
@@ -119,10 +115,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
             return
         facts = self._facts(self.examples("train"))
         contents = facts["contents"]
-        if self._recorded is not None and (words := changes(self._recorded, facts)):
+        if self.recorded is not None and (words := changes(self.recorded, facts)):
             origin = self.origin("validation")
             rank_zero_warn(f"since the start of the run: {words}. Validation images: {origin}")
-            contents = merged(self._recorded, facts)
+            contents = merged(self.recorded, facts)
         self.hparams["contents"] = contents  # for the checkpoint
 
     def prepare_data(self) -> None:
@@ -161,6 +157,6 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         try:
             return load_split(self.hparams["source"], **options)
         except FileNotFoundError as error:
-            if self._recorded is None or not self.trainer or self.trainer.state.fn != "fit":
+            if self.recorded is None or not self.trainer or self.trainer.state.fn != "fit":
                 raise
             raise FileNotFoundError(f"{error}; if the pictures have moved, pass --data.root") from error

@@ -8,21 +8,23 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torch.nn import Parameter
+from torch.nn import ModuleDict, Parameter
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolverError, record_solves
 from glow_app.data.loader import first_examples
 from glow_app.models import Density
+from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
-from lightning_modules.mean_figures import MeanFigures, log_figures
-from lightning_modules.resumable_data import ResumableDataModule
+from lightning_modules.resumable_data import ResumableDataModule, ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
 from lightning_modules.schedules import LinearWarmupCosine
@@ -73,7 +75,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
         self.lr_scheduler: ScheduleFactory = _Shared(lr_scheduler)
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         allow_parts(model)
-        self.means = MeanFigures(self.figures)
+        # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
+        self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.figures})
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -98,9 +101,11 @@ class LikelihoodModule(pl.LightningModule, ABC):
         """Return the figures that validation and test report, by name; each has a value per example, (B,)."""
 
     def setup(self, stage: str) -> None:
-        """Check that the trainer suits a flow."""
+        """Check that the trainer suits a flow, and begin the means in the widest type of the device."""
         require_exact_trainer(self.trainer)
-        self.means.begin(self.trainer.strategy.root_device)
+        for mean in self.means.values():
+            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))  # type: ignore[operator]
+            mean.reset()  # type: ignore[operator]  # sums of an earlier validation, in inference mode, cannot be changed
 
     def on_fit_start(self) -> None:
         """Initialise the model of a new run, once devices are set up and before the first step."""
@@ -143,12 +148,31 @@ class LikelihoodModule(pl.LightningModule, ABC):
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the figures of the batch, with the same noise in every epoch."""
-        log_figures(self, batch, batch_idx, "val", self.trainer.val_dataloaders)
+        """Log the figures of the batch, with the same noise in every epoch; infinite ones if an ODE solve fails."""
+        try:
+            self._log_figures(batch, batch_idx, "val", self.trainer.val_dataloaders)
+        except SolverError as error:  # infinite figures are never the best, and training may recover
+            rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
+            self._log_means("val", dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device)))
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch."""
-        log_figures(self, batch, batch_idx, "test", self.trainer.test_dataloaders)
+        self._log_figures(batch, batch_idx, "test", self.trainer.test_dataloaders)
+
+    def _log_figures(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
+        num_rows = getattr(loader, "batch_size", None)
+        with record_solves(self.generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
+            figures = self.evaluate(batch, self.generator(batch_idx, stage, num_rows))
+        if ends_in_repetition(loader, batch_idx):
+            figures = {name: values[:-1] for name, values in figures.items()}
+        self._log_means(stage, figures)
+        self.log_evaluations(solves.num_evaluations, stage, len(figures[self.metric]))
+
+    def _log_means(self, stage: str, figures: dict[str, Tensor]) -> None:
+        for name, values in figures.items():
+            mean: Any = self.means[name]
+            mean.update(values)
+            self.log(f"{stage}/{name}", mean)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; all are NaN if the adjoint's solve fails."""

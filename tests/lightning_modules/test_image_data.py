@@ -190,7 +190,7 @@ def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) ->
     assert origin[0] in "12", "a photograph of this size has two crops"
     assert changes == "1 training picture gone, 0 new; test split changed"
     continued = data()
-    continued.continue_from(recorded)
+    continued.recorded = recorded
     with pytest.warns(UserWarning, match="1 training picture gone, 0 new.* Validation images: held out"):
         continued.setup("fit")
     # Of both trainings.

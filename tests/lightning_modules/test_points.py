@@ -15,7 +15,7 @@ from glow_app.bijections.continuous import flow as continuous
 from glow_app.bijections.continuous.trace import Dynamics
 from glow_app.data.splits import Split
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from lightning_modules import mean_figures
+from lightning_modules import likelihood_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput
 from lightning_modules.points import PointsDataModule, PointsModule
 from lightning_modules.runs.loggers import csv_logger
@@ -251,7 +251,7 @@ def test_weights_that_cannot_be_evaluated_are_not_the_best(
         return evaluate(batch, generator)
 
     monkeypatch.setattr(module, "evaluate", failing)
-    monkeypatch.setattr(mean_figures, "ends_in_repetition", lambda *_: repeated)
+    monkeypatch.setattr(likelihood_module, "ends_in_repetition", lambda *_: repeated)
     log = Log()
     with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
         tiny_fit(tmp_path, [log], module, plane_data(), max_epochs=3)
