@@ -14,7 +14,7 @@ from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.splits import Split
 from glow_app.messages import UsageError, closest
-from glow_app.storage.model_folders import RUN_MODELS, bundled_models, read_config
+from glow_app.storage.model_folders import bundled_models, read_config
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
 from lightning_modules.presets import config_path
 
@@ -98,8 +98,8 @@ def _planned(arguments: list[str]) -> list[str]:
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"resuming {run_dir} with the options chosen at its start", flush=True)
             return rest
-    elif run_dir is not None and any(Path(run_dir, name).exists() for name in RUN_MODELS):  # also refused later
-        raise FileExistsError(f"{run_dir} contains an earlier run; choose another --run_dir")
+    elif run_dir is not None and any(Path(run_dir, name).exists() for name in ("metrics.csv", "last.ckpt")):
+        raise FileExistsError(f"{run_dir} contains an earlier run; choose another --run_dir, or --resume {run_dir}")
     _require_usable(options, rest)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)

@@ -158,6 +158,9 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "empty").mkdir()
     assert main(["fit", str(tmp_path / "empty")]) == 1
     assert "no image files in" in capsys.readouterr().err
+    (tmp_path / "empty/last.ckpt").touch()
+    assert main(["fit", str(tmp_path / "none"), f"--run_dir={tmp_path / 'empty'}"]) == 1
+    assert "contains an earlier run" in capsys.readouterr().err
     assert main(["fit", str(tmp_path / "none"), "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
 
