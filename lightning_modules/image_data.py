@@ -19,9 +19,6 @@ from lightning_modules.resumable_data import SPLITS, ResumableDataModule
 class ImageDataModule(ResumableDataModule[ImageSet]):
     """Train, validation and test loaders of one image source.
 
-    The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
-    epoch. Batches are uint8; the model converts them.
-
     Args:
         source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "datasets" (a
             folder of Hugging Face ``datasets``), "faces" (rendered), or "hf://NAME" of a data set on the hub.
@@ -74,14 +71,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.other_root: str | None = None
 
     def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
-        """Compare the data with that of a training run; to be called before ``setup``.
+        """Compare the data with that of a training run, whose known arguments are ``recorded``; call before ``setup``.
 
-        If ``root`` is a folder other than that of the run, validation and test use all its images (or its split, if it
-        has official ones), and the training split still comes from the run's folder.
-
-        Args:
-            recorded: Known arguments of this module in the training run.
-            limit: Maximum number of images from another folder.
+        If ``root`` is another folder than the run's, validation and test use all its images, at most ``limit`` (or its
+        split, if it has official ones), and the training split still comes from the run's folder.
         """
         root = self.hparams["root"]
         trained_on = recorded.get("root") if recorded.get("source") == self.hparams["source"] else None

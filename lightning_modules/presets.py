@@ -29,11 +29,7 @@ def preset_names() -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """Return the path of a configuration: a preset, or a file if there is no such preset.
-
-    Raises:
-        UsageError: If there is neither a preset nor a file.
-    """
+    """Return the path of a preset or, if there is none, of a file; raise UsageError if there is neither."""
     names = preset_names()
     if name not in names and Path(name).exists() and not Path(name).is_dir():
         return name

@@ -38,8 +38,7 @@ class EMA(WeightAveraging):
     @property
     def average(self) -> nn.Module:
         """The averaged module; available after :meth:`setup`."""
-        # Lightning offers no other access, and a callback of our own would be three times as long as this one.
-        assert self._average_model is not None
+        assert self._average_model is not None  # Lightning offers no other access
         return self._average_model
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

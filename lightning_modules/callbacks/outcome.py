@@ -22,7 +22,9 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     before = next(callback.at_start for callback in callbacks if isinstance(callback, Progress))
     if not best.best_model_path or not Path(best.best_model_path).exists():
         return ""
-    step, last, total = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step, _total(trainer)
+    step, last = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step
+    steps = trainer.estimated_stepping_batches
+    total = f" of {round(steps):,}" if 0 < steps < float("inf") else ""
     num_held_out = len(trainer.datamodule.examples("validation"))  # type: ignore[attr-defined]
     unit = module.model.unit if module.monitor == f"val/{module.metric}" else module.monitor
     value = float(best.best_model_score)
@@ -42,8 +44,3 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
         return f"{line}, so training stopped early"
     left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
     return f"{line}; the time was up at step {last:,}" if any(time is not None and time <= 0 for time in left) else line
-
-
-def _total(trainer: pl.Trainer) -> str:
-    total = trainer.estimated_stepping_batches
-    return f" of {round(total):,}" if 0 < total < float("inf") else ""

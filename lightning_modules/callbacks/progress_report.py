@@ -86,7 +86,9 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
 
-    on_exception = on_train_end
+    def on_exception(self, *_: Any) -> None:
+        """Stop the bar."""
+        self.on_train_end()
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._due = time.monotonic() + (_SILENCE if self._bar is None else _INTERVAL)

@@ -18,9 +18,6 @@ class Throughput(Callback):
     synchronises a GPU in every step.
     """
 
-    def __init__(self) -> None:
-        self._examples, self._since, self._waited = 0, 0.0, 0.0
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, also after a validation."""
         self._examples, self._since, self._waited = 0, time.perf_counter(), _seconds_waited(trainer)

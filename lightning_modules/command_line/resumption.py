@@ -34,12 +34,7 @@ class Start(NamedTuple):
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit`` or ``glow test`` starts; write the configuration of a run or model to ``scratch``.
-
-    Raises:
-        UsageError: If options are missing or exclude each other.
-        ValueError: If the checkpoint or the run's ``config.yaml`` is damaged, or names a class that is not known.
-    """
+    """Return where ``glow fit`` or ``glow test`` starts; write the configuration of a run or model to ``scratch``."""
     config = scratch / "config.yaml"
     if command != "fit":
         checkpoint, arguments = take_option("--checkpoint", arguments)

@@ -31,11 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``; if it has non-finite numbers, warn and keep the earlier file.
-
-        Raises:
-            OSError: If it cannot be written. An earlier file at ``path`` stays intact.
-        """
+        """Write ``checkpoint``, or warn if it has non-finite numbers. An earlier file stays then, and on an OSError."""
         path = Path(path)
         if (part := non_finite(checkpoint)) is not None:
             warnings.warn(f"{path} is not written: a number in {part} is not finite", stacklevel=2)
@@ -55,13 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
     """Return a run's last checkpoint or, if it is not good, the newest other one; None if there is none.
 
-    A good checkpoint is complete, and its numbers are finite. A warning names each one that is skipped.
-
-    Args:
-        run_dir: Folder of the run.
-        without: Checkpoints to leave out.
-    Raises:
-        ValueError: If there are checkpoints, but no good one.
+    A good checkpoint is complete, and its numbers are finite. A warning names each one that is skipped; those in
+    ``without`` are left out. Raises ValueError if there are checkpoints, but no good one.
     """
     good: list[tuple[int, Path]] = []
     reasons = []
@@ -83,11 +74,7 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ``glow fit`` from which training can resume.
-
-    Raises:
-        ValueError: If the file is damaged or not such a checkpoint, or has a non-finite number.
-    """
+    """Read a checkpoint; raise ValueError if it is damaged or not of ``glow fit``, or has a non-finite number."""
     checkpoint = read_checkpoint(path)
     if (part := non_finite(checkpoint)) is not None:
         raise ValueError(f"{path}: a number in {part} is not finite")
@@ -114,11 +101,7 @@ def replace_last(run_dir: Path) -> None:
 
 
 def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Compare two configurations of models, but not their parts: priors, conditioners and the conditioning.
-
-    Raises:
-        ValueError: If the number of bits, the image size or another setting differs.
-    """
+    """Raise ValueError if two configurations of models differ, but for priors, conditioners and the conditioning."""
     earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
     for name in earlier.keys() & settings.keys():
         if not isinstance(earlier[name], dict) and earlier[name] != settings[name]:

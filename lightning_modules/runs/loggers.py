@@ -72,8 +72,8 @@ class RunWandbLogger(WandbLogger):
         import wandb
 
         settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
-        mode = {"mode": "offline"} if offline else {}
-        super().__init__(save_dir=save_dir, id=id, project=project, settings=settings, **mode, **(options or {}))
+        own: Any = ({"mode": "offline"} if offline else {}) | (options or {})
+        super().__init__(save_dir=save_dir, id=id, project=project, settings=settings, **own)
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
         self.warned = False
 

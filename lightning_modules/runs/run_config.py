@@ -47,7 +47,7 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 def known_run_config(run_dir: Path) -> dict[str, Any] | None:
-    """Return the configuration of a run, after a check of the classes that it names; None if there is none.
+    """Return the configuration of a run, or None if there is none.
 
     Raises:
         ValueError: If it is damaged, or names a class or function outside this project and ``torch.optim`` that

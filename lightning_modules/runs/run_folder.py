@@ -36,10 +36,9 @@ def choose_run_dir(name: str, run_dir: str | None) -> str:
 def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> None:
     """Create and lock a run's folder; remove incomplete checkpoints that a killed run left. First rank only.
 
-    Args:
-        run_dir: The folder.
-        resumed: The checkpoint that is loaded, if any.
-        begin_anew: Whether a run that left no checkpoint may be restarted; its log is replaced.
+    The run loads the checkpoint ``resumed``, if any. With ``begin_anew``, a run that left no checkpoint may be
+    restarted, which replaces its log.
+
     Raises:
         FileExistsError: If the folder contains another run, another process is training there, or it is a file.
         UsageError: If its name is that of a file.
