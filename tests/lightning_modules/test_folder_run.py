@@ -339,4 +339,4 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     assert int(found["trainer.val_check_interval"]) == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
     rate = found.get("model.optimizer.init_args.lr")
-    assert rate == (None if "--from-scratch" in options else "0.0035")
+    assert rate == (None if "--from-scratch" in options else str(folder_run._RATE))
