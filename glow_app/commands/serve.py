@@ -109,9 +109,10 @@ def _facts(stored: "StoredModel") -> dict[str, Any]:
     """Return the facts of the training, with a summary of a model of one's own pictures."""
     from glow_app.evaluation.trained_on import known_pictures
 
-    folder, known = stored.data().get("root"), known_pictures(stored.facts)
+    # Not the folder's name, since the image for serving lacks the package that reads config.yaml.
+    facts, known = stored.facts, known_pictures(stored.facts)
     count = "" if known is None else f". {len(known):,} to learn from."
-    return ({SUMMARY_KEY: f"your pictures in {Path(folder).name}{count}"} if folder else {}) | stored.facts
+    return ({SUMMARY_KEY: f"your pictures{count}"} if facts.get("data", {}).get("source") == "folder" else {}) | facts
 
 
 def _name_of(stored: "StoredModel") -> str:

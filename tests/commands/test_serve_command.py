@@ -1,6 +1,7 @@
 """Options of `glow serve`, and one server process."""
 
 import io
+import sys
 from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,11 +122,14 @@ def test_bundled_restorers_are_served(exported: Path, offered: list[dict[str, An
     assert [list(served["restorers"]) for served in offered] == [bundled, bundled[3:], []]
 
 
-def test_a_model_of_own_pictures_is_named_and_described(tmp_path: Path, offered: list[dict[str, Any]]) -> None:
+def test_a_model_of_own_pictures_is_named_and_described(
+    tmp_path: Path, offered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)  # the image for serving is without it
     run = tmp_path / "runs/horses/20261127-120000"
     pictures = b64encode(bytes(4 * 600)).decode()
     save_pretrained(tiny_model(), run / "model", {"data": {"source": "folder"}, "contents": {"pictures": pictures}})
     (run / "config.yaml").write_text("data: {source: folder, root: /home/me/my_horses}")
     assert main(["serve", "--port=0", f"--checkpoint={run.parent}"]) == 0
     assert offered[0]["name"] == "horses"
-    assert offered[0]["training"]["summary"] == "your pictures in my_horses. 600 to learn from."
+    assert offered[0]["training"]["summary"] == "your pictures. 600 to learn from."
