@@ -98,13 +98,15 @@ def _planned(arguments: list[str]) -> list[str]:
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"resuming {run_dir} with the options chosen at its start", flush=True)
             return rest
-    elif run_dir is not None and any(Path(run_dir, name).exists() for name in ("metrics.csv", "last.ckpt")):
-        raise FileExistsError(f"{run_dir} contains an earlier run; choose another --run_dir, or --resume {run_dir}")
+    elif run_dir is not None:
+        from lightning_modules.runs.run_folder import refuse_earlier_run  # late: importing Lightning takes seconds
+
+        refuse_earlier_run(Path(run_dir))  # now, not when the time of a step has been measured
     _require_usable(options, rest)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
     config, default_steps = _choose_config(options, rest, listing, parts)
-    from lightning_modules.run_length import length_by_epochs, length_by_time  # late, for the same reason
+    from lightning_modules.run_length import length_by_epochs, length_by_time  # late: importing Lightning takes seconds
 
     if options.epochs is not None:
         length, description = length_by_epochs(options.epochs)

@@ -51,7 +51,13 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
     if is_continued or begin_anew:
         for incomplete in run_dir.glob(".*.ckpt*"):
             incomplete.unlink(missing_ok=True)
-    elif (run_dir / METRICS).exists() or (run_dir / LAST).exists():
+    else:
+        refuse_earlier_run(run_dir)
+
+
+def refuse_earlier_run(run_dir: Path) -> None:
+    """Raise FileExistsError if the folder contains a run."""
+    if (run_dir / METRICS).exists() or (run_dir / LAST).exists():
         raise FileExistsError(
             f"{run_dir} contains an earlier run; resume it with --resume {run_dir}, or choose another --run_dir"
         )

@@ -158,14 +158,14 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
 
 
 @pytest.mark.parametrize("source", ["folder", "photos"])
-def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) -> None:
+def test_changes_since_the_training_are_reported(source: str, tmp_path: Path) -> None:
     def write(name: str, value: int) -> None:
         Image.new("RGB", (8, 8), (value, 0, 0)).save(tmp_path / name)
 
     def data() -> ImageDataModule:
         return ImageDataModule(source, (3, 8, 8), root=str(tmp_path), batch_size=4)
 
-    def told() -> tuple[str, str]:
+    def report() -> tuple[str, str]:
         now = data()
         now.compare(recorded, None)
         return now.origin("test"), now.changes
@@ -175,17 +175,17 @@ def test_what_changed_since_the_training_is_told(source: str, tmp_path: Path) ->
     trained = data()
     trained.setup("fit")
     recorded = dict(trained.hparams)
-    assert told() == ("held out from the training", "")
+    assert report() == ("held out from the training", "")
     names = [f"{number}.png" for number in range(20, 200)]
     new, renamed = (names[row] for row in SplitFractions().rows(names, "test")[:2])
     write(new, 100)
-    assert told() == (
+    assert report() == (
         "none equal to training images",
         "test split changed",
     )
     row = int(trained.examples("train").images[0, 0, 0, 0])
     (tmp_path / f"{row}.png").rename(tmp_path / renamed)
-    origin, changes = told()
+    origin, changes = report()
     assert origin.endswith(" equal to training images")
     assert origin[0] in "12", "a photograph of this size has two crops"
     assert changes == "1 training picture gone, 0 new; test split changed"
