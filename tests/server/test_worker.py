@@ -18,7 +18,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server.latents_cache import LatentsCache
-from glow_app.server.service import SharedModel
+from glow_app.server.shared_model import SharedModel
 from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Ticket
 
 ASKED: list[tuple[range, list[float], int, float]] = [

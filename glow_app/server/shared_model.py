@@ -1,0 +1,135 @@
+"""A stand-in for a model that threads of requests share, and the rows that its worker computes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import record_solves
+from glow_app.bijections.continuous.options import solve_options
+from glow_app.conditioning import Given
+from glow_app.models.bits_table import BitsTable
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import Context
+from glow_app.pictures.image_batch import Images
+from glow_app.seeding import ImageGenerators
+from glow_app.server.latents_cache import LatentsCache
+from glow_app.server.worker import Call, ModelWorker, Ticket
+
+
+class SharedModel:
+    """Stands in for an :class:`ImageModel` in the functions that requests run on threads of their own.
+
+    Its methods take the arguments that these functions pass, and return what the model's methods would. The worker
+    computes the rows of each call, and the caller waits for them. All other attributes are the model's, and so are
+    computed on the caller's thread.
+    """
+
+    def __init__(self, model: ImageModel, worker: ModelWorker, ticket: Ticket, cache: LatentsCache) -> None:
+        self._model, self._worker, self._ticket, self._cache = model, worker, ticket, cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float],
+        seeds: Sequence[int],
+        given: Given = None,
+        guidance: float = 1.0,
+    ) -> Images:
+        """Draw images; they equal those of ``glow sample`` to the last bit."""
+        settings = self._model.generation.override(temperature, guidance)
+        temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
+        known = self._model.read(given, num)
+        # The noise is drawn only when a batch starts, because many requests may wait.
+        rows = [(seed, temperatures, row, guidance) for seed, (row,) in zip(seeds, _rows(num, known), strict=True)]
+        images = torch.stack(self._results(_sample, rows, is_padded=True))
+        return Images(images, settings.facts_of_draws(seeds, self._model.conditioning.plain(known)))
+
+    def bits_table(self, images: Tensor, given: Given = None, num_draws: int = 1, generator: Any = None) -> BitsTable:
+        """Score images, within :func:`record_solves`; ``generator`` has a generator per image."""
+        model, num, draws = self._model, len(images), []
+        choices = model.conditioning.choices(given, num)
+        record: Any = solve_options().record  # of the enclosing record_solves, with a generator per image
+        noise = record.generator.get_state()  # of trace estimates, the same in all rows
+        for _ in range(num_draws):
+            y = model.dequantised(images, generator)
+            rows = [row for choice in choices for row in _rows(num, y, choice, noise)]
+            draws.append(torch.cat(self._results(_level_bits, rows)).unflatten(0, (len(choices), num)))
+        return BitsTable(torch.stack(draws), model.num_dims)
+
+    def encode(self, images: Tensor, given: Given = None) -> list[Tensor]:
+        """Encode images; their latents are kept for a while."""
+        known = self._model.read(given, len(images))
+        rows = _rows(len(images), images, known)
+        return self._cache.get(images, known, lambda: _columns(self._results(_encode, rows)))
+
+    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
+        """Decode latents."""
+        known = self._model.read(given, len(latents[0]))
+        return Images(torch.stack(self._results(_decode, _rows(len(latents[0]), known, *latents))))
+
+    def decode_with(self, latents: Sequence[Tensor], context: Context) -> Images:
+        """Decode latents with a context."""
+        assert not isinstance(context, Sequence)  # feature maps are only those of restorers
+        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, *latents))))
+
+    def context(self, *arguments: Any) -> Context:
+        """Return a context, such as that of a part of a damaged picture."""
+        return self._results(_call, [("context", *arguments)], is_alone=True)[0]
+
+    def decode_values(self, *arguments: Any) -> Tensor:
+        """Decode a part of a restored picture."""
+        return self._results(_call, [("decode_values", *arguments)], is_alone=True)[0]
+
+    def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> Any:
+        call = Call(run, self._model, rows, self._ticket, is_padded, is_alone)
+        self._worker.submit(call)
+        return call.future.result()
+
+
+def _rows(num: int, *columns: Tensor | None) -> list[tuple[Tensor | None, ...]]:
+    """Return the rows of columns, of which each has a row per image, one for all, or none."""
+    each = ([None] * num if column is None else column.expand(num, *column.shape[1:]).split(1) for column in columns)
+    return list(zip(*each, strict=True))
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    return [None if column[0] is None else torch.cat(column) for column in zip(*rows, strict=True)]
+
+
+def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    seeds, temperatures, given, guidance = zip(*rows, strict=True)
+    levels = model.base_noise(seeds)
+    factors = torch.tensor(temperatures).to(levels[0])
+    scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
+    (known,) = _columns([(row,) for row in given])
+    return model.decode_with(scaled, model.context(known, len(rows), guidance)).cpu().unbind()
+
+
+def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    y, given, noise = _columns(rows)
+    generators = ImageGenerators.of([torch.Generator("cpu") for _ in rows])
+    with record_solves(generators.set_state(noise)):
+        return model.dequantised_level_bits(y, given).split(1)
+
+
+def _encode(model: ImageModel, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
+    return _rows(len(rows), *model.encode(*_columns(rows)))
+
+
+def _decode(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    given, *latents = _columns(rows)
+    return model.decode(latents, given).cpu().unbind()
+
+
+def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
+    context, *latents = _columns(rows)
+    return model.decode_with(latents, context).cpu().unbind()
+
+
+def _call(model: ImageModel, rows: list[Any]) -> list[Any]:
+    return [getattr(model, name)(*arguments) for name, *arguments in rows]
