@@ -6,6 +6,7 @@ import math
 import os
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,54 +145,60 @@ def _choose_config(
 
     device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
     side, channels = _inspect(listing)
-    sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
-    size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
-    model, notes = _initial_model(options, rest), []
+    print(f"pictures    {_description(options.folder, parts['train'], classes)}")
+    sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
+    size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
+    start, model = None, _initial_model(options, rest)
     if model is not None:
-        if channels > model.flow.image_shape[0]:
-            notes.append("warning     the model of --init-from is grey, so colours are discarded")
-        if classes and not hasattr(model.conditioning, "num_classes"):
-            notes.append(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
-            classes = ()
-        channels, size = model.flow.image_shape[0], options.size or model.flow.image_shape[1]
-    start = None
-    if model is None and not options.from_scratch:
+        size = options.size or model.flow.image_shape[1]
+        classes = _checked_against(model, channels, classes)
+        channels = model.flow.image_shape[0]
+    elif not options.from_scratch:
         start = _bundled_start(size) if channels == 3 else None
         if start is None:
-            notes.append(f"begins from scratch: the bundled models are of colour pictures (option: {INIT_FROM} MODEL)")
+            print(f"begins from scratch: the bundled models are of colour pictures (option: {INIT_FROM} MODEL)")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     is_begun = model is not None or start is not None
     is_small = device == "cpu" or (is_begun and size <= 64)
     default = _SMALL if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
     preset = presets[-1] if presets else default
+    is_usual = is_begun and is_small and not presets
+    chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
+    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device)", flush=True)
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
+    config += [f"--early_stopping.patience={_PATIENCE}"]
     if (model is None and not presets) or options.size is not None:
         config.append(f"--model.flow.init_args.image_shape=[{channels},{size},{size}]")
     if classes and model is None:
         conditioning = "--model.flow.init_args.conditioning"
         config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
         config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
-    files = parts["train"].files
-    config.append(f"--early_stopping.patience={_PATIENCE}")
-    if len(files) < _FEW:
-        config.append(f"--data.batch_size={max(1, min(32, len(files) // 2))}")
+    if (num_files := len(parts["train"].files)) < _FEW:
+        config.append(f"--data.batch_size={max(1, min(32, num_files // 2))}")
     if start is not None:
         config += [f"{INIT_LEVELS_FROM}={start}", *([] if presets else _architecture_of(start))]
-    if is_usual := is_begun and is_small and not presets:
-        config.append(f"--model.optimizer.init_args.lr={_RATE}")
-    counts = Counter(file.class_name for file in files)
+    return [*config, *([f"--model.optimizer.init_args.lr={_RATE}"] if is_usual else [])], _MAX_STEPS if is_usual else None
+
+
+def _description(folder: str, train: FolderListing, classes: Sequence[str]) -> str:
+    """Return the number of training pictures and, if there are any, the classes with theirs."""
+    counts = Counter(file.class_name for file in train.files)
     listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-    print(
-        f"pictures    {len(files):,} in {options.folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
-    )
-    chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
-    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device)")
-    print(*notes, sep="\n", end="\n" if notes else "", flush=True)
-    return config, _MAX_STEPS if is_usual else None
+    return f"{len(train.files):,} in {folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
+
+
+def _checked_against(model: "ImageModel", channels: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that a run from ``model`` uses; print what of the pictures it does not."""
+    if channels > model.flow.image_shape[0]:
+        print("warning     the model of --init-from is grey, so colours are discarded")
+    if classes and not hasattr(model.conditioning, "num_classes"):
+        print(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
+        return ()
+    return classes
 
 
 def _bundled_start(size: int) -> str | None:
