@@ -181,7 +181,10 @@ def _choose_config(
         config.append(f"--data.batch_size={max(1, min(32, num_files // 2))}")
     if start is not None:
         config += [f"{INIT_LEVELS_FROM}={start}", *([] if presets else _architecture_of(start))]
-    return [*config, *([f"--model.optimizer.init_args.lr={_RATE}"] if is_usual else [])], _MAX_STEPS if is_usual else None
+    return [
+        *config,
+        *([f"--model.optimizer.init_args.lr={_RATE}"] if is_usual else []),
+    ], _MAX_STEPS if is_usual else None
 
 
 def _description(folder: str, train: FolderListing, classes: Sequence[str]) -> str:
