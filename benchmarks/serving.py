@@ -139,7 +139,7 @@ def serving(arguments: argparse.Namespace) -> Iterator[tuple[int, int]]:
     try:
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{port}/readyz")
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
                 break
             except httpx.TransportError:
                 assert server.poll() is None

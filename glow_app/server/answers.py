@@ -52,7 +52,6 @@ async def respond(
         picture: Function that returns one picture of all images.
         animated: Whether the images are frames that may be sent as an animation.
     """
-    request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     kinds = [PNG, *ANIMATIONS] if animated and len(images) > 1 else [PNG]
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind == JSON:

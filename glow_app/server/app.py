@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,19 @@ import fastapi_offline
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
-from glow_app.server.answers import ApiError, error_answer
-from glow_app.server.decoder import Decoder
+from glow_app.server.answers import error_answer
 from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
-from glow_app.server.worker import ModelEndedError, ModelWorker
 
 PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
@@ -61,22 +60,16 @@ def create_app(
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    endpoints: dict[str, Collection[str]] = {}
-    gate = Gate(limits, [checked_key(key) for key in keys], hosts, endpoints, lambda: worker.backlog)
-    metrics = gate.metrics
-    worker = ModelWorker(model, batch_size, metrics.batches.observe)
-    decoder = Decoder(limits, metrics.decode.observe)
-    service = Service(model, worker, decoder, limits, directions or {}, training or {}, restorers or {}, name)
-    app.state.service, app.state.gate, app.state.metrics = service, gate, metrics
-    metrics.model.info({"sha256": service.info.model})
-    for kind in (ApiError, RequestValidationError, HTTPException, FloatingPointError, ModelEndedError):
+    service = Service(model, limits, directions or {}, training or {}, restorers or {}, name, batch_size)
+    for kind in (RequestValidationError, HTTPException):  # all others reach the gate
         app.add_exception_handler(kind, _answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)
     app.add_route("/docs", _show_docs, include_in_schema=False)
-    for file in [*PAGE.iterdir(), SWAGGER / "swagger-ui-bundle.js", SWAGGER / "swagger-ui.css"]:
-        app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
-    endpoints |= app.openapi()["paths"]
+    app.mount("/swagger", StaticFiles(directory=SWAGGER))
+    app.frontend("/", directory=PAGE, fallback=None)
+    gate = Gate(limits, [checked_key(key) for key in keys], hosts, app.openapi()["paths"], service.worker)
+    app.state.service, app.state.gate = service, gate
     app.add_middleware(gate.wrap)
     return app
 
@@ -90,8 +83,8 @@ async def _show_docs(_: Request) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Glow",
-        swagger_js_url="swagger-ui-bundle.js",
-        swagger_css_url="swagger-ui.css",
+        swagger_js_url="swagger/swagger-ui-bundle.js",
+        swagger_css_url="swagger/swagger-ui.css",
         swagger_favicon_url="icon.svg",
         swagger_ui_parameters={"validatorUrl": None},  # would send the address of the API to another host
     )
@@ -99,11 +92,3 @@ async def _show_docs(_: Request) -> HTMLResponse:
     digest = b64encode(sha256(script).digest()).decode()
     page.headers["Content-Security-Policy"] = POLICY.replace("script-src", f"script-src 'sha256-{digest}'")
     return page
-
-
-def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    # A route per file: a mounted folder would answer 404 instead of 405 for an API path with another method.
-    async def send_file(_: Request) -> Response:
-        return FileResponse(path, headers={"Cache-Control": "no-cache"})
-
-    return send_file

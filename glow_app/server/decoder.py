@@ -1,8 +1,7 @@
 """Decoding of the pictures in requests, in a separate process that can be killed."""
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -29,11 +28,11 @@ class Decoder:
     """Decodes one picture at a time, in the order of requests.
 
     The process is killed and replaced if the request's task is cancelled, because its client left or its deadline
-    passed, or if a picture takes too long. ``on_picture`` is called with the seconds that each picture took.
+    passed, or if a picture takes too long.
     """
 
-    def __init__(self, limits: Limits, on_picture: Callable[[float], None] = lambda _: None) -> None:
-        self._limits, self._on_picture, self._lock = limits, on_picture, asyncio.Lock()
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._lock = limits, asyncio.Lock()
         self._pool = self._new_pool()
 
     async def read(
@@ -59,8 +58,7 @@ class Decoder:
         async with self._lock:
             if not self._pool.active:  # the process was killed while it was idle
                 self._pool = self._new_pool()
-            begun = time.monotonic()
-            job = self._pool.schedule(decode, (text, shape, pixels, limits.side, bound), timeout=limits.decode_seconds)
+            job = self._pool.schedule(decode, (text, shape, pixels, bound), timeout=limits.decode_seconds)
             try:
                 array, note, profile = await asyncio.wrap_future(job)
             except RefusedPictureError as error:
@@ -69,8 +67,6 @@ class Decoder:
             except (TimeoutError, ProcessExpired, BrokenExecutor, MemoryError) as error:
                 message = f"decoding takes more than {limits.decode_seconds} s or too much memory; send a plain PNG"
                 raise ApiError(413, "image_too_large", f"{field}: {message}") from error
-            finally:
-                self._on_picture(time.monotonic() - begun)
         return Decoded(torch.from_numpy(array), note, profile)
 
     def _new_pool(self) -> ProcessPool:

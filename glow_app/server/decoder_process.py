@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from glow_app.data.decoding import BitDepthError, UnsupportedPictureError, fit_with_note, open_image, photo_of
-from glow_app.server.limits import LARGEST_PROFILE
+from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -29,16 +29,13 @@ class RefusedPictureError(Exception):
     """A picture that is not accepted: HTTP status, code and message."""
 
 
-def decode(
-    text: str, shape: Sequence[int], pixels: int, side: int, bound: str
-) -> tuple[np.ndarray, str | None, bytes | None]:
+def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> tuple[np.ndarray, str | None, bytes | None]:
     """Decode a picture in base64; return it, (C, H, W), with a note on its conversion, and its colour profile.
 
     Args:
         text: The file in base64.
         shape: (C, H, W), or (C,) to keep size and profile.
         pixels: Maximum number of pixels that the file declares.
-        side: Maximum width and height that it declares.
         bound: End of the message about larger ones.
     Raises:
         RefusedPictureError: If it is not accepted.
@@ -47,7 +44,7 @@ def decode(
         content = base64.b64decode(text, validate=True)
     except ValueError:
         raise RefusedPictureError(422, "not_base64", "not valid base64") from None
-    image = _opened(content, pixels, side, bound)
+    image = _opened(content, pixels, bound)
     try:
         with image:
             if len(shape) == 3:
@@ -63,15 +60,15 @@ def decode(
     return photo.pixels, photo.note, profile if profile and len(profile) <= LARGEST_PROFILE else None
 
 
-def _opened(content: bytes, pixels: int, side: int, bound: str) -> Image.Image:
+def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:
     """Open a picture; refuse it for its format, its declared size or its number of scans."""
     try:
         image = open_image(content, FORMATS)
     except Exception:  # Pillow's plugins share no narrower base class
         message = f"unknown format or damaged file; expected {', '.join(FORMATS)}"
         raise RefusedPictureError(415, "unknown_format", message) from None
-    if image.width * image.height > pixels or max(image.size) > side:
-        message = f"too large; the limit is {pixels:,} pixels and {side:,} per side{bound}"
+    if image.width * image.height > pixels or max(image.size) > LARGEST_SIDE:
+        message = f"too large; the limit is {pixels:,} pixels and {LARGEST_SIDE:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
     scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # MPO is JPEG too
     if scans > _SCANS:

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from glow_app.server.answers import ApiError, error_answer
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import Metrics, log_request
+from glow_app.server.worker import ModelWorker
 
 # The page may use only its own scripts and styles, connect only to this server, and not be framed.
 POLICY = (
@@ -48,8 +49,8 @@ class Gate:
     Args:
         limits: See :class:`Limits`.
         keys, hosts: See :func:`~glow_app.server.app.create_app`.
-        endpoints: Methods of each path of the API, in lower case; all other paths share one counter.
-        backlog: Returns the estimated seconds of queued work.
+        endpoints: Methods of each path of the API, in lower case; all other paths are counted as one.
+        worker: The worker, whose backlog says when to try again.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class Gate:
         keys: Sequence[str],
         hosts: Sequence[str],
         endpoints: Mapping[str, Collection[str]],
-        backlog: Callable[[], float],
+        worker: ModelWorker,
     ) -> None:
-        self._limits, self._keys, self._endpoints, self._backlog = limits, keys, endpoints, backlog
+        self._limits, self._keys, self._endpoints, self._worker = limits, keys, endpoints, worker
         self._hosts = [host.lower() for host in hosts]
         self.body_bytes = 0  # bytes of bodies in memory
         self.depth = 0  # requests being decoded, queued or computed
-        self.metrics = Metrics(limits.queue, lambda: self.depth, lambda: self.body_bytes)
+        self.metrics = Metrics(limits.queue, lambda: self.depth)
 
     def wrap(self, app: ASGIApp) -> "Gate":
         """Wrap an application, which may raise :class:`ApiError`."""
@@ -93,8 +94,7 @@ class Gate:
                 answer["X-Request-ID"] = request_id
                 for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
-                if scope["path"].startswith("/v1/"):
-                    answer["Cache-Control"] = "no-store"
+                answer["Cache-Control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
             await send(message)
 
         try:
@@ -103,7 +103,7 @@ class Gate:
             pass
         except (Exception, asyncio.CancelledError) as raised:
             if not status:
-                answer = error_answer(raised, scope, {"Connection": "close"})
+                answer = error_answer(raised, scope, {"Connection": "close"} if is_unread else {})
                 raised.__traceback__ = None  # would hold the body until the client has read its answer
                 if is_unread and not isinstance(raised, asyncio.CancelledError):
                     await _discard(receive)
@@ -112,8 +112,7 @@ class Gate:
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
-                self.metrics.seconds.labels(endpoint).observe(seconds)
-                self.metrics.requests.labels(endpoint, str(status)).inc()
+                self.metrics.seconds.labels(endpoint, status).observe(seconds)
             log_request(scope, status, seconds)
 
     async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -180,7 +179,7 @@ class Gate:
 
     async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
         if self.depth >= self._limits.queue:
-            seconds = max(1, round(self._backlog()))
+            seconds = max(1, round(self._worker.backlog))
             raise ApiError(503, "queue_full", f"the queue is full; try again in {seconds} s", seconds)
 
         async def replay() -> Message:

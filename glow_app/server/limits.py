@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 LARGEST_BATCH = 64  # maximum number of rows in a batch
+LARGEST_SIDE = 10_000  # maximum width and height of a picture in a request
 LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger profiles are dropped
 
 LogFormat = Literal["text", "json"]
@@ -23,7 +24,6 @@ class Limits:
 
     body_bytes: int = _bound(8 * 2**20, "bytes of one request's body")
     pixels: int = _bound(20_000_000, "pixels of a picture in a request")
-    side: int = _bound(10_000, "width and height of a picture in a request")
     count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
     draws: int = _bound(64, "dequantisation draws of a score")

@@ -2,25 +2,20 @@
 
 import json
 import logging
-import platform
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import torch
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 from starlette.types import Scope
 
-from glow_app import __version__
 from glow_app.server.limits import LogFormat
 
 _LOG = logging.getLogger("glow_app.access")
-_PROBES = ("/healthz", "/readyz", "/metrics")
+_PROBES = ("/healthz", "/metrics")
 _CLIENT_LEFT = 499  # status in logs only: the client left before the answer
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
@@ -29,26 +24,20 @@ class Metrics:
     Args:
         slots: Largest number of requests in the queue.
         depth: Returns the number of requests in the queue.
-        body_bytes: Returns the bytes of request bodies in memory.
     """
 
-    def __init__(self, slots: int, depth: Callable[[], float], body_bytes: Callable[[], float]) -> None:
+    def __init__(self, slots: int, depth: Callable[[], float]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("glow_queue_depth", "Requests waiting or being computed.", registry=registry).set_function(depth)
         Gauge("glow_queue_slots", "Maximum of glow_queue_depth.", registry=registry).set(slots)
-        Gauge("glow_body_bytes", "Bytes of request bodies in memory.", registry=registry).set_function(body_bytes)
-        seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
-        self.seconds = seconds("glow_request_seconds", "Time from request to answer.", ["endpoint"])
-        self.decode = seconds("glow_decode_seconds", "Time to decode one picture.")
-        self.requests = Counter(
-            "glow_requests", "Answers by endpoint and status.", ["endpoint", "status"], registry=registry
+        self.seconds = Histogram(
+            "glow_request_seconds",
+            "Time from request to answer.",
+            ["endpoint", "status"],
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self.images = Counter("glow_images", "Images in answers.", ["endpoint"], registry=registry)
-        self.batches = Histogram("glow_batch_images", "Images drawn per batch.", buckets=_IMAGES, registry=registry)
-        self.model = Info("glow_model", "The served model.", registry=registry)
-        versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
-        Info("glow_build", "Versions of the server.", registry=registry).info(versions)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import resource
 
 import httptools
@@ -17,7 +16,7 @@ STOP_SECONDS = 3  # for requests in progress; those that take longer are refused
 _CONNECTIONS = 4096
 _OTHER_FILES = 64  # file descriptors for other files
 _MAX_HEADERS, _MAX_HEAD_BYTES = 128, 2**15
-_LEAST_BYTES = 2**14  # that a client must read of its answer in ``head_seconds``
+_LEAST_BYTES = 2**14  # that a client must read of its answer in the time for a head
 
 
 def run_server(app: FastAPI, config: uvicorn.Config) -> None:
@@ -39,23 +38,19 @@ def server_config(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = max(soft, min(hard, 65_536))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    # Trust forwarded addresses only from configured proxies, because any local client could send them.
-    proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
     return uvicorn.Config(
         app,
         host,
         port,
         loop="asyncio",  # even if uvloop is installed
-        http=type("Protocol", (Protocol,), {"head_seconds": head_seconds}),
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=log_config(log_format, log_level.upper()),
         access_log=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies or None,
         server_header=False,
         limit_concurrency=min(_CONNECTIONS, files - _OTHER_FILES),
-        timeout_keep_alive=max(1, int(head_seconds)),
+        timeout_keep_alive=head_seconds,  # type: ignore[arg-type]  # any number
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 
@@ -63,7 +58,6 @@ def server_config(
 class Protocol(HttpToolsProtocol):
     """Closes connections whose client sends no complete request head in time, or does not read its answer."""
 
-    head_seconds = 10.0
     _timer: asyncio.TimerHandle | None = None
     _is_head = True
     _head = _unsent = 0
@@ -119,7 +113,7 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._unsent = self.transport.get_write_buffer_size()
-        self._timer = self.loop.call_later(self.head_seconds, self._close_if_stalled)
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_stalled)
 
     def _close_if_stalled(self) -> None:
         unsent, is_working = self.transport.get_write_buffer_size(), self.cycle and not self.cycle.response_complete

@@ -34,31 +34,27 @@ class Restorer:
             temperature=model.generation.to_plain()["temperature"],
         )
 
-    def bounds(self, count: int, restored_pixels: int) -> tuple[int, str]:
-        """Return the maximum number of pixels of a request's pictures, and the end of the message for larger ones."""
+    async def read(
+        self, body: RestoreRequest, decoder: Decoder, restored_pixels: int
+    ) -> tuple[Decoded, dict[str, Tensor | float]]:
+        """Decode the picture and the further inputs of a request, of as many pixels as its draws may have together."""
         factor = self.task.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
-        return restored_pixels // (count * factor**2), f" for {pluralise(count, 'draw')}{enlarged}"
-
-    async def read(
-        self, body: RestoreRequest, decoder: Decoder, bounds: tuple[int, str]
-    ) -> tuple[Decoded, dict[str, Tensor | float]]:
-        """Decode the picture and the further inputs of a request."""
-        inputs = {name: value for name, value in body.inputs.items() if value is not None}
-        for name, value in inputs.items():
+        bounds = restored_pixels // (body.count * factor**2), f" for {pluralise(body.count, 'draw')}{enlarged}"
+        inputs: dict[str, Tensor | float] = {}
+        for name, value in body.inputs.items():
             kind = self.task.takes.get(name)
+            if value is None:
+                continue
             if kind is None:
                 raise invalid(f"inputs.{name}: {self.info.task} takes no such input; leave it out")
             if isinstance(value, str) != (kind == "picture"):
                 raise invalid(f"inputs.{name}: expected a {kind}")
-        picture = await decoder.read("image", body.image, (self.channels,), *bounds)
-        read: dict[str, Tensor | float] = {}
-        for name, value in inputs.items():
             if isinstance(value, str):
-                read[name] = (await decoder.read(f"inputs.{name}", value, (1,), *bounds)).image
+                inputs[name] = (await decoder.read(f"inputs.{name}", value, (1,), *bounds)).image
             else:
-                read[name] = value
-        return picture, read
+                inputs[name] = value
+        return await decoder.read("image", body.image, (self.channels,), *bounds), inputs
 
     def restore(
         self,

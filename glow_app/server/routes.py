@@ -34,7 +34,7 @@ def _picture(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
 
 Served = Annotated[Service, Depends(service_of)]
 API = APIRouter(prefix="/v1", responses=ERRORS)
-HEALTH = APIRouter()  # for operators: liveness, readiness and metrics
+HEALTH = APIRouter()  # for operators: health and metrics
 _FRAMES = "a strip of the frames, with `image/gif` or `image/webp` an animation that plays forward and back"
 
 
@@ -70,9 +70,7 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
     else:
         service.check_count(len(weights), "at")
-    given = service.read_given(body.given, len(body.images))
-    images, notes = await service.read(body.images)
-    given = await service.infer(images, given)
+    images, notes, given = await service.pictures(body.images, body.given)
     if weights is None:
         frames = await service.run(generation.interpolate, images, body.frames, given, spherical=body.spherical)
     else:
@@ -89,9 +87,7 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
     strengths = service.strengths(body.edits)
-    given = service.read_given(body.given, 1)
-    images, notes = await service.read([body.image], "image")
-    given = await service.infer(images, given)
+    images, notes, given = await service.pictures([body.image], body.given, "image")
     changed = await service.run(generation.edit, images, strengths, given)
     lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
     edits = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
@@ -103,9 +99,7 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
 @API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_picture("the images"))
 async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
-    given = service.read_given(body.given, len(body.images))
-    images, notes = await service.read(body.images)
-    given = await service.infer(images, given)
+    images, notes, given = await service.pictures(body.images, body.given)
     result = await service.run(generation.reconstruct, images, given)
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
@@ -114,16 +108,14 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
 
 
 @API.post("/score")
-async def score(body: schemas.ScoreRequest, request: Request, service: Served) -> schemas.ScoreAnswer:
+async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAnswer:
     """Score images: bits/dim, other scores, and a verdict if the model has statistics of ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
-    given = service.read_given(body.given, len(body.images))
-    images, notes = await service.read(body.images)
+    images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
     measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
-    request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     rows = enumerate(plain_scores(measures, reference, trained_on(service.known, images)))
     return schemas.ScoreAnswer(
         scores=[schemas.Scores(**plain, given=known[n], note=notes[n]) for n, plain in rows],
@@ -138,11 +130,10 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
     model = restorer.model
     temperatures = service.settings(body.temperature, None, model).temperatures(len(model.flow.latent_shapes))
-    bounds = restorer.bounds(body.count, service.limits.restored_pixels)
-    picture, inputs = await restorer.read(body, service.decoder, bounds)
+    picture, inputs = await restorer.read(body, service.decoder, service.limits.restored_pixels)
+    num_pixels = body.count * restorer.task.factor**2 * picture.image[0].numel()
+    threads = service.long if num_pixels > service.limits.restored_pixels // 8 else service.short
     arguments = body, temperatures, picture, inputs, seeds
-    is_long = picture.image[0].numel() > bounds[0] // 8
-    threads = service.long if is_long else service.short
     answer, draws = await service.run(restorer.restore, *arguments, model=model, threads=threads)
     grid = partial(grid_of, icc_profile=picture.icc_profile)
     return await respond(request, answer, draws, draws.common_facts, grid)
@@ -151,8 +142,6 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
 # Many monitors use HEAD.
 @HEALTH.head("/healthz", include_in_schema=False)
 @HEALTH.get("/healthz", responses={503: ERRORS[503]})
-@HEALTH.head("/readyz", include_in_schema=False)
-@HEALTH.get("/readyz", responses={503: ERRORS[503]})
 async def healthz(service: Served) -> dict[str, str]:
     """Return whether server and model are alive; 503 if only a restart helps."""
     if not service.worker.is_alive:
@@ -163,5 +152,5 @@ async def healthz(service: Served) -> dict[str, str]:
 @HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 async def metrics_text(request: Request) -> Response:
     """Return metrics for Prometheus."""
-    text = generate_latest(request.app.state.metrics.registry)
+    text = generate_latest(request.app.state.gate.metrics.registry)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -45,16 +45,15 @@ class Service:
     def __init__(
         self,
         model: ImageModel,
-        worker: ModelWorker,
-        decoder: Decoder,
         limits: Limits,
         directions: Mapping[str, generation.Direction],
         training: Mapping[str, Any],
         restorers: Mapping[str, ImageModel],
         name: str,
+        batch_size: int,
     ) -> None:
-        self.model, self.worker, self.limits, self.directions = model, worker, limits, directions
-        self.decoder, self._cache = decoder, LatentsCache()
+        self.model, self.limits, self.directions = model, limits, directions
+        self.worker, self.decoder, self._cache = ModelWorker(model, batch_size), Decoder(limits), LatentsCache()
         self.restorers = {name: Restorer(name, restorer) for name, restorer in restorers.items()}
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
@@ -116,17 +115,23 @@ class Service:
         with validating("given"):
             return self.model.conditioning.default(seeds) if given is None else self.model.read(given, len(seeds))
 
-    def read_given(self, given: Given, num: int) -> Tensor | None:
-        """Return what is given for each of some pictures; None if nothing is, and :meth:`infer` can infer it."""
-        self.check_count(num, "images")
-        with validating("given"):
-            if given is None:
-                self.model.conditioning.choices(None, num)  # raises if there are too many to infer it
-            return self.model.read(given, num)
+    async def pictures(
+        self, files: Sequence[str], given: Given, field: str = "images[{}]", infers: bool = True
+    ) -> tuple[Tensor, list[str | None], Tensor | None]:
+        """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
-    async def infer(self, images: Tensor, given: Tensor | None) -> Tensor | None:
-        """Return what is given for each picture or, if nothing is, the most probable value of each."""
-        return await self.run(generation.infer, images) if given is None else given
+        If nothing is, that is the most probable value of each, or None unless ``infers``.
+        """
+        self.check_count(len(files), "images")
+        with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
+            choices = self.model.conditioning.choices(given, len(files))
+        shape = self.model.flow.image_shape
+        pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(files)]
+        images = torch.stack([picture.image for picture in pictures])
+        known = None if given is None else choices[0]
+        if given is None and infers:
+            known = await self.run(generation.infer, images)
+        return images, [picture.note for picture in pictures], known
 
     def plain(self, given: Tensor | None) -> list[Any] | None:
         """Return what pictures are given, for answers; None for an unconditional model."""
@@ -135,12 +140,6 @@ class Service:
     def facts(self, given: Tensor | None) -> dict[str, Any]:
         """Return the metadata of a picture that was made from pictures of which this was given."""
         return self.model.conditioning.metadata(given) | self.origin
-
-    async def read(self, texts: Sequence[str], field: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
-        """Decode the pictures of a field to the model's shape, (B, C, H, W); return them, and a note on each."""
-        shape = self.model.flow.image_shape
-        pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(texts)]
-        return torch.stack([picture.image for picture in pictures]), [picture.note for picture in pictures]
 
     def seeds(self, count: int, seed: int | None) -> range:
         """Return the seeds of ``count`` images."""

@@ -68,16 +68,13 @@ class ModelWorker:
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
     image does not wait for many scores. With an adaptive solver, whose steps depend on the whole batch, each row is a
-    batch of its own. ``on_batch`` is called with the number of rows of each padded batch, without the padding.
+    batch of its own.
     """
 
-    def __init__(
-        self, model: ImageModel, batch_size: int = 16, on_batch: Callable[[int], None] = lambda _: None
-    ) -> None:
+    def __init__(self, model: ImageModel, batch_size: int = 16) -> None:
         flows = [module for module in model.modules() if isinstance(module, ContinuousFlow)]
         self._can_share = not any("dopri5" in flow.solvers for flow in flows)
         self._batch_size = batch_size if self._can_share else 1
-        self._on_batch = on_batch
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
@@ -107,7 +104,7 @@ class ModelWorker:
             ModelEndedError: If the worker has died or is closed, or the request was abandoned.
         """
         with self._changed:
-            if self._is_closing or call.ticket.is_abandoned or not self.is_alive:
+            if self._is_closing or call.ticket.is_abandoned:
                 raise ModelEndedError
             call.ticket.seconds += len(call.rows) * self._rate(call)
             call.due = call.ticket.arrived + _PATIENCE * call.ticket.seconds
@@ -191,8 +188,6 @@ class ModelWorker:
             return
         rate = (time.perf_counter() - begun) / len(padded)
         self._rates[first.kind] = rate + 0.8 * (self._rates.get(first.kind, rate) - rate)
-        if first.is_padded:
-            self._on_batch(len(rows))
         for call, part in batch:
             call.results += islice(results, len(part))
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]

@@ -54,7 +54,7 @@ def no_bound_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decoded(content: bytes, *shape: int) -> tuple[np.ndarray, str | None, bytes | None]:
-    return decode(as_base64(content), shape, 1_000_000, 2_000, "")
+    return decode(as_base64(content), shape, 1_000_000, "")
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1,)], ids=["the model's size", "its own size"])
@@ -69,7 +69,7 @@ def test_bad_pictures_are_refused(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("text", ["no base64!", "AAA", "AAAA\n", "data:image/png;base64,AAAA"])
 def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(RefusedPictureError) as refused:
-        decode(text, (1, 8, 8), 100, 100, "")
+        decode(text, (1, 8, 8), 100, "")
     assert refused.value.args[:2] == (422, "not_base64")
 
 

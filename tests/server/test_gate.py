@@ -159,7 +159,7 @@ def test_a_key_is_required() -> None:
         right = {"authorization": f"Bearer {KEY}"}
         assert client.get("/v1/info", headers=right).status_code == 200
         assert client.post("/v1/sample", json={}, headers=right).status_code == 200
-        for path in ("/", "/healthz", "/readyz", "/metrics"):
+        for path in ("/", "/healthz", "/metrics"):
             assert client.get(path).status_code == 200
     with pytest.raises(ValueError, match="non-ASCII"):
         create_app(tiny_model(), keys=["schl\u00fcssel"])
@@ -185,7 +185,7 @@ def test_a_client_that_never_reads_is_disconnected() -> None:
     with running(app, head_seconds=0.3) as client, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((client.base_url.host, client.base_url.port or 0))
-        connection.sendall(b"GET /swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
         deadline = time.monotonic() + 10
         with suppress(ConnectionResetError, BrokenPipeError):
             while time.monotonic() < deadline:
@@ -222,7 +222,7 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
     logger.setLevel(logging.DEBUG)
     try:
         client.get(
-            "/v1/info%0aforged?key=secret", headers={"x-forwarded-for": "1.2.3.4, forged", "x-request-id": "abc"}
+            "/v1/info%0aforged?key=secret", headers={"x-forwarded-for": "forged, 1.2.3.4", "x-request-id": "abc"}
         )
         client.get("/healthz")
         wait_until(lambda: len(caplog.records) == 2)  # a line is written after the answer
@@ -232,7 +232,7 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
     first, probe = caplog.records
     fields = first.__dict__["fields"]
     assert fields.pop("duration_ms") > 0
-    expected = {"client": "127.0.0.1", "method": "GET", "path": "/v1/info%0Aforged", "status": 404, "request_id": "abc"}
+    expected = {"client": "1.2.3.4", "method": "GET", "path": "/v1/info%0Aforged", "status": 404, "request_id": "abc"}
     assert fields == expected
     assert "secret" not in first.getMessage()
     assert (first.levelno, probe.levelno) == (logging.INFO, logging.DEBUG)
