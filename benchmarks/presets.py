@@ -15,6 +15,8 @@ import torch
 import yaml
 from common import build, earlier_results, peak_memory, write_result, write_table
 
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.sources import attribute_kinds
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from lightning_modules.presets import CONFIGS, expected
@@ -24,10 +26,14 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 def measure(path: Path) -> dict[str, Any]:
     """Measure one preset."""
-    options = yaml.safe_load(path.read_text())["model"]
+    config = yaml.safe_load(path.read_text())
+    options = config["model"]
+    if config["data"].get("attributes"):
+        kinds = attribute_kinds(config["data"]["source"], None, True)
+        options["flow"]["init_args"]["conditioning"] = AttributeConditioning(kinds)
     model = ImageModel(build(options["flow"]), options["num_bits"])
     initial = random_images(model, 4)
-    given = model.conditioning.observe(initial, torch.zeros(4, dtype=torch.int64))
+    given = model.conditioning.default(range(4))
     model.initialize(initial, given)
 
     def peak(num: int) -> int:

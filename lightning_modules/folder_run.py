@@ -27,6 +27,7 @@ _SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a mode
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 # For runs of the small preset from another model: of rates from 1e-3 to 4e-3, best for 200 pictures of four kinds.
 _RATE, _MAX_STEPS = 1e-3, 600
+_CONTRAST = 10.0  # of attributes
 _PATIENCE = 4  # validations without a better figure before a run stops, of about ten
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
@@ -145,12 +146,13 @@ def _choose_config(
 
     device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
     side, channels = _inspect(listing)
-    classes = () if options.no_classes else all_class_names(parts)
+    start, model = None, _initial_model(options, rest)
+    attributes = _attributes(listing, model, rest)
+    classes = () if options.no_classes or attributes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
     print(f"pictures    {_description(options.folder, parts['train'], classes)}")
     sizes = _SIZES["cpu" if device == "cpu" else "gpu"]
     size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
-    start, model = None, _initial_model(options, rest)
     if model is not None:
         size = options.size or model.flow.image_shape[1]
         classes = _checked_against(model, channels, classes)
@@ -177,6 +179,9 @@ def _choose_config(
         conditioning = "--model.flow.init_args.conditioning"
         config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
         config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
+    if attributes:
+        print(f"attributes  {', '.join(attributes)}, of attributes.csv (option: --data.attributes null)")
+        config += ["--data.attributes=true", f"--model.contrast={_CONTRAST}"]
     if (num_files := len(parts["train"].files)) < _FEW:
         config.append(f"--data.batch_size={max(1, min(32, num_files // 2))}")
     if start is not None:
@@ -185,6 +190,18 @@ def _choose_config(
         *config,
         *([f"--model.optimizer.init_args.lr={_RATE}"] if is_usual else []),
     ], _MAX_STEPS if is_usual else None
+
+
+def _attributes(listing: FolderListing, model: "ImageModel | None", rest: list[str]) -> tuple[str, ...]:
+    """Return the names of the attributes in the folder's table, if there is one and the run can use it."""
+    from glow_app.conditioning import AttributeConditioning
+    from glow_app.data.attributes import TABLE_NAME
+    from glow_app.data.sources import attribute_kinds
+
+    is_usable = model is None or isinstance(model.conditioning, AttributeConditioning)
+    if not is_usable or take_option("--data.attributes", rest)[0] or not (listing.root / TABLE_NAME).is_file():
+        return ()
+    return tuple(attribute_kinds("folder", listing.root, True))
 
 
 def _description(folder: str, train: FolderListing, classes: Sequence[str]) -> str:

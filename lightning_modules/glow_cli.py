@@ -17,14 +17,18 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 import yaml
+from jsonargparse import Namespace
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.sources import attribute_kinds
 from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError, closest, format_warning
+from glow_app.nn.class_path import class_path
 from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.callbacks.outcome import outcome
@@ -131,8 +135,11 @@ class GlowCLI(LightningCLI):
                         message = f"model.{name} is restored as it was saved; start a new run to change it"
                         warnings.warn(message, stacklevel=2)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
-            if (root := config.data.get("root")) is not None:  # absolute, since other commands may run in other folders
-                config.data.root = os.path.abspath(os.path.expanduser(root))
+            for name in ("root", "attributes"):  # absolute, since other commands may run in other folders
+                if isinstance(path := config.data.get(name), str):
+                    config.data[name] = os.path.abspath(os.path.expanduser(path))
+            if config.data.get("attributes") and (self.start.source is None or self.start.by_levels):
+                self._condition_on_attributes(config)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
             loggers = config.trainer.logger
@@ -142,6 +149,14 @@ class GlowCLI(LightningCLI):
                     if "id" in arguments and resumed is None:
                         arguments.id = token_hex(4)
         config.trainer.default_root_dir = config.run_dir
+
+    def _condition_on_attributes(self, config: Any) -> None:
+        """Let a model without a conditioning be given the attributes of the data."""
+        flow, data = config.model.flow.init_args, config.data
+        if flow.conditioning is None:
+            kinds = attribute_kinds(data.source, data.root, data.attributes)
+            arguments = Namespace(attributes=kinds, features=32, hidden=64)
+            flow.conditioning = Namespace(class_path=class_path(AttributeConditioning), init_args=arguments)
 
     def instantiate_classes(self) -> None:
         """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""

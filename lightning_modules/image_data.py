@@ -36,8 +36,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         cache_dir: Folder for decoded images.
         limit: Maximum number of images per split.
         count: Number of faces that source "faces" renders for all splits together; 10,000 if None.
+        attributes: Attributes as labels instead of classes: a CSV about the images of a folder; or true for
+            ``attributes.csv`` in the folder, or for those of "faces".
     Shape:
-        Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
+        Batches are images, uint8 (B, C, H, W), and labels, classes (B,) or attributes (B, A).
     Raises:
         ValueError: In ``setup`` or when a loader is built, if an argument does not fit the data.
         FileNotFoundError: In ``prepare_data`` or ``setup``, if the data does not exist.
@@ -60,6 +62,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         cache_dir: str | None = None,
         limit: int | None = None,
         count: int | None = None,
+        attributes: bool | str | None = None,
     ) -> None:
         super().__init__()
         # Plain types only: these go into every checkpoint.

@@ -29,7 +29,7 @@ from glow_app.bijections import (
     Squeeze,
     Whitening,
 )
-from glow_app.conditioning import ClassConditioning, Conditioning, Given
+from glow_app.conditioning import AttributeConditioning, ClassConditioning, Conditioning, Given
 from glow_app.flows import Glow, Level, Runner
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity
@@ -123,11 +123,20 @@ def tiny_glow(
 
 
 def tiny_given(flow: Glow, num: int, seed: int = 0) -> Given:
-    """Return what training would know of random images: classes in turn, or damaged pictures; None for nothing."""
-    conditioning = flow.conditioning
-    labels = torch.arange(num) % max(1, len(conditioning.values))
+    """Return what training would know of random images: labels, or damaged pictures; None for nothing."""
     generator = torch.Generator().manual_seed(seed)
-    return conditioning.observe(random_images(num, flow.image_shape, seed + 1), labels, generator)
+    images = random_images(num, flow.image_shape, seed + 1)
+    return flow.conditioning.observe(images, labels_for(flow.conditioning, num), generator)
+
+
+def labels_for(conditioning: Conditioning, num: int) -> Tensor:
+    """Return labels of a data set: classes in turn, or attributes that are drawn at random."""
+    if isinstance(conditioning, AttributeConditioning):
+        draws = torch.rand(num, conditioning.num_attributes, generator=torch.Generator().manual_seed(num))
+        return torch.where(
+            torch.tensor([kind == "yes_no" for kind in conditioning.attributes.values()]), draws.round(), draws
+        )
+    return torch.arange(num) % max(1, len(conditioning.values))
 
 
 def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
@@ -177,6 +186,7 @@ def class_grid(model: ImageModel, images: Tensor, seed: int, turns: Sequence[Giv
 CONDITIONINGS: dict[str, Callable[[], Conditioning | None]] = {
     "unconditional": lambda: None,
     "classes": lambda: ClassConditioning(3, 4),
+    "attributes": lambda: AttributeConditioning({"smiling": "yes_no", "age": "real", "hue": "circular"}, 4, 6),
     "enlarged picture": lambda: PictureConditioning(Upscale(), 3, 2),
     "grey picture": lambda: PictureConditioning(Colourise(), 3, 1),
     "picture with its noise": lambda: PictureConditioning(Denoise(), 3, 2),

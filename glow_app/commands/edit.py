@@ -102,9 +102,10 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
             "pass their folder as --folder, or remove their lines from the table"
         )
-    check_attributes(table.values, table.names)
-    attributes = dict(zip(map(str, files), table.values.tolist(), strict=True))
-    return list(table.names), list(attributes), attributes
+    values, names = table.standardised, list(table.kinds)
+    check_attributes(values, names)
+    attributes = dict(zip(map(str, files), values.tolist(), strict=True))
+    return names, list(attributes), attributes
 
 
 def _apply(arguments: argparse.Namespace) -> None:

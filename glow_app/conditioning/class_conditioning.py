@@ -66,7 +66,7 @@ class ClassConditioning(Conditioning):
         """The class numbers."""
         return range(self.num_classes)
 
-    def require(self) -> None:
+    def unknown(self, num: int) -> Tensor:
         """Raise the ValueError that says what must be given."""
         raise ValueError(f"this model needs `given`: a class from 0 to {self.num_classes - 1}, or its name")
 

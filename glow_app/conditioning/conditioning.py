@@ -69,17 +69,16 @@ class Conditioning(nn.Module, ABC):
         """Return the context of what is given for ``num`` images.
 
         Args:
-            given: As for :meth:`read`; None if nothing is known.
+            given: As for :meth:`read`; :meth:`unknown` if None.
             num: Number of images.
             guidance: The factor by which the context is extrapolated away from that of an unknown image, one for all
                 or one per image; 1 is the model itself.
         Raises:
-            ValueError: If nothing is given, or as :meth:`read`; if a guidance is negative or not finite, or not 1 and
-                this kind has none.
+            ValueError: If something must be given, or as :meth:`read`; if a guidance is negative or not finite, or not
+                1 and this kind has none.
         """
         factors = self._guidance_factors(guidance)
-        if given is None:
-            self.require()
+        given = self.unknown(num) if given is None else given
         first = next(self.parameters(), torch.empty(0))
         known = self.read(given, num)
         assert known is not None
@@ -98,15 +97,13 @@ class Conditioning(nn.Module, ABC):
         """All values that can be given, if they are few: draws take them in turn, and marginals average over them."""
         return ()
 
-    def require(self) -> None:
-        """Raise the ValueError that says what must be given."""
+    def unknown(self, num: int) -> Tensor:
+        """Return what holds for images of which nothing is known; raise the ValueError that says what must be given."""
         raise ValueError(f"this model needs `given`: a value for {type(self).__name__}")
 
     def default(self, seeds: Sequence[int]) -> Tensor | None:
-        """Return what the draws of these seeds get by default, :attr:`values` in turn; raise ValueError without any."""
-        if not self.values:
-            self.require()
-        return self.in_turn(self.values, seeds)
+        """Return what the draws of these seeds get by default: :attr:`values` in turn or else :meth:`unknown`."""
+        return self.in_turn(self.values, seeds) if self.values else self.unknown(len(seeds))
 
     def in_turn(self, values: Sequence[Any], seeds: Sequence[int]) -> Tensor | None:
         """Return the value of each seed, ``values[seed % len(values)]``."""
@@ -115,13 +112,15 @@ class Conditioning(nn.Module, ABC):
         return self.read([values[seed % len(values)] for seed in seeds], len(seeds))
 
     def choices(self, given: Given, num: int) -> list[Tensor | None]:
-        """Return the values under which images are scored: what is given or, if nothing is, each of :attr:`values`.
+        """Return the values under which images are scored: what is given or else each of :attr:`values`.
+
+        Without any, :meth:`unknown` is the only choice.
 
         Raises:
-            ValueError: As :meth:`read`, or if nothing is given and there are too many values to average over.
+            ValueError: As :meth:`read`, or if something must be given.
         """
         if given is None and not self.values:
-            self.require()
+            given = self.unknown(num)
         return [self.read(value, num) for value in (self.values if given is None else [given])]
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
@@ -129,7 +128,7 @@ class Conditioning(nn.Module, ABC):
 
         Args:
             images: uint8 (B, C, H, W).
-            labels: Those of the data set, (B,).
+            labels: Those of the data set, classes (B,) or attributes (B, A).
             generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows` only.
         """
         return labels

@@ -2,11 +2,19 @@
 
 import csv
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import basename
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Kind = Literal["yes_no", "real", "circular"]  # circular: like hue, of which 0 and 1 are the same
+
+TABLE_NAME = "attributes.csv"  # in the folder of the images
 
 
 @dataclass(frozen=True)
@@ -14,48 +22,99 @@ class Attributes:
     """A table of attributes.
 
     Args:
+        path: The file.
         files: Names of the images, N.
-        names: Names of the attributes, A.
-        values: (N, A): 0 and 1 for a column of two values, otherwise standardised.
+        kinds: Kind of each attribute by its name, A.
+        values: float64 (N, A): 0 and 1 for no and yes, NaN where unknown.
     """
 
+    path: Path
     files: list[str]
-    names: list[str]
+    kinds: Mapping[str, Kind]
     values: Tensor
 
+    @property
+    def standardised(self) -> Tensor:
+        """The values, with real ones of mean 0 and standard deviation 1."""
+        is_real = torch.tensor([kind == "real" for kind in self.kinds.values()])
+        return torch.where(is_real, (self.values - self.values.mean(0)) / self.values.std(0), self.values)
 
-def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
+    def of(self, names: Sequence[str]) -> Tensor:
+        """Return the values of images, float32 (n, A); NaN without a row.
+
+        Args:
+            names: Paths of the images in their folder. The table has the whole path, or only the name of the file.
+        Raises:
+            ValueError: If no image has a row, or a row has several images.
+        """
+        rows = {file: row for row, file in enumerate(self.files)}
+        found = [rows.get(name, rows.get(basename(name), -1)) for name in names]
+        known = [row for row in found if row >= 0]
+        if not known:
+            raise ValueError(
+                f"{self.path} has no row for any of the images, such as {names[0]}; correct its file names"
+            )
+        row, count = Counter(known).most_common(1)[0]
+        if count > 1:
+            raise ValueError(
+                f"{self.path}: {count} images are named {self.files[row]}; put their folders into the table"
+            )
+        unknown = torch.full((1, len(self.kinds)), math.nan)
+        return torch.cat([self.values.float(), unknown])[found]
+
+
+def read_attributes(path: Path, names: Sequence[str] | None = None, complete: bool = True) -> Attributes:
     """Read a CSV with a header and a file name and numbers per line, such as CelebA's ``list_attr_celeba.csv``.
+
+    A column of two values, of which the smaller one is no, is of kind "yes_no"; others are "real".
 
     Args:
         names: Columns to read; all if omitted.
+        complete: Whether to refuse empty cells, which are otherwise unknown.
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is not such a table, or a column is unknown, constant or not numeric.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *lines = [line for line in csv.reader(file) if line]
+            reader = csv.reader(file)
+            (_, header), *lines = [(reader.line_num, line) for line in reader if line]
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV with a header, and a file name and numbers in each line") from error
     columns = [name.strip() for name in header]
     if len(columns) < 2:
         raise ValueError(f"{path} has one column; expected file names and numbers, separated by commas")
+    for number, line in lines:
+        if len(line) != len(columns):
+            raise ValueError(f"{path}, line {number} has {len(line)} cells; expected {len(columns)}, as in the header")
+    kinds: dict[str, Kind] = {}
     values = []
     for name in names or columns[1:]:
         if columns[1:].count(name) != 1:
             raise ValueError(f"{path}: expected one column {name} among {', '.join(columns[1:])}")
-        values.append(_column(path, name, [line[columns.index(name, 1) :][:1] for line in lines]))
-    return Attributes([line[0] for line in lines], list(names or columns[1:]), torch.stack(values, dim=1))
+        place = columns.index(name, 1)
+        column = torch.tensor([_number(path, n, name, line[place], complete) for n, line in lines], dtype=torch.float64)
+        distinct = column[~column.isnan()].unique()
+        if len(distinct) < 2:
+            raise ValueError(f"{path}: column {name} is constant; leave it out")
+        kinds[name] = "yes_no" if len(distinct) == 2 else "real"
+        values.append((column - distinct[0]) / (distinct[1] - distinct[0]) if len(distinct) == 2 else column)
+    return Attributes(path, [line[0] for _, line in lines], kinds, torch.stack(values, dim=1))
 
 
-def _column(path: Path, name: str, cells: list[list[str]]) -> Tensor:
+def table_of(root: Path, attributes: str | Path | bool) -> Attributes:
+    """Return a table of images with unknown values: ``attributes.csv`` in their folder, or of another path."""
+    return read_attributes(root / TABLE_NAME if attributes is True else Path(attributes), complete=False)
+
+
+def _number(path: Path, line: int, name: str, cell: str, complete: bool) -> float:
+    if not complete and not cell.strip():
+        return math.nan
     try:
-        numbers = [float(cell) for (cell,) in cells]
-    except ValueError as error:
-        raise ValueError(f"{path}: a value in column {name} is missing or not a number ({error})") from error
-    column = torch.tensor(numbers, dtype=torch.float64)
-    distinct = column.unique()
-    if not all(map(math.isfinite, numbers)) or len(distinct) < 2:
-        raise ValueError(f"{path}: column {name} is constant or has a non-finite value; leave it out")
-    return (column > distinct[0]).double() if len(distinct) == 2 else (column - column.mean()) / column.std()
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        hint = "" if complete else ", or an empty cell if it is unknown"
+        raise ValueError(f"{path}, line {line}: {name} is {cell!r:.40}; expected a number{hint}")
+    return number

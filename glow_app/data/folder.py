@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from glow_app.data.attributes import table_of
 from glow_app.data.decoding import decode_image, decode_photo
 from glow_app.data.image_cache import folder_images
 from glow_app.data.image_set import ImageSet
@@ -27,7 +28,8 @@ def load_folder(request: SplitRequest) -> ImageSet:
     If all images are in first-level directories, these are the classes; otherwise the images are unlabelled.
     First-level directories named ``train`` (or ``training``) and ``val``, ``valid``, ``validation``, ``dev``, ``test``,
     ``testing`` or ``eval``, in any case, are the splits, each with or without directories of classes; everything beside
-    them is ignored. A split without a directory is cut from ``train``.
+    them is ignored. A split without a directory is cut from ``train``. With a table of attributes, these are the labels
+    instead of classes.
 
     Args:
         request: What to load; ``root`` is the folder.
@@ -44,8 +46,11 @@ def load_folder(request: SplitRequest) -> ImageSet:
         return decode_image(path, shape, resize)[None]
 
     decoded = folder_images(part, shape, request.cache_dir, read, f"decoding images, {resize}", chunk_size=64)
-    labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     rows = _rows(part, decoded.names, request, parts)[: request.limit]
+    if request.attributes:
+        table = table_of(request.folder("folder"), request.attributes)
+        return ImageSet(decoded.images, table.of(decoded.names), (), rows, table.kinds)
+    labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     return ImageSet(decoded.images, labels, class_names if part.class_names else (), rows)
 
 
@@ -106,7 +111,11 @@ def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bo
 
 
 def whole_folder(source: str, root: str, split: Split) -> dict[str, Any]:
-    """Return arguments of ``load_split`` for all images of a folder, or for ``split`` if the folder has splits."""
+    """Return arguments of ``load_split`` for all images of a folder, or for ``split`` if the folder has splits.
+
+    Their attributes are unknown.
+    """
+    whole: dict[str, Any] = {"root": root, "split": split, "attributes": None}
     if source == "folder" and [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
-        return {"root": root, "split": split}
-    return {"root": root, "split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
+        return whole
+    return whole | {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}

@@ -1,9 +1,10 @@
 """Data sets that are read in whole batches, and the one that every image source returns."""
 
+import math
 import mmap
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from glow_app.data.attributes import Kind
 from glow_app.data.resizing import convert_array
 from glow_app.data.splits import SplitRequest
 
@@ -68,11 +70,12 @@ class ImageSet(BatchedSet[Batch]):
 
     Args:
         images: uint8 (N, C, H, W).
-        labels: int64 (N,); zeros if unlabelled.
-        class_names: Name of each label; empty if unlabelled.
+        labels: Classes, int64 (N,), zeros if unlabelled; or attributes, float32 (N, A), NaN where unknown.
+        class_names: Name of each class; empty if unlabelled.
         indices: Rows of this set, in order; all if omitted.
+        attributes: Kind of each attribute by its name; empty for labels that are classes.
     Shape:
-        An item is a uint8 (C, H, W) and an int64 scalar tensor; a batch is (B, C, H, W) and (B,).
+        An item is a uint8 (C, H, W) and its label; a batch is (B, C, H, W), and (B,) or (B, A).
     Raises:
         ValueError: If the images are not uint8 (N, C, H, W), or the labels do not match them.
     """
@@ -83,15 +86,18 @@ class ImageSet(BatchedSet[Batch]):
         labels: Tensor,
         class_names: Sequence[str] = (),
         indices: np.ndarray | Sequence[int] | None = None,
+        attributes: Mapping[str, Kind] | None = None,
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 (N, C, H, W)")
-        if labels.dtype != torch.int64 or labels.shape != (len(images),):
-            raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(images)},)")
+        dtype, shape = (torch.float32, (len(attributes),)) if attributes else (torch.int64, ())
+        if labels.dtype != dtype or labels.shape != (len(images), *shape):
+            expected = f"{dtype} {(len(images), *shape)}"
+            raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected {expected}")
         self._storage = images
         self._all_labels = labels
         self._rows = np.asarray(range(len(images)) if indices is None else indices, dtype=np.int64)
-        self.class_names = tuple(class_names)
+        self.class_names, self.attributes = tuple(class_names), dict(attributes or {})
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -116,7 +122,7 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def labels(self) -> Tensor:
-        """All labels, int64 (N,)."""
+        """All labels, (N,) or (N, A)."""
         return self._all_labels[torch.from_numpy(self._rows)]
 
     def __getitem__(self, index: int) -> Batch:
@@ -130,7 +136,7 @@ class ImageSet(BatchedSet[Batch]):
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order; shares the storage."""
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        return ImageSet(self._storage, self._all_labels, self.class_names, rows)
+        return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.attributes)
 
     def with_class_order(self, class_names: Sequence[str]) -> "ImageSet":
         """Return this set with its classes permuted to this order and its labels adapted; shares the storage."""
@@ -138,6 +144,15 @@ class ImageSet(BatchedSet[Batch]):
             return self
         new_labels = torch.tensor([list(class_names).index(name) for name in self.class_names])
         return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._rows)
+
+    def with_attributes(self, attributes: Mapping[str, Kind]) -> "ImageSet":
+        """Return this set with these attributes as labels, unknown if it has none of the name; shares the storage."""
+        if list(attributes) == list(self.attributes):
+            return self
+        columns = dict(zip(self.attributes, self._all_labels.T, strict=True)) if self.attributes else {}
+        unknown = torch.full((len(self._all_labels),), math.nan)
+        labels = torch.stack([columns.get(name, unknown) for name in attributes], dim=1)
+        return ImageSet(self._storage, labels, (), self._rows, attributes)
 
     def _read(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return the images at these indices, and their rows; unreadable images are replaced."""
@@ -193,4 +208,4 @@ def select_split(
     if chosen.image_shape == request.image_shape:
         return chosen
     images = convert_array(chosen.images, request.image_shape, request.resize)
-    return ImageSet(images, chosen.labels, chosen.class_names)
+    return ImageSet(images, chosen.labels, chosen.class_names, attributes=chosen.attributes)

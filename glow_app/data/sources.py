@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from glow_app.data.array_sets import load_digits_split, load_torchvision
-from glow_app.data.faces.rendered import load_faces
+from glow_app.data.attributes import Kind, table_of
+from glow_app.data.faces.rendered import FACE_KINDS, load_faces
 from glow_app.data.folder import load_folder, load_photos
 from glow_app.data.huggingface import load_datasets, load_hub
 from glow_app.data.image_set import ImageSet
@@ -40,6 +41,7 @@ def load_split(
     cache_dir: str | Path | None = None,
     limit: int | None = None,
     count: int | None = None,
+    attributes: str | Path | bool | None = None,
 ) -> ImageSet:
     """Load one split of an image source as uint8 images of one shape.
 
@@ -63,6 +65,7 @@ def load_split(
         cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
         limit: Maximum number of images of the split, chosen in seeded order.
         count: Number of faces that source "faces" renders, over all splits (default 10,000).
+        attributes: Attributes as labels instead of classes, see :func:`attribute_kinds`.
     Raises:
         ValueError: If an argument is out of range, a file is damaged, or there are too few images for the split.
         FileNotFoundError: If the data does not exist.
@@ -73,6 +76,8 @@ def load_split(
         )
     if count is not None and source != "faces":
         raise ValueError(f"count applies only to source 'faces', but the source is {source!r}; use limit")
+    if attributes and source not in ("faces", "folder"):
+        raise ValueError(f"attributes apply to sources 'folder' and 'faces', but the source is {source!r}")
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),
@@ -85,5 +90,18 @@ def load_split(
         cache_dir=None if cache_dir is None else Path(cache_dir),
         limit=limit,
         count=count,
+        attributes=Path(attributes).expanduser() if isinstance(attributes, str) else attributes,
     )
     return load_hub(source, request) if source.startswith(HUB) else SOURCES[source](request)
+
+
+def attribute_kinds(source: str, root: str | Path | None, attributes: str | bool) -> dict[str, Kind]:
+    """Return the kinds of the attributes of images by their names.
+
+    Args:
+        source: "faces", which have attributes of their own, or "folder".
+        root: The image folder.
+        attributes: A table of the images in the folder, see :func:`~glow_app.data.attributes.read_attributes`; True for
+            ``attributes.csv`` in it, or for those of faces.
+    """
+    return FACE_KINDS if source == "faces" else dict(table_of(Path(root or "."), attributes).kinds)

@@ -88,7 +88,10 @@ class ImageModel(nn.Module):
 
     def forward(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of a dequantisation draw, (B,): the training loss."""
-        y = self.dequantised(images, generator)
+        return self.dequantised_bits(self.dequantised(images, generator), given)
+
+    def dequantised_bits(self, y: Tensor, given: Given = None) -> Tensor:
+        """Return bits/dim of :meth:`dequantised` images, (B,)."""
         log_prob = self.fastest_flow.log_prob(y, self._context_of(y, given))
         return bits_per_dim(log_prob, y[0].numel(), self.num_bits)
 

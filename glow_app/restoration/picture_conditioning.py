@@ -65,7 +65,7 @@ class PictureConditioning(Conditioning):
         """Channels of the feature map of each level."""
         return self.encoder.num_features
 
-    def require(self) -> None:
+    def unknown(self, num: int) -> Tensor:
         """Raise the ValueError that says what must be given."""
         raise ValueError("this model restores pictures: give a damaged one, or use glow_app.restoration.restore")
 

@@ -30,11 +30,17 @@ def density_of(checkpoint: Mapping[str, Any]) -> Density:
 def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of the training in a checkpoint; without folders, because exported models are shared."""
     arguments = checkpoint.get("datamodule_hyper_parameters") or {}  # stored by Lightning
-    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}
+    data = data_facts(arguments)
     facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
     if isinstance(contents := arguments.get(CONTENTS_KEY), dict):
         facts[CONTENTS_KEY] = contents
     return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
+
+
+def data_facts(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those arguments of the data module that determine a split, without the path of a table of attributes."""
+    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}
+    return data | ({"attributes": True} if arguments.get("attributes") is True else {})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from glow_app.bijections import Coupling
-from glow_app.conditioning import ClassConditioning
+from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.flows import Glow
 from glow_app.flows.glow import COUPLINGS
 from glow_app.models import Density, ImageModel, PlaneModel
@@ -22,7 +22,7 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 # The classes that a file may name. Others could run code of the file's choice.
 _CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
-_CONDITIONINGS = (ClassConditioning, PictureConditioning)
+_CONDITIONINGS = (AttributeConditioning, ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
 _TASKS = (Colourise, Deblock, Denoise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {

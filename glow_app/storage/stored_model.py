@@ -15,7 +15,7 @@ from safetensors.torch import load
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.checkpoint import CONTENTS_KEY, DATA_ARGUMENTS, density_of, facts_of, read_checkpoint
+from glow_app.storage.checkpoint import CONTENTS_KEY, data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
     CONFIG_NAME,
@@ -29,7 +29,7 @@ from glow_app.storage.model_folders import (
 )
 
 GENERATION_KEY = "generation"  # in the configuration of an exported model: recommended settings for sampling
-DATA_FOLDERS = ("root", "cache_dir")  # arguments of the data module that only ``config.yaml`` records
+DATA_FOLDERS = ("root", "cache_dir", "attributes")  # arguments of the data module that only ``config.yaml`` records
 RUN_CONFIG = "config.yaml"  # in a run's folder
 
 
@@ -103,8 +103,7 @@ class StoredModel:
         Raises:
             ValueError: If the facts or ``config.yaml`` are damaged.
         """
-        recorded = self.facts.get("data", {})
-        data = {name: value for name, value in recorded.items() if name in DATA_ARGUMENTS}
+        data = data_facts(self.facts.get("data", {}))
         if not all(isinstance(value, str | int | float | None) for value in data.values()):
             raise ValueError(f"{self.path} is damaged: its facts of the data are not plain values")
         if isinstance(contents := self.facts.get(CONTENTS_KEY), dict):

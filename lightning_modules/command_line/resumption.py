@@ -58,7 +58,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     model = StoredModel(place or str(levels_of)).load_image_model()
     if place is None:
         return Start(arguments, levels_of, begin_anew, source=model, by_levels=True)
-    config.write_text(yaml.safe_dump({"model": config_of(model)}))
+    config.write_text(yaml.safe_dump({"model": config_of(model)}, sort_keys=False))
     return Start([*arguments, f"--config={config}"], place, begin_anew, source=model)
 
 
@@ -83,7 +83,7 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
         raise UsageError(f"glow {command}: {part} is not supported; limit the images with --data.limit")
     stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
-    config.write_text(yaml.safe_dump(asked))
+    config.write_text(yaml.safe_dump(asked, sort_keys=False))
     folders = {name: stored["data"][name] for name in DATA_FOLDERS if name in stored["data"]}
     facts = facts_of(checkpoint)
     contents = {CONTENTS_KEY: facts[CONTENTS_KEY]} if CONTENTS_KEY in facts else {}

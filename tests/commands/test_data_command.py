@@ -31,8 +31,8 @@ def test_faces_are_rendered_into_a_folder_with_a_table(glow: Glow) -> None:
     assert sorted(path.name for path in Path("my_faces").iterdir()) == [*names, "attributes.csv"]
     table = read_attributes(Path("my_faces/attributes.csv"))
     assert table.files == names
-    assert {"smiling", "glasses", "skin_lightness", "background_hue"} < set(table.names)
-    assert table.values[:, table.names.index("hat")].tolist() == [draw_face(0, index).hat for index in range(12)]
+    assert {"smiling", "glasses", "skin_lightness", "background_hue"} < set(table.kinds)
+    assert table.values[:, list(table.kinds).index("hat")].tolist() == [draw_face(0, index).hat for index in range(12)]
     for index, name in enumerate(names):
         assert np.array_equal(np.asarray(Image.open(f"my_faces/{name}")), picture(0, index, 16))
 

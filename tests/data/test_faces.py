@@ -114,6 +114,17 @@ def test_splits_are_disjoint_and_cover_everything() -> None:
     assert sets[0].class_names == ()
 
 
+def test_attributes_are_those_of_the_faces() -> None:
+    faces = load("test", attributes=True)
+    assert list(faces.attributes) == [*BINARY_NAMES, *REAL_NAMES]
+    assert [name for name, kind in faces.attributes.items() if kind == "yes_no"] == list(BINARY_NAMES)
+    rendered = {render_face(face, SIDE).tobytes(): face for face in (draw_face(0, index) for index in range(20))}
+    for image, values in zip(faces.images, faces.labels, strict=True):
+        assert values.tolist() == pytest.approx([*rendered[image.tobytes()].attributes().values()])
+    with pytest.raises(ValueError, match="attributes of their own"):
+        load(attributes="table.csv")
+
+
 def test_the_seed_changes_the_splits_but_not_the_faces() -> None:
     def pictures(seed: int) -> list[set[bytes]]:
         sets = [load(split, validation_fraction=0.0, seed=seed) for split in ("train", "test")]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from glow_app.data.image_set import ImageSet
@@ -33,6 +34,28 @@ def test_flat_folder(tmp_path: Path, make_images: Make) -> None:
     assert not sets["train"].labels.any()
     assert values(load(root, seed=5)) != values(sets["train"])
     assert values(load(root, limit=5)) == values(sets["train"])[:5]
+
+
+def test_a_table_gives_attributes_instead_of_classes(tmp_path: Path, make_images: Make) -> None:
+    root = tmp_path / "pets"
+    make_images(root / "cat", 10)
+    make_images(root / "dog", 10, first=10)
+    files = sorted(root.rglob("*.png"))
+    lines = [f"{path.name},{number % 2},{number}" for number, path in enumerate(files) if number]
+    (root / "attributes.csv").write_text("\n".join(["file,spotted,age", *lines]))
+    for split in SPLITS:
+        images, classes = load(root, split, attributes=True), load(root, split)
+        assert (images.attributes, images.class_names) == ({"spotted": "yes_no", "age": "real"}, ())
+        assert values(images) == values(classes)
+        expected = torch.tensor([[v % 2, v] if v else [torch.nan] * 2 for v in values(images)], dtype=torch.float32)
+        torch.testing.assert_close(images.labels, expected, equal_nan=True)
+        assert torch.equal(images[0][1].nan_to_num(), images.labels[0].nan_to_num())
+    (root / "attributes.csv").rename(tmp_path / "table.csv")
+    assert load(root, attributes=str(tmp_path / "table.csv"), limit=3).labels.shape == (3, 2)
+    with pytest.raises(FileNotFoundError):
+        load(root, attributes=True)
+    with pytest.raises(ValueError, match="attributes apply to sources"):
+        load_split("photos", "train", (3, 4, 6), root=root, attributes=True)
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {

@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from registry import tiny_glow, tiny_model
+from tiny_training import same
 
 import glow_app
 from glow_app.cli import main
@@ -19,6 +20,7 @@ from glow_app.storage.model_folders import bundled_models
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules import folder_run, run_length
+from lightning_modules.image_module import ImageModule
 
 START = ImageModel(tiny_glow((3, 32, 32), 2, [2, 1], 4, perturbation=0.05), 5)
 TINY = [
@@ -74,6 +76,43 @@ def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest
     options, said = planned(capsys, tmp_path / "pets", "--epochs", 1, "--no-classes")
     assert "model.flow.init_args.conditioning" not in options
     assert "in 2 classes" not in said
+
+
+def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, draw = pictures(tmp_path / "a", 60, 16), np.random.default_rng(0)
+    lines = [f"{number}.png,{draw.integers(2)},{'' if number == 7 else draw.random()}" for number in range(58)]
+    (folder / "attributes.csv").write_text("\n".join(["file,smiling,age", *lines]))
+    options, said = planned(capsys, folder, "--epochs", 1)
+    assert (options["data.attributes"], options["model.contrast"]) == ("true", "10.0")
+    assert "attributes  smiling, age, of attributes.csv" in said
+    options, _ = planned(capsys, folder, "--epochs", 1, "--data.attributes=null")
+    assert "model.contrast" not in options
+
+    words = ["fit", str(folder), "--epochs=2", "--size=16", "--data.batch_size=16", "--samples.num_images=2", *TINY]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert main([*words, f"--run_dir={whole}", "--trainer.precision=bf16-mixed"]) == 0
+
+    def interrupt(module: ImageModule) -> None:
+        if module.current_epoch == 1:
+            raise ValueError("interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageModule, "on_train_epoch_start", interrupt)
+        assert main([*words, f"--run_dir={part}", "--trainer.precision=bf16-mixed"]) == 1
+    assert main(["fit", f"--resume={part}"]) == 0
+    with (whole / "metrics.csv").open() as file:
+        columns = next(csv.reader(file))
+    assert {"train/bpd", "train/contrast", "val/bpd"} < set(columns)
+    model, resumed = load_model(whole / "last.ckpt"), load_model(part / "last.ckpt")
+    assert same(model.state_dict(), resumed.state_dict())
+    assert isinstance(model, ImageModel)
+    described = model.conditioning.describe()
+    assert described is not None
+    assert [each["name"] for each in described["attributes"]] == ["smiling", "age"]
+    assert bool(model.conditioning.adopted)
+    assert main(["test", f"--checkpoint={whole}"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
+from registry import random_images, tiny_glow
 from tiny_training import Recorder, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
 
+from glow_app.conditioning import AttributeConditioning
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
@@ -69,6 +71,42 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
     monkeypatch.setattr(ImageModule, "forward", spy)
     tiny_fit(tmp_path, module=module, max_epochs=2, limit_val_batches=0)
     assert len(set(drawn)) == len(drawn) == 8
+
+
+def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditioning = AttributeConditioning({"smiling": "yes_no", "age": "real"}, 4, 6)
+    flow = tiny_glow(dtype=torch.float64, perturbation=0.05, conditioning=conditioning)
+    module, logged = ImageModule(flow, 4, contrast=10.0, contrast_margin=20.0), {}
+    monkeypatch.setattr(module, "log", logged.__setitem__)
+    images, labels = (
+        random_images(8),
+        torch.tensor([[1.0, 0.2], [0, math.nan], [math.nan, 0.9]] * 2 + [[0, 0.1], [1, 0.6]]),
+    )
+    labels[5] = math.nan
+
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(1)
+
+    losses = module.loss((images, labels), generator())
+    losses.mean().backward()
+    gradients = [parameter.grad for parameter in module.parameters()]
+
+    draws = generator()  # those of the loss, in its order
+    given = conditioning.observe(images, labels, draws)
+    y = module.model.dequantised(images, draws)
+    other = conditioning.with_one_changed(given, draws)
+    assert 0 < given.isnan().all(1).sum() < 4
+    plain, changed = (flow.log_prob(y, conditioning.context(known, 8)) for known in (given, other))
+    terms = torch.logaddexp(torch.zeros(()), (changed - plain + 20) / 10) * (10 * 10 / (192 * math.log(2)))
+    terms = torch.where(given.isnan().all(1), 0, terms)
+    bits = 4 - plain / (192 * math.log(2))
+    torch.testing.assert_close(losses, bits)
+    torch.testing.assert_close(logged["train/contrast"], terms.mean())
+    expected = torch.autograd.grad((bits + terms).mean(), [*module.parameters()])
+    torch.testing.assert_close(gradients, list(expected))
+    for flow in (tiny_glow(), tiny_glow(num_classes=2)):
+        with pytest.raises(ValueError, match="no attributes"):
+            ImageModule(flow, contrast=1.0)
 
 
 def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:

@@ -4,18 +4,20 @@ import csv
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from glow_app.data.attributes import TABLE_NAME, Kind
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
-from glow_app.data.image_cache import Chunk, cache_folder, cached, in_chunks, read_entry
+from glow_app.data.image_cache import Chunk, Shape, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.resizing import array_to_image
 from glow_app.data.splits import SplitRequest
@@ -26,10 +28,14 @@ _CHUNK_SIZE = 32
 _MIN_FACES_FOR_PROCESSES = 64
 _MIN_FACES_FOR_PROGRESS = 200
 
-TABLE_NAME = "attributes.csv"
 DEFAULT_COUNT = 10_000
 # The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
 _SEED = 0
+
+FACE_KINDS: dict[str, Kind] = {
+    name: "yes_no" if name in BINARY_NAMES else "circular" if name == "clothes_hue" else "real"
+    for name in (*BINARY_NAMES, *REAL_NAMES)
+}
 
 
 def load_faces(request: SplitRequest) -> ImageSet:
@@ -44,9 +50,14 @@ def load_faces(request: SplitRequest) -> ImageSet:
     sides = request.image_shape[1:]
     side = min(sides) if request.resize == "pad" else max(sides)
     count = request.count or DEFAULT_COUNT
+    if request.attributes not in (None, True, False):
+        raise ValueError(f"rendered faces have attributes of their own; pass true instead of {request.attributes}")
     images = rendered_faces(_SEED, count, side, request.cache_dir)
-    pool = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
-    return select_split(pool.subset(range(count)), request)
+    labels, kinds = torch.zeros(len(images), dtype=torch.int64), None
+    if request.attributes:
+        labels, kinds = torch.full((len(images), len(FACE_KINDS)), math.nan), FACE_KINDS
+        labels[:count] = _attributes(_SEED, count, request.cache_dir)
+    return select_split(ImageSet(images, labels, attributes=kinds).subset(range(count)), request)
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:
@@ -57,13 +68,35 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
     Raises:
         ValueError: If a package is missing.
     """
-    folder, stem, shape = cache_folder(cache_dir), f"faces-{_key(seed, side)}", (3, side, side)
+    return _kept(
+        f"faces-{_key(seed, side)}", count, (3, side, side), cache_dir, partial(face_chunks, seed, count, side)
+    )
+
+
+def _attributes(seed: int, count: int, cache_dir: Path | None) -> torch.Tensor:
+    """Return the attributes of faces, float32 (count, A), from the cache, since drawing 60,000 takes a minute."""
+    shape, work = (1, len(FACE_KINDS), 4), partial(_draw_attributes, seed)
+    chunks = partial(in_chunks, work, count, _CHUNK_SIZE, _processes(count), None)
+    kept = _kept(f"faces-attributes-{_key(seed, 0)}", count, shape, cache_dir, chunks)
+    return torch.from_numpy(kept[:count].copy().view(np.float32)[:, 0, :, 0])
+
+
+def _draw_attributes(seed: int, indices: range) -> Chunk:
+    rows = [np.array([*draw_face(seed, index).attributes().values()], np.float32) for index in indices]
+    return Chunk([row.view(np.uint8).reshape(1, -1, 4) for row in rows], [str(index) for index in indices])
+
+
+def _kept(
+    stem: str, count: int, shape: Shape, cache_dir: Path | None, chunks: Callable[[], Iterator[Chunk]]
+) -> np.ndarray:
+    """Return a cache entry of at least ``count`` faces; write it first if there is none."""
+    folder = cache_folder(cache_dir)
     for path in folder.glob(f"{stem}-*.json"):
         if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
             return kept.images
     if count > _MIN_FACES_FOR_PROGRESS:
-        print(f"rendering {count:,} faces of {side}x{side} pixels once; they are kept in {folder}", file=sys.stderr)
-    return cached(folder / f"{stem}-{count}", shape, partial(face_chunks, seed, count, side)).images
+        print(f"drawing {count:,} faces once; they are kept in {folder}", file=sys.stderr)
+    return cached(folder / f"{stem}-{count}", shape, chunks).images
 
 
 def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
@@ -75,9 +108,12 @@ def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
         ValueError: If a package is missing.
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
-    processes = (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
     doing = f"rendering {count:,} faces" if count > _MIN_FACES_FOR_PROGRESS else None
-    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, doing)
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, _processes(count), doing)
+
+
+def _processes(count: int) -> int:
+    return (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
 
 
 def _render(seed: int, side: int, indices: range) -> Chunk:

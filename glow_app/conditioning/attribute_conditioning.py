@@ -1,0 +1,229 @@
+"""Attributes as what is known about an image: any of them, with guidance."""
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from glow_app.bijections import full_precision
+from glow_app.conditioning.conditioning import Conditioning, Given
+from glow_app.data.attributes import Kind
+from glow_app.data.image_set import ImageSet
+from glow_app.messages import closest, is_line
+from glow_app.nn.shape_checks import require_at_least, require_choice
+from glow_app.seeding import draw_rows
+
+# Shares of single values and of whole rows that training hides, for the model to learn what holds without them.
+_HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
+_NUM_QUANTILES = 9  # of the training data, the smallest and largest value included
+
+
+class AttributeConditioning(Conditioning):
+    r"""A network of attributes :math:`a`, each known or unknown, with a guidance :math:`w` for yes/no attributes.
+
+    .. math:: c = e(\bar a) + w\, (e(a) - e(\bar a))
+
+    In :math:`\bar a`, the known yes/no attributes are replaced by their shares in the training data. With :math:`w = 1`
+    this is :math:`e(a)` itself, to the last bit; some papers count from there, as guidance 0. Above 1 images show the
+    yes/no attributes more clearly, and they are no longer samples of the model's distribution.
+
+    What is given is a mapping from names to values, for all images or one per image: 0 or 1 for no or yes, and any real
+    number for the other kinds. The rest is unknown.
+
+    Args:
+        attributes: Kind of each of the A attributes by its name: "yes_no", "real", or "circular" for a real one whose
+            values 0 and 1 are the same, such as a hue.
+        features: Size :math:`E` of the context.
+        hidden: Width of the network's hidden layer.
+    Attributes:
+        mean: Mean of each attribute in the training data, (A,); of a yes/no attribute its share.
+        std: Standard deviation of each attribute, (A,).
+        quantiles: Evenly spaced quantiles of each attribute, (Q, A).
+    Shape:
+        given: (B, A), NaN for unknown; guidance: (B,) or (1,); context: (B, E).
+    Raises:
+        ValueError: If there are no attributes, a name is not a line of text, a kind is unknown, or a size is below 1.
+    """
+
+    guided = True
+    adopted: Tensor
+    mean: Tensor
+    std: Tensor
+    quantiles: Tensor
+
+    def __init__(self, attributes: dict[str, Kind], features: int = 32, hidden: int = 64) -> None:
+        super().__init__()
+        require_at_least(1, features=features, hidden=hidden, attributes=len(attributes))
+        for name, kind in attributes.items():
+            require_choice(get_args(Kind), kind=kind)
+            if not isinstance(name, str) or not is_line(name):
+                raise ValueError(f"{name!r:.40} is not a name of an attribute; expected a line of text")
+        self.attributes, self.num_attributes = dict(attributes), len(attributes)
+        self._circular = [place for place, kind in enumerate(attributes.values()) if kind == "circular"]
+        self._straight = [place for place, kind in enumerate(attributes.values()) if kind != "circular"]
+        num_inputs = 2 * len(attributes) + len(self._circular)
+        self.network = nn.Sequential(nn.Linear(num_inputs, hidden), nn.SiLU(), nn.Linear(hidden, features))
+        self.register_buffer("adopted", torch.tensor(False))
+        self.register_buffer("mean", torch.full((len(attributes),), 0.5))
+        self.register_buffer("std", torch.full((len(attributes),), 0.5))
+        self.register_buffer("quantiles", torch.linspace(0, 1, _NUM_QUANTILES)[:, None].repeat(1, len(attributes)))
+
+    @property
+    def features(self) -> int:
+        """Size E of the context."""
+        return self.network[-1].out_features  # type: ignore[return-value]
+
+    def unknown(self, num: int) -> Tensor:
+        """Return rows of which nothing is known, (num, A)."""
+        return torch.full((num, self.num_attributes), math.nan)
+
+    def read(self, given: Given, num: int) -> Tensor:
+        """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
+
+        Raises:
+            ValueError: If there is no such attribute, a value does not fit, or there is not a mapping per image.
+        """
+        if isinstance(given, Tensor):
+            return self._checked(given, num)
+        each = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else [given] * num
+        if len(each) != num:
+            raise ValueError(f"got attributes of {len(each)} images for {num}")
+        return self._checked(torch.tensor([self._row(known) for known in each]).view(num, self.num_attributes), num)
+
+    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
+        """Return the context, (B, E): without guidance, to the last bit, where that is 1."""
+        embedded = self._embedding(given)
+        if guidance is None:
+            return embedded
+        is_replaced = self._is("yes_no", given) & ~given.isnan()
+        base = self._embedding(torch.where(is_replaced, self.mean, given))
+        factors = guidance[:, None]
+        return torch.where(factors == 1, embedded, base + factors * (embedded - base))
+
+    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the labels; in training, some of them unknown."""
+        if not self.training:
+            return labels
+        draws = draw_rows(torch.rand, (len(labels), 1 + self.num_attributes), generator, labels.device)
+        draws = draws.to(labels.device)
+        hidden = (draws[:, :1] < _HIDDEN_ROWS) | (draws[:, 1:] < _HIDDEN_VALUES)
+        return labels.masked_fill(hidden, math.nan)
+
+    def with_one_changed(self, given: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return values of which one known attribute per image is another: flipped, or drawn as in the training data.
+
+        Args:
+            given: (B, A).
+            generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows`.
+        """
+        draws = draw_rows(torch.rand, (len(given), 1 + self.num_attributes), generator, given.device).to(given)
+        known = ~given.isnan()
+        chosen = draws[:, 1:].where(known, -1).argmax(1)
+        is_changed = one_hot(chosen, self.num_attributes).bool() & known
+        position = draws[:, 0] * (len(self.quantiles) - 1)
+        below = position.long().clamp(max=len(self.quantiles) - 2)
+        quantiles = self.quantiles.to(given)
+        drawn = torch.lerp(quantiles[below], quantiles[below + 1], (position - below)[:, None])
+        return torch.where(is_changed, torch.where(self._is("yes_no", given), 1 - given, drawn), given)
+
+    def plain(self, given: Tensor | None) -> list[Any]:
+        """Return the known values of each image by name; nothing if none is known."""
+        rows = [
+            {
+                name: round(value) if kind == "yes_no" else value
+                for (name, kind), value in zip(self.attributes.items(), row, strict=True)
+                if not math.isnan(value)
+            }
+            for row in super().plain(given)
+        ]
+        return rows if any(rows) else []
+
+    def describe(self) -> dict[str, Any]:
+        """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
+        ranges = zip(self.attributes.items(), self.mean.tolist(), *self.quantiles[[0, -1]].tolist(), strict=True)
+        known = [
+            {"name": name, "kind": kind, "mean": round(mean, 6), "least": round(least, 6), "most": round(most, 6)}
+            for (name, kind), mean, least, most in ranges
+        ]
+        return {"kind": type(self).__name__, "values": [], "attributes": known}
+
+    @torch.no_grad()
+    def adopt(self, images: ImageSet) -> None:
+        """Take over the statistics of the training data; later data leaves them, since they are part of the model.
+
+        Raises:
+            ValueError: If the data has other attributes, or all values of one are unknown.
+        """
+        if list(images.attributes) != list(self.attributes):
+            names, others = (", ".join(kinds) or "none" for kinds in (self.attributes, images.attributes))
+            raise ValueError(
+                f"the model has the attributes {names}, and the images have {others}; correct data.attributes"
+            )
+        if self.adopted:
+            return
+        for place, (name, column) in enumerate(zip(self.attributes, images.labels.T, strict=True)):
+            known = column[~column.isnan()].double()
+            if len(known) < 2:
+                raise ValueError(f"fewer than two training images have a value of {name}; leave this attribute out")
+            self.mean[place], self.std[place] = known.mean(), known.std().clamp(min=1e-6)
+            ends = torch.linspace(0, len(known) - 1, len(self.quantiles)).round().long()
+            self.quantiles[:, place] = known.sort().values[ends]
+        self.adopted.fill_(True)
+
+    def align(self, images: ImageSet) -> ImageSet:
+        """Return the images with this model's attributes, unknown if they have none of the name."""
+        return images.with_attributes(self.attributes)
+
+    def knows(self, images: ImageSet) -> bool:
+        """Return whether the images have this model's attributes."""
+        return list(images.attributes) == list(self.attributes)
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Names and kinds of the attributes, and the sizes of the network."""
+        hidden: Any = self.network[0]
+        return {"attributes": self.attributes, "features": self.features, "hidden": hidden.out_features}
+
+    def _embedding(self, given: Tensor) -> Tensor:
+        """Return the output for the inputs: values, of circular ones sine and cosine, and which are known."""
+        known, values = ~given.isnan(), given.nan_to_num()
+        scaled = torch.where(self._is("yes_no", given), 2 * values - 1, (values - self.mean) / self.std)
+        angles = 2 * math.pi * values[:, self._circular]
+        parts = [(scaled * known)[:, self._straight]]
+        parts += [wave * known[:, self._circular] for wave in (angles.sin(), angles.cos())]
+        with full_precision(given.device):
+            embedded: Tensor = self.network(torch.cat([*parts, known.to(values)], dim=1))
+        return embedded
+
+    def _is(self, kind: Kind, like: Tensor) -> Tensor:
+        return torch.tensor([other == kind for other in self.attributes.values()], device=like.device)
+
+    def _row(self, known: Any) -> list[float]:
+        if not isinstance(known, Mapping):
+            raise ValueError(f"attributes are {known!r:.40}; expected a mapping from names to values")
+        for name, value in known.items():
+            if name not in self.attributes:
+                names = ", ".join(self.attributes)
+                raise ValueError(
+                    f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), self.attributes)}"
+                )
+            if not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
+        return [float(known.get(name, math.nan)) for name in self.attributes]
+
+    def _checked(self, values: Tensor, num: int) -> Tensor:
+        if not values.is_floating_point() or values.shape != (num, self.num_attributes):
+            shape = f"({num}, {self.num_attributes})"
+            raise ValueError(f"attributes are {values.dtype} {tuple(values.shape)}; expected real numbers {shape}")
+        # In a training step on a GPU the check would wait for the device.
+        if values.device.type == "cpu" or not torch.is_grad_enabled():
+            is_no_answer = self._is("yes_no", values) & ~values.isnan() & (values != 0) & (values != 1)
+            wrong = (is_no_answer | values.isinf()).any(0).tolist()
+            if name := next((name for name, is_wrong in zip(self.attributes, wrong, strict=True) if is_wrong), None):
+                expected = "0 or 1" if self.attributes[name] == "yes_no" else "a finite number"
+                raise ValueError(f"a value of {name} is not {expected}")
+        return values

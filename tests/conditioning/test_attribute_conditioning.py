@@ -1,0 +1,180 @@
+"""Attributes as what is given: by name, known or not, with guidance, and with the statistics of the training data."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from registry import perturb, tiny_model
+
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import Kind
+from glow_app.data.image_set import ImageSet
+from glow_app.storage.model_config import build_model
+
+KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
+NAN = math.nan
+
+
+def built(**kinds: Kind) -> AttributeConditioning:
+    torch.manual_seed(0)
+    return perturb(AttributeConditioning(kinds or KINDS, 4, 6)).eval()
+
+
+def images_of(labels: torch.Tensor, kinds: dict[str, Kind] = KINDS) -> ImageSet:
+    return ImageSet(np.zeros((len(labels), 1, 2, 2), dtype=np.uint8), labels, attributes=kinds)
+
+
+def training_data(num: int = 400) -> ImageSet:
+    draws = torch.rand(num, 4, generator=torch.Generator().manual_seed(0))
+    columns = [draws[:, 0] < 0.25, draws[:, 1] < 0.5, 40 + 20 * draws[:, 2], draws[:, 3]]
+    labels = torch.stack([column.float() for column in columns], 1)
+    labels[::7, 2] = NAN
+    return images_of(labels)
+
+
+def same(actual: Any, expected: Any) -> None:
+    torch.testing.assert_close(actual, torch.as_tensor(expected), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        ({"smiling": 1, "age": 37.5}, [1, NAN, 37.5, NAN]),
+        ({"hue": 1, "hat": False}, [NAN, 0, NAN, 1]),
+        ({"hat": np.float32(1)}, [NAN, 1, NAN, NAN]),
+        ({}, [NAN] * 4),
+    ],
+)
+def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: list[float]) -> None:
+    conditioning = built()
+    same(conditioning.read(given, 2), [row, row])
+    same(conditioning.read(iter([given, {"smiling": 0}]), 2), [row, [0, NAN, NAN, NAN]])
+    read = conditioning.read(conditioning.read(given, 1), 1)
+    assert conditioning.plain(read) == ([given] if given else [])
+    assert torch.equal(conditioning.context(None, 3), conditioning.context({}, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"smilling": 1}, "did you mean smiling?"),
+        ({"a" * 10**6: 1}, "there is no attribute"),
+        ({"smiling": 0.5}, "a value of smiling is not 0 or 1"),
+        ({"age": math.inf}, "age is inf; expected a finite number"),
+        ({"age": "old"}, "age is 'old'; expected a finite number"),
+        ({3: 1}, "there is no attribute 3"),
+        ("smiling", "expected a mapping"),
+        ([{}], "got attributes of 1 images for 2"),
+        ([{}, 1], "expected a mapping"),
+        (torch.zeros(2, 3), "expected real numbers (2, 4)"),
+        (torch.zeros(2, 4, dtype=torch.long), "expected real numbers (2, 4)"),
+        (torch.full((2, 4), 2.0), "a value of smiling is not 0 or 1"),
+    ],
+    ids=repr,
+)
+def test_other_attributes_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        built().read(given, 2)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_every_kind_enters_the_context_in_its_own_way() -> None:
+    conditioning = built()
+    known = {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.0}
+    context = conditioning.context(known, 1)
+    torch.testing.assert_close(conditioning.context(known | {"hue": 1.0}, 1), context)
+    for name, value in {"smiling": 0, "hat": 1, "age": 0.4, "hue": 0.5}.items():
+        assert not torch.allclose(conditioning.context(known | {name: value}, 1), context, atol=1e-3)
+        assert not torch.allclose(conditioning.context({k: v for k, v in known.items() if k != name}, 1), context)
+
+
+def test_guidance_extrapolates_from_the_shares_of_known_answers_alone() -> None:
+    conditioning = built()
+    conditioning.adopt(training_data())
+    asked = torch.tensor([[1, NAN, 50.0, 0.2]])
+    plain = conditioning.context(asked, 1)
+    assert torch.equal(conditioning.context(asked, 1, 1.0), plain)
+    shares = torch.tensor([[float(conditioning.mean[0]), NAN, 50.0, 0.2]])
+    base = conditioning(shares)
+    torch.testing.assert_close(conditioning.context(asked, 1, 2.0), base + 2 * (plain - base))
+    real = {"age": 50, "hue": 0.2}
+    assert torch.equal(conditioning.context(real, 1, 3.0), conditioning.context(real, 1))
+
+
+def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None:
+    conditioning, images = built(), torch.zeros(20_000, 1, 1, 1, dtype=torch.uint8)
+    labels = torch.ones(20_000, 4)
+    assert conditioning.observe(images, labels) is labels
+    seen = conditioning.train().observe(images, labels, torch.Generator().manual_seed(0))
+    unknown = seen.isnan()
+    share_of_rows = 0.15 + 0.85 * 0.15**4
+    assert float(unknown.all(1).float().mean()) == pytest.approx(share_of_rows, abs=0.01)
+    assert float(unknown.float().mean()) == pytest.approx(1 - 0.85**2, abs=0.01)
+    assert (seen[~unknown] == 1).all()
+
+
+def test_one_known_attribute_is_changed() -> None:
+    conditioning = built()
+    data = training_data(4000)
+    conditioning.adopt(data)
+    given = data.labels
+    given[:10] = NAN
+    other = conditioning.with_one_changed(given, torch.Generator().manual_seed(0))
+    assert torch.equal(other.isnan(), given.isnan())
+    changed = (other != given) & ~given.isnan()
+    assert (changed.sum(1) == ~given.isnan().all(1)).all()
+    assert changed.float().mean(0).min() > 0.15
+    conditioning.read(other, len(other))
+    ages = other[changed[:, 2], 2]
+    assert float(ages.mean()) == pytest.approx(50, abs=1)
+    assert 40 <= float(ages.min()) < 41 < 59 < float(ages.max()) <= 60
+
+
+def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
+    conditioning, data = built(), training_data()
+    conditioning.adopt(data)
+    known = data.labels[~data.labels[:, 2].isnan(), 2]
+    assert conditioning.mean[:2].tolist() == pytest.approx(data.labels[:, :2].mean(0).tolist())
+    assert [float(conditioning.mean[2]), float(conditioning.std[2])] == pytest.approx(
+        [float(known.mean()), float(known.std())]
+    )
+    described = conditioning.describe()["attributes"]
+    assert [(each["name"], each["kind"]) for each in described] == list(KINDS.items())
+    assert described[2]["least"] == pytest.approx(float(known.min()))
+    assert described[2]["most"] == pytest.approx(float(known.max()))
+    context = conditioning.context({"age": 45}, 1)
+    conditioning.adopt(images_of(data.labels + torch.tensor([0, 0, 100, 0])))
+    assert torch.equal(conditioning.context({"age": 45}, 1), context)
+    model = tiny_model(conditioning=conditioning)
+    again = build_model(model.config, model.state_dict())
+    assert again.conditioning.describe() == conditioning.describe()  # type: ignore[union-attr]
+
+
+def test_images_with_other_attributes() -> None:
+    conditioning, data = built(), training_data(5)
+    swapped: dict[str, Kind] = {"hue": "circular", "hat": "yes_no"}
+    others = images_of(data.labels[:, [3, 1]], swapped)
+    same(conditioning.align(others).labels[:, [3, 1]], data.labels[:, [3, 1]])
+    assert conditioning.align(others).labels[:, [0, 2]].isnan().all()
+    unlabelled = ImageSet(np.zeros((5, 1, 2, 2), dtype=np.uint8), torch.zeros(5, dtype=torch.long))
+    assert conditioning.align(unlabelled).labels.isnan().all()
+    assert [conditioning.knows(images) for images in (data, others, unlabelled)] == [True, False, False]
+    for images in (others, unlabelled):
+        with pytest.raises(ValueError, match="the model has the attributes smiling, hat, age, hue, and"):
+            conditioning.adopt(images)
+    empty = data.labels.clone()
+    empty[:, 1] = NAN
+    with pytest.raises(ValueError, match="fewer than two training images have a value of hat"):
+        conditioning.adopt(images_of(empty))
+
+
+@pytest.mark.parametrize(
+    "arguments", [({},), ({"a": "maybe"},), ({"a\nb": "real"},), ({"a": "real"}, 0), ({"a": "real"}, 2, 0)], ids=str
+)
+def test_invalid_arguments_are_refused(arguments: Any) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        AttributeConditioning(*arguments)
