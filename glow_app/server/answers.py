@@ -96,12 +96,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class ApiError(Exception):
-    """An error for the client: HTTP status, a short code for programs, a message, and seconds until a retry."""
+class ApiError(HTTPException):
+    """An error for the client: HTTP status, a short code for programs, a message, and headers."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, message, headers)
+        self.code = code
+
+
+def unavailable(code: str, message: str, seconds: int) -> ApiError:
+    """Return the error for a request that may succeed after some seconds."""
+    return ApiError(503, code, f"{message}; try again in {seconds} s", {"Retry-After": str(seconds)})
 
 
 def invalid(message: str) -> ApiError:
@@ -128,13 +133,9 @@ def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str]
     error = _api_error(raised)
     if error.code == "internal_error":
         _LOG.error("request %s failed", request_id, exc_info=raised)
-    details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
-    all_headers = {**(getattr(raised, "headers", None) or {}), **(headers or {})}  # such as Allow of 405
-    if error.status == 401:
-        all_headers["WWW-Authenticate"] = "Bearer"
-    if error.retry_after is not None:
-        all_headers["Retry-After"] = str(error.retry_after)
-    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, all_headers)
+    details = ErrorDetails(code=error.code, message=error.detail, request_id=request_id)
+    all_headers = {**(error.headers or {}), **(headers or {})}
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status_code, all_headers)
 
 
 def _api_error(raised: BaseException) -> ApiError:
@@ -146,13 +147,13 @@ def _api_error(raised: BaseException) -> ApiError:
         return invalid("the body is not valid JSON")
     if isinstance(raised, HTTPException):
         phrase = HTTPStatus(raised.status_code).phrase
-        return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase)
+        return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase, raised.headers)
     if isinstance(raised, FloatingPointError):
         return ApiError(422, "not_finite", "the image is not finite with these settings; lower temperature or strength")
     if isinstance(raised, ModelEndedError):
-        return ApiError(503, "model_ended", "the model has stopped; restart the server", 5)
+        return ApiError(503, "model_ended", "the model has stopped; restart the server", {"Retry-After": "5"})
     if isinstance(raised, asyncio.CancelledError):  # uvicorn cancels what a stopping server has not finished
-        return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
+        return unavailable("stopping", "the server is stopping", 5)
     return ApiError(500, "internal_error", "internal error; see the server's log")
 
 

@@ -51,8 +51,6 @@ class Decoder:
                 too much work.
         """
         limits = self._limits
-        if not text.isascii():  # such a string takes up to four times its bytes in memory
-            raise ApiError(422, "not_base64", f"{field}: not valid base64")
         if pixels is None or pixels > limits.pixels:
             pixels, bound = limits.pixels, ""
         async with self._lock:

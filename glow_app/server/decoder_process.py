@@ -20,7 +20,6 @@ from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 _MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of additional address space, fixed and per pixel
-_SCANS = 100  # maximum in a JPEG; progressive files have about ten, and each costs a pass over all pixels
 _NICE = 5  # a lower priority than the event loop's
 _MALLOC = {-1: 2**20, -3: 2**20}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc
 
@@ -61,7 +60,7 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> tuple[np
 
 
 def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:
-    """Open a picture; refuse it for its format, its declared size or its number of scans."""
+    """Open a picture; refuse it for its format or its declared size."""
     try:
         image = open_image(content, FORMATS)
     except Exception:  # Pillow's plugins share no narrower base class
@@ -70,9 +69,6 @@ def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:
     if image.width * image.height > pixels or max(image.size) > LARGEST_SIDE:
         message = f"too large; the limit is {pixels:,} pixels and {LARGEST_SIDE:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
-    scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # MPO is JPEG too
-    if scans > _SCANS:
-        raise RefusedPictureError(413, "image_too_large", f"a JPEG with {scans} scans; at most {_SCANS} are accepted")
     return image
 
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.answers import ApiError, error_answer
+from glow_app.server.answers import ApiError, error_answer, unavailable
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import Metrics, log_request
 from glow_app.server.worker import ModelWorker
@@ -158,7 +158,8 @@ class Gate:
         sent = credentials.strip().encode()
         is_known = scheme.lower() == "bearer" and any(hmac.compare_digest(sent, key.encode()) for key in self._keys)
         if self._keys and not is_known:
-            raise ApiError(401, "no_key", "missing or wrong key; send the header Authorization: Bearer KEY")
+            message = "missing or wrong key; send the header Authorization: Bearer KEY"
+            raise ApiError(401, "no_key", message, {"WWW-Authenticate": "Bearer"})
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.body_bytes:
@@ -175,12 +176,11 @@ class Gate:
             self.body_bytes += len(chunk)
             self._check_size(len(body))
             if self.body_bytes > _BODIES * self._limits.body_bytes and len(body) > _SMALL:
-                raise ApiError(503, "too_many_bodies", "too many bodies are being received; try again in 1 s", 1)
+                raise unavailable("too_many_bodies", "too many bodies are being received", 1)
 
     async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
         if self.depth >= self._limits.queue:
-            seconds = max(1, round(self._worker.backlog))
-            raise ApiError(503, "queue_full", f"the queue is full; try again in {seconds} s", seconds)
+            raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
 
         async def replay() -> Message:
             whole = bytes(body)

@@ -26,7 +26,6 @@ class Limits:
     pixels: int = _bound(20_000_000, "pixels of a picture in a request")
     count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
-    draws: int = _bound(64, "dequantisation draws of a score")
     queue: int = _bound(64, "requests waiting or being computed")
     seconds: float = _bound(30.0, "seconds until a request fails with 504")
     decode_seconds: int = _bound(5, "seconds to decode one picture")

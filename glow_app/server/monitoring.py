@@ -2,8 +2,8 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -74,9 +74,8 @@ class _JsonFormatter(logging.Formatter):
     """Formats a record as a line of JSON: UTC time, level, logger, and the fields of a request or a message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             **getattr(record, "fields", {"message": record.getMessage()}),

@@ -104,13 +104,12 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
     answer = schemas.ReconstructAnswer(images=pictures, given=service.plain(given), notes=notes, **errors)
-    return await respond(request, answer, result.images, errors | service.facts(None))
+    return await respond(request, answer, result.images, errors | service.origin)
 
 
 @API.post("/score")
 async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAnswer:
     """Score images: bits/dim, other scores, and a verdict if the model has statistics of ordinary images."""
-    service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))

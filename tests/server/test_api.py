@@ -26,7 +26,7 @@ from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.storage.stored_model import model_hash
 
-LIMITS = Limits(count=20, draws=4, pixels=10_000)
+LIMITS = Limits(count=20, pixels=10_000)
 TRAINING = {"val/bpd": 3.5, "step": 11802, "classes": ["a"]}
 CYRILLIC = "\u0443\u043b%"
 IMAGES = random_images(4)
@@ -301,7 +301,7 @@ INVALID: list[tuple[str, Any, str]] = [
     ("interpolate", {"images": FILES[:2], "at": [[0], [0, 1]]}, "at: "),
     ("interpolate", {"images": FILES[:2], "at": [[0]] * 21}, "at: "),
     ("interpolate", {"images": FILES[:2], "at": [[2]]}, "at[0][0]: "),
-    ("score", {"images": FILES[:1], "draws": 5}, "draws: "),
+    ("score", {"images": FILES[:2], "draws": 41}, "draws times images: "),
     ("score", {"images": FILES[:1], "given": [0, 1]}, "given: "),
     ("reconstruct", {"images": [FILES[0], "?"]}, "images[1]: "),
     ("reconstruct", {"images": [FILES[0], "\u00e4"]}, "images[1]: "),

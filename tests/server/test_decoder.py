@@ -36,7 +36,6 @@ BAD = {
     "a JPEG cut off": (JPEG[: len(JPEG) // 2], 422, "damaged_image"),
     "a PNG cut off": (png(64, 64)[:-30], 422, "damaged_image"),
     "a PNG with too little data": (png(64, 64, b"\0" * 100), 422, "damaged_image"),
-    "a JPEG of a thousand scans": (scans(Image.new("L", (64, 64)), 1000), 413, "image_too_large"),
     "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', 415, "unknown_format"),
     "a TIFF whose header lies": (b"II*\x00\x08\x00\x00\x00" + b"\xff" * 102, 415, "unknown_format"),
     "a TIFF": (saved(Image.new("L", (8, 8)), "TIFF"), 415, "unknown_format"),
@@ -66,7 +65,7 @@ def test_bad_pictures_are_refused(name: str, shape: tuple[int, ...]) -> None:
     assert refused.value.args[:2] == (status, code)
 
 
-@pytest.mark.parametrize("text", ["no base64!", "AAA", "AAAA\n", "data:image/png;base64,AAAA"])
+@pytest.mark.parametrize("text", ["no base64!", "AAA", "AAA\u00e4", "AAAA\n", "data:image/png;base64,AAAA"])
 def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(RefusedPictureError) as refused:
         decode(text, (1, 8, 8), 100, "")
@@ -120,7 +119,7 @@ def test_pictures_are_exact_and_errors_name_the_limit() -> None:
         assert torch.equal((await decoder.read("image", as_base64(image), (3,), 35)).image, image)
         with pytest.raises(ApiError, match=r"34 pixels .* for 2 draws") as raised:
             await decoder.read("image", as_base64(image), (3,), 34, " for 2 draws")
-        assert raised.value.status == 413
+        assert raised.value.status_code == 413
         with pytest.raises(ApiError, match="100,000,000 pixels"):
             await decoder.read("image", as_base64(png(10_001, 9_999)), (3,), 10**9)
         assert await is_read(decoder)
@@ -134,7 +133,7 @@ def test_the_process_is_replaced_after_a_timeout_a_cancellation_or_its_death() -
     async def work(decoder: Decoder) -> None:
         with pytest.raises(ApiError, match="more than 1 s") as raised:
             await decoder.read("image", slow, SHAPE)
-        assert raised.value.status == 413
+        assert raised.value.status_code == 413
         assert await is_read(decoder)
         process = process_of(decoder)
         reading, waiting = (asyncio.create_task(decoder.read("image", slow, SHAPE)) for _ in range(2))

@@ -101,8 +101,6 @@ REFUSED = {
     "a long head without an end": GET + b"A: " + b"b" * 100_000,
     "a length and chunks": CHUNKED + b"Content-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "CONNECT": b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "129 headers": GET + b"A: b\r\n" * 128 + b"\r\n",
-    "many headers without an end": GET + b"a:b\r\n" * 200,
     "trailers": CHUNKED + b"\r\n2\r\n{}\r\n0\r\n" + b"a:b\r\n" * 1000,
     "a body beside an upgrade": HEAD + UPGRADE + b"Content-Length: 36\r\n\r\n" + GET + b"\r\n",
     "chunks beside an upgrade": CHUNKED + UPGRADE + b"\r\n" + GET + b"\r\n",
@@ -117,9 +115,9 @@ def test_invalid_http_is_refused(name: str, client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
 
 
-def test_chunks_128_headers_and_upgrades_are_accepted(client: httpx.Client) -> None:
+def test_chunks_and_upgrades_are_accepted(client: httpx.Client) -> None:
     pieces = b"40\r\n%s\r\n" % (b" " * 64) * 1_500 + b"2\r\n{}\r\n0\r\n\r\n"
-    assert raw(client, CHUNKED + b"A: b\r\n" * 125 + b"\r\n" + pieces).startswith(b"HTTP/1.1 200")
+    assert raw(client, CHUNKED + b"\r\n" + pieces).startswith(b"HTTP/1.1 200")
     assert raw(client, *[GET + UPGRADE + b"\r\n"] * 2, pause=0.1).count(b"HTTP/1.1 200") == 2
 
 

@@ -19,7 +19,7 @@ from glow_app.restoration import Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 
-LIMITS = Limits(count=8, draws=2, seconds=60)
+LIMITS = Limits(count=8, seconds=60)
 IMAGE = as_base64(random_images(1)[0])
 POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore"]
 RESTORERS = {"larger": tiny_restorer(Upscale()), "whole": tiny_restorer(Fill()), "clean": tiny_restorer(Denoise())}
