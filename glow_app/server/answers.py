@@ -124,8 +124,8 @@ def validating(field: str = "") -> Iterator[None]:
         raise invalid(f"{field}: {text}".removeprefix(": ")) from error
 
 
-def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response to an exception, with additional headers; log unexpected ones.
+def error_answer(raised: BaseException, scope: Scope) -> JSONResponse:
+    """Return the response to an exception; log unexpected ones.
 
     The text of a foreign exception is never sent.
     """
@@ -134,8 +134,7 @@ def error_answer(raised: BaseException, scope: Scope, headers: Mapping[str, str]
     if error.code == "internal_error":
         _LOG.error("request %s failed", request_id, exc_info=raised)
     details = ErrorDetails(code=error.code, message=error.detail, request_id=request_id)
-    all_headers = {**(error.headers or {}), **(headers or {})}
-    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status_code, all_headers)
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status_code, error.headers)
 
 
 def _api_error(raised: BaseException) -> ApiError:

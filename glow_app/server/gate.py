@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -34,9 +34,6 @@ _HEADERS = {  # sent with every answer
 _BODIES = 8  # largest bodies that fit into memory together
 _LARGE = 2**20  # bytes of a body after which garbage is collected
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
-# Maximum bytes of a refused body to discard before the answer, and seconds to do so. Most clients write the whole body
-# before they read: closing the connection earlier would reset it, and hide the answer from them.
-_DISCARDED, _DISCARD_SECONDS = 2**26, 1.0
 
 
 class ClientLeftError(Exception):
@@ -78,13 +75,6 @@ class Gate:
         sent_id = headers.get("x-request-id", "")  # from a proxy; kept if it is safe to log
         request_id = sent_id if re.fullmatch(r"[\w.:=+/-]{1,128}", sent_id, re.ASCII) else uuid.uuid4().hex
         scope["glow.request_id"] = request_id
-        is_unread = "content-length" in headers or "transfer-encoding" in headers
-
-        async def receive_body() -> Message:
-            nonlocal is_unread
-            message = await receive()
-            is_unread = message.get("more_body", False)
-            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -98,15 +88,14 @@ class Gate:
             await send(message)
 
         try:
-            await self._handle(scope, headers, receive_body, send_with_headers)
+            await self._handle(scope, headers, receive, send_with_headers)
         except ClientLeftError:
             pass
         except (Exception, asyncio.CancelledError) as raised:
             if not status:
-                answer = error_answer(raised, scope, {"Connection": "close"} if is_unread else {})
+                # Without closing the connection: most clients read only after they have written the whole body.
+                answer = error_answer(raised, scope)
                 raised.__traceback__ = None  # would hold the body until the client has read its answer
-                if is_unread and not isinstance(raised, asyncio.CancelledError):
-                    await _discard(receive)
                 await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
@@ -214,14 +203,6 @@ async def _run_until_disconnect(work: Awaitable[None], receive: Receive, seconds
         leaving.cancel()
         await asyncio.wait([working, leaving])
     working.result()
-
-
-async def _discard(receive: Receive) -> None:
-    remaining = _DISCARDED
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while remaining > 0 and (message := await receive()).get("more_body", False):
-                remaining -= len(message["body"])
 
 
 def _is_address(name: str) -> bool:
