@@ -34,7 +34,8 @@ def resident(process: int) -> float:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, httpx.Client]]:
     folder = save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("attacked") / "model")
     # Nobody reads the log: a line for each request would fill the pipe, and the server would wait for its reader.
-    with served(folder, "--max-body-seconds=3", "--log-level=warning") as (process, client):
+    # The clients share a busy loop, which may use a connection again after some seconds.
+    with served(folder, "--max-body-seconds=20", "--log-level=warning") as (process, client):
         picture = as_base64(JPEG)
         for _ in range(3):
             client.post("/v1/score", json={"images": [picture] * 64})
