@@ -108,6 +108,7 @@ class ImageModule(LikelihoodModule):
         if not self.contrast:
             return self(images, given, generator)
         assert isinstance(conditioning, AttributeConditioning)
+        assert given is not None
         y = self.model.dequantised(images, generator)
         both = torch.cat([given, conditioning.with_one_changed(given, generator)])
         bits, other_bits = self.model.dequantised_bits(torch.cat([y, y]), both).chunk(2)

@@ -102,7 +102,7 @@ def read_attributes(path: Path, names: Sequence[str] | None = None, complete: bo
     return Attributes(path, [line[0] for _, line in lines], kinds, torch.stack(values, dim=1))
 
 
-def table_of(root: Path, attributes: str | Path | bool) -> Attributes:
+def table_of(root: Path, attributes: str | Path | Literal[True]) -> Attributes:
     """Return a table of images with unknown values: ``attributes.csv`` in their folder, or of another path."""
     return read_attributes(root / TABLE_NAME if attributes is True else Path(attributes), complete=False)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from glow_app.data.array_sets import load_digits_split, load_torchvision
 from glow_app.data.attributes import Kind, table_of
@@ -90,12 +90,12 @@ def load_split(
         cache_dir=None if cache_dir is None else Path(cache_dir),
         limit=limit,
         count=count,
-        attributes=Path(attributes).expanduser() if isinstance(attributes, str) else attributes,
+        attributes=Path(attributes).expanduser() if isinstance(attributes, str) else attributes or None,
     )
     return load_hub(source, request) if source.startswith(HUB) else SOURCES[source](request)
 
 
-def attribute_kinds(source: str, root: str | Path | None, attributes: str | bool) -> dict[str, Kind]:
+def attribute_kinds(source: str, root: str | Path | None, attributes: str | Literal[True]) -> dict[str, Kind]:
     """Return the kinds of the attributes of images by their names.
 
     Args:

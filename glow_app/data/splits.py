@@ -125,7 +125,7 @@ class SplitRequest(SplitFractions):
     cache_dir: Path | None = None
     limit: int | None = None
     count: int | None = None
-    attributes: Path | bool | None = None
+    attributes: Path | Literal[True] | None = None
 
     def __post_init__(self) -> None:
         check_split(self.split, self.limit)

@@ -12,6 +12,7 @@ from registry import perturb, tiny_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
+from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_config import build_model
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
@@ -21,6 +22,12 @@ NAN = math.nan
 def built(**kinds: Kind) -> AttributeConditioning:
     torch.manual_seed(0)
     return perturb(AttributeConditioning(kinds or KINDS, 4, 6)).eval()
+
+
+def context_of(conditioning: AttributeConditioning, given: Any, num: int, guidance: float = 1.0) -> torch.Tensor:
+    context = conditioning.context(given, num, guidance)
+    assert isinstance(context, torch.Tensor)
+    return context
 
 
 def images_of(labels: torch.Tensor, kinds: dict[str, Kind] = KINDS) -> ImageSet:
@@ -54,7 +61,7 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
     same(conditioning.read(iter([given, {"smiling": 0}]), 2), [row, [0, NAN, NAN, NAN]])
     read = conditioning.read(conditioning.read(given, 1), 1)
     assert conditioning.plain(read) == ([given] if given else [])
-    assert torch.equal(conditioning.context(None, 3), conditioning.context({}, 3))
+    assert torch.equal(context_of(conditioning, None, 3), context_of(conditioning, {}, 3))
 
 
 @pytest.mark.parametrize(
@@ -85,24 +92,24 @@ def test_other_attributes_are_refused(given: Any, message: str) -> None:
 def test_every_kind_enters_the_context_in_its_own_way() -> None:
     conditioning = built()
     known = {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.0}
-    context = conditioning.context(known, 1)
-    torch.testing.assert_close(conditioning.context(known | {"hue": 1.0}, 1), context)
+    context = context_of(conditioning, known, 1)
+    torch.testing.assert_close(context_of(conditioning, known | {"hue": 1.0}, 1), context)
     for name, value in {"smiling": 0, "hat": 1, "age": 0.4, "hue": 0.5}.items():
-        assert not torch.allclose(conditioning.context(known | {name: value}, 1), context, atol=1e-3)
-        assert not torch.allclose(conditioning.context({k: v for k, v in known.items() if k != name}, 1), context)
+        assert not torch.allclose(context_of(conditioning, known | {name: value}, 1), context, atol=1e-3)
+        assert not torch.allclose(context_of(conditioning, {k: v for k, v in known.items() if k != name}, 1), context)
 
 
 def test_guidance_extrapolates_from_the_shares_of_known_answers_alone() -> None:
     conditioning = built()
     conditioning.adopt(training_data())
     asked = torch.tensor([[1, NAN, 50.0, 0.2]])
-    plain = conditioning.context(asked, 1)
-    assert torch.equal(conditioning.context(asked, 1, 1.0), plain)
+    plain = context_of(conditioning, asked, 1)
+    assert torch.equal(context_of(conditioning, asked, 1, 1.0), plain)
     shares = torch.tensor([[float(conditioning.mean[0]), NAN, 50.0, 0.2]])
     base = conditioning(shares)
-    torch.testing.assert_close(conditioning.context(asked, 1, 2.0), base + 2 * (plain - base))
+    torch.testing.assert_close(context_of(conditioning, asked, 1, 2.0), base + 2 * (plain - base))
     real = {"age": 50, "hue": 0.2}
-    assert torch.equal(conditioning.context(real, 1, 3.0), conditioning.context(real, 1))
+    assert torch.equal(context_of(conditioning, real, 1, 3.0), context_of(conditioning, real, 1))
 
 
 def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None:
@@ -146,12 +153,13 @@ def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
     assert [(each["name"], each["kind"]) for each in described] == list(KINDS.items())
     assert described[2]["least"] == pytest.approx(float(known.min()))
     assert described[2]["most"] == pytest.approx(float(known.max()))
-    context = conditioning.context({"age": 45}, 1)
+    context = context_of(conditioning, {"age": 45}, 1)
     conditioning.adopt(images_of(data.labels + torch.tensor([0, 0, 100, 0])))
-    assert torch.equal(conditioning.context({"age": 45}, 1), context)
+    assert torch.equal(context_of(conditioning, {"age": 45}, 1), context)
     model = tiny_model(conditioning=conditioning)
     again = build_model(model.config, model.state_dict())
-    assert again.conditioning.describe() == conditioning.describe()  # type: ignore[union-attr]
+    assert isinstance(again, ImageModel)
+    assert again.conditioning.describe() == conditioning.describe()
 
 
 def test_images_with_other_attributes() -> None:

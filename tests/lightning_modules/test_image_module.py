@@ -76,7 +76,8 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
 def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     conditioning = AttributeConditioning({"smiling": "yes_no", "age": "real"}, 4, 6)
     flow = tiny_glow(dtype=torch.float64, perturbation=0.05, conditioning=conditioning)
-    module, logged = ImageModule(flow, 4, contrast=10.0, contrast_margin=20.0), {}
+    module = ImageModule(flow, 4, contrast=10.0, contrast_margin=20.0)
+    logged: dict[str, Any] = {}
     monkeypatch.setattr(module, "log", logged.__setitem__)
     images, labels = (
         random_images(8),

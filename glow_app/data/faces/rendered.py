@@ -50,7 +50,7 @@ def load_faces(request: SplitRequest) -> ImageSet:
     sides = request.image_shape[1:]
     side = min(sides) if request.resize == "pad" else max(sides)
     count = request.count or DEFAULT_COUNT
-    if request.attributes not in (None, True, False):
+    if request.attributes not in (None, True):
         raise ValueError(f"rendered faces have attributes of their own; pass true instead of {request.attributes}")
     images = rendered_faces(_SEED, count, side, request.cache_dir)
     labels, kinds = torch.zeros(len(images), dtype=torch.int64), None
@@ -95,7 +95,7 @@ def _kept(
         if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
             return kept.images
     if count > _MIN_FACES_FOR_PROGRESS:
-        print(f"drawing {count:,} faces once; they are kept in {folder}", file=sys.stderr)
+        print(f"drawing {count:,} faces once ({stem}, kept in {folder})", file=sys.stderr)
     return cached(folder / f"{stem}-{count}", shape, chunks).images
 
 
