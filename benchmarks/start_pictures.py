@@ -5,7 +5,8 @@
     python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --size 32 --output pictures
 
 ``train`` and ``validation`` get crops of photographs at scales from 1:1 to the whole, drawings, icons and, at 32x32,
-CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``tried`` gets four kinds of
+CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``test`` gets crops of other
+photographs, of which nothing is in the former. ``tried`` gets four kinds of
 pictures that are in neither: horses of CIFAR-10, rendered faces, drawings of animals, people and vehicles, and icons of
 another theme. Each has folders of 50 to 3,000 pictures to learn from, beside the same 300 for validation.
 """
@@ -94,6 +95,13 @@ def write_kind(images: Sequence[Image.Image], kind: str, size: int, folder: Path
         number += 1
 
 
+def write_test(images: Sequence[Image.Image], size: int, folder: Path) -> None:
+    """Write crops to ``test``."""
+    rng = random.Random("test")
+    for number in range(NUM_VALIDATION):
+        save(cropped(rng.choice(images), size, rng), folder / f"test/photographs/{number:06d}.png")
+
+
 def save(image: Image.Image, path: Path) -> None:
     """Write a PNG file, and its folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +147,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     share = args.packages / "usr/share"
-    files = [path for path in (share / "backgrounds").glob("*.jpg") if path.name.split("_by_")[0] in WALLPAPERS]
+    wallpapers = sorted((share / "backgrounds").glob("*.jpg"))
+    files = [path for path in wallpapers if path.name.split("_by_")[0] in WALLPAPERS]
+    write_test([Image.open(path) for path in wallpapers if path not in files], args.size, args.output)
     photographs = [
         on_white(Image.open(path)) for path in sorted([*files, *(share / "backgrounds/budgie").glob("*.jpg")])
     ]
