@@ -158,8 +158,9 @@ def _choose_config(
         classes = _checked_against(model, channels, classes)
         channels = model.flow.image_shape[0]
     elif not options.from_scratch:
-        start = _bundled_start(size) if channels == 3 else None
-        if start is None:
+        if channels == 3:
+            start = "photos64" if size >= 64 and size % 32 == 0 else "photos32"
+        else:
             print(f"begins from scratch: the bundled models are of colour pictures (option: {INIT_FROM} MODEL)")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     is_begun = model is not None or start is not None
@@ -219,12 +220,6 @@ def _checked_against(model: "ImageModel", channels: int, classes: tuple[str, ...
         print(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
         return ()
     return classes
-
-
-def _bundled_start(size: int) -> str | None:
-    """Return the name of the bundled model from which models of this size begin."""
-    names = ("photos64", "photos32") if size >= 64 and size % 32 == 0 else ("photos32",)
-    return next((name for name in names if name in bundled_models()), None)
 
 
 def _architecture_of(start: str) -> list[str]:

@@ -31,10 +31,11 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def bundled(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bundle a tiny model from which runs begin."""
+    """Bundle tiny models from which runs begin."""
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "faces").symlink_to(bundled_models()["faces"])
-    save_pretrained(START, folder / "photos32")
+    for name in ("photos32", "photos64"):
+        save_pretrained(START, folder / name)
     monkeypatch.setattr("glow_app.storage.model_folders._BUNDLED", folder)
 
 
@@ -136,7 +137,7 @@ def test_size_and_preset_follow_from_pictures_and_device(
     options, _ = planned(capsys, folder, "--device", device, "--epochs", 1)
     assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
     flow = "model.flow.init_args"
-    assert options["init-levels-from"] == "photos32"
+    assert options["init-levels-from"] == ("photos32" if size < 64 else "photos64")
     assert (options[f"{flow}.num_levels"], options[f"{flow}.num_steps"]) == ("2", "[2, 1]")
 
 
