@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model up to 64x64
 # Presets of other runs, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
-# For runs of the small preset from another model: of rates from 1e-3 to 4e-3, best for 200 pictures of four kinds.
-_RATE, _MAX_STEPS = 1e-3, 600
+# For runs of the small preset from another model. The rate rises for half of the run: pictures like those of the model
+# are best at its low rates, where training soon stops, and others reach the high ones (docs/train-on-my-folder.md).
+_WARMUP, _STEPS = "--model.lr_scheduler.init_args.warmup_steps=1000", 30  # steps by the root of the number of pictures
 _CONTRAST = 10.0  # of attributes
 _PATIENCE = 4  # validations without a better figure before a run stops, of about ten
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
@@ -187,10 +188,7 @@ def _choose_config(
         config.append(f"--data.batch_size={max(1, min(32, num_files // 2))}")
     if start is not None:
         config += [f"{INIT_LEVELS_FROM}={start}", *([] if presets else _architecture_of(start))]
-    return [
-        *config,
-        *([f"--model.optimizer.init_args.lr={_RATE}"] if is_usual else []),
-    ], _MAX_STEPS if is_usual else None
+    return ([*config, _WARMUP], round(_STEPS * math.sqrt(num_files))) if is_usual else (config, None)
 
 
 def _attributes(listing: FolderListing, model: "ImageModel | None", rest: list[str]) -> tuple[str, ...]:

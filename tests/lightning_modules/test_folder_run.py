@@ -331,13 +331,11 @@ def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pyt
     assert (run / "model" / "model.safetensors").exists()
 
 
-def test_a_run_begins_from_the_levels_of_a_bundled_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = pictures(tmp_path / "pets" / "cat", 20).parent
     pictures(folder / "dog", 20)
-    monkeypatch.setattr(folder_run, "_RATE", 0.0)
     line = ["fit", str(folder), "--epochs=1", "--device=cpu", "--size=16", "--samples.num_images=1"]
+    line += ["--model.optimizer.init_args.lr=0"]
     assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
     assert "\nbegins from photos32 (levels 1 to 2 of 2; options: --from-scratch" in said
@@ -357,12 +355,12 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(
 @pytest.mark.parametrize(
     ("options", "steps", "time"),
     [
-        ([], 600, "00:00:28:30"),  # the recipe's, at most half an hour
+        ([], 90, "00:00:28:30"),  # the recipe's, at most half an hour
         (["--minutes=2"], 1020, "00:00:01:54"),
         (["--minutes=1", "--from-scratch"], 510, "00:00:00:57"),
         (["--from-scratch"], 15300, "00:00:28:30"),
         (["--trainer.max_steps=47"], 47, None),
-        (["--init-from=photos32"], 600, "00:00:28:30"),
+        (["--init-from=photos32"], 90, "00:00:28:30"),
     ],
 )
 def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
@@ -378,5 +376,4 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     assert (int(found["trainer.max_steps"]), found.get("trainer.max_time")) == (steps, time)
     assert int(found["trainer.val_check_interval"]) == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
-    rate = found.get("model.optimizer.init_args.lr")
-    assert rate == (None if "--from-scratch" in options else str(folder_run._RATE))
+    assert ("model.lr_scheduler.init_args.warmup_steps" in found) == ("--from-scratch" not in options)
