@@ -355,12 +355,12 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("options", "steps", "time"),
     [
-        ([], 90, "00:00:28:30"),  # the recipe's, at most half an hour
+        ([], 100, "00:00:28:30"),  # the recipe's, at most half an hour
         (["--minutes=2"], 1020, "00:00:01:54"),
         (["--minutes=1", "--from-scratch"], 510, "00:00:00:57"),
         (["--from-scratch"], 15300, "00:00:28:30"),
         (["--trainer.max_steps=47"], 47, None),
-        (["--init-from=photos32"], 90, "00:00:28:30"),
+        (["--init-from=photos32"], 100, "00:00:28:30"),
     ],
 )
 def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
