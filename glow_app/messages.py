@@ -5,7 +5,7 @@ import io
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _printed: set[str] = set()  # Python's own record of warnings is reset when a library adds a filter
 
@@ -35,6 +35,17 @@ def closest(word: str, known: Iterable[str]) -> str:
     alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)
     matches = [name for name in bare.values() if name.startswith(word)] or [bare[name] for name in alike]
     return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def in_words(given: object) -> str:
+    """Return what an image was given as text, of attributes such as ``smiling, no hat, hair_lightness 0.2``."""
+    if not isinstance(given, Mapping):
+        return str(given)
+    words = (
+        f"{name} {value:.3g}" if isinstance(value, float) else name if value else f"no {name}"
+        for name, value in given.items()
+    )
+    return ", ".join(words)
 
 
 def is_line(text: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app import __version__
+from glow_app.messages import UsageError
 from glow_app.storage.model_folders import origin
 
 if TYPE_CHECKING:
@@ -74,3 +75,20 @@ def read_given(model: "ImageModel", texts: list[str] | None) -> "list[Given] | N
     if texts is None:
         return None
     return model.conditioning.plain(model.conditioning.read(texts, len(texts))) or list(texts)
+
+
+def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given] | None":
+    """Return the attributes of ``--with`` and ``--without``, for all pictures, as plain types; None without any.
+
+    Raises:
+        UsageError: If the model has no attributes.
+        ValueError: If one is unknown, is there twice or has a wrong value.
+    """
+    from glow_app.conditioning import AttributeConditioning
+
+    conditioning, present, absent = model.conditioning, arguments.present or [], arguments.absent or []
+    if not present and not absent:
+        return None
+    if not isinstance(conditioning, AttributeConditioning):
+        raise UsageError(f"{arguments.checkpoint} was trained without attributes; leave out --with and --without")
+    return conditioning.plain(conditioning.read(conditioning.parse(present, absent), 1))

@@ -66,6 +66,13 @@ class Parser(argparse.ArgumentParser):
         text = "what the pictures show, such as a class by name or number: one value for all, or one for each"
         self.add_argument("--given", nargs="+", help=f"{text} (default: {default})", metavar="VALUE")
 
+    def add_wish_arguments(self) -> None:
+        """Add ``--with`` and ``--without``, for :func:`~glow_app.commands.loading.read_wish`."""
+        wanted = "attribute that the pictures shall show, such as smiling or hair_lightness=0.2; repeatable"
+        self.add_argument("--with", dest="present", action="append", help=wanted, metavar="NAME[=NUMBER]")
+        unwanted = "attribute that they shall lack; repeatable"
+        self.add_argument("--without", dest="absent", action="append", help=unwanted, metavar="NAME")
+
     def add_directions_argument(self) -> None:
         """Add ``--directions``."""
         text = "folder of directions (default: directions/ beside the model)"

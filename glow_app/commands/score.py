@@ -12,7 +12,7 @@ from glow_app.commands.loading import load, load_stored, provenance, read_given
 from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
 from glow_app.files import atomic_file
-from glow_app.messages import UsageError, pluralise, printable
+from glow_app.messages import UsageError, in_words, pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.conditioning import Given
@@ -167,7 +167,7 @@ def _measure(
 def _print_given(model: "ImageModel", given: "Given") -> None:
     """Print what the scores are conditioned on, unless the model is unconditional."""
     if given is not None:
-        print(printable(f"given: {', '.join(map(str, given))}"))
+        print(printable(f"given: {', '.join(map(in_words, given))}"))
     elif model.conditioning.values:
         print(f"given: unknown, averaged over {len(model.conditioning.values)} values")
 

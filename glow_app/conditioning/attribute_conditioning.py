@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from numbers import Real
 from typing import Any, get_args
 
@@ -32,7 +33,7 @@ class AttributeConditioning(Conditioning):
     yes/no attributes more clearly, and they are no longer samples of the model's distribution.
 
     What is given is a mapping from names to values, for all images or one per image: 0 or 1 for no or yes, and any real
-    number for the other kinds. The rest is unknown.
+    number for the other kinds; or a text such as ``smiling, hat=0, age=37.5``. The rest is unknown.
 
     Args:
         attributes: Kind of each of the A attributes by its name: "yes_no", "real", or "circular" for a real one whose
@@ -94,6 +95,27 @@ class AttributeConditioning(Conditioning):
             raise ValueError(f"got attributes of {len(each)} images for {num}")
         return self._checked(torch.tensor([self._row(known) for known in each]).view(num, self.num_attributes), num)
 
+    def parse(self, present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, Any]:
+        """Return values by name, for :meth:`read`, of names of yes/no attributes and of texts such as ``age=37.5``.
+
+        Raises:
+            ValueError: If an attribute is there twice, or lacks a value.
+        """
+        values: dict[str, Any] = {}
+        for text, answer in [*((text, 1) for text in present), *((text, 0) for text in absent)]:
+            name, equals, value = text.rpartition("=")
+            if not equals or not answer or text in self.attributes:
+                name, value = text, answer
+                if self.attributes.get(name, "yes_no") != "yes_no":
+                    mean = dict(zip(self.attributes, self.mean.tolist(), strict=True))[name]
+                    raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
+            if name in values:
+                raise ValueError(f"{name:.100} is given twice; expected it once")
+            values[name] = value
+            with suppress(ValueError):
+                values[name] = float(value)
+        return values
+
     def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Return the context, (B, E): without guidance, to the last bit, where that is 1."""
         embedded = self._embedding(given)
@@ -124,11 +146,15 @@ class AttributeConditioning(Conditioning):
         known = ~given.isnan()
         chosen = draws[:, 1:].where(known, -1).argmax(1)
         is_changed = one_hot(chosen, self.num_attributes).bool() & known
-        position = draws[:, 0] * (len(self.quantiles) - 1)
-        below = position.long().clamp(max=len(self.quantiles) - 2)
-        quantiles = self.quantiles.to(given)
-        drawn = torch.lerp(quantiles[below], quantiles[below + 1], (position - below)[:, None])
+        drawn = self.at_quantiles(draws[:, 0])
         return torch.where(is_changed, torch.where(self._is("yes_no", given), 1 - given, drawn), given)
+
+    def at_quantiles(self, levels: Tensor) -> Tensor:
+        """Return the quantiles of all attributes in the training data at levels from 0 to 1, (B,), as (B, A)."""
+        position = levels * (len(self.quantiles) - 1)
+        below = position.long().clamp(max=len(self.quantiles) - 2)
+        quantiles = self.quantiles.to(levels)
+        return torch.lerp(quantiles[below], quantiles[below + 1], (position - below)[:, None])
 
     def plain(self, given: Tensor | None) -> list[Any]:
         """Return the known values of each image by name; nothing if none is known."""
@@ -203,6 +229,8 @@ class AttributeConditioning(Conditioning):
         return torch.tensor([other == kind for other in self.attributes.values()], device=like.device)
 
     def _row(self, known: Any) -> list[float]:
+        if isinstance(known, str):
+            known = self.parse(text.strip() for text in known.split(","))
         if not isinstance(known, Mapping):
             raise ValueError(f"attributes are {known!r:.40}; expected a mapping from names to values")
         for name, value in known.items():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
 from glow_app.data.image_set import ImageSet
+from glow_app.messages import in_words
 from glow_app.nn.context import Context
 
 Given = Any  # what callers pass: a value for all images, one per image, or a tensor from `read`; None for nothing
@@ -146,7 +147,8 @@ class Conditioning(nn.Module, ABC):
     def metadata(self, given: Tensor | None) -> dict[str, str]:
         """Return the metadata of a picture made from images of which this is given; empty for nothing."""
         values = self.plain(given)
-        return {"given": ", ".join(map(str, values))} if values else {}
+        separator = "; " if any(isinstance(value, Mapping) for value in values) else ", "
+        return {"given": separator.join(map(in_words, values))} if values else {}
 
     def describe(self) -> dict[str, Any] | None:
         """Return the kind of what can be given and, if they are few, all values, as plain types; None for nothing."""
@@ -194,7 +196,7 @@ class Conditioning(nn.Module, ABC):
         if all(factor == 1 for factor in factors):
             return []
         if not self.guided:
-            raise ValueError("this model takes no guidance, which is for models with classes; leave it out")
+            raise ValueError("this model takes no guidance, which needs classes or attributes; leave it out")
         return factors
 
 

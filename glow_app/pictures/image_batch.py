@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch._C import _disabled_torch_function_impl
 
-from glow_app.messages import pluralise
+from glow_app.messages import in_words, pluralise
 from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
 
 MOST_COLUMNS = 12  # of values in turn; with more, captions and images would be too small
@@ -64,7 +64,7 @@ class Images(Tensor):
     @property
     def captions(self) -> list[str]:
         """What each image was given as text, empty where the font cannot draw it; none if nothing was given."""
-        return ["" if "?" in drawable(text) else text for text in map(str, self.given)]
+        return ["" if "?" in drawable(text) else text for text in map(in_words, self.given)]
 
     def pil(self) -> list[Image.Image]:
         """Return each image as a Pillow image."""
@@ -127,7 +127,7 @@ class Images(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         facts = {name: value for name, value in self.common_facts.items() if name != "count"}
         size = f"{pluralise(len(self._batch()), 'image')} of {'x'.join(map(str, self.shape[-3:]))}"
-        return ", ".join([size, *(f"{name} {value}" for name, value in facts.items())])
+        return ", ".join([size, *(f"{name} {in_words(value)}" for name, value in facts.items())])
 
     def _repr_png_(self) -> bytes | None:
         if self.shape[-3] not in (1, 3) or not len(self):

@@ -16,6 +16,7 @@ from torch import Tensor
 from glow_app.data.decoding import is_profile_for, open_image
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
+from glow_app.messages import in_words
 
 LONGEST_ROW = 12  # maximum number of frames in a row of a strip
 WHITE, LINE = 255, 128  # grey levels of the background and of the lines around images
@@ -176,7 +177,8 @@ def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> by
     """Return the content of a file of :func:`save_png`."""
     info = PngInfo()
     for key, value in (text or {}).items():
-        info.add_text(key, str(value).encode("utf-8", "backslashreplace").decode())  # file names may not be UTF-8
+        # File names may not be UTF-8.
+        info.add_text(key, in_words(value).encode("utf-8", "backslashreplace").decode())
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()

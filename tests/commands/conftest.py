@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from registry import named, random_images, tiny_model, tiny_restorer
+from registry import named, perturb, random_images, tiny_model, tiny_restorer
 
 from glow_app.cli import main
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import Kind
 from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
@@ -98,6 +100,14 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported class-conditional model of ten named classes, with arbitrary weights."""
     model = named(tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10), *(f"Kind {a}" for a in "ABCDEFGHIJ"))
     return save_pretrained(model, tmp_path_factory.mktemp("conditional") / "model")
+
+
+@pytest.fixture(scope="session")
+def attributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of the attributes smiling, hat, age and hue, with arbitrary weights."""
+    kinds: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), conditioning=AttributeConditioning(kinds, 4, 6))
+    return save_pretrained(perturb(model), tmp_path_factory.mktemp("attributed") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -259,6 +259,48 @@ def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path,
         assert {"file": path.name, "seed": seed, "given": name} in record_of(folder)["files"]
 
 
+def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
+    wish = ["--with", "smiling", "--without", "hat", "--with", "age=0.25"]
+    options = ["sample", "--checkpoint", attributed, "--seed", 3, "--count", 2, "--output"]
+    for folder, more in (("wish", []), ("given", None), ("clear", ["--guidance", 2])):
+        asked = ["--given", "smiling, hat=0,age=0.25"] if more is None else [*wish, *more]
+        assert glow(*options, folder, *asked).code == 0
+    given = {"smiling": 1, "hat": 0, "age": 0.25}
+    assert record_of("wish")["given"] == record_of("given")["given"] == [given]
+    name, model = "seed000004_t0.70", load_model(attributed)
+    for folder, end, guidance in (("wish", "", 1), ("given", "", 1), ("clear", "_g2", 2)):
+        _, (_, expected) = sample_batches(model, 2, 0.7, 3, [given], guidance=guidance)
+        assert np.array_equal(pixels(Path(folder, f"{name}{end}.png")), expected[0].numpy())
+    assert not np.array_equal(pixels(Path(f"clear/{name}_g2.png")), pixels(Path(f"wish/{name}.png")))
+    for picture in (f"{name}.png", "grid.png"):
+        assert read_png_text(Path("wish") / picture)["given"] == "smiling, no hat, age 0.25"
+    assert glow(*options, "turns", "--given", "hat", "hat=0").code == 0
+    assert [entry.get("given") for entry in record_of("turns")["files"]] == [{"hat": 0}, {"hat": 1}, None]
+    assert model.sample(2, 0.7, 3, [{"hat": 1}, {"hat": 0}]).captions == ["hat", "no hat"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "code", "message"),
+    [
+        ("attributed", ["--with", "smilling"], 1, "did you mean smiling?"),
+        ("attributed", ["--with", "hat", "--without", "hat"], 1, "hat is given twice"),
+        ("attributed", ["--with", "hat=2"], 1, "0 or 1"),
+        ("attributed", ["--with", "age=old"], 1, "age is 'old'"),
+        ("attributed", ["--without", "age"], 1, "age needs a number"),
+        ("attributed", ["--without", "hat=1"], 1, "did you mean hat?"),
+        ("attributed", ["--with", "hat", "--given", "hat"], 2, "not both"),
+        ("conditional", ["--with", "hat"], 2, "without attributes"),
+        ("exported", ["--with", "hat"], 2, "without attributes"),
+    ],
+)
+def test_unsuitable_wishes_are_refused(
+    kind: str, options: list[object], code: int, message: str, refused: Refused, request: pytest.FixtureRequest
+) -> None:
+    printed = refused("sample", "--checkpoint", request.getfixturevalue(kind), *options, code=code)
+    assert message in printed
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

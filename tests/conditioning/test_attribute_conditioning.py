@@ -52,6 +52,7 @@ def same(actual: Any, expected: Any) -> None:
         ({"smiling": 1, "age": 37.5}, [1, NAN, 37.5, NAN]),
         ({"hue": 1, "hat": False}, [NAN, 0, NAN, 1]),
         ({"hat": np.float32(1)}, [NAN, 1, NAN, NAN]),
+        ("smiling, hat=0,age=37.5", [1, 0, 37.5, NAN]),
         ({}, [NAN] * 4),
     ],
 )
@@ -60,7 +61,8 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
     same(conditioning.read(given, 2), [row, row])
     same(conditioning.read(iter([given, {"smiling": 0}]), 2), [row, [0, NAN, NAN, NAN]])
     read = conditioning.read(conditioning.read(given, 1), 1)
-    assert conditioning.plain(read) == ([given] if given else [])
+    known = {"smiling": 1, "hat": 0, "age": 37.5} if isinstance(given, str) else given
+    assert conditioning.plain(read) == ([known] if known else [])
     assert torch.equal(context_of(conditioning, None, 3), context_of(conditioning, {}, 3))
 
 
@@ -73,7 +75,9 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
         ({"age": math.inf}, "age is inf; expected a finite number"),
         ({"age": "old"}, "age is 'old'; expected a finite number"),
         ({3: 1}, "there is no attribute 3"),
-        ("smiling", "expected a mapping"),
+        ("age", "age needs a number"),
+        ("hat=0,hat", "hat is given twice"),
+        (3, "expected a mapping"),
         ([{}], "got attributes of 1 images for 2"),
         ([{}, 1], "expected a mapping"),
         (torch.zeros(2, 3), "expected real numbers (2, 4)"),
