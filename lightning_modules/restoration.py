@@ -1,15 +1,13 @@
 """Training of restoration models in two parts: first the encoder of the damaged picture, then the flow."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, SequentialLR
@@ -38,8 +36,8 @@ _ENCODER_RATE = 0.3
 # upscale2 were 0.19 dB below the estimate with a tenth, and 0.05 dB with a fifth; three tenths, which include steps at
 # higher learning rates, cost colourise 0.05 bits/dim.
 _FINAL_FRACTION = 0.2
-# Limits of the data that FitPrior reads: batches as a share of the final steps, and values of latents over all ranks
-# (64 MiB in float32).
+# Limits of the data to which the prior is fitted: batches as a share of the final steps, and values of latents over
+# all ranks (64 MiB in float32).
 _SHARE = 1 / 4
 _NUM_VALUES = 2**24
 
@@ -81,10 +79,6 @@ class RestorationModule(ImageModule):
     def trains_flow(self) -> bool:
         """Whether the encoder is trained, and the flow is being trained."""
         return bool(self.conditioning.encoder.trained)
-
-    def configure_callbacks(self) -> Sequence[Callback]:
-        """Return the callback that fits a prior with principal directions."""
-        return [FitPrior()]
 
     def forward(self, images: Tensor, given: Any = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of each image, (B,): of the flow or, before its part, of a Gaussian around the estimate."""
@@ -152,7 +146,13 @@ class RestorationModule(ImageModule):
         return SequentialLR(optimizer, [encoder, flow], [first])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """After the encoder's last step, initialise the flow again, on differences from its estimates."""
+        """Reset the principal directions; after the encoder's last step, initialise the flow again.
+
+        It is initialised on differences from the encoder's estimates. Averages copy the reset directions with the other
+        buffers.
+        """
+        if (directions := self._principal_directions) is not None:
+            directions.reset()
         if self.trains_flow or self.global_step < self.encoder_steps:
             return
         self.conditioning.encoder.trained.fill_(True)
@@ -165,6 +165,22 @@ class RestorationModule(ImageModule):
                 callback.forget()  # the best checkpoint so far has an untrained flow
             if isinstance(callback, EMA):
                 callback.average.n_averaged.zero_()  # type: ignore[operator] # the next update copies
+
+    def on_validation_epoch_start(self) -> None:
+        """In the final steps, fit the prior's principal directions to the last latents of training images.
+
+        They are encoded by the weights that are validated, averaged or not: directions fitted 700 steps earlier gave
+        intervals of 80 % instead of 90 % (colours of CIFAR-10). Training steps run without the directions, so that the
+        flow does not rely on them, because they are the identity for images of other sizes.
+        """
+        directions = self._principal_directions
+        if directions is None or self.trainer.state.fn != "fit" or not self.is_in_final_steps:
+            return
+        directions.reset()
+        latents = torch.cat(list(self._last_latents()))
+        # In the order in which a single rank would read all examples.
+        gathered: Any = self.all_gather(latents)
+        directions.fit(gathered.reshape(-1, *latents.shape).transpose(0, 1).flatten(0, 1))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the length of the first part of the run."""
@@ -179,12 +195,12 @@ class RestorationModule(ImageModule):
     @property
     def is_in_final_steps(self) -> bool:
         """Whether draws at temperature 0 are being pulled to the estimate; never if only time limits the run."""
-        return self.trains_flow and self.global_step >= self._total_steps - self.final_steps
+        return self.trains_flow and self.global_step >= self.trainer.estimated_stepping_batches - self.final_steps
 
     @property
     def final_steps(self) -> float:
         """Number of steps at the end that pull draws at temperature 0 to the estimate: a fifth of the flow's."""
-        return max(1, _FINAL_FRACTION * (self._total_steps - self.encoder_steps))
+        return max(1, _FINAL_FRACTION * (self.trainer.estimated_stepping_batches - self.encoder_steps))
 
     @property
     def details(self) -> str:
@@ -212,7 +228,7 @@ class RestorationModule(ImageModule):
             return self._stored_encoder_steps
         if self.trains_flow or self.estimate_steps == 0:
             return 0
-        total = self._total_steps
+        total = self.trainer.estimated_stepping_batches
         steps = _ENDLESS_ENCODER_STEPS if math.isinf(total) else total * 2 / 3
         if self.estimate_steps is not None:
             steps = self.estimate_steps
@@ -231,10 +247,23 @@ class RestorationModule(ImageModule):
         ids = set(map(id, estimate))
         return [parameter for parameter in self.parameters() if id(parameter) not in ids]
 
+    def _last_latents(self) -> Iterator[Tensor]:
+        """Yield the last latents of batches of this rank's training images."""
+        generator, num_values = self.generator(0, "fit"), 0
+        num_batches = math.ceil(_SHARE * self.final_steps) * self.trainer.accumulate_grad_batches
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        for batch in islice(loader, num_batches):
+            images, labels = self.transfer_batch_to_device(batch, self.device, 0)
+            given = self.conditioning.observe(images, labels, generator)
+            yield (latents := last_latent(self.model, images, given, generator))
+            num_values += self.trainer.world_size * latents.numel()
+            if num_values >= _NUM_VALUES:
+                return
+
     @property
-    def _total_steps(self) -> float:
-        total = self.trainer.estimated_stepping_batches
-        return total if total > 0 else math.inf  # Lightning returns -1 for a loader without a length
+    def _principal_directions(self) -> PrincipalDirections | None:
+        prior = self.model.flow.prior
+        return prior.principal if isinstance(prior, GaussianPrior) else None
 
 
 class RestorationGrids(SampleGrids):
@@ -248,52 +277,3 @@ class RestorationGrids(SampleGrids):
         given = picture_conditioning_of(model).observe(images, labels, step_generator(self.seed, 0, "cpu", "damage"))
         draws = model.sample(2 * len(images), self.temperature, self.seed, torch.cat([given, given]))
         return grid(torch.cat([images, base_picture(given, images.shape[1]), draws.cpu()]), len(images))
-
-
-class FitPrior(Callback):
-    """Fits the :class:`~glow_app.bijections.PrincipalDirections` of a restoration model before each validation.
-
-    It starts in the final steps. The prior is fitted to the last latents of training images, encoded by the weights
-    that are validated: directions fitted 700 steps earlier gave intervals of 80 % instead of 90 % (colours of
-    CIFAR-10). Training steps run without it, so that the flow does not rely on it, because it is the identity for
-    images of other sizes.
-    """
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Reset the prior; averages copy this with the other buffers."""
-        if (directions := _principal_directions(pl_module)) is not None:
-            directions.reset()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fit the prior of the averaged model or, if there is none, of the module."""
-        assert isinstance(pl_module, RestorationModule)
-        if trainer.state.fn != TrainerFn.FITTING or not pl_module.is_in_final_steps:
-            return
-        averages: list[Any] = [ema.average.module for ema in trainer.callbacks if isinstance(ema, EMA)]  # type: ignore[attr-defined]
-        evaluated = [*averages, pl_module][0]
-        if (directions := _principal_directions(evaluated)) is None:
-            return
-        directions.reset()
-        latents = torch.cat(list(_last_latents(evaluated.model, trainer, pl_module)))
-        # In the order in which a single rank would read all examples.
-        gathered: Any = pl_module.all_gather(latents)
-        directions.fit(gathered.reshape(-1, *latents.shape).transpose(0, 1).flatten(0, 1))
-
-
-def _principal_directions(module: Any) -> PrincipalDirections | None:
-    prior = module.model.flow.prior
-    return prior.principal if isinstance(prior, GaussianPrior) else None
-
-
-def _last_latents(model: ImageModel, trainer: pl.Trainer, module: RestorationModule) -> Iterator[Tensor]:
-    """Yield the last latents of each batch of this rank."""
-    generator, num_values = module.generator(0, "fit"), 0
-    num_batches = math.ceil(_SHARE * module.final_steps) * trainer.accumulate_grad_batches
-    loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-    for batch in islice(loader, num_batches):
-        images, labels = module.transfer_batch_to_device(batch, module.device, 0)
-        given = module.conditioning.observe(images, labels, generator)
-        yield (latents := last_latent(model, images, given, generator))
-        num_values += trainer.world_size * latents.numel()
-        if num_values >= _NUM_VALUES:
-            return

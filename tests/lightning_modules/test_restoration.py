@@ -167,7 +167,7 @@ def test_draws_at_temperature_0_learn_in_the_final_steps(monkeypatch: pytest.Mon
     assert of_error.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("total", "expected"), [(34, [28, 29, 30, 31, 32, 33]), (math.inf, []), (-1, [])])
+@pytest.mark.parametrize(("total", "expected"), [(34, [28, 29, 30, 31, 32, 33]), (math.inf, [])])
 def test_the_final_steps_are_a_fifth_of_the_flows(total: float, expected: list[int]) -> None:
     module = tiny_restoration_module()
     mark_trained(module.model)
@@ -184,10 +184,10 @@ def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
 ) -> None:
     monkeypatch.setattr(principal_directions, "EXAMPLES_PER_DIRECTION", 4)
     module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
-    last_latent, encoders = restoration.last_latent, []
+    last_latent, used = restoration.last_latent, list[tuple[int, list[Tensor]]]()
 
     def recorded(model: Any, *arguments: Any) -> Tensor:
-        encoders.append((module.global_step, model))
+        used.append((module.global_step, [parameter.clone() for parameter in model.parameters()]))
         return last_latent(model, *arguments)
 
     monkeypatch.setattr(restoration, "last_latent", recorded)
@@ -197,7 +197,9 @@ def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
     tiny_fit(tmp_path, callbacks, module=module, **options)
     evaluated: Any = ema.average.module if averaged else module
     # Of 12 (or 6) steps, 2 train the encoder, and the last two (or one) are the flow's final steps.
-    assert encoders == [(12 // accumulated, evaluated.model)] * accumulated
+    assert [step for step, _ in used] == [12 // accumulated] * accumulated
+    validated = [recorder.in_validation[-1][name] for name, _ in module.named_parameters()]
+    assert all(map(torch.equal, used[-1][1], validated))
     directions, std = (
         recorder.in_validation[-1][f"model.flow.prior.principal.{name}"] for name in ("directions", "std")
     )
