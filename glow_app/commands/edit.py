@@ -1,16 +1,27 @@
 """Change attributes of pictures: learn directions from examples, then apply them."""
 
 import argparse
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
-from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given
+from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given, read_wish
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
-from glow_app.messages import UsageError, pluralise, printable
+from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.models.image_model import ImageModel
+    from glow_app.pictures.image_batch import Images
+    from glow_app.storage.stored_model import StoredModel
+
+# Strengths of a strip: along a direction, or of a wish.
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
+WISH_STRENGTHS = [0.0, 0.5, 1.0, 1.25, 1.5]
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -31,9 +42,11 @@ def add_arguments(parser: Parser) -> None:
     learn.set_defaults(act=_learn)
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
-    apply.add_argument("--direction", required=True, help="direction learnt by glow edit learn", metavar="NAME")
+    apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
+    apply.add_wish_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    apply.add_argument("--strength", type=strength, default=1.0, help="1 adds the attribute, -1 removes it")
+    factor = "1 adds the attribute of a direction, -1 removes it (default: 1, or 1.25 for --with and --without)"
+    apply.add_argument("--strength", type=strength, help=factor)
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
@@ -109,30 +122,61 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    """Write the changed pictures, each with a strip of strengths from -1 to 1."""
-    from glow_app.generation import edit, load_direction
+    """Write the changed pictures, each with a strip of strengths."""
     from glow_app.pictures.images import grid, save_png, to_pil
 
+    if bool(arguments.direction) == bool(arguments.present or arguments.absent):
+        raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
-    direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+    change = _Change(arguments, model, stored)
     folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.
-    names = {file: f"{number:03d}_{Path(file).stem}_{arguments.direction}" for number, file in enumerate(files)}
+    names = {file: f"{number:03d}_{Path(file).stem}_{change.label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
     refuse_existing(outputs, arguments.overwrite)
-    common = {"direction": arguments.direction, **provenance(stored)}
-    texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
+    common = {**change.facts, **provenance(stored)}
+    texts = [f"{strength:+g}" if strength else "0" for strength in change.strip]
     count = 0
     for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
         picture, strip = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
+        changed, known = change(image, known)
         facts = common | model.conditioning.metadata(known)
-        changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], known)
-        save_png(to_pil(changed[0]), picture, {**facts, "strength": arguments.strength})
-        shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
+        save_png(to_pil(changed[0]), picture, {**facts, "strength": change.strength})
+        shown = grid(changed[1:], columns=len(texts), above=texts)
         save_png(shown, strip, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
             print(printable(f"{picture}, {strip}"))
+            if arguments.direction is None:
+                print(printable(f"{file}: {in_words(model.conditioning.plain(known)[0])} (given or inferred)"))
         count += 1
     if len(files) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
+
+
+class _Change:
+    """The change that the options of ``glow edit apply`` describe."""
+
+    def __init__(self, arguments: argparse.Namespace, model: "ImageModel", stored: "StoredModel") -> None:
+        from glow_app.generation import load_direction
+        from glow_app.generation.editing import USUAL_STRENGTH
+
+        self._model, self._wish, self._direction = model, read_wish(model, arguments), None
+        if self._wish is None:
+            self._direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+            usual, self.strip, self.label = 1.0, STRENGTHS, arguments.direction
+            self.facts = {"direction": arguments.direction}
+        else:
+            usual, self.strip, self.facts = USUAL_STRENGTH, WISH_STRENGTHS, {"wish": in_words(self._wish[0])}
+            self.label = re.sub(r"[^\w.-]+", "_", self.facts["wish"])[:100]
+        self.strength = usual if arguments.strength is None else arguments.strength
+
+    def __call__(self, image: "Tensor", known: "Tensor | None") -> "tuple[Images, Tensor | None]":
+        """Return a picture at the strength and those of the strip, and what it was given or taken to be."""
+        from glow_app.generation import edit, edit_attributes, infer
+
+        strengths = [self.strength, *self.strip]
+        if self._wish is None:
+            return edit(self._model, image, [(self._direction, strengths)], known), known
+        known = infer(self._model, image, known)
+        return edit_attributes(self._model, image, self._wish[0], known, strengths), known

@@ -63,8 +63,8 @@ def given_batches(
     """Yield the batches of :func:`picture_batches` with what each picture is given, as ``ImageModel.read`` returns it.
 
     That is ``given``, a value for all or one for each, or else, if ``infers``, what the name of the picture's folder
-    says or the most likely value; the end of the output says which pictures were given what. Raises UsageError for
-    another number of values, and ValueError if a value must be given and cannot be inferred.
+    says or, of few values such as classes, the most likely one; the end of the output says which pictures were given
+    what. None if nothing is known. Raises UsageError for another number of values.
     """
     report: list[tuple[str, Any, str]] = []
     pairs = None if given is None else _given_of_files(picture_files(places), given)
@@ -93,9 +93,9 @@ def _find_given(
     values = [model.conditioning.of_folder(Path(name).parent.name) for name in names]
     ways = [INFERRED if value is None else BY_FOLDER for value in values]
     unknown = [row for row, value in enumerate(values) if value is None]
+    if unknown and not model.conditioning.values:
+        return None
     inferred = infer(model, images[unknown]) if unknown else None
-    if unknown and inferred is None:
-        return None  # the model is unconditional
     for row, value in zip(unknown, model.conditioning.plain(inferred), strict=True):
         values[row] = value
     given = model.read(values, len(values))

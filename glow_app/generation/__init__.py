@@ -2,9 +2,10 @@
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.directions import Direction, load_direction, load_directions, save_direction
-from glow_app.generation.editing import edit, learn_directions
+from glow_app.generation.editing import edit, edit_attributes, learn_directions
+from glow_app.generation.inference import class_probabilities, infer
 from glow_app.generation.reconstruction import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sampling import sample_batches
-from glow_app.generation.scoring import ODDITIES, Measures, class_probabilities, detect, infer, measure
+from glow_app.generation.scoring import ODDITIES, Measures, detect, measure
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents

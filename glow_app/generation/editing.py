@@ -1,4 +1,4 @@
-"""Edits: directions in the whitened latents that change one attribute of an image."""
+"""Edits of attributes: along directions in the whitened latents, or in the context of a model that knows them."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ from torch import Tensor
 from glow_app.conditioning import Given
 from glow_app.generation.calibration import Calibration
 from glow_app.generation.directions import Direction
+from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
@@ -16,6 +17,7 @@ from glow_app.numeric_limits import LARGEST_STRENGTH
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
+USUAL_STRENGTH = 1.25  # of changed attributes; a little above 1, they are visible more often
 FEW = 20  # below this number of images, other differences do not average out
 NOTHING = 1e-6  # rounding errors of a latent whose standard deviation is 1
 
@@ -136,12 +138,50 @@ def edit(
     known = model.read(given, len(images))
     latents = model.encode(images, known)
     for direction, strength in strengths:
-        each = [strength] if isinstance(strength, (int, float)) else strength
-        if not all(-LARGEST_STRENGTH <= value <= LARGEST_STRENGTH for value in each):  # nor NaN
-            bounds = f"{-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
-            raise ValueError(f"strength is {strength}; expected a number from {bounds}")
-        factors = torch.tensor(each)[:, None, None, None]
+        factors = _factors(strength)[:, None, None, None]
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     if known is not None and len(images) == 1:
         known = known.expand(len(latents[0]), *known.shape[1:])
     return Images(with_low_bits(model.decode(latents, known), low_bits(model, images)))
+
+
+@torch.no_grad()
+def edit_attributes(
+    model: ImageModel,
+    images: Pictures,
+    wish: Given,
+    given: Given = None,
+    strength: float | Sequence[float] = USUAL_STRENGTH,
+) -> Images:
+    r"""Change attributes of images by a model that was trained with attributes.
+
+    .. math:: x' = f^{-1}(f(x; e(a)); c), \qquad c = e(a) + s\, (e(a') - e(a))
+
+    where :math:`a'` is the attributes :math:`a` with those of the wish. If they are equal, or the strength is 0, no
+    pixel changes: the low bits that a model of fewer than 8 bits ignores are restored.
+
+    Args:
+        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
+        wish: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
+        given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
+        strength: From -100 to 100; 1 is the model itself. Several are for as many images, or for copies of one.
+    Raises:
+        ValueError: If the model has no such attributes, or a strength is out of range or not a number.
+    """
+    images = as_images(images, model.flow.image_shape)
+    wished, known = model.read(wish, len(images)), infer(model, images, given)
+    factors = _factors(strength)[:, None]
+    if wished is None or known is None or not isinstance(before := model.context(known, len(images)), Tensor):
+        raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
+    after = model.context(wished.where(~wished.isnan(), known.to(wished)), len(images))
+    context = before + factors.to(before) * (after - before)
+    latents = [level.expand(len(context), *level.shape[1:]) for level in model.encode(images, known)]
+    return Images(with_low_bits(model.decode_with(latents, context), low_bits(model, images)))
+
+
+def _factors(strength: float | Sequence[float]) -> Tensor:
+    each = [strength] if isinstance(strength, (int, float)) else strength
+    if not all(-LARGEST_STRENGTH <= value <= LARGEST_STRENGTH for value in each):  # nor NaN
+        bounds = f"{-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
+        raise ValueError(f"strength is {strength}; expected a number from {bounds}")
+    return torch.tensor(each)

@@ -1,4 +1,4 @@
-"""Likelihoods, classes and out-of-distribution scores of images, and how well the scores detect odd images."""
+"""Likelihoods and out-of-distribution scores of images, and how well the scores detect odd images."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.conditioning import Given
 from glow_app.generation.baselines import png_bits_per_dim
+from glow_app.generation.inference import chosen
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -81,58 +82,11 @@ def measure(
         raise ValueError(f"got {len(seeds)} seeds for {len(images)} images")
     with record_solves(image_generators(seeds)):
         draws = model.bits_table(images, given, num_draws, image_generators(seeds))
-    known = _chosen(choices, draws.likeliest)
+    known = chosen(choices, draws.likeliest)
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, known)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
     known = None if known is None else known.cpu()
     return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), known)
-
-
-def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the probability of each class given the image under a uniform prior over classes, (B, M), float64.
-
-    .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
-
-    for a single draw of dequantisation noise, shared by all classes and with the same seed for every image, so that
-    results do not depend on the other images. Flows are overconfident: most probabilities are near 0 or 1, and do not
-    reflect the accuracy.
-
-    Args:
-        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        batch_size: Images per batch; classes are evaluated one after another.
-    Raises:
-        ValueError: If the model has no classes, or the images do not fit.
-    """
-    if not model.conditioning.values:
-        raise ValueError("this model has no classes to infer")
-    parts = []
-    for part in as_images(images, model.flow.image_shape).to(model.device).split(batch_size):
-        with record_solves(image_generators([seed] * len(part))):
-            parts.append(model.bits_table(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
-    return torch.cat(parts)
-
-
-def infer(model: ImageModel, images: Pictures, *, seed: int = 0) -> Tensor | None:
-    """Return the most likely value of each image, such as its class, as ``ImageModel.read`` does.
-
-    None for an unconditional model; arguments are as for :func:`class_probabilities`.
-
-    Raises:
-        ValueError: If a value must be given, because there are too many to try.
-    """
-    images = as_images(images, model.flow.image_shape)
-    choices = model.conditioning.choices(None, len(images))
-    if choices == [None]:
-        return None
-    return _chosen(choices, class_probabilities(model, images, seed=seed).argmax(1))
-
-
-def _chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:
-    """Return, for each image, the choice of its number; each of ``choices`` has a row per image, or one for all."""
-    if len(choices) == 1:
-        return None if choices[0] is None else choices[0].expand(len(numbers), *choices[0].shape[1:])
-    rows = torch.arange(len(numbers))
-    return torch.stack([choice for choice in choices if choice is not None])[numbers.cpu(), rows]
 
 
 @dataclass(frozen=True)

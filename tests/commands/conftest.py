@@ -107,7 +107,8 @@ def attributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model of the attributes smiling, hat, age and hue, with arbitrary weights."""
     kinds: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), conditioning=AttributeConditioning(kinds, 4, 6))
-    return save_pretrained(perturb(model), tmp_path_factory.mktemp("attributed") / "model")
+    perturb(model.conditioning, 1, 1.0)
+    return save_pretrained(model, tmp_path_factory.mktemp("attributed") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`glow edit learn` and `glow edit apply`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from run_files import pixels
 from safetensors.torch import load_file
 
 from glow_app import __version__
-from glow_app.generation import edit, load_direction, sample_batches
+from glow_app.generation import edit, edit_attributes, load_direction, sample_batches
 from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
@@ -106,3 +107,54 @@ def test_a_table_is_checked_before_a_model_is_loaded(
     for name, (lines, message) in tables.items():
         Path(f"{name}.csv").write_text("\n".join(lines))
         assert message in refused(*learn, f"{name}.csv")
+
+
+def test_attributes_are_changed_by_name(
+    attributed: Path, conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    apply = ["edit", "apply", *pictures[:2], "--checkpoint", attributed, "--without", "hat", "--with", "age=0.7"]
+    for output, options in (("usual", []), ("same", ["--strength", 0]), ("known", ["--given", "smiling,hat=1"])):
+        result = glow(*apply, *options, "--output", output)
+        assert result.code == 0, result
+        assert f"{pictures[1]}: " in result.output
+    model = load_model(attributed)
+    for number, path in enumerate(pictures[:2]):
+        name = f"{number:03d}_{path.stem}_no_hat_age_0.7"
+        assert np.array_equal(pixels(Path(f"same/{name}.png")), pixels(path))
+        image = torch.from_numpy(pixels(path).copy())[None, None]
+        for output, given in (("usual", None), ("known", {"smiling": 1, "hat": 1})):
+            strengths = [1.25, 0, 0.5, 1, 1.25, 1.5]
+            changed = edit_attributes(model, image, {"hat": 0, "age": 0.7}, given, strengths)
+            assert np.array_equal(pixels(Path(f"{output}/{name}.png")), changed[0, 0].numpy())
+            strip = grid(changed[1:], 5, above=["0", "+0.5", "+1", "+1.25", "+1.5"])
+            assert np.array_equal(np.asarray(strip), pixels(Path(f"{output}/{name}_strip.png")))
+        facts = read_png_text(Path(f"known/{name}.png"))
+        assert facts["wish"] == "no hat, age 0.7"
+        assert facts["given"].startswith("smiling, hat, age ")
+        assert facts["strength"] == "1.25"
+    for options, code, message in (
+        (["--checkpoint", attributed, "--with", "hatt"], 1, "did you mean hat?"),
+        (["--checkpoint", attributed, "--with", "hat", "--given", "hat=3"], 1, "0 or 1"),
+        (["--checkpoint", conditional, "--with", "hat"], 2, "without attributes"),
+        (["--checkpoint", attributed], 2, "either --direction, or"),
+        (["--checkpoint", attributed, "--with", "hat", "--direction", "hat"], 2, "either --direction, or"),
+    ):
+        assert message in refused("edit", "apply", pictures[0], *options, "--output", "refused", code=code)
+
+
+def test_other_commands_take_unknown_or_given_attributes(attributed: Path, pictures: list[Path], glow: Glow) -> None:
+    model, images = load_model(attributed), torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
+    for values, given in (
+        ([], None),
+        (["--given", "smiling", "hat=0", "age=0.3"], [{"smiling": 1}, {"hat": 0}, {"age": 0.3}]),
+    ):
+        options = ["--checkpoint", attributed, "--overwrite", *values]
+        for command in (["reconstruct"], ["interpolate"], ["encode"], ["score"]):
+            result = glow(*command, *pictures, *options)
+            assert result.code == 0, result
+            assert "inferred" not in result.output
+        rows = json.loads(Path("scores/scores.json").read_text())["images"]
+        assert [row["bits_per_dim"] for row in rows] == pytest.approx(model.bits_per_dim(images, given).tolist())
+        assert glow("decode", "latents.safetensors", "--checkpoint", attributed, "--overwrite").code == 0
+        for number, path in enumerate(pictures):
+            assert np.array_equal(pixels(Path(f"decoded/{number:06d}_{path.stem}.png")), pixels(path))

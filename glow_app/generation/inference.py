@@ -1,0 +1,97 @@
+"""What images most probably show: their classes, or their attributes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import record_solves
+from glow_app.conditioning import AttributeConditioning, Given
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.seeding import image_generators
+
+# Of attributes that are not yes or no, each pass tries levels of quantiles at these distances from the last ones.
+_PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace(-1, 1, 5) / 32)
+_AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
+
+
+def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
+    r"""Return the probability of each class given the image under a uniform prior over classes, (B, M), float64.
+
+    .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
+
+    for a single draw of dequantisation noise, shared by all classes and with the same seed for every image, so that
+    results do not depend on the other images. Flows are overconfident: most probabilities are near 0 or 1, and do not
+    reflect the accuracy.
+
+    Args:
+        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
+        batch_size: Images per batch; classes are evaluated one after another.
+    Raises:
+        ValueError: If the model has no classes, or the images do not fit.
+    """
+    if not model.conditioning.values:
+        raise ValueError("this model has no classes to infer")
+    parts = []
+    for part in as_images(images, model.flow.image_shape).to(model.device).split(batch_size):
+        with record_solves(image_generators([seed] * len(part))):
+            parts.append(model.bits_table(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
+    return torch.cat(parts)
+
+
+def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int = 0) -> Tensor | None:
+    r"""Return the most likely value of each image, such as its class or attributes, as ``ImageModel.read`` does.
+
+    Attributes are those that maximise :math:`p(y \mid a)`, found one after another, in three passes over all, from
+    nothing known: both answers, or quantiles of the training data. What is given stays as it is. None for an
+    unconditional model; arguments are as for :func:`class_probabilities`.
+
+    Raises:
+        ValueError: If a value must be given, because there are too many to try.
+    """
+    images = as_images(images, model.flow.image_shape).to(model.device)
+    conditioning, known = model.conditioning, model.read(given, len(images))
+    if isinstance(conditioning, AttributeConditioning):
+        known = conditioning.unknown(len(images)) if known is None else known
+        parts = zip(images.split(_AT_A_TIME), known.cpu().split(_AT_A_TIME), strict=True)
+        return torch.cat([_most_likely(model, conditioning, *part, seed) for part in parts])
+    if known is not None:
+        return known
+    choices = conditioning.choices(None, len(images))
+    if choices == [None]:
+        return None
+    return chosen(choices, class_probabilities(model, images, seed=seed).argmax(1))
+
+
+def _most_likely(
+    model: ImageModel, conditioning: AttributeConditioning, images: Tensor, known: Tensor, seed: int
+) -> Tensor:
+    """Return the attributes, (B, A), that are known, and the most likely values of the others."""
+    given, known, levels, rows = ~known.isnan(), known.clone(), torch.zeros_like(known), torch.arange(len(images))
+    for distances in _PASSES:
+        for place, kind in enumerate(conditioning.attributes.values()):
+            if given[:, place].all():
+                continue
+            if kind == "yes_no":
+                tried = torch.tensor([0.0, 1.0])[:, None].expand(2, len(images))
+            else:
+                tried = levels[:, place] + distances[:, None]
+                tried = tried % 1 if kind == "circular" else tried.clamp(0, 1)
+            values = conditioning.at_quantiles(tried.flatten())[:, place].view(tried.shape)
+            rivals = known.repeat(len(tried), 1, 1)
+            rivals[:, :, place] = values.where(~given[:, place], known[:, place])
+            generator = image_generators([seed] * tried.numel())
+            with record_solves(generator):
+                table = model.bits_table(images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1), generator=generator)
+            best = table.bits_per_dim.cpu().view(tried.shape).argmin(0)
+            known, levels[:, place] = rivals[best, rows], tried[best, rows]
+    return known
+
+
+def chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:
+    """Return, for each image, the choice of its number; each of ``choices`` has a row per image, or one for all."""
+    if len(choices) == 1:
+        return None if choices[0] is None else choices[0].expand(len(numbers), *choices[0].shape[1:])
+    rows = torch.arange(len(numbers))
+    return torch.stack([choice for choice in choices if choice is not None])[numbers.cpu(), rows]

@@ -1,0 +1,113 @@
+"""Attributes that a model infers from images."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from registry import perturb, random_images, tiny_model
+from torch import Tensor
+
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import Kind
+from glow_app.generation import edit_attributes, infer
+from glow_app.models.bits_table import BitsTable
+from glow_app.models.image_model import ImageModel
+
+KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    model = tiny_model(num_bits=5, conditioning=AttributeConditioning(KINDS, 4, 6))
+    perturb(model.conditioning, 1, 1.0)
+    return model.freeze()
+
+
+def read(model: ImageModel, given: Any, num: int) -> Tensor:
+    known = model.read(given, num)
+    assert known is not None
+    return known
+
+
+def test_attributes_that_images_show_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(conditioning=AttributeConditioning(KINDS, 4, 6))
+    truth = torch.tensor([[1, 0, 0.42, 0.98], [0, 0, 0.0, 0.3], [0, 1, 1.0, 0.01], [1, 1, 0.77, 0.5], [1, 0, 0.1, 0.7]])
+    images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(5)
+
+    def bits_table(images: Tensor, given: Tensor, **_: Any) -> BitsTable:
+        difference = (given.nan_to_num(0.5) - truth[images[:, 0, 0, 0].long()]).abs()
+        difference[:, 3] = torch.minimum(difference[:, 3], 1 - difference[:, 3])
+        # Nothing is seen of a smile under the wrong age, so it is found in the second pass.
+        difference[difference[:, 2] > 0.1, 0] = 1
+        return BitsTable(difference.square().sum(1)[None, None, :, None], 192)
+
+    monkeypatch.setattr(model, "bits_table", bits_table)
+    inferred = infer(model, images)
+    assert inferred is not None
+    assert torch.equal(inferred[:, :2], truth[:, :2])
+    assert (inferred[:, 2] - truth[:, 2]).abs().max() < 0.01
+    apart = (inferred[:, 3] - truth[:, 3]).abs()
+    assert torch.minimum(apart, 1 - apart).max() < 0.01
+    known = infer(model, images, [{"age": 0.3, "hat": 1}, *[{}] * 4])
+    assert known is not None
+    assert known[0, [1, 2]].tolist() == pytest.approx([1, 0.3])
+    assert torch.equal(known[1:], inferred[1:])
+
+
+def test_no_other_answer_is_more_likely(model: ImageModel) -> None:
+    images = random_images(6)
+    inferred = infer(model, images)
+    assert inferred is not None
+    assert torch.equal(infer(model, images[5:], seed=0), inferred[5:])  # type: ignore[arg-type]
+    for place in range(2):
+        other = inferred.clone()
+        other[:, place] = 1 - other[:, place]
+        likely, unlikely = (bits_of(model, images, values) for values in (inferred, other))
+        assert (likely <= unlikely + 1e-6).all()
+
+
+def bits_of(model: ImageModel, images: Tensor, given: Tensor) -> Tensor:
+    return torch.cat([model.bits_per_dim(image[None], row[None]) for image, row in zip(images, given, strict=True)])
+
+
+def test_a_wish_that_is_fulfilled_changes_no_pixel(model: ImageModel) -> None:
+    images = random_images(3)
+    given = {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}
+    for wish in (given, {"hat": 0}, {}):
+        assert torch.equal(edit_attributes(model, images, wish, given, 3.0), images)
+    inferred = model.conditioning.plain(infer(model, images))
+    assert torch.equal(edit_attributes(model, images, inferred), images)
+    changed = edit_attributes(model, images[:1], {"hat": 1}, given, [0, 1, 4, -4])
+    assert torch.equal(changed[0], images[0])
+    assert len({image.numpy().tobytes() for image in changed}) == 4
+
+
+def test_a_strength_of_one_decodes_under_the_wish(model: ImageModel) -> None:
+    images, known = random_images(3), read(model, {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}, 3)
+    wished = known.clone()
+    wished[:, 2] = 0.8
+    latents = model.encode(images, known)
+    low_bits = images.short() - model.quantised(images).short()
+    before, after = (model.context(values, 3) for values in (known, wished))
+    assert isinstance(before, Tensor)
+    assert isinstance(after, Tensor)
+    for strength in (1.0, 1.25):
+        decoded = model.decode_with(latents, before + strength * (after - before))
+        expected = (decoded.short() + low_bits).clamp(0, 255).byte()
+        assert torch.equal(edit_attributes(model, images, {"age": 0.8}, known, strength), expected)
+
+
+def test_unsuitable_wishes_are_refused(model: ImageModel) -> None:
+    images = random_images(1)
+    for other, wish, message in (
+        (model, {"hatt": 1}, "did you mean hat?"),
+        (model, None, "expected a wish"),
+        (tiny_model(), {"hat": 1}, "unconditional"),
+        (tiny_model(num_classes=3), {"hat": 1}, "a class is"),
+    ):
+        with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+            edit_attributes(other, images, wish)
+    with pytest.raises(ValueError, match="strength is nan"):
+        edit_attributes(model, images, {"hat": 1}, None, math.nan)
