@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse import Namespace
-from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
@@ -46,8 +46,6 @@ from lightning_modules.runs.stopping import exit_code_of_signals
 # Defaults of all experiments; in the package, so that they are also installed.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
 
-HeldOut = Literal["validation", "test"]
-
 # Warnings of Lightning for developers.
 _UNWANTED = (
     "does not have many workers",
@@ -59,6 +57,7 @@ _UNWANTED = (
     "could not find the monitored key",
     "broadcast_buffers",
     "sync_dist=True",
+    "Using `DistributedSampler`",
 )
 _MISSING = re.compile(r"class_path '[\w.]*?(\w+)': the following arguments are required: (\w+(?:, \w+)*)")
 
@@ -99,7 +98,8 @@ class GlowCLI(LightningCLI):
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to load; set by --resume.")
         if self.command == "test":
-            parser.add_argument("--split", type=HeldOut, default="test", help="Split to measure: validation or test.")
+            splits = "Split to measure: validation or test."
+            parser.add_argument("--split", type=Literal["validation", "test"], default="test", help=splits)
         kinds = "Kind of the run: images, restoration or points."
         parser.add_argument("--kind", type=KindName, default=self.kind.name, help=kinds)
         for name, callback in self.kind.callbacks.items():
@@ -186,19 +186,19 @@ class GlowCLI(LightningCLI):
         config = self.config_init
         options = config.trainer
         live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
-        callbacks, plugins = list(options.callbacks or []), options.plugins or []
+        plugins = options.plugins or []
         plugins = [AtomicCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
         kwargs |= {"plugins": plugins, "enable_model_summary": bool(options.enable_model_summary)}
         if options.max_epochs is None and options.max_steps != -1:
             kwargs["max_epochs"] = -1  # RunTrainer hides the other limit
         if self.command != "fit":
-            callbacks += [RichProgressBar()] if live else []
-            kwargs |= {"callbacks": callbacks, "enable_progress_bar": live, **WHOLE}
-            return pl.Trainer(**{**options, **kwargs, "logger": False, "enable_checkpointing": False})
+            kwargs |= {"enable_progress_bar": live, "logger": False, "enable_checkpointing": False, **WHOLE}
+            return pl.Trainer(**{**options, **kwargs})
         if SLURMEnvironment.detect():
             # Lightning's own handler would save without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
-        callbacks += [
+        callbacks = [
+            *(options.callbacks or []),
             Progress(live),
             LearningRateMonitor("step"),
             Throughput(),

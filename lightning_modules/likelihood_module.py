@@ -60,6 +60,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
     length_note = ""  # what the report of a run adds to its number of steps
     next_command = "test --checkpoint {run}"  # to go on with after a run
     metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
+    figures: ClassVar[tuple[str, ...]]  # names of what :meth:`evaluate` returns
+    monitor: ClassVar[str]  # name in the log of the figure that chooses the best checkpoint; smaller is better
     failure: str | None = None
 
     def __init__(
@@ -77,16 +79,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
         allow_parts(model)
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.figures})
-
-    @property
-    def figures(self) -> tuple[str, ...]:
-        """Names of the figures that :meth:`evaluate` returns."""
-        return (self.metric,)
-
-    @property
-    def monitor(self) -> str:
-        """The metric that chooses the best checkpoint; smaller is better."""
-        return f"val/{self.metric}"
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:

@@ -64,6 +64,8 @@ class PointsModule(LikelihoodModule):
     """
 
     metric = "nats"
+    figures = ("nats",)
+    monitor = "val/nats"
     model: PlaneModel
 
     def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior, **options: Any) -> None:

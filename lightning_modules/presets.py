@@ -9,8 +9,6 @@ import yaml
 from glow_app.messages import UsageError, closest
 
 CONFIGS = Path(__file__).with_name("configs")
-if not CONFIGS.is_dir():  # a symbolic link in the repository, which not every system can check out
-    CONFIGS = Path(__file__).parents[1] / "configs"
 
 _ROW = "{:<18} {:<9} {:<4} {:<6} {}"
 
@@ -31,13 +29,12 @@ def preset_names() -> list[str]:
 def config_path(name: str) -> str:
     """Return the path of a preset or, if there is none, of a file; raise UsageError if there is neither."""
     names = preset_names()
-    if name not in names and Path(name).exists() and not Path(name).is_dir():
+    if name in names:
+        return str(CONFIGS / f"{name}.yaml")
+    if Path(name).exists() and not Path(name).is_dir():
         return name
-    preset = name.removeprefix("configs/").removesuffix(".yaml")
-    if preset not in names:
-        hint = closest(preset, names)
-        raise UsageError(f"there is no configuration {name}, neither a file nor a preset{hint} (see glow presets)")
-    return str(CONFIGS / f"{preset}.yaml")
+    hint = closest(name, names)
+    raise UsageError(f"there is no configuration {name}, neither a file nor a preset{hint} (see glow presets)")
 
 
 def header(path: Path) -> str:

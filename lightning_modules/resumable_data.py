@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.image_set import BatchedSet
@@ -104,22 +104,17 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return this rank's part of the validation split in order; the last batch may be smaller."""
+        """Return the validation split in order, which Lightning divides among ranks; the last batch may be smaller."""
         return self._eval_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Return this rank's part of the test split in order; the last batch may be smaller."""
+        """Return the test split in order, which Lightning divides among ranks; the last batch may be smaller."""
         return self._eval_loader("test")
 
     def _eval_loader(self, split: Split) -> DataLoader[Any]:
-        examples, num_workers, trainer = self.examples(split), self.hparams["num_workers"], self.trainer
-        sampler: Sampler[int] = SequentialSampler(examples)
-        if trainer and trainer.world_size > 1:
-            # Every rank gets the same number of examples; the last may be a repetition, which the module drops.
-            sampler = DistributedSampler(examples, trainer.world_size, trainer.global_rank, shuffle=False)
+        examples, num_workers = self.examples(split), self.hparams["num_workers"]
         return DataLoader(
             examples,
-            sampler=sampler,
             batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
             collate_fn=examples.collate,
             num_workers=num_workers,

@@ -86,9 +86,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
 
-    def on_exception(self, *_: Any) -> None:
-        """Stop the bar."""
-        self.on_train_end()
+    on_exception = on_train_end  # type: ignore[assignment] # takes its arguments too
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._due = time.monotonic() + (_SILENCE if self._bar is None else _INTERVAL)

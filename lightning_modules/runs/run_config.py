@@ -31,14 +31,11 @@ class SaveRunConfig(SaveConfigCallback):
     Without the checkpoint that the run was resumed from, so that the configuration can also begin a new run.
     """
 
-    def __init__(self, parser: Any, config: Any, *args: Any, **kwargs: Any) -> None:
-        config = config.clone()
-        config.ckpt_path = None
-        super().__init__(parser, config, *args, **kwargs)
-
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write and log the configuration; called on the first rank only."""
-        text = self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        config.ckpt_path = None
+        text = self.parser.dump(config, skip_none=False)
         with atomic_file(Path(trainer.default_root_dir) / RUN_CONFIG) as file:
             file.write(text.encode())
         for logger in trainer.loggers:

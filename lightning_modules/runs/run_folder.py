@@ -33,6 +33,7 @@ def choose_run_dir(name: str, run_dir: str | None) -> str:
     return run_dir
 
 
+@rank_zero_only
 def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> None:
     """Create and lock a run's folder; remove incomplete checkpoints that a killed run left. First rank only.
 
@@ -43,8 +44,6 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         FileExistsError: If the folder contains another run, another process is training there, or it is a file.
         UsageError: If its name is that of a file.
     """
-    if getattr(rank_zero_only, "rank", 0):
-        return
     require_folder(run_dir)
     _lock(run_dir)
     is_continued = resumed is not None and resumed.parent.resolve() == run_dir.resolve()

@@ -9,13 +9,6 @@ from lightning_modules.command_line.arguments import configs_first
 from lightning_modules.presets import CONFIGS, config_path, preset_names
 
 
-def test_a_preset_has_a_name_and_old_paths_lead_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("folder32", "folder32.yaml", "configs/folder32.yaml"):
-        assert config_path(name) == str(CONFIGS / "folder32.yaml")
-    assert config_path("prior/maf") == str(CONFIGS / "prior/maf.yaml")
-
-
 def test_a_path_is_a_file_and_a_name_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prior").mkdir()
