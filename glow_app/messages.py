@@ -42,7 +42,7 @@ def in_words(given: object) -> str:
     if not isinstance(given, Mapping):
         return str(given)
     words = (
-        f"{name} {value:.3g}" if isinstance(value, float) else name if value else f"no {name}"
+        f"{name} {round(value, 3):g}" if isinstance(value, float) else name if value else f"no {name}"
         for name, value in given.items()
     )
     return ", ".join(words)

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from glow_app.numeric_limits import LARGEST_STRENGTH
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from glow_app.generation import Direction
     from glow_app.models.image_model import ImageModel
     from glow_app.pictures.image_batch import Images
-    from glow_app.storage.stored_model import StoredModel
 
 # Strengths of a strip: along a direction, or of a wish.
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -123,60 +124,54 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths."""
+    from glow_app.generation import load_direction
+    from glow_app.generation.editing import USUAL_STRENGTH
     from glow_app.pictures.images import grid, save_png, to_pil
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
-    given = read_given(model, arguments.given)
-    change = _Change(arguments, model, stored)
+    given, wish = read_given(model, arguments.given), read_wish(model, arguments)
+    if wish is None:
+        change = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+        what, usual, strip = {"direction": arguments.direction}, 1.0, STRENGTHS
+    else:
+        change, what, usual, strip = wish[0], {"wish": in_words(wish[0])}, USUAL_STRENGTH, WISH_STRENGTHS
+    strengths = [usual if arguments.strength is None else arguments.strength, *strip]
+    texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.
-    names = {file: f"{number:03d}_{Path(file).stem}_{change.label}" for number, file in enumerate(files)}
+    label = re.sub(r"[^\w.-]+", "_", *what.values())[:100]
+    names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
     refuse_existing(outputs, arguments.overwrite)
-    common = {**change.facts, **provenance(stored)}
-    texts = [f"{strength:+g}" if strength else "0" for strength in change.strip]
     count = 0
     for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
-        picture, strip = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        changed, known = change(image, known)
-        facts = common | model.conditioning.metadata(known)
-        save_png(to_pil(changed[0]), picture, {**facts, "strength": change.strength})
-        shown = grid(changed[1:], columns=len(texts), above=texts)
-        save_png(shown, strip, {**facts, "strength": ", ".join(texts)})
+        picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
+        changed, known = _changed(model, image, known, change, strengths)
+        facts = what | provenance(stored) | model.conditioning.metadata(known)
+        save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
+        save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
-            print(printable(f"{picture}, {strip}"))
-            if arguments.direction is None:
-                print(printable(f"{file}: {in_words(model.conditioning.plain(known)[0])} (given or inferred)"))
+            print(printable(f"{picture}, {shown}"))
+            if wish is not None:
+                print(printable(f"{file}: {facts['given']} (given or inferred)"))
         count += 1
     if len(files) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
 
 
-class _Change:
-    """The change that the options of ``glow edit apply`` describe."""
+def _changed(
+    model: "ImageModel",
+    image: "Tensor",
+    known: "Tensor | None",
+    change: "Direction | Mapping[str, float]",
+    strengths: list[float],
+) -> "tuple[Images, Tensor | None]":
+    """Return a picture changed along a direction or by a wish, and what it was given or, for a wish, taken to be."""
+    from glow_app.generation import Direction, edit, edit_attributes, infer
 
-    def __init__(self, arguments: argparse.Namespace, model: "ImageModel", stored: "StoredModel") -> None:
-        from glow_app.generation import load_direction
-        from glow_app.generation.editing import USUAL_STRENGTH
-
-        self._model, self._wish, self._direction = model, read_wish(model, arguments), None
-        if self._wish is None:
-            self._direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
-            usual, self.strip, self.label = 1.0, STRENGTHS, arguments.direction
-            self.facts = {"direction": arguments.direction}
-        else:
-            usual, self.strip, self.facts = USUAL_STRENGTH, WISH_STRENGTHS, {"wish": in_words(self._wish[0])}
-            self.label = re.sub(r"[^\w.-]+", "_", self.facts["wish"])[:100]
-        self.strength = usual if arguments.strength is None else arguments.strength
-
-    def __call__(self, image: "Tensor", known: "Tensor | None") -> "tuple[Images, Tensor | None]":
-        """Return a picture at the strength and those of the strip, and what it was given or taken to be."""
-        from glow_app.generation import edit, edit_attributes, infer
-
-        strengths = [self.strength, *self.strip]
-        if self._wish is None:
-            return edit(self._model, image, [(self._direction, strengths)], known), known
-        known = infer(self._model, image, known)
-        return edit_attributes(self._model, image, self._wish[0], known, strengths), known
+    if isinstance(change, Direction):
+        return edit(model, image, [(change, strengths)], known), known
+    known = infer(model, image, known)
+    return edit_attributes(model, image, change, known, strengths), known
