@@ -102,9 +102,9 @@ class AttributeConditioning(Conditioning):
             ValueError: If an attribute is there twice, or lacks a value.
         """
         values: dict[str, Any] = {}
-        for text, answer in [*((text, 1) for text in present), *((text, 0) for text in absent)]:
+        for text, answer in [*((text, "1") for text in present), *((text, "0") for text in absent)]:
             name, equals, value = text.rpartition("=")
-            if not equals or not answer or text in self.attributes:
+            if not equals or answer == "0" or text in self.attributes:
                 name, value = text, answer
                 if self.attributes.get(name, "yes_no") != "yes_no":
                     mean = dict(zip(self.attributes, self.mean.tolist(), strict=True))[name]

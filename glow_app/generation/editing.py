@@ -174,6 +174,7 @@ def edit_attributes(
     if wished is None or known is None or not isinstance(before := model.context(known, len(images)), Tensor):
         raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
     after = model.context(wished.where(~wished.isnan(), known.to(wished)), len(images))
+    assert isinstance(after, Tensor)
     context = before + factors.to(before) * (after - before)
     latents = [level.expand(len(context), *level.shape[1:]) for level in model.encode(images, known)]
     return Images(with_low_bits(model.decode_with(latents, context), low_bits(model, images)))
