@@ -7,6 +7,7 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
+from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -16,37 +17,17 @@ _PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace
 _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
 
 
-def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the probability of each class given the image under a uniform prior over classes, (B, M), float64.
-
-    .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
-
-    for a single draw of dequantisation noise, shared by all classes and with the same seed for every image, so that
-    results do not depend on the other images. Flows are overconfident: most probabilities are near 0 or 1, and do not
-    reflect the accuracy.
-
-    Args:
-        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        batch_size: Images per batch; classes are evaluated one after another.
-    Raises:
-        ValueError: If the model has no classes, or the images do not fit.
-    """
-    if not model.conditioning.values:
-        raise ValueError("this model has no classes to infer")
-    parts = []
-    for part in as_images(images, model.flow.image_shape).to(model.device).split(batch_size):
-        with record_solves(image_generators([seed] * len(part))):
-            parts.append(model.bits_table(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
-    return torch.cat(parts)
-
-
 def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int = 0) -> Tensor | None:
     r"""Return the most likely value of each image, such as its class or attributes, as ``ImageModel.read`` does.
 
     Attributes are those that maximise :math:`p(y \mid a)`, found one after another, in three passes over all, from
     nothing known: both answers, or quantiles of the training data. What is given stays as it is. None for an
-    unconditional model; arguments are as for :func:`class_probabilities`.
+    unconditional model.
 
+    Args:
+        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
+        given: What is known of them.
+        seed: Seed of the noise of each image, so that results do not depend on the other images.
     Raises:
         ValueError: If a value must be given, because there are too many to try.
     """
@@ -61,7 +42,7 @@ def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int
     choices = conditioning.choices(None, len(images))
     if choices == [None]:
         return None
-    return chosen(choices, class_probabilities(model, images, seed=seed).argmax(1))
+    return chosen(choices, torch.cat([_bits(model, part, None, seed).likeliest for part in images.split(16)]))
 
 
 def _most_likely(
@@ -81,12 +62,16 @@ def _most_likely(
             values = conditioning.at_quantiles(tried.flatten())[:, place].view(tried.shape)
             rivals = known.repeat(len(tried), 1, 1)
             rivals[:, :, place] = values.where(~given[:, place], known[:, place])
-            generator = image_generators([seed] * tried.numel())
-            with record_solves(generator):
-                table = model.bits_table(images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1), generator=generator)
-            best = table.bits_per_dim.cpu().view(tried.shape).argmin(0)
+            bits = _bits(model, images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1), seed).bits_per_dim
+            best = bits.cpu().view(tried.shape).argmin(0)
             known, levels[:, place] = rivals[best, rows], tried[best, rows]
     return known
+
+
+def _bits(model: ImageModel, images: Tensor, given: Tensor | None, seed: int) -> BitsTable:
+    seeds = [seed] * len(images)
+    with record_solves(image_generators(seeds)):
+        return model.bits_table(images, given, generator=image_generators(seeds))
 
 
 def chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:

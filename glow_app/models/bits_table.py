@@ -29,14 +29,9 @@ class BitsTable:
 
         .. math:: -\frac{1}{D} \log_2 \frac{1}{K M} \sum_{k=1}^K \sum_{c=1}^M 2^{-D \sum_l b_{kcl}}
         """
-        nats = self._nats().flatten(0, 1)
-        mean = math.log(len(nats)) - torch.logsumexp(-nats, dim=0)
-        return (mean / (self.num_dims * math.log(2))).to(self.bits.dtype)
-
-    @property
-    def probabilities(self) -> Tensor:
-        r""":math:`p(c \mid y_1)`, the probability of each of equally frequent classes in the first draw, (B, M)."""
-        return torch.softmax(-self._nats()[0], dim=0).T
+        unit = self.num_dims * math.log(2)
+        nats = unit * widen(self.bits.sum(-1)).flatten(0, 1)
+        return ((math.log(len(nats)) - torch.logsumexp(-nats, dim=0)) / unit).to(self.bits.dtype)
 
     @property
     def likeliest(self) -> Tensor:
@@ -48,6 +43,3 @@ class BitsTable:
         """Bits/dim of each level in the first draw under :attr:`likeliest`, (B, L)."""
         rows = torch.arange(self.bits.shape[2], device=self.bits.device)
         return self.bits[0, self.likeliest, rows]
-
-    def _nats(self) -> Tensor:
-        return widen(self.bits.sum(-1)) * (self.num_dims * math.log(2))

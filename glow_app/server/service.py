@@ -120,7 +120,7 @@ class Service:
     ) -> tuple[Tensor, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
-        If nothing is, that is the most probable value of each, or None unless ``infers``.
+        If nothing is, that is the most probable value of each, or None unless ``infers``, or if all values are too many.
         """
         self.check_count(len(files), "images")
         with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
@@ -129,7 +129,7 @@ class Service:
         pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(files)]
         images = torch.stack([picture.image for picture in pictures])
         known = None if given is None else choices[0]
-        if given is None and infers:
+        if given is None and infers and self.model.conditioning.values:
             known = await self.run(generation.infer, images)
         return images, [picture.note for picture in pictures], known
 
