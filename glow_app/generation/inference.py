@@ -32,16 +32,13 @@ def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int
         ValueError: If a value must be given, because there are too many to try.
     """
     images = as_images(images, model.flow.image_shape).to(model.device)
-    conditioning, known = model.conditioning, model.read(given, len(images))
-    if isinstance(conditioning, AttributeConditioning):
-        known = conditioning.unknown(len(images)) if known is None else known
+    conditioning = model.conditioning
+    known, *others = choices = conditioning.choices(given, len(images))
+    if isinstance(conditioning, AttributeConditioning) and known is not None:
         parts = zip(images.split(_AT_A_TIME), known.cpu().split(_AT_A_TIME), strict=True)
         return torch.cat([_most_likely(model, conditioning, *part, seed) for part in parts])
-    if known is not None:
+    if not others:
         return known
-    choices = conditioning.choices(None, len(images))
-    if choices == [None]:
-        return None
     return chosen(choices, torch.cat([_bits(model, part, None, seed).likeliest for part in images.split(16)]))
 
 

@@ -120,7 +120,7 @@ class Service:
     ) -> tuple[Tensor, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
-        If nothing is, that is the most probable value of each, or None unless ``infers``, or if all values are too many.
+        If nothing is, that is the most probable value of each, or None unless ``infers`` and values are few.
         """
         self.check_count(len(files), "images")
         with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
