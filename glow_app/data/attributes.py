@@ -48,8 +48,8 @@ class Attributes:
             ValueError: If no image has a row, or a row has several images.
         """
         rows = {file: row for row, file in enumerate(self.files)}
-        found = [rows.get(name, rows.get(basename(name), -1)) for name in names]
-        known = [row for row in found if row >= 0]
+        places = [rows.get(name, rows.get(basename(name), -1)) for name in names]
+        known = [row for row in places if row >= 0]
         if not known:
             raise ValueError(
                 f"{self.path} has no row for any of the images, such as {names[0]}; correct its file names"
@@ -60,7 +60,7 @@ class Attributes:
                 f"{self.path}: {count} images are named {self.files[row]}; put their folders into the table"
             )
         unknown = torch.full((1, len(self.kinds)), math.nan)
-        return torch.cat([self.values.float(), unknown])[found]
+        return torch.cat([self.values.float(), unknown])[places]
 
 
 def read_attributes(path: Path, names: Sequence[str] | None = None, complete: bool = True) -> Attributes:

@@ -7,8 +7,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from glow_app.data.attributes import TABLE_NAME, Kind
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
-from glow_app.data.image_cache import Chunk, Shape, cache_folder, cached, in_chunks, read_entry
+from glow_app.data.image_cache import Chunk, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.resizing import array_to_image
 from glow_app.data.splits import SplitRequest
@@ -56,7 +56,7 @@ def load_faces(request: SplitRequest) -> ImageSet:
     labels, kinds = torch.zeros(len(images), dtype=torch.int64), None
     if request.attributes:
         labels, kinds = torch.full((len(images), len(FACE_KINDS)), math.nan), FACE_KINDS
-        labels[:count] = _attributes(_SEED, count, request.cache_dir)
+        labels[:count] = _attributes(count)
     return select_split(ImageSet(images, labels, attributes=kinds).subset(range(count)), request)
 
 
@@ -68,35 +68,19 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
     Raises:
         ValueError: If a package is missing.
     """
-    return _kept(
-        f"faces-{_key(seed, side)}", count, (3, side, side), cache_dir, partial(face_chunks, seed, count, side)
-    )
-
-
-def _attributes(seed: int, count: int, cache_dir: Path | None) -> torch.Tensor:
-    """Return the attributes of faces, float32 (count, A), from the cache, since drawing 60,000 takes a minute."""
-    shape, work = (1, len(FACE_KINDS), 4), partial(_draw_attributes, seed)
-    chunks = partial(in_chunks, work, count, _CHUNK_SIZE, _processes(count), None)
-    kept = _kept(f"faces-attributes-{_key(seed, 0)}", count, shape, cache_dir, chunks)
-    return torch.from_numpy(kept[:count].copy().view(np.float32)[:, 0, :, 0])
-
-
-def _draw_attributes(seed: int, indices: range) -> Chunk:
-    rows = [np.array([*draw_face(seed, index).attributes().values()], np.float32) for index in indices]
-    return Chunk([row.view(np.uint8).reshape(1, -1, 4) for row in rows], [str(index) for index in indices])
-
-
-def _kept(
-    stem: str, count: int, shape: Shape, cache_dir: Path | None, chunks: Callable[[], Iterator[Chunk]]
-) -> np.ndarray:
-    """Return a cache entry of at least ``count`` faces; write it first if there is none."""
-    folder = cache_folder(cache_dir)
+    folder, stem, shape = cache_folder(cache_dir), f"faces-{_key(seed, side)}", (3, side, side)
     for path in folder.glob(f"{stem}-*.json"):
         if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
             return kept.images
     if count > _MIN_FACES_FOR_PROGRESS:
-        print(f"drawing {count:,} faces once ({stem}, kept in {folder})", file=sys.stderr)
-    return cached(folder / f"{stem}-{count}", shape, chunks).images
+        print(f"rendering {count:,} faces of {side}x{side} pixels once; they are kept in {folder}", file=sys.stderr)
+    return cached(folder / f"{stem}-{count}", shape, partial(face_chunks, seed, count, side)).images
+
+
+@cache
+def _attributes(count: int) -> torch.Tensor:
+    """Return the attributes of the source's faces, float32 (count, A); kept, since 60,000 take half a minute."""
+    return torch.tensor([[*draw_face(_SEED, index).attributes().values()] for index in range(count)])
 
 
 def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
@@ -108,12 +92,9 @@ def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
         ValueError: If a package is missing.
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
+    processes = (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
     doing = f"rendering {count:,} faces" if count > _MIN_FACES_FOR_PROGRESS else None
-    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, _processes(count), doing)
-
-
-def _processes(count: int) -> int:
-    return (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, doing)
 
 
 def _render(seed: int, side: int, indices: range) -> Chunk:
