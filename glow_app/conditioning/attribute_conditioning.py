@@ -90,10 +90,8 @@ class AttributeConditioning(Conditioning):
         """
         if isinstance(given, Tensor):
             return self._checked(given, num)
-        each = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else [given] * num
-        if len(each) != num:
-            raise ValueError(f"got attributes of {len(each)} images for {num}")
-        return self._checked(torch.tensor([self._row(known) for known in each]).view(num, self.num_attributes), num)
+        rows = torch.tensor([self._row(known) for known in self._each(given, num, "mappings of attributes")])
+        return self._checked(rows.view(num, self.num_attributes), num)
 
     def parse(self, present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, Any]:
         """Return values by name, for :meth:`read`, of names of yes/no attributes and of texts such as ``age=37.5``.
@@ -123,8 +121,7 @@ class AttributeConditioning(Conditioning):
             return embedded
         is_replaced = self._is("yes_no", given) & ~given.isnan()
         base = self._embedding(torch.where(is_replaced, self.mean, given))
-        factors = guidance[:, None]
-        return torch.where(factors == 1, embedded, base + factors * (embedded - base))
+        return self._extrapolated(embedded, base, guidance)
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the labels; in training, some of them unknown."""

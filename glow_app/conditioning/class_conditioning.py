@@ -1,7 +1,7 @@
 """Classes as what is known about an image: their names, numbers and embeddings, with guidance."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -80,10 +80,7 @@ class ClassConditioning(Conditioning):
         """
         if isinstance(given, Tensor):
             return self._checked(given, num)
-        is_sequence = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
-        each = list(given) if is_sequence else [given] * num
-        if len(each) != num:
-            raise ValueError(f"got {len(each)} classes for {num} images")
+        each = self._each(given, num, "classes")
         for value in each:
             if isinstance(value, bool) or not isinstance(value, (Integral, str)):
                 raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
@@ -95,8 +92,7 @@ class ClassConditioning(Conditioning):
         embedded: Tensor = self.embedding(given)
         if guidance is None:
             return embedded
-        mean, factors = self.embedding.weight.mean(0), guidance[:, None]
-        return torch.where(factors == 1, embedded, mean + factors * (embedded - mean))
+        return self._extrapolated(embedded, self.embedding.weight.mean(0), guidance)
 
     def plain(self, given: Tensor | None) -> list[int | str]:
         """Return each class by name or, if the name is unknown or is also the number of another class, by number."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -186,6 +186,21 @@ class Conditioning(nn.Module, ABC):
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types."""
         return {}
+
+    @staticmethod
+    def _each(given: Given, num: int, values: str) -> list[Any]:
+        """Return a value per image, of one for all or one per image; raise ValueError for another number."""
+        is_sequence = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+        each = list(given) if is_sequence else [given] * num
+        if len(each) != num:
+            raise ValueError(f"got {len(each)} {values} for {num} images")
+        return each
+
+    @staticmethod
+    def _extrapolated(context: Tensor, base: Tensor, guidance: Tensor) -> Tensor:
+        """Return ``base + guidance * (context - base)``: the context itself, to the last bit, where guidance is 1."""
+        factors = guidance[:, None]
+        return torch.where(factors == 1, context, base + factors * (context - base))
 
     def _guidance_factors(self, guidance: Guidance) -> list[float]:
         """Return the guidance as a list, empty if it is 1; raise ValueError if it is invalid or cannot be used."""

@@ -78,7 +78,7 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
         ("age", "age needs a number"),
         ("hat=0,hat", "hat is given twice"),
         (3, "expected a mapping"),
-        ([{}], "got attributes of 1 images for 2"),
+        ([{}], "got 1 mappings of attributes for 2 images"),
         ([{}, 1], "expected a mapping"),
         (torch.zeros(2, 3), "expected real numbers (2, 4)"),
         (torch.zeros(2, 4, dtype=torch.long), "expected real numbers (2, 4)"),
