@@ -6,9 +6,9 @@
 
 ``train`` and ``validation`` get crops of photographs at scales from 1:1 to the whole, drawings, icons and, at 32x32,
 CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``test`` gets crops of other
-photographs, of which nothing is in the former. ``tried`` gets four kinds of
-pictures that are in neither: horses of CIFAR-10, rendered faces, drawings of animals, people and vehicles, and icons of
-another theme. Each has folders of 50 to 3,000 pictures to learn from, beside the same 300 for validation.
+photographs. ``tried`` gets four kinds of pictures that are in none of them: horses of CIFAR-10, rendered faces,
+drawings of animals, people and vehicles, and icons of another theme. Each has folders of 50 to 3,000 pictures to learn
+from, beside the same 300 for validation.
 """
 
 import argparse
