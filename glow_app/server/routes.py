@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 from glow_app import generation
 from glow_app.evaluation.trained_on import trained_on
 from glow_app.generation.reference import plain_scores
+from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
@@ -86,11 +87,16 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 @API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    strengths = service.strengths(body.edits)
+    strengths, wish = service.strengths(body.edits), service.wish(body)
     images, notes, given = await service.pictures([body.image], body.given, "image")
-    changed = await service.run(generation.edit, images, strengths, given)
-    lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
-    edits = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
+    if wish is None:
+        changed = await service.run(generation.edit, images, strengths, given)
+        lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
+        edits = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
+    else:
+        given = await service.run(generation.infer, images, given)
+        changed = await service.run(generation.edit_attributes, images, wish, given, body.strength)
+        edits = {"wish": in_words((service.plain(wish) or [{}])[0]), "strength": body.strength}
     facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
     return await respond(request, answer, changed, facts)

@@ -8,6 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
+from glow_app.data.attributes import Kind
+from glow_app.generation.editing import USUAL_STRENGTH
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_STRENGTH, LARGEST_TEMPERATURE
 from glow_app.pictures.image_batch import Images
@@ -24,10 +26,11 @@ Guidance = Annotated[
     Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)] | None,
     Field(description="Above 1, images are more typical of their class and vary less. Default: the model's."),
 ]
+Strength = Annotated[Finite, Field(ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH)]
 Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
-_WHAT = "What the model is given, such as a class by name or number"
+_WHAT = "What the model is given, such as a class by name or number, or known attributes by name"
 EachGiven = Annotated[Any, Field(description=f"{_WHAT}, for all images or a list of one each; inferred if omitted.")]
 AllGiven = Annotated[list[Any] | None, Field(description="What each image was given, or the most probable value.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
@@ -136,24 +139,24 @@ class Edit(_Request):
     """A step along a direction."""
 
     direction: Name = Field(description="Name of a direction, as listed by /v1/info.")
-    strength: Finite = Field(
-        1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, description="0 leaves every pixel unchanged."
-    )
+    strength: Strength = Field(1.0, description="0 leaves every pixel unchanged.")
 
 
 class EditRequest(_Request):
-    """A request to change attributes of an image."""
+    """A request to change attributes of an image: either along directions, or of a model that knows attributes."""
 
     image: ImageFile
-    edits: list[Edit] = Field(min_length=1, max_length=16)
-    given: Any = Field(None, description=f"{_WHAT}; inferred if omitted.")
+    edits: list[Edit] = Field([], max_length=16)
+    wish: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, as in `given`.")
+    strength: Strength = Field(USUAL_STRENGTH, description="Strength of a wish; 1 is the model itself.")
+    given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, for a wish each attribute that is left out.")
 
 
 class EditAnswer(BaseModel):
     """The changed image."""
 
     image: Png
-    given: Any
+    given: Any = Field(description="What was given or inferred; sent as `given`, it saves the next inference.")
     note: Note
 
 
@@ -261,11 +264,22 @@ class RestorerInfo(BaseModel):
     temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 
+class Attribute(BaseModel):
+    """An attribute that a model knows, and its values in the training data."""
+
+    name: str
+    kind: Kind = Field(description="Circular values, such as a hue, are from 0 to 1, which are the same.")
+    mean: float = Field(description="Of yes/no attributes the share.")
+    least: float
+    most: float
+
+
 class GivenKind(BaseModel):
     """What a model can be given."""
 
     kind: str
     values: list[Any] = Field(description="All values, if they are few, such as the names of classes.")
+    attributes: list[Attribute] = Field([], description="Attributes by name, each of which may be left out.")
 
 
 class Info(BaseModel):

@@ -21,7 +21,7 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import Edit, GivenKind, Info
+from glow_app.server.schemas import Edit, EditRequest, GivenKind, Info
 from glow_app.server.shared_model import SharedModel
 from glow_app.server.worker import ModelWorker, Ticket
 from glow_app.storage.checkpoint import CONTENTS_KEY
@@ -162,6 +162,13 @@ class Service:
     def strengths(self, edits: Sequence[Edit]) -> list[tuple[generation.Direction, float]]:
         """Return directions with their strengths."""
         return [(_named(self.directions, edit.direction, "direction"), edit.strength) for edit in edits]
+
+    def wish(self, body: EditRequest) -> Tensor | None:
+        """Return the attributes to change; None if there are edits instead."""
+        if bool(body.edits) == (body.wish is not None):
+            raise invalid("expected either edits or a wish")
+        with validating("wish"):
+            return None if body.wish is None else self.model.read(body.wish, 1)
 
     def restorer(self, name: str | None) -> Restorer:
         """Return a restorer by name, or the only restorer if the name is None."""

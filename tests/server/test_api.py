@@ -17,6 +17,8 @@ from PIL import Image
 from registry import class_grid, named, random_images, tiny_model
 
 from glow_app import __version__, generation
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import Kind
 from glow_app.generation import Direction
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -224,6 +226,47 @@ def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) ->
     assert (response.status_code, error_of(response)["code"]) == (404, "unknown_direction")
 
 
+def test_attributes_are_given_wished_and_inferred() -> None:
+    torch.manual_seed(0)
+    kinds: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
+    model = tiny_model(conditioning=AttributeConditioning(kinds))
+    with running(create_app(model, LIMITS)) as client:
+        assert client.get("/v1/info").json()["given"] == model.conditioning.describe()
+        given = {"smiling": 1, "age": 0.3}
+        asked = {"count": 2, "seed": 7, "guidance": 1.5, "given": given}
+        answer = client.post("/v1/sample", json=asked).json()
+        assert [one["given"] for one in answer["images"]] == [given] * 2
+        expected = generation.sample_batches(model, 2, 0.7, 7, [given], guidance=1.5)
+        assert all(map(torch.equal, images_of(answer), (image for _, image in expected)))
+        assert client.post("/v1/sample", json={"seed": 7}).json()["images"][0]["given"] is None
+
+        first = client.post("/v1/edit", json={"image": FILES[0], "wish": {}, "given": given}).json()
+        assert torch.equal(from_base64(first["image"]), IMAGES[0])
+        assert first["given"] == model.conditioning.plain(generation.infer(model, IMAGES[:1], given))[0]
+        wish = {"smiling": 0, "hat": True, "hue": 0.2}
+        for known in (given, first["given"]):
+            body = {"image": FILES[0], "wish": wish, "given": known, "strength": 1.5}
+            answer = client.post("/v1/edit", json=body).json()
+            assert answer["given"] == first["given"]
+            assert torch.equal(
+                from_base64(answer["image"]), generation.edit_attributes(model, IMAGES[:1], wish, given, 1.5)[0]
+            )
+        picture = client.post("/v1/edit", json=body, headers={"accept": PNG}).content
+        assert text_of(picture)["wish"] == "no smiling, hat, hue 0.2"
+        wrong: list[tuple[str, dict[str, Any], str]] = [
+            ("sample", {"given": {"smile": 1}}, "given: "),
+            ("sample", {"given": {"hat": 0.5}}, "given: "),
+            ("edit", {"image": FILES[0], "wish": {"smile": 1}}, "wish: "),
+            ("edit", {"image": FILES[0], "wish": {"smiling": 2}}, "wish: "),
+            ("edit", {"image": FILES[0], "wish": {"age": "old"}}, "wish.age: "),
+            ("edit", {"image": FILES[0], "wish": {}, "strength": 101}, "strength: "),
+        ]
+        for path, body, message in wrong:
+            response = client.post(f"/v1/{path}", json=body)
+            assert response.status_code == 422
+            assert error_of(response)["message"].startswith(message), message
+
+
 def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client) -> None:
     answer = plain.post("/v1/reconstruct", json={"images": FILES[:2]}).json()
     assert answer["max_pixel_error"] == 0
@@ -276,7 +319,7 @@ def test_info_describes_the_model_and_the_limits(model: ImageModel, client: http
     assert info["model"] == model_hash(model)
     assert info["image_shape"] == [3, 8, 8]
     assert (info["num_bits"], info["num_levels"], info["guided"]) == (8, 2, True)
-    assert info["given"] == {"kind": "ClassConditioning", "values": ["a", "b", "c", "d"]}
+    assert info["given"] == {"kind": "ClassConditioning", "values": ["a", "b", "c", "d"], "attributes": []}
     assert info["directions"] == ["smile", CYRILLIC]
     assert info["training"] == {"val/bpd": 3.5, "step": 11802}
     assert info["limits"]["count"] == 20
@@ -307,7 +350,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("reconstruct", {"images": [FILES[0], "\u00e4"]}, "images[1]: "),
     ("reconstruct", {"images": [FILES[0], 3]}, "images[1]: "),
     ("edit", {"image": FILES[0], "edits": [{"direction": "smile"}, {"strength": 1}]}, "edits[1].direction: "),
-    ("edit", {"image": FILES[0]}, "edits: "),
+    ("edit", {"image": FILES[0]}, "expected either edits or a wish"),
+    ("edit", {"image": FILES[0], "wish": {"smiling": 1}}, "wish: "),
 ]
 
 

@@ -1,5 +1,6 @@
 """The worker: batches across requests, their order, and abandoned calls; the stand-in for a model and its cache."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -240,7 +241,7 @@ def test_pictures_are_encoded_only_once(
     assert not cache._kept
 
 
-def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded_and_knows_pictures_of_unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
     cache, encoded = LatentsCache(), list[int]()
 
@@ -249,7 +250,7 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         return [torch.full((4,), float(number))]
 
     def ask(number: int) -> None:
-        (level,) = cache.get(torch.tensor([number]), None, partial(encode, number))
+        (level,) = cache.get(torch.tensor([number]), torch.tensor([math.nan]), partial(encode, number))
         assert level[0] == number
 
     for number in (0, 1, 2, 0, 3, 4, 0, 3, 4, 1):
