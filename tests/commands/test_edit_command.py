@@ -80,20 +80,6 @@ def test_directions_are_learnt_from_a_table(
     assert "dark/2.png cannot be read as a picture" in refused(*learn, "--overwrite")
 
 
-def test_wrong_inputs_are_refused(
-    model: Path, conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
-) -> None:
-    checkpoint = ["--checkpoint", model]
-    assert "needs NAME --with FOLDER --without FOLDER" in refused("edit", "learn", *checkpoint, code=2)
-    two = ["--with", "bright", "--without", "dark"]
-    assert "is not a valid name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
-    apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]
-    assert "there is no direction nothing" in refused(*apply, "nothing")
-    glow("edit", "learn", "bright", *two, *checkpoint)
-    assert glow(*apply, "bright").code == 0
-    assert "--overwrite" in refused(*apply, "bright")
-
-
 def test_a_table_is_checked_before_a_model_is_loaded(
     model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

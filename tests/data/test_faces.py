@@ -123,13 +123,3 @@ def test_attributes_are_those_of_the_faces() -> None:
         assert values.tolist() == pytest.approx([*rendered[image.tobytes()].attributes().values()])
     with pytest.raises(ValueError, match="attributes of their own"):
         load(attributes="table.csv")
-
-
-def test_the_seed_changes_the_splits_but_not_the_faces() -> None:
-    def pictures(seed: int) -> list[set[bytes]]:
-        sets = [load(split, validation_fraction=0.0, seed=seed) for split in ("train", "test")]
-        return [{image.tobytes() for image in part.images} for part in sets]
-
-    first, second = pictures(0), pictures(1)
-    assert set.union(*first) == set.union(*second)
-    assert first != second
