@@ -21,6 +21,13 @@ from glow_app.storage.pretrained import save_pretrained
 HEAD = b"POST /v1/sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
+def wait_for_decoder(client: httpx.Client) -> None:
+    """Wait for the process that decodes pictures, which logs an error if it is ended while it starts."""
+    picture = as_base64(random_images(1)[0])
+    while client.post("/v1/reconstruct", json={"images": [picture]}).status_code != 200:
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_all_requests_are_answered_on_a_stop(stop: signal.Signals, tmp_path: Path) -> None:
@@ -45,6 +52,7 @@ def test_all_requests_are_answered_on_a_stop(stop: signal.Signals, tmp_path: Pat
 
     folder = save_pretrained(tiny_model(num_classes=4), tmp_path / "model")
     with served(folder, "--max-body-seconds=30", "--max-body-bytes=30000000") as (process, client):
+        wait_for_decoder(client)
         half = connected(client, HEAD + b"Content-Length: 99\r\n\r\n{")
         threads = [threading.Thread(target=ask, args=[body]) for body in bodies]
         for thread in threads:
@@ -73,6 +81,7 @@ def test_a_stop_during_computation_exits_cleanly(tmp_path: Path) -> None:
     model = ImageModel(Glow((3, 32, 32), 2, 16, 128))
     model.initialize(random_images(16, (3, 32, 32)))
     with served(save_pretrained(model, tmp_path / "slow")) as (process, client):
+        wait_for_decoder(client)
         with suppress(httpx.ReadTimeout):
             client.post("/v1/sample", json={"count": 64}, timeout=0.3)  # its client leaves while it is drawn
         process.send_signal(signal.SIGINT)
