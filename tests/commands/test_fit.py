@@ -19,7 +19,6 @@ from tiny_training import TINY_FIT
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.storage.model_folders import read_config
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.image_module import ImageModule
@@ -78,13 +77,6 @@ def test_the_progress_is_live_on_a_terminal(
         output = capsys.readouterr().out
         assert "━" * 9 in output.rpartition("on the CPU")[2]
         assert "Total params" in output or command[0] == "test"
-
-
-def test_the_export_is_the_best_checkpoint(trained: Path) -> None:
-    best = model_hash(load_model(trained / "best.ckpt"))
-    assert model_hash(load_model(trained / "model")) == best == read_config(trained / "model")["sha256"]
-    training = read_config(trained / "model")["training"]
-    assert training["val/bpd"] == pytest.approx(min(logged(trained, "val/bpd")))
 
 
 def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:

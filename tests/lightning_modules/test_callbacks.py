@@ -337,15 +337,6 @@ class TestProgress:
         assert all(re.search(figures, line) for line in lines)
         assert "0:00:00 left" in lines[-1]
 
-    def test_the_first_line_comes_early(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("lightning_modules.callbacks.progress_report._FIRST", 0.0)
-        tiny_fit(tmp_path, [Progress()], max_epochs=1, max_time={"minutes": 2})
-        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
-        assert [line.split("  ")[1] for line in lines] == ["step 1", "step 4"]
-        assert re.search(r"left  \d+\.\d GB$", lines[0])
-
     @pytest.mark.parametrize("width", [60, 150])
     def test_a_bar_fits_the_terminal(self, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = io.StringIO()
