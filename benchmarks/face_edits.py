@@ -193,7 +193,7 @@ def main() -> None:
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
     if isinstance(model.conditioning, AttributeConditioning):
         assert list(model.conditioning.attributes) == list(NAMES)
-        inferred = torch.cat([infer(model, part) for part in images.split(20)])
+        inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
         result |= measure_wishes(model, classifier, images, attributes, inferred, arguments.guidance)
         names = [name for name, kind in FACE_KINDS.items() if kind != "circular"]
         editors = {

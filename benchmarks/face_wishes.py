@@ -60,7 +60,7 @@ def asked(
     def shares(is_asked: Tensor, wanted: Tensor) -> Tensor:
         """Return whether each sample shows each wanted answer, (N, 7)."""
         given = wanted.where(is_asked, unasked)
-        parts = [
+        parts: list[Tensor] = [
             model.sample(len(rows), seeds=rows.tolist(), given=given[rows], guidance=guidance)
             for rows in torch.arange(len(given)).split(50)
         ]
