@@ -1,10 +1,11 @@
-// A brush that covers parts of a picture.
+// A brush that covers parts of a picture: strokes by pointer or touch, and rectangles by numbers.
 
 import { h, placeIn } from "./dom.js";
 import { slider } from "./fields.js";
 import { base64Of } from "./pictures.js";
 
 const COLOUR = "#e6007e";
+const SIDES = ["Left", "Top", "Width", "Height"];
 
 /**
  * Make the picture to paint over; onchange is called when the user has painted, erased or undone something. Strokes are
@@ -26,6 +27,9 @@ export function makeBrush(onchange) {
   const size = slider({ id: "brush-size", label: "Brush size", min: 2, max: 40, step: 1, value: 12, digits: 0 });
   const undo = h("button", { onclick: () => change(strokes.slice(0, -1)) }, "Undo");
   const clear = h("button", { onclick: () => change([]) }, "Clear");
+  const numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, required: true, inputMode: "numeric" }));
+  const fields = numbers.map((input, side) => h("label", { className: "field" }, h("span", {}, SIDES[side]), input));
+  const cover = h("button", { onclick: coverBox }, "Cover");
   const element = h(
     "div",
     { className: "brush" },
@@ -34,6 +38,7 @@ export function makeBrush(onchange) {
     error,
     h("div", { className: "tools" }, tools, undo, clear),
     size.element,
+    h("details", {}, h("summary", {}, "Rectangle by numbers"), h("div", { className: "sides" }, ...fields), cover),
   );
 
   function setStrokes(others) {
@@ -65,6 +70,11 @@ export function makeBrush(onchange) {
     for (const [x, y] of points) context.lineTo(x * width, y * height);
     if (points.length === 1) context.lineTo(points[0][0] * width + 0.01, points[0][1] * height);
     context.stroke();
+  }
+
+  function coverBox() {
+    const box = numbers.map((input, side) => input.valueAsNumber / [canvas.width, canvas.height][side % 2]);
+    if (numbers.every((input) => input.reportValidity())) change([...strokes, { box }]);
   }
 
   let stroke = null;  // being painted
@@ -99,6 +109,10 @@ export function makeBrush(onchange) {
       image.src = url;
       Object.assign(canvas, { width, height });
       frame.style.setProperty("--aspect", width / height);
+      numbers.forEach((input, side) => {
+        const first = side < 2 ? 0 : 1;  // a position, or a length
+        Object.assign(input, { min: first, max: [width, height][side % 2] - 1 + first });
+      });
       setStrokes(strokes);
     },
     /** Show what is wrong with the mask; null clears it. */

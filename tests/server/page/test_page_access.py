@@ -86,6 +86,7 @@ def test_no_overflow_and_no_axe_violation(page: Page, site: Site, watch: Watch) 
 def test_no_overflow_and_no_axe_violation_while_restoring(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore?restorer=fill")
     expect(page.locator(".choices")).to_be_visible()
+    page.get_by_text("Rectangle by numbers").click()
     check_widths(page)
     page.get_by_role("tab", name="Restore").click()
     for scheme in SCHEMES:

@@ -240,6 +240,16 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".choices")).to_have_count(0)
 
+    page.get_by_text("Rectangle by numbers").click()
+    for left, is_valid in (("30", False), ("3", True)):  # the picture has 30 columns
+        for name, number in {"Left": left, "Top": "5", "Width": "4", "Height": "2"}.items():
+            page.get_by_label(name, exact=True).fill(number)
+        page.get_by_role("button", name="Cover", exact=True).click()
+        expect(page.get_by_role("button", name="Undo")).to_be_enabled(enabled=is_valid)
+    expect(page.locator(".choices button")).to_have_count(6)
+    covered = from_base64(bodies[-1]["inputs"]["mask"])[0].nonzero().tolist()
+    assert covered == [[y, x] for y in (5, 6) for x in range(3, 7)]
+
 
 def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     devtools = page.context.new_cdp_session(page)
