@@ -1,14 +1,20 @@
-"""Prepare the pictures on which photos32 and photos64 are trained, and folders of others on which to try them.
+"""Prepare the pictures on which the bundled models of photographs are trained, and others on which to try photos32.
 
-    apt-get download budgie-backgrounds lomiri-wallpapers-16.04 openclipart-png tango-icon-theme papirus-icon-theme
+    apt-get download budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
+    apt-get download openclipart-png tango-icon-theme papirus-icon-theme
     for package in *.deb; do dpkg-deb -x $package packages; done
     python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --size 32 --output pictures
+    python benchmarks/start_pictures.py packages --size 96 --output crops
 
 ``train`` and ``validation`` get crops of photographs at scales from 1:1 to the whole, drawings, icons and, at 32x32,
 CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``test`` gets crops of other
 photographs. ``tried`` gets four kinds of pictures that are in none of them: horses of CIFAR-10, rendered faces,
 drawings of animals, people and vehicles, and icons of another theme. Each has folders of 50 to 3,000 pictures to learn
 from, beside the same 300 for validation.
+
+At size 96 there are only crops of photographs, for the models that restore: reduced 2 to 8 times, which removes the
+traces of JPEG, and a fifth of them grey. ``validation`` is of other photographs. Neither are those of
+``photographs.py``, nor HELD_OUT.
 """
 
 import argparse
@@ -17,6 +23,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import resvg_py
 import skimage.data
 from PIL import Image
@@ -27,12 +34,16 @@ from glow_app.data.resizing import array_to_image
 WALLPAPERS = {"aitzgorri", "Picture_0B", "Picture_1A", "seeding", "sunset", "umang"}  # CC BY 4.0 or CC0 1.0
 SKIMAGE = ["astronaut", "brick", "camera", "cat", "coffee", "grass", "gravel", "hubble_deep_field"]
 SKIMAGE += ["moon", "retina", "rocket"]
+IN_TABLE = {"astronaut", "cat", "coffee", "rocket"}  # of photographs.py
+HELD_OUT = {"Bridge", "Dragonfly", "Kleiber", "Wine", "friends", "life", "picosdeeuropa"}
 NOT_FREE = "application-pdf"  # of the icons, which is under the LGPL
 UNUSED_DRAWINGS = {"buttons", "computer", "logos", "shapes", "special"}
 TRIED_DRAWINGS = {"animals", "people", "transportation"}
 # The number of pictures of each kind, and the share that is shown whole, on white, and not cropped.
 KINDS = {"photographs": (42_000, 0.0), "drawings": (9_000, 0.5), "icons": (3_000, 0.7)}
 NUM_VALIDATION = 300
+NUM_CLEAN = 30_000  # crops of 96x96
+DETAILED = 24  # steps to the next pixels to the right and below, grey levels, of a crop that is always written
 TRIED_SIZES = (50, 200, 600, 3000)
 LARGEST = 384  # side of a drawing in memory
 LARGEST_FILE = 400_000
@@ -102,6 +113,27 @@ def write_test(images: Sequence[Image.Image], size: int, folder: Path) -> None:
         save(cropped(rng.choice(images), size, rng), folder / f"test/photographs/{number:06d}.png")
 
 
+def write_clean(images: Sequence[Image.Image], count: int, folder: Path) -> None:
+    """Write crops that are reduced 2 to 8 times, turned and mirrored at random; every fifth is grey.
+
+    Most parts of photographs are sky or out of focus: the more detail a crop has, the more often it is written.
+    """
+    rng = random.Random(folder.name)
+    lengths, number = [(image.width * image.height) ** 0.5 for image in images], 0
+    while number < count:
+        (image,) = rng.choices(images, lengths)
+        side = 96 * 2 * min(4, min(image.size) / 192) ** rng.random()
+        left, top = rng.random() * (image.width - side), rng.random() * (image.height - side)
+        box = (left, top, left + side, top + side)
+        picture = image.resize((96, 96), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+        steps = [np.abs(np.diff(np.asarray(picture.convert("L"), float), axis=axis)).mean() for axis in (0, 1)]
+        if sum(steps) < DETAILED * rng.random():
+            continue
+        picture = picture.transpose(rng.choice(list(Image.Transpose)))
+        save(picture if number % 5 else picture.convert("L"), folder / f"{number:06d}.png")
+        number += 1
+
+
 def save(image: Image.Image, path: Path) -> None:
     """Write a PNG file, and its folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,20 +172,25 @@ def shuffled(paths: Iterable[Path]) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path, help="where the Debian packages were unpacked")
-    parser.add_argument(
-        "--cifar", type=Path, required=True, help="CIFAR-10 (JPEG copy): a zip file of train/CLASS/N.jpg"
-    )
-    parser.add_argument("--size", type=int, choices=(32, 64), required=True)
+    parser.add_argument("--cifar", type=Path, help="CIFAR-10 (JPEG copy), for size 32: a zip file of train/CLASS/N.jpg")
+    parser.add_argument("--size", type=int, choices=(32, 64, 96), required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     share = args.packages / "usr/share"
     wallpapers = sorted((share / "backgrounds").glob("*.jpg"))
     files = [path for path in wallpapers if path.name.split("_by_")[0] in WALLPAPERS]
-    write_test([Image.open(path) for path in wallpapers if path not in files], args.size, args.output)
     photographs = [
         on_white(Image.open(path)) for path in sorted([*files, *(share / "backgrounds/budgie").glob("*.jpg")])
     ]
-    photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in SKIMAGE]
+    names = [name for name in SKIMAGE if args.size < 96 or name not in IN_TABLE]
+    photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
+    others = [path for path in wallpapers if path not in files]
+    if args.size == 96:
+        write_clean(photographs, NUM_CLEAN, args.output / "train")
+        others = [path for path in others if path.name.split("_by_")[0] not in HELD_OUT]
+        write_clean([Image.open(path) for path in others], NUM_VALIDATION, args.output / "validation")
+        return
+    write_test([Image.open(path) for path in others], args.size, args.output)
     clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
     drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
     icons = shuffled(path for path in (share / "icons/Tango").rglob("scalable/*/*.svg") if path.stem != NOT_FREE)

@@ -99,7 +99,7 @@ def _restore_all(
         restored.append(name)
         task = require_task(model)
         level = ", ".join(f"{name} {value}" for name, value in task.facts(damaged).items())
-        if note := ", ".join(filter(None, [photo.note, task.note(damaged) or level])):
+        if note := ", ".join(filter(None, [photo.note, draws.note or level])):
             changes.append((file, note))
     if not restored:
         raise ValueError(f"none of the {len(named)} pictures could be restored")

@@ -1,44 +1,51 @@
 """Removal of JPEG artefacts."""
 
-import io
-
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from glow_app.restoration.restoration_task import RestorationTask, draw_seeds
+from glow_app.restoration.damages import compressed, damage_each
+from glow_app.restoration.restoration_task import RestorationTask
 
 
 class Deblock(RestorationTask):
     """Remove the blocking and ringing of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.
 
+    The flow is not told the quality: that of a file is of the last compression, and a picture that was compressed
+    twice or cropped shows the first one.
+
     Args:
         min_quality: Lowest quality in training, on the scale of Pillow and libjpeg.
         max_quality: Highest quality in training.
+        mixed: Whether training shows what else happens to photographs: a quarter was cropped after compression, a
+            quarter was then compressed again, and one of twenty was not compressed. Otherwise, all are compressed once.
     Shape:
         images, damaged, condition: uint8 (B, C, H, W), where C is 1 or 3.
     Raises:
         ValueError: If a quality is out of range.
+    References:
+        Compression twice: Towards Flexible Blind JPEG Artifacts Removal, Jiang et al. 2021, arXiv:2109.14573.
     """
 
     condition_name = "JPEG picture"
+    least_change = 1.0
 
-    def __init__(self, min_quality: int = 10, max_quality: int = 60) -> None:
-        if not 1 <= min_quality <= max_quality <= 95:
+    def __init__(self, min_quality: int = 10, max_quality: int = 60, mixed: bool = False) -> None:
+        if not 1 <= min_quality <= max_quality <= 100:
             raise ValueError(
-                f"min_quality is {min_quality}, max_quality {max_quality}; expected 1 to 95, in this order"
+                f"min_quality is {min_quality}, max_quality {max_quality}; expected 1 to 100, in this order"
             )
-        self.min_quality, self.max_quality = min_quality, max_quality
+        self.min_quality, self.max_quality, self.mixed = min_quality, max_quality, mixed
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the images after compression."""
-        span = self.max_quality - self.min_quality + 1
-        qualities = [self.min_quality + seed % span for seed in draw_seeds(len(images), generator)]
-        damaged = []
-        for image, quality in zip(images.cpu(), qualities, strict=True):
-            file = io.BytesIO()
-            Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "JPEG", quality=quality)
-            with Image.open(file) as compressed:
-                damaged.append(torch.from_numpy(np.array(compressed)).reshape(*image.shape[1:], -1).permute(2, 0, 1))
-        return torch.stack(damaged).to(images.device)
+        return damage_each(images, generator, self._compressed)
+
+    def _compressed(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        first, second = rng.integers(self.min_quality, self.max_quality, size=2, endpoint=True)
+        if not self.mixed:
+            return compressed(pixels, first)
+        kind = rng.random()
+        if kind < 0.5:  # also before the second compression
+            pixels = compressed(pixels, first, rng, is_cropped=True)
+        return compressed(pixels, second, rng) if 0.25 <= kind < 0.95 else pixels

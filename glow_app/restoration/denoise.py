@@ -3,12 +3,13 @@
 import math
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glow_app.restoration.restoration_task import RestorationTask, draw_seeds, picture_of, unit_pixels
-from glow_app.seeding import draw_rows, image_generator
+from glow_app.restoration.damages import damage_each, noisy
+from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
 
 # Rows per step of the estimate: all rows of a large picture as floats would take gigabytes.
 _ROWS = 256
@@ -36,6 +37,7 @@ class Denoise(RestorationTask):
 
     takes: ClassVar = {"sigma": "number"}
     condition_name, classical_name = "noisy picture", "non-local means"
+    least_change = 1.0
 
     def __init__(
         self, min_sigma: float = 5.0, max_sigma: float = 50.0, kind: Literal["gaussian", "poisson"] = "gaussian"
@@ -46,25 +48,23 @@ class Denoise(RestorationTask):
             raise ValueError(f"kind is {kind!r}; expected gaussian or poisson")
         self.min_sigma, self.max_sigma, self.kind = min_sigma, max_sigma, kind
 
+    @property
+    def most_change(self) -> float:  # type: ignore[override]
+        """The highest standard deviation of the noise in training."""
+        return self.max_sigma
+
     def condition_channels(self, num_channels: int) -> int:
         """Return ``num_channels`` + 1, for the noise level."""
         return num_channels + 1
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return noisy images with their noise level as the last channel."""
-        device = images.device if generator is None else generator.device
-        uniform = draw_rows(torch.rand, (len(images), 1, 1, 1), generator, device)
-        sigma = (self.min_sigma + (self.max_sigma - self.min_sigma) * uniform).round()
-        clean = images.to(device, torch.float32)
-        if self.kind == "gaussian":
-            noise = draw_rows(torch.randn, images.shape, generator, device)
-            noisy = clean + sigma * noise
-        else:
-            gain = sigma.square() / 255
-            rates = zip((clean / gain).cpu(), draw_seeds(len(images), generator), strict=True)
-            counts = torch.stack([torch.poisson(rate, image_generator(seed)) for rate, seed in rates])
-            noisy = gain * counts.to(device)
-        return _with_level(noisy.round().clamp(0, 255).to(images), sigma.to(images.device))
+        return damage_each(images, generator, self._noisy)
+
+    def _noisy(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        sigma = round(rng.uniform(self.min_sigma, self.max_sigma))
+        damaged = noisy(pixels, sigma, rng, photons=float(self.kind == "poisson"))
+        return np.concatenate([damaged, np.full_like(pixels[..., :1], sigma)], axis=2)
 
     def prepare(self, picture: Tensor, **inputs: Any) -> Tensor:
         """Append the noise level to the picture, estimated by :func:`estimated_sigma` if omitted.
@@ -83,13 +83,6 @@ class Denoise(RestorationTask):
         else:  # at a value x, the noise is sqrt(x / 255) times that at white
             level = estimated_sigma(picture[None]) / (picture / 255).sqrt().mean().clamp_min(1 / 16)
         return _with_level(picture[None], level.to(picture.device))[0]
-
-    def note(self, damaged: Tensor) -> str | None:
-        """Return a message with the noise level and its range in training, or None if it is in the range."""
-        sigma = int(damaged[-1, 0, 0])
-        if round(self.min_sigma) <= sigma <= round(self.max_sigma):
-            return None
-        return f"noise of sigma {sigma}; the model was trained for {self.min_sigma:g} to {self.max_sigma:g} grey levels"
 
     def facts(self, damaged: Tensor) -> dict[str, int | float]:
         """Return the noise level."""

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.restoration.restoration_task import RestorationTask, draw_seeds, picture_of, unit_pixels
+from glow_app.restoration.damages import damage_each
+from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
 
 
 class Fill(RestorationTask):
@@ -51,8 +52,9 @@ class Fill(RestorationTask):
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Mask random parts of the images, and append the masks as the last channel."""
-        masks = [random_mask(images.shape[2], images.shape[3], seed) for seed in draw_seeds(len(images), generator)]
-        return _without(images, torch.from_numpy(np.stack(masks))[:, None].to(images.device) >= 128)
+        height, width = images.shape[2:]
+        masks = damage_each(images, generator, lambda _, rng: random_mask(height, width, rng)[..., None])
+        return _without(images, masks >= 128)
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return the restored pixels where pixels were missing, and the original ones elsewhere."""
@@ -107,7 +109,7 @@ def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
     return values + (1 - weight) * enlarged
 
 
-def random_mask(height: int, width: int, seed: int) -> np.ndarray:
+def random_mask(height: int, width: int, seed: int | np.random.Generator) -> np.ndarray:
     """Draw a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes or strokes, or a margin."""
     generator, mask = np.random.default_rng(seed), Image.new("L", (width, height))
     while mask.getbbox() is None:  # strokes may miss the image

@@ -1,8 +1,8 @@
 """The contract of a restoration task: the damage that a conditional model learns to undo."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from glow_app.pictures.inputs import Picture, as_photo
-from glow_app.seeding import draw_rows
 
 
 class RestorationTask(ABC):
@@ -29,10 +28,18 @@ class RestorationTask(ABC):
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
     condition_name: str = "damaged picture"  # of what the flow sees, in reports
     classical_name: str | None = None  # of the method of :meth:`classical`
+    # The change that a picture needs, expected by the model, root mean square, grey levels: below the first, it is
+    # returned as it is; above the second, it is unlike those of training.
+    least_change: float = 0.0
+    most_change: float = math.inf
 
     @abstractmethod
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return damaged copies of clean images; draw random numbers only by ``draw_rows`` from ``generator``."""
+        """Return damaged copies of clean images.
+
+        Draw random numbers only from ``generator``, by :func:`~glow_app.restoration.damages.damage_each` for NumPy and
+        Pillow, or by ``draw_rows``.
+        """
 
     def picture_channels(self, num_channels: int) -> int:
         """Return the number of channels of the input picture, given those of the restored one."""
@@ -76,10 +83,6 @@ class RestorationTask(ABC):
             raise ValueError(f"damaged is {damaged.dtype} of shape {shape}; expected torch.uint8, (D, h, w)")
         return damaged
 
-    def note(self, damaged: Tensor) -> str | None:
-        """Return a message on how a prepared picture differs from training, or None."""
-        return None
-
     def condition_channels(self, num_channels: int) -> int:
         """Return the number of channels of the condition for images with ``num_channels``."""
         return num_channels
@@ -119,11 +122,6 @@ class RestorationTask(ABC):
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, for exported models; by default all attributes of the instance."""
         return dict(vars(self))
-
-
-def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:
-    """Draw a seed per image, for damage that is applied image by image."""
-    return draw_rows(partial(torch.randint, 2**31), (num,), generator).tolist()
 
 
 def unit_pixels(damaged: Tensor) -> np.ndarray:

@@ -29,6 +29,8 @@ _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
+# Sides of the blocks, and pixels in them, from which the change of a large picture is estimated.
+_BLOCK, _PIXELS_LOOKED_AT = 256, 1 << 19
 _MOST_PIXELS_IN_A_ROW = 1 << 22  # of each picture in a row
 
 
@@ -41,11 +43,13 @@ class Restoration:
         base: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
+        note: A message if the picture was returned as it is, or differs from those of training; otherwise None.
     """
 
     draws: Images
     base: Tensor
     overshoot: Tensor
+    note: str | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -121,8 +125,8 @@ def restore_damaged(
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
-    grey too, unless the task is to colour it. Arguments are as for :func:`restore`; ``doing`` describes a progress
-    bar of draws and tiles, none if omitted.
+    grey too, unless the task is to colour it. A picture of which hardly anything would change is returned as it is.
+    Arguments are as for :func:`restore`; ``doing`` describes a progress bar of draws and tiles, none if omitted.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
@@ -132,7 +136,14 @@ def restore_damaged(
     is_grey = len(damaged) >= task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
-    padded = _padded(condition, 2 ** len(model.flow.levels))
+    base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
+    facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
+    change, note = _expected_change(model, padded) if task.least_change else 0.0, None
+    if change < task.least_change:
+        note = f"returned as it is: it would change by {change:.1f} grey levels only"
+        return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), note)
+    if change > task.most_change:
+        note = f"it changes by {change:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     height, width = condition.shape[2:]
     draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
     overshoot, size = torch.zeros(count), (padded.shape[2], padded.shape[3])
@@ -158,8 +169,20 @@ def restore_damaged(
     total = parts * num_tiles(*size) + count
     for _ in steps() if doing is None else tracked(steps(), total, doing):
         pass
-    facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
-    return Restoration(Images(draws, facts), base_picture(condition, num_channels)[0], overshoot)
+    return Restoration(Images(draws, facts), base, overshoot, note)
+
+
+def _expected_change(model: ImageModel, condition: Tensor) -> float:
+    """Return the root mean square of the encoder's changes, grey levels; of a large picture, those of blocks of it."""
+    step = _BLOCK * math.ceil(math.sqrt(condition[0, 0].numel() / _PIXELS_LOOKED_AT))
+    conditioning, squares, num_channels = picture_conditioning_of(model), [], model.flow.image_shape[0]
+    for top in range(0, condition.shape[2], step):
+        for left in range(0, condition.shape[3], step):
+            block = condition[:, :, top : top + _BLOCK, left : left + _BLOCK]
+            estimate = 256 * (conditioning.estimate(block).cpu() + 0.5) - 0.5
+            error = estimate.clamp(0, 255) - base_picture(block, num_channels)
+            squares.append(error.square().flatten())
+    return float(torch.cat(squares).mean().sqrt())
 
 
 def task_of(model: ImageModel) -> RestorationTask | None:

@@ -83,7 +83,7 @@ class Restorer:
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             facts=facts,
             temperature=temperatures,
-            note=", ".join(filter(None, [picture.note, self.task.note(damaged)])) or None,
+            note=", ".join(filter(None, [picture.note, restored.note])) or None,
             restorer=self.info.name,
             model=self.info.model,
         )

@@ -146,11 +146,17 @@ def test_unsuitable_options_are_refused(
     assert not Path("restored").exists()
 
 
-def test_messages_name_a_suitable_model_or_command(models: Path, photo: Path, refused: Callable[..., str]) -> None:
+def test_messages_name_a_suitable_model_or_command(
+    models: Path, photo: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
     message = refused("restore", photo, code=2)
     assert "needs --checkpoint: for photographs photos-upscale2, photos-denoise, photos-deblock" in message
     for command in (["sample"], ["score", photo], ["reconstruct", photo]):
         assert "use glow restore" in refused(*command, "--checkpoint", models / "upscale", code=1)
+    Path("restored").mkdir()
+    Path("restored/run.json").touch()
+    result = glow("restore", "no.jpg", "--checkpoint", models / "upscale")
+    assert (result.code, result.output, result.errors) == (1, "", ["error: there is no file no.jpg"])
     message = refused("fit", photo.parent, "--config", "restore/upscale2", "--epochs", 1, code=2)
     assert f"use glow fit --config restore/upscale2 --data.root {photo.parent}" in message
 
@@ -269,8 +275,9 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     folder.mkdir()
     for number, image in enumerate(random_images(12, (3, 40, 48))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
-    tiny = ["--model.flow.num_steps=1", "--model.flow.hidden_channels=4", "--data.limit=40", "--trainer.max_epochs=2"]
-    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=10", "--data.cache_dir=cache", "--run_dir=run"]
+    tiny = ["--model.flow.image_shape=[3,32,32]", "--model.flow.num_steps=1", "--model.flow.hidden_channels=4"]
+    tiny += ["--data.limit=40", "--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--data.batch_size=10"]
+    tiny += ["--data.cache_dir=cache", "--run_dir=run"]
     result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny, "--trainer.max_steps=1")
     assert "next: glow fit --resume run --trainer.max_steps STEPS (its flow is not trained yet)" in result.output
     result = glow("test", "--split=validation", "--checkpoint", "run")
@@ -281,7 +288,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     assert list(Path("run/samples").glob("step*.png"))
     model = load_model("run")
     assert isinstance(model, ImageModel)
-    assert require_task(model).config == {"factor": 2}
+    assert require_task(model).config == {"factor": 2, "mixed": True}
     assert glow("restore", photo, "--checkpoint", "run").code == 0
     result = glow("test", "--split=validation", "--checkpoint", "run/last.ckpt")
     assert "given the images damaged by Upscale)" in result.output, result

@@ -203,9 +203,10 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", NOTES)
-def test_changes_are_noted(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_changes_are_noted(tmp_path: Path, name: str, suffix: str) -> None:
     image, options, channels, expected = NOTES[name]
-    path = save(image, tmp_path / "a.jpg", **options)
+    path = save(image, tmp_path / f"a.{suffix}", **options)
     for source in (path, path.read_bytes()):
         with open_image(source) as opened:
             array, note = fit_with_note(opened, (channels, 6, 8))

@@ -1,8 +1,8 @@
 // The viewer: one enlarged picture of a batch, its attributes, and what it can be used for.
 
-import { attributeControls, attributesOf, knowsAttributes, namedOf } from "./attributes.js";
+import { attributeControls } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
-import { changed } from "./drawn.js";
+import { edited } from "./drawn.js";
 import { download } from "./pictures.js";
 import { Task } from "./task.js";
 
@@ -17,9 +17,9 @@ export function startViewer(info, uses, onshow) {
   const image = dialog.querySelector(".large");
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"));
-  const attributes = attributeControls("viewer", info, follow, "As drawn");
+  const attributes = attributeControls("viewer", info, follow);
   button("restore").hidden = info.restorers.length === 0;
-  if (attributesOf(info).length === 0) byId("viewer-edits").remove();
+  if (info.directions.length === 0) byId("viewer-edits").remove();
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);
@@ -29,7 +29,6 @@ export function startViewer(info, uses, onshow) {
 
   function show(picture) {
     shown = picture;
-    byId("viewer-title").textContent = joined(" · ", `Seed ${picture.settings.seed}`, picture.kind);
     Object.assign(image, { src: picture.url, alt: picture.alt });
     onshow(batch, picture);
   }
@@ -39,7 +38,7 @@ export function startViewer(info, uses, onshow) {
     allow(false);
     task.follow(
       "Changing the picture",
-      (signal) => changed(batch[place], attributes, info, signal),
+      (signal) => edited(batch[place], attributes.edits, signal),
       (picture) => (show(picture), allow(true), "The picture is changed"),
     );
   }
@@ -47,16 +46,17 @@ export function startViewer(info, uses, onshow) {
   function turnTo(next, edits) {
     task.cancel();  // of another picture
     place = next;
-    attributes.start = namedOf(batch[place].settings.given);
-    attributes.changes = edits;
+    attributes.edits = edits;
+    const { kind, settings } = batch[place];
+    byId("viewer-title").textContent = joined(" · ", `Seed ${settings.seed}`, kind);
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
     show(batch[place]);
     allow(true);
-    if (Object.keys(edits).length) follow();
+    if (edits.length) follow();
   }
 
-  function open(pictures, first, edits = {}) {
+  function open(pictures, first, edits = []) {
     batch = pictures;
     turnTo(first, edits);
     if (!dialog.open) dialog.showModal();
@@ -64,14 +64,14 @@ export function startViewer(info, uses, onshow) {
 
   function go(step) {
     if (batch[place + step] === undefined) return;
-    turnTo(place + step, {});
+    turnTo(place + step, []);
     announce(shown.alt);
   }
 
   const staying = { back: () => go(-1), forth: () => go(1), download: () => download(shown.url, shown.name) };
   const leaving = {
     interpolate: () => uses.interpolate(shown),
-    edit: () => (knowsAttributes(info) ? uses.edit(shown, {}) : uses.edit(batch[place], attributes.changes)),
+    edit: () => uses.edit(batch[place], attributes.edits),
     restore: () => uses.restore(shown),
     score: () => uses.score(shown),
   };
