@@ -96,7 +96,6 @@ bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/speed.py --short
 	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
-	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
 
 # The packages of the container image, with hashes. Torch has its own index and is not in the lists.

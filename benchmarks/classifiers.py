@@ -5,8 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["train_classifier"]
-
 
 def train_classifier(
     network: nn.Module,

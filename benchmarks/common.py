@@ -107,11 +107,11 @@ def earlier_results(name: str, key: str = "results") -> dict[str, Any]:
     return json.loads(path.read_text())[key] if path.exists() else {}
 
 
-def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], page: str) -> None:
-    """Print a table and write it into a page of docs/, between the comments with its name."""
+def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], page: str | None) -> None:
+    """Print a table and write it into a page of docs/, if any, between the comments with its name."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
     print(*lines, sep="\n")
-    if IS_SHORT:
+    if IS_SHORT or page is None:
         return
     block = "\n".join([f"<!-- {name} -->", *lines, f"<!-- /{name} -->"])
     file = DOCS / page

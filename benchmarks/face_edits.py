@@ -1,121 +1,42 @@
 """Test whether edits of faces do what their names say, with a classifier of the attributes before and after.
 
-    python benchmarks/face_edits.py                    # the bundled model and its directions
-    python benchmarks/face_edits.py --checkpoint RUN   # another model and the directions beside it
+    python benchmarks/face_edits.py                          # the bundled model and its directions
+    python benchmarks/face_edits.py --checkpoint RUN --faces 200 --guidance 1 2 --strength 1.25 1 1.5 --name run
 
-The classifier is trained on rendered faces (seed 1), which takes minutes on one thread the first time, and is kept in
-runs/. The edited faces (seed 2) are unknown to both the model and the classifier. A yes/no attribute is added to faces
-without it, and removed from faces with it. A continuous attribute is moved by half its range, towards the other half.
-A continuous attribute counts as changed if it moves by at least a quarter of its range.
+The edited faces (seed 2) are unknown to both the model and the classifier (``face_classifier.py``). A yes/no attribute
+is added to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards
+the other half. A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
-The classifier's last but one layer is saved too, as features for FID, precision and recall:
-
-    glow evaluate --checkpoint faces --features runs/face_features.pt
+A model with attributes is edited through them, from the true and from the inferred attributes. ``face_wishes.py`` then
+measures how well it infers them, its likelihood, and whether its samples show what they were asked for.
 """
 
 import argparse
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from classifiers import train_classifier
 from common import IS_SHORT, write_result, write_table
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional
+from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, faces, seen, trained
+from face_wishes import measure_wishes, wish_rows
+from torch import Tensor
 
 from glow_app import load_model
-from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
-from glow_app.data.faces.rendered import rendered_faces
-from glow_app.generation import edit, load_directions
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.faces.rendered import FACE_KINDS
+from glow_app.generation import Direction, edit, edit_attributes, infer, load_directions
+from glow_app.generation.editing import USUAL_STRENGTH
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.stored_model import StoredModel, model_hash
 
-NAMES = (*BINARY_NAMES, *REAL_NAMES)
-NUM_BINARY = len(BINARY_NAMES)
-SIDE = 64
-RUNS = Path(__file__).parents[1] / "runs"
-NUM_TRAINING, NUM_EDITED, NUM_EPOCHS = (640, 64, 1) if IS_SHORT else (20_000, 600, 8)
+NUM_EDITED = 64 if IS_SHORT else 600
 REAL_CHANGE = 0.25  # smallest change of a continuous attribute that counts, as a share of its range
 REAL_STRENGTH = 0.5
-
-
-class FaceClassifier(nn.Sequential):
-    """From images (B, 3, 64, 64) in [0, 1] to logits of the yes/no attributes and values of the others, (B, 15)."""
-
-    def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        channels = 3
-        for width in (24, 48, 96, 128):
-            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [nn.Conv2d(width, width, 3, padding=1, groups=8), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
-        super().__init__(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels * 16, len(NAMES)))
-
-
-class FaceFeatures(nn.Module):
-    """The classifier's convolutions, averaged over all positions: uint8 (B, 3, 64, 64) to (B, 128)."""
-
-    def __init__(self, classifier: FaceClassifier) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(*[layer for layer in classifier if not isinstance(layer, nn.Linear)][:-2])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the features."""
-        return self.convolutions(images.float() / 255).mean([2, 3])
-
-
-def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return rendered faces and their attributes in [0, 1], (N, 15)."""
-    images = torch.from_numpy(rendered_faces(seed, count, SIDE, None)[:count].copy())
-    attributes = [draw_face(seed, index).attributes() for index in range(count)]
-    return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
-
-
-def train() -> FaceClassifier:
-    """Train the classifier."""
-    images, attributes = faces(1, NUM_TRAINING)
-    classifier = FaceClassifier()
-
-    def loss_of(rows: Tensor) -> Tensor:
-        answers = classifier(images[rows].float() / 255)
-        yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_BINARY], attributes[rows, :NUM_BINARY])
-        return yes_no + 5 * functional.mse_loss(answers[:, NUM_BINARY:], attributes[rows, NUM_BINARY:])
-
-    train_classifier(
-        classifier, loss_of, len(images), NUM_EPOCHS, batch_size=128, learning_rate=3e-3, weight_decay=0.05
-    )
-    return classifier
-
-
-def trained() -> FaceClassifier:
-    """Return the classifier, from its file if there is one."""
-    weights = RUNS / "face_classifier.safetensors"
-    if weights.exists() and not IS_SHORT:
-        classifier = FaceClassifier()
-        classifier.load_state_dict(load_file(weights))
-        return classifier.eval()
-    classifier = train().eval()
-    if not IS_SHORT:
-        RUNS.mkdir(exist_ok=True)
-        save_file(classifier.state_dict(), weights)
-        torch.jit.script(FaceFeatures(classifier).eval()).save(RUNS / "face_features.pt")
-    return classifier
-
-
-@torch.no_grad()
-def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
-    """Return the predicted attributes, (N, 15): probabilities of the yes/no attributes, then values of the others."""
-    answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
-    return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
-
-
-def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
-    """Return the accuracy for each yes/no attribute, and the root mean squared error for each of the others."""
-    right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
-    error = (answers - attributes).double().square().mean(0).sqrt()
-    return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}
+# Edits some of the images: (rows, place of the attribute in NAMES, sign, strength) to images.
+Editor = Callable[[Tensor, int, int, float], Tensor]
+Results = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -136,16 +57,14 @@ class Outcome:
 
 
 def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
-    """Return the effect of an edit, from the predicted attributes before and after, (N, 15).
+    """Return the effect of an edit, from the predicted attributes of the faces that needed it, (N, 15).
 
     Args:
-        before: Attributes of the faces.
-        after: Attributes of the same faces after the edit.
+        before: Attributes before the edit.
+        after: Attributes after it.
         place: Index of the edited attribute in ``NAMES``.
-        sign: 1 if the attribute was added, -1 if it was removed; faces that did not need the edit are left out.
+        sign: 1 if the attribute was added, -1 if it was removed.
     """
-    needs_it = (before[:, place] < 0.5) == (sign > 0)
-    before, after = before[needs_it], after[needs_it]
     changed = torch.cat(
         [
             (after[:, :NUM_BINARY] > 0.5) != (before[:, :NUM_BINARY] > 0.5),
@@ -165,41 +84,136 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
     )
 
 
+def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
+    """Return the outcomes of adding and of removing each attribute, by its name and sign; also those of both halves."""
+    results: Results = {}
+    for place, name in enumerate(NAMES):
+        for sign in (1, -1) if name in names else ():
+            rows = ((before[:, place] < 0.5) == (sign > 0)).nonzero()[:, 0]
+            if len(rows) < 2:
+                continue
+            after = seen(classifier, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
+            result = outcome(before[rows], after, place, sign)
+            halves = [outcome(before[rows][half::2], after[half::2], place, sign) for half in (0, 1)]
+            shares = [{"right": half.right, "others": half.others} for half in halves]
+            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": shares}
+            print(name, sign, result, flush=True)
+    print_means(f"strength {strength:g}", results.values())
+    return results
+
+
+def print_means(what: str, results: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Print and return the means of both shares."""
+    pairs = [(one["right"], one["others"]) for one in results]
+    means = dict(
+        zip(("right", "others"), (sum(column) / len(pairs) for column in zip(*pairs, strict=True)), strict=True)
+    )
+    print(what, means, flush=True)
+    return means
+
+
+def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
+    """Choose strengths by right minus others on one half of the faces; return them, and their effect on the other half.
+
+    A strength for each attribute and sign is compared with one for all.
+    """
+
+    def gain(result: Mapping[str, Any]) -> float:
+        return float(result["halves"][0]["right"] - result["halves"][0]["others"])
+
+    together = max(by_strength, key=lambda strength: sum(map(gain, by_strength[strength].values())))
+    each = {
+        name: max(by_strength, key=lambda strength: gain(by_strength[strength][name])) for name in by_strength[together]
+    }
+    return {
+        "one for all": together,
+        "for each": each,
+        "means with one for all": print_means(
+            "one strength", [one["halves"][1] for one in by_strength[together].values()]
+        ),
+        "means with one for each": print_means(
+            "strengths for each", [by_strength[each[name]][name]["halves"][1] for name in each]
+        ),
+    }
+
+
+def edit_rows(results: Results) -> list[list[str]]:
+    """Return the rows of the table."""
+    rows = []
+    for name, one in results.items():
+        worst = f"`{one['worst'][0]}` {100 * one['worst'][1]:.0f}"
+        shares = [f"{100 * one[share]:.0f}" for share in ("right", "others")]
+        attribute, sign = name.split()
+        rows.append([f"`{attribute}`", sign, str(one["num_faces"]), *shares, worst])
+    return rows
+
+
+def along_directions(model: ImageModel, images: Tensor, directions: Mapping[str, Direction]) -> Editor:
+    """Return the editor by directions."""
+
+    def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
+        strength *= sign * (1.0 if place < NUM_BINARY else REAL_STRENGTH)
+        return edit(model, images[rows], [(directions[NAMES[place]], strength)])
+
+    return editor
+
+
+def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Editor:
+    """Return the editor by attributes, of which ``known`` are taken to be those of the images, (N, 15)."""
+
+    def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
+        wish = torch.full((len(rows), len(NAMES)), torch.nan)
+        moved = known[rows, place] + REAL_STRENGTH * sign
+        wish[:, place] = (torch.full_like(moved, sign > 0) if place < NUM_BINARY else moved).clamp(0, 1)
+        return edit_attributes(model, images[rows], wish, known[rows], strength)
+
+    return editor
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="faces")
     parser.add_argument("--directions", type=Path, help="folder of directions (default: beside the model)")
+    parser.add_argument("--faces", type=int, default=NUM_EDITED)
+    parser.add_argument(
+        "--guidance", type=float, nargs="+", default=[1.0], help="of the samples of models with attributes"
+    )
+    parser.add_argument("--strength", type=float, nargs="+", help="of edits; the first goes into the table")
+    parser.add_argument(
+        "--name", default="face_edits", help="of the results; others than the default leave docs/ alone"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     classifier = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
-    folders = [arguments.directions] if arguments.directions else StoredModel(arguments.checkpoint).directions
-    directions = load_directions(model, *folders)
-    images, attributes = faces(2, NUM_EDITED)
+    images, attributes = faces(2, arguments.faces)
     before = seen(classifier, images)
-    accuracy = accuracies(before, attributes)
-    results: dict[str, dict[str, Any]] = {}
-    for place, name in enumerate(NAMES):
-        if name not in directions:
-            continue
-        for sign in (1, -1):
-            strength = sign * (1.0 if place < NUM_BINARY else REAL_STRENGTH)
-            changed = torch.cat([edit(model, part, [(directions[name], strength)]) for part in images.split(50)])
-            result = outcome(before, seen(classifier, changed), place, sign)
-            results[f"{name} {strength:+g}"] = asdict(result)
-            print(name, strength, result, flush=True)
-    write_result("face_edits", {"model": model_hash(model), "classifier": accuracy, "edits": results})
-    rows: list[list[str]] = []
-    for name, one in results.items():
-        direction, moved = name.split()
-        worst = f"`{one['worst'][0]}` {100 * one['worst'][1]:.0f}"
-        shares = [f"{100 * one[share]:.0f}" for share in ("right", "others")]
-        rows.append([f"`{direction}`", moved, str(one["num_faces"]), *shares, worst])
-    for share in ("right", "others"):
-        print(f"mean of {share}: {sum(one[share] for one in results.values()) / len(results):.3f}")
-    header = ["direction", "strength", "faces", "as requested, of 100", "another changed, of 100", "most often changed"]
-    write_table("face_edits", header, rows, "edit.md")
+    result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
+    if isinstance(model.conditioning, AttributeConditioning):
+        assert list(model.conditioning.attributes) == list(NAMES)
+        inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
+        result |= measure_wishes(model, classifier, images, attributes, inferred, arguments.guidance)
+        names = [name for name, kind in FACE_KINDS.items() if kind != "circular"]
+        editors = {
+            "from the true attributes": through_attributes(model, images, attributes),
+            "from the inferred attributes": through_attributes(model, images, inferred),
+        }
+    else:
+        folders = [arguments.directions] if arguments.directions else StoredModel(arguments.checkpoint).directions
+        directions = load_directions(model, *folders)
+        names, editors = list(directions), {"along directions": along_directions(model, images, directions)}
+    strengths = arguments.strength or [USUAL_STRENGTH if len(editors) > 1 else 1.0]
+    for way, editor in editors.items():
+        by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in strengths}
+        result[f"edits {way}"] = {"by strength": by_strength, "fitted": fitted(by_strength)}
+    write_result(arguments.name, result)
+    page = "edit.md" if arguments.name == "face_edits" else None
+    header = ["attribute", "change", "faces", "as requested, of 100", "another changed, of 100", "most often changed"]
+    write_table("face_edits", header, edit_rows(by_strength[strengths[0]]), page)
+    if len(editors) > 1:
+        write_table("face_wishes", *wish_rows(result, arguments.guidance[0]), page)
 
 
 if __name__ == "__main__":

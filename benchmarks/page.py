@@ -23,6 +23,7 @@ from typing import Any
 from common import IS_SHORT, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
+RANGE = "input[type=range]"
 # Resolves with the milliseconds from a click on New pictures until the pictures are decoded and painted.
 CLICK = """async () => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
@@ -129,13 +130,13 @@ def main() -> None:
             results[f"temperature of {count}"] = {"per_second": changes}
         settings = arguments.repeats, arguments.seconds
         page.locator(".card .picture").first.click()
-        if page.locator("#viewer-0").is_visible():
-            results["attribute of a sample"] = moves(page, "#viewer-0", ".viewer-picture img", *settings)
+        if page.locator("#viewer-sliders").is_visible():
+            results["attribute of a sample"] = moves(page, f"#viewer-sliders {RANGE}", ".viewer-picture img", *settings)
         page.keyboard.press("Escape")
         page.get_by_role("tab", name="Edit").click()
-        if page.locator("#edit-0").is_visible():
-            page.locator("#edited figure").nth(1).wait_for()
-            results["edit"] = moves(page, "#edit-0", "#edited figure:last-child img", *settings)
+        if page.locator("#edit-sliders").is_visible():
+            page.locator("figcaption", has_text="Unchanged").wait_for()
+            results["edit"] = moves(page, f"#edit-sliders {RANGE}", "#edited figure:last-child img", *settings)
         page.get_by_role("tab", name="Blend").click()
         page.get_by_label("Four", exact=True).check()
         page.locator(".square img").nth(24).wait_for()

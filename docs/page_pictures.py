@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, sync_playwright
+from playwright.sync_api import FilePayload, Locator, Page, sync_playwright
 
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
@@ -72,13 +72,20 @@ def hand_over(page: Page, place: int, use: str) -> None:
     page.get_by_role("dialog").get_by_role("button", name=use, exact=True).click()
 
 
+def change(place: Locator) -> None:
+    """Change the attribute, by a switch if the model knows it, or else by a slider."""
+    switch = place.get_by_role("radiogroup", name=ATTRIBUTE, exact=True)
+    if switch.is_visible():
+        switch.locator("label:visible:not(:has(:checked))").last.click()
+    else:
+        place.get_by_label(ATTRIBUTE).fill("1.2")
+
+
 def view(page: Page) -> None:
     """Open a sample and change it."""
     page.locator(".card .picture").nth(2).click()
-    slider = page.get_by_role("dialog").get_by_label(ATTRIBUTE)
-    if slider.is_visible():
-        slider.fill("1.2")
-        page.locator(".viewer-picture img[alt*='+1.2']").wait_for()
+    change(page.get_by_role("dialog"))
+    page.locator(f".viewer-picture img[alt*='{ATTRIBUTE}']").wait_for()
 
 
 def interpolate(page: Page) -> None:
@@ -96,13 +103,11 @@ def interpolate(page: Page) -> None:
 
 
 def edit(page: Page) -> None:
-    """Move a slider."""
+    """Change a sample beside itself."""
     hand_over(page, 0, "Edit")
-    page.locator("#edited figure").nth(1).wait_for()
-    slider = page.locator("#edit-sliders").get_by_label(ATTRIBUTE)
-    if slider.is_visible():
-        slider.fill("1")
-        page.locator("figcaption", has_text="+1.0").wait_for()
+    page.locator("figcaption", has_text="Unchanged").wait_for()
+    change(page.locator("#edit-sliders"))
+    page.locator("figcaption", has_text=ATTRIBUTE).wait_for()
 
 
 def restore(page: Page) -> None:

@@ -10,6 +10,7 @@ from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.precision import widen
+from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
@@ -32,10 +33,9 @@ def blend(
               \frac{\sin (1 - t) \omega}{\sin \omega} a + \frac{\sin t \omega}{\sin \omega} b
 
     with :math:`\omega` the angle between :math:`a` and :math:`b`: linear or spherical interpolation; the latter
-    preserves norms. Four images are the corners of a square (top left, top right, bottom left, bottom right): a frame
-    is interpolated across, between the upper and between the lower two, and then down. A frame whose weights are all
-    0, or all 1, equals its input image in every pixel: the low bits that a model of fewer than 8 bits ignores are
-    blended with the weights of the finest level.
+    preserves norms. Four images are the corners of a square, row by row: a frame is interpolated across, between the
+    upper and between the lower two, and then down. A frame whose weights are all 0, or all 1, equals its input image in
+    every pixel: the low bits that a model of fewer than 8 bits ignores are blended by the finest level's weights.
 
     Args:
         images: (2, C, H, W) or (4, C, H, W), uint8, or other pictures; see
@@ -88,12 +88,9 @@ def interpolate(
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
-    if num_frames < 2:
-        raise ValueError(f"num_frames is {num_frames}; expected at least 2 (the two images themselves)")
     images = as_images(images, model.flow.image_shape)
     known = model.read(given, len(images))
-    if len(images) < 2:
-        raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
+    require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     parts: list[Tensor] = []
     for start in range(len(images) - 1):

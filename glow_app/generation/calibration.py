@@ -1,4 +1,4 @@
-"""Calibration of edit directions: at strength 1 the attribute becomes visible."""
+"""Calibration of edit directions: at strength 1 the attribute becomes visible, at -1 it disappears."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ SHOWN = 128  # held-out images that are edited to measure the effect
 FACTORS = (0.7, 0.84, 1.0, 1.2, 1.44, 1.73, 2.07, 2.5, 3.0)
 MOST_IMAGES = 0.8  # share of the edited images that must reach at least half of the target change
 LEAST_SHARE = 0.5  # minimum share of the target change for a factor other than 1
-FALL = 0.8  # a share below this part of the largest counts as a decline, not as noise
+FALL = 0.8  # a share below this part of the largest is less, beyond noise
 RIDGE = 0.01  # relative to the mean variance of a pixel
 
 
 class Calibration:
-    r"""Finds the factors by which directions must be scaled for their attributes to become visible.
+    r"""Finds the factors by which directions must be scaled for their attributes to appear and to disappear.
 
     Adding the mean difference of the latents is rarely enough: most of what makes a beard differs from face to face. A
     linear regression of the attributes on the pixels at 16x16, :math:`p(x)`, measures what a picture shows; every
@@ -33,7 +33,8 @@ class Calibration:
     .. math:: \operatorname{median}_{y < \bar y}\; p(f^{-1}(z + s\,\delta\, d)) - p(x) = \Delta
 
     and at least half of :math:`\Delta` in four of five images, searched from 0.7 to 3. If none qualifies, it is the
-    factor with the largest effect, or 1 if that effect is below half of :math:`\Delta`.
+    smallest with nearly the largest effect, or 1 if that effect is below half of :math:`\Delta`. Removing an attribute
+    is measured in the same way, by the images above the mean: a smile is twice as far from another mouth as back.
     """
 
     def __init__(self) -> None:
@@ -47,23 +48,25 @@ class Calibration:
         self._seen += len(images)
         for row in (places % self._stride == 0).nonzero()[:, 0].tolist():
             known = None if given is None else given[row : row + 1]
-            self._held.append((images[row : row + 1].cpu(), attributes[row : row + 1].cpu(), known))
+            self._held.append((images[row : row + 1].cpu().clone(), attributes[row : row + 1].cpu().clone(), known))
         if len(self._held) > MOST:
             self._held, self._stride = self._held[::2], 2 * self._stride
         rest = places % STRIDE != 0
         rows = torch.cat([torch.ones(int(rest.sum()), 1), _pixels(images[rest]), attributes[rest].cpu()], 1).double()
         self._moments = self._moments + rows.T @ rows
 
-    def factors(self, model: ImageModel, directions: Sequence[Sequence[Tensor]]) -> list[float]:
-        """Return the factor of each direction; 1 if too few images are held out, or pixels do not show the attribute.
+    def factors(self, model: ImageModel, directions: Sequence[Sequence[Tensor]]) -> list[list[float]]:
+        """Return two factors of each direction, a tensor (C_l, H_l, W_l) per level: to add and to remove its attribute.
 
-        A direction is a tensor (C_l, H_l, W_l) per level.
+        They are 1 if too few images are held out, or pixels do not show the attribute.
         """
         images, attributes, given = zip(*self._held, strict=True)
         held = torch.cat(images), None if given[0] is None else torch.cat(given)
-        weights = _weights(self._moments, len(directions))
-        columns = zip(directions, torch.cat(attributes).T, weights.T, strict=True)
-        return [_factor(model, levels, *held, attribute, weight) for levels, attribute, weight in columns]
+        columns = zip(directions, torch.cat(attributes).T, _weights(self._moments, len(directions)).T, strict=True)
+        return [  # removing an attribute is adding its opposite
+            [_factor(model, [sign * z for z in levels], *held, sign * attribute, sign * weight) for sign in (1, -1)]
+            for levels, attribute, weight in columns
+        ]
 
 
 def _factor(
@@ -89,20 +92,20 @@ def _factor(
     rows = (~is_above).nonzero()[:SHOWN, 0]
     row_given = None if given is None else given[rows]
     latents = model.encode(images[rows], row_given)
-    before, share_before, best, largest = 0.0, 0.0, 1.0, 0.0
+    shares = {0.0: 0.0}
     for factor in FACTORS:
         moved = [z + factor * step * level.to(z) for z, level in zip(latents, levels, strict=True)]
         change = _pixels(model.decode(moved, row_given)) @ weights - shown[rows]
         # Limited by the images that change least: the median alone may be reached while many images hardly change.
         share = float(torch.minimum(change.median(), 2 * change.quantile(1 - MOST_IMAGES))) / wanted
+        before, largest = max(shares), max(shares.values())
         if share >= 1:
-            return max(FACTORS[0], before + (factor - before) * (1 - share_before) / (share - share_before))
+            return max(FACTORS[0], before + (factor - before) * (1 - shares[before]) / (share - shares[before]))
         if largest > LEAST_SHARE and share < FALL * largest:  # beyond, the edits leave the images that the model knows
             break
-        if share > largest:
-            best, largest = factor, share
-        before, share_before = factor, share
-    return best if largest > LEAST_SHARE else 1.0
+        shares[factor] = share
+    largest = max(shares.values())
+    return next(factor for factor, share in shares.items() if share >= FALL * largest) if largest > LEAST_SHARE else 1.0
 
 
 def _weights(moments: Tensor, num_attributes: int) -> Tensor:

@@ -32,8 +32,8 @@ def learn_directions(
 
     For a single binary attribute this is the difference of the two means, as in the Glow paper; with several, effects
     that attributes share are not counted twice. Given a few hundred images, each direction is then scaled so that a
-    strength of 1 makes the attribute visible (:class:`~glow_app.generation.calibration.Calibration`). Memory does not
-    grow with the number of images: only sums and at most 512 images are kept.
+    strength of 1 adds the attribute and -1 removes it (:class:`~glow_app.generation.calibration.Calibration`). Memory
+    does not grow with the number of images: only sums and at most 512 images are kept.
 
     Args:
         batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and what is given, or None.
@@ -48,7 +48,6 @@ def learn_directions(
     """
     size = len(names) + 1
     moments = torch.zeros(size, size, dtype=torch.float64)
-    is_binary = torch.ones(len(names), dtype=torch.bool)
     products: list[Tensor] = []
     calibration = Calibration()
     for images, attributes, given in batches:
@@ -57,7 +56,6 @@ def learn_directions(
                 f"attributes are {tuple(attributes.shape)}; expected finite values ({len(images)}, {len(names)})"
             )
         attributes = attributes.float()
-        is_binary &= ((attributes == 0) | (attributes == 1)).all(0)
         design = _design(attributes)
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, given)]
@@ -71,9 +69,10 @@ def learn_directions(
         for number in range(1, size)
     ]
     directions = {}
-    for number, (levels, factor) in enumerate(zip(learnt, calibration.factors(model, learnt), strict=True)):
-        direction = Direction([factor * level for level in levels], int(moments[0, 0]), number)
-        _warn_if_useless(names[number], direction, int(moments[0, 1 + number]) if is_binary[number] else None)
+    for number, (addition, removal) in enumerate(calibration.factors(model, learnt)):
+        scaled = [addition * level for level in learnt[number]]
+        direction = Direction(scaled, int(moments[0, 0]), removal / addition, number)
+        _warn_if_useless(names[number], direction, moments[1 + number, 0], moments[1 + number, 1 + number])
         directions[names[number]] = direction
     return directions
 
@@ -99,13 +98,13 @@ def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
         raise ValueError(f"the attributes {', '.join(names)} are linearly dependent; leave one out")
 
 
-def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
-    """Warn of an unreliable direction; ``num_with`` images have the attribute, or None if it is not binary."""
+def _warn_if_useless(name: str, direction: Direction, total: Tensor, total_square: Tensor) -> None:
+    """Warn of an unreliable direction; the totals of its attribute and of the squares are the same if it is 0 or 1."""
     count = direction.num_images
     counts, fewest = pluralise(count, "image"), count
-    if num_with is not None:
-        counts = f"{pluralise(num_with, 'image')} with it and {count - num_with} without"
-        fewest = min(num_with, count - num_with)
+    if total == total_square:
+        counts = f"{pluralise(int(total), 'image')} with it and {count - int(total)} without"
+        fewest = min(int(total), count - int(total))
     problem = f"is learnt from {counts}: too few to separate it from other traits; use 100" if fewest < FEW else ""
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
         problem = f"has no effect: the model does not distinguish its {counts}"
@@ -122,14 +121,14 @@ def edit(
 ) -> Images:
     r"""Edit images by moving their latents along directions.
 
-    .. math:: x' = f^{-1}\left(f(x) + \sum_k s_k d_k\right)
+    .. math:: x' = f^{-1}\left(f(x) + \sum_k r_k(s_k) d_k\right), \qquad r_k(s) = \max(s, 0) + \rho_k \min(s, 0)
 
     Strengths of 0 change no pixel: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        strengths: Directions, each with a strength from -100 to 100; 1 leads from the absence of the attribute to its
-            presence. Several strengths of a direction are for as many images, or for copies of one.
+        strengths: Directions, each with a strength from -100 to 100, where 1 adds the attribute and -1 removes it
+            (:math:`\rho` is the direction's ``removal``), or with as many as there are images or copies of one.
         given: What is known about the images, such as their classes.
     Raises:
         ValueError: If a strength is out of range or not a number.
@@ -138,7 +137,7 @@ def edit(
     known = model.read(given, len(images))
     latents = model.encode(images, known)
     for direction, strength in strengths:
-        factors = _factors(strength)[:, None, None, None]
+        factors = _factors(strength, direction.removal)[:, None, None, None]
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     if known is not None and len(images) == 1:
         known = known.expand(len(latents[0]), *known.shape[1:])
@@ -180,9 +179,9 @@ def edit_attributes(
     return Images(with_low_bits(model.decode_with(latents, context), low_bits(model, images)))
 
 
-def _factors(strength: float | Sequence[float]) -> Tensor:
+def _factors(strength: float | Sequence[float], removal: float = 1.0) -> Tensor:
     each = [strength] if isinstance(strength, (int, float)) else strength
     if not all(-LARGEST_STRENGTH <= value <= LARGEST_STRENGTH for value in each):  # nor NaN
         bounds = f"{-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
         raise ValueError(f"strength is {strength}; expected a number from {bounds}")
-    return torch.tensor(each)
+    return torch.tensor([value * removal if value < 0 else value for value in each])

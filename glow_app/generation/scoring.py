@@ -14,7 +14,7 @@ from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.generation.inference import chosen
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.seeding import image_generators
+from glow_app.seeding import image_generators, one_seed_each
 
 # Names of the scores; a higher score means odder.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
@@ -77,9 +77,7 @@ def measure(
     """
     images = as_images(images, model.flow.image_shape).to(model.device)
     choices = model.conditioning.choices(given, len(images))
-    seeds = list(range(len(images))) if seeds is None else list(seeds)
-    if len(seeds) != len(images):
-        raise ValueError(f"got {len(seeds)} seeds for {len(images)} images")
+    seeds = one_seed_each(len(images), 0 if seeds is None else seeds)
     with record_solves(image_generators(seeds)):
         draws = model.bits_table(images, given, num_draws, image_generators(seeds))
     known = chosen(choices, draws.likeliest)

@@ -76,37 +76,11 @@ def test_directions_are_learnt_from_a_table(
     from_table, from_folders = (load_file(f"{folder}/bright.safetensors") for folder in ("learnt", "two"))
     for name, level in from_folders.items():
         torch.testing.assert_close(from_table[name], level)
+    lines = Path("attributes.csv").read_text().splitlines()
+    Path("twice.csv").write_text("\n".join(f"{line},{line.rpartition(',')[2]}0" for line in lines))
+    assert "linearly dependent" in refused(*learn, "--attributes", "twice.csv", "--overwrite")
     Path("dark/2.png").write_text("no picture")
     assert "dark/2.png cannot be read as a picture" in refused(*learn, "--overwrite")
-
-
-def test_wrong_inputs_are_refused(
-    model: Path, conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
-) -> None:
-    checkpoint = ["--checkpoint", model]
-    assert "needs NAME --with FOLDER --without FOLDER" in refused("edit", "learn", *checkpoint, code=2)
-    two = ["--with", "bright", "--without", "dark"]
-    assert "is not a valid name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
-    apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]
-    assert "there is no direction nothing" in refused(*apply, "nothing")
-    glow("edit", "learn", "bright", *two, *checkpoint)
-    assert glow(*apply, "bright").code == 0
-    assert "--overwrite" in refused(*apply, "bright")
-
-
-def test_a_table_is_checked_before_a_model_is_loaded(
-    model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("glow_app.commands.edit.load_stored", lambda *_: pytest.fail("a model was loaded"))
-    learn = ["edit", "learn", "--checkpoint", model, "--attributes"]
-    whole = Path("attributes.csv").read_text().splitlines()
-    tables = {
-        "missing": ([*whole, "dark/none.png,1,30"], "there is no file dark/none.png (1 of 25 are missing); "),
-        "collinear": ([f"{line},{line.rpartition(',')[2]}0" for line in whole], "linearly dependent"),
-    }
-    for name, (lines, message) in tables.items():
-        Path(f"{name}.csv").write_text("\n".join(lines))
-        assert message in refused(*learn, f"{name}.csv")
 
 
 def test_attributes_are_changed_by_name(

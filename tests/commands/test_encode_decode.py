@@ -9,7 +9,6 @@ import torch
 from damage import full_disk
 from PIL import Image
 from run_files import pixels
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from glow_app.generation import infer
@@ -95,10 +94,5 @@ def test_wrong_inputs_are_refused(
     for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
         Path("latents.safetensors").write_bytes(content)
         assert "latents.safetensors has no latents" in refused(*decode)
-    Path("latents.safetensors").write_bytes(whole)
-    with safe_open("latents.safetensors", "pt") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    save_file({**tensors, "levelx": torch.zeros(3)}, "latents.safetensors", metadata)
-    assert "is damaged: its latents are not of the shapes" in refused(*decode)
     save_file({"level0": torch.zeros(3)}, "latents.safetensors")
     assert "expected a file that glow encode wrote" in refused(*decode)

@@ -35,6 +35,3 @@ def test_wrong_inputs_are_refused(conditional: Path, tmp_path: Path, refused: Ca
     assert "--device cuda" in refused(*export, conditional, "--device", "cuda", code=2)
     (tmp_path / "out").mkdir()
     assert "--overwrite" in refused(*export, conditional, code=1)
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    assert "holds other files" in refused(*export, conditional, "--overwrite", code=1)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

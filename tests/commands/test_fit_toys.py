@@ -28,7 +28,6 @@ TINY = [
     *("--trainer.log_every_n_steps=2", "--data.limit=256", "--data.batch_size=64"),
 ]
 HEADS = {
-    "planar": ["--model.prior.init_args.num_layers=2"],
     "maf": ["--model.prior.init_args.hidden_features=8"],
     "cnf": ["--model.prior.init_args.hidden_features=8", "--model.prior.init_args.trace=hutchinson"],
 }

@@ -156,19 +156,3 @@ def test_a_class_conditional_model(
     assert row["bits_per_dim"] == pytest.approx(float(model.bits_per_dim(image, None, 1, image_generators([1]))))
     under = model.bits_per_dim(image, row["given"], 1, image_generators([1]))
     assert row["bits_level_0"] + row["bits_level_1"] == pytest.approx(float(under))
-
-
-def test_wrong_inputs_are_refused(
-    trained: Path, tmp_path: Path, pictures: list[Path], ordinary: Path, glow: Glow, refused: Callable[..., str]
-) -> None:
-    checkpoint = ["--checkpoint", trained]
-    assert "pictures to score" in refused("score", *checkpoint)
-    assert "--outliers needs --reference" in refused("score", "--outliers", ordinary, *checkpoint)
-    assert "there is no file" in refused("score", "nothing.png", *checkpoint)
-    assert not (tmp_path / "scores").exists()
-    (tmp_path / "few").mkdir()
-    pictures[2].rename(tmp_path / "few/a.png")
-    few = ["--reference", "few", "--outliers", ordinary]
-    assert "need at least 2, preferably 100; got 0" in refused("score", *few, *checkpoint)
-    assert glow("score", pictures[0], *checkpoint).code == 0
-    assert "--overwrite" in refused("score", pictures[0], *checkpoint)

@@ -1,4 +1,4 @@
-"""Using and serving a model needs no package that only training has."""
+"""An import loads little, and using and serving a model needs no package that only training has."""
 
 import shutil
 import subprocess
@@ -20,9 +20,41 @@ ABSENT = [
     if not line.startswith("#")
 ]
 
+HEAVY = [package for package in ABSENT if package != "torchdiffeq"]
+HEAVY += ["lightning", "lightning_modules", "matplotlib", "scipy", "sklearn"]
+
+# Stages in one interpreter, each of which imports more.
 SCRIPT = f"""
 import sys
-sys.modules.update(dict.fromkeys([*{ABSENT}, "lightning", "lightning_modules", "matplotlib", "scipy", "sklearn"]))
+import glow_app
+
+assert glow_app.__version__
+loaded = {{"torch", "numpy", "PIL", *{HEAVY}}} & set(sys.modules)
+assert not loaded, loaded
+
+import glow_app.data, glow_app.models.image_model, glow_app.storage.checkpoint, glow_app.storage.pretrained
+loaded = set({HEAVY}) & set(sys.modules)
+assert not loaded, loaded
+
+sys.modules.update(dict.fromkeys({HEAVY}))  # importing any of them is an error from here
+for name in set(dir(glow_app)) - {{"train"}}:
+    assert getattr(glow_app, name)
+
+import torch
+from glow_app.restoration import Upscale
+from glow_app.storage.model_config import ALLOWED_CLASSES
+with torch.device("meta"):
+    for name, part in ALLOWED_CLASSES.items():
+        kind = {{"glow_app.priors": "prior", "glow_app.nn": "conditioner"}}.get(name.rpartition(".")[0])
+        if name == "glow_app.conditioning.ClassConditioning":
+            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(3))
+        elif name == "glow_app.restoration.PictureConditioning":
+            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(Upscale()))
+        elif kind:
+            glow_app.Glow((3, 8, 8), 2, 1, 4, **{{kind: part}})
+assert "torch._dynamo" not in sys.modules, "a model is rebuilt without the compiler of torch"
+
+sys.modules["torchdiffeq"] = None
 from glow_app.cli import main
 model, folder = sys.argv[1:]
 picture = f"{{folder}}/seed000001_t0.70.png"

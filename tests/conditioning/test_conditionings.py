@@ -125,9 +125,8 @@ def test_a_model_is_rebuilt_from_plain_types_and_weights_to_the_last_bit(kind: s
 
 
 @kinds
-@pytest.mark.parametrize("num_bits", [3, 8])
-def test_images_come_back_exactly(kind: str, num_bits: int) -> None:
-    model = ImageModel(built(kind).flow, num_bits).eval()
+def test_images_come_back_exactly(kind: str) -> None:
+    model = ImageModel(built(kind).flow, 5).eval()
     black = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     images = torch.cat([random_images(14), black, 255 - black])
     given = given_of(model, 16)

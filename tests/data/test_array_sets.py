@@ -1,5 +1,3 @@
-import hashlib
-import pickle
 import struct
 import sys
 from pathlib import Path
@@ -9,7 +7,6 @@ import pytest
 from torchvision import datasets
 
 from glow_app.data.image_set import ImageSet
-from glow_app.data.resizing import convert_array
 from glow_app.data.sources import load_split
 
 SPLITS = ("train", "validation", "test")
@@ -90,36 +87,3 @@ def test_download_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(load("mnist", root=tmp_path, download=True)) == 36
     assert len(load("mnist", root=tmp_path)) == 36
     assert calls == [tmp_path / "MNIST/raw"]
-
-
-@pytest.fixture
-def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10's official layout with 4 images a file, under the checksums of these files."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-
-    def write(name: str, content: object) -> list[str]:
-        data = pickle.dumps(content)
-        (folder / name).write_bytes(data)
-        return [name, hashlib.md5(data).hexdigest()]
-
-    def batch(name: str) -> list[str]:
-        return write(name, {"data": rng.integers(0, 256, (4, 3072), dtype=np.uint8), "labels": [0, 1, 2, 9]})
-
-    monkeypatch.setattr(datasets.CIFAR10, "train_list", [batch(f"data_batch_{index}") for index in range(1, 6)])
-    monkeypatch.setattr(datasets.CIFAR10, "test_list", [batch("test_batch")])
-    name, md5 = write("batches.meta", {"label_names": [f"class{index}" for index in range(10)]})
-    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
-    return tmp_path
-
-
-def test_cifar(cifar: Path) -> None:
-    sets = {split: load("cifar10", split, (3, 32, 32), root=cifar) for split in SPLITS}
-    assert [len(part) for part in sets.values()] == [18, 2, 4]
-    original = pickle.loads((cifar / "cifar-10-batches-py/test_batch").read_bytes())["data"].reshape(-1, 3, 32, 32)
-    loaded = {image.tobytes() for image in sets["test"].images}
-    assert loaded == {image.tobytes() for image in original}
-    assert sets["train"].class_names[9] == "class9"
-    grey = load("cifar10", "test", (1, 32, 32), root=cifar)
-    assert np.array_equal(grey.images, convert_array(sets["test"].images, (1, 32, 32), "crop"))

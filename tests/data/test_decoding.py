@@ -203,10 +203,9 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", NOTES)
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_changes_are_noted(tmp_path: Path, name: str, suffix: str) -> None:
+def test_changes_are_noted(tmp_path: Path, name: str) -> None:
     image, options, channels, expected = NOTES[name]
-    path = save(image, tmp_path / f"a.{suffix}", **options)
+    path = save(image, tmp_path / "a.jpg", **options)
     for source in (path, path.read_bytes()):
         with open_image(source) as opened:
             array, note = fit_with_note(opened, (channels, 6, 8))

@@ -16,13 +16,6 @@ def test_fid_of_gaussians_is_the_closed_form() -> None:
     assert found == pytest.approx(5 * (0.5**2 + (2.0 - 0.5) ** 2), rel=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:FID of")
-def test_fid_where_covariances_are_singular() -> None:
-    few = points(20, 0, width=50)
-    assert compare(few, few).fid == pytest.approx(0.0, abs=1e-4)
-    assert compare(few, few + 2).fid == pytest.approx(4 * 50, abs=1e-3)
-
-
 def test_kid_is_the_double_sum_and_a_function_of_the_seed() -> None:
     # The images of a set are the same, so that each subset is known.
     x, y = points(1, 0, width=2), points(1, 1, width=2)

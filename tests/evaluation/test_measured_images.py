@@ -1,4 +1,3 @@
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from PIL import Image
 from registry import tiny_model
 
 from glow_app.evaluation import evaluation_data, fingerprint
-from glow_app.evaluation.trained_on import record_of
 
 
 def test_the_trainings_own_cut_is_used() -> None:
@@ -59,28 +57,8 @@ def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> 
     assert (len(unknown.held_out), unknown.train, unknown.facts["split"]) == (25, None, "whole")
     moved = evaluation_data(model, {**recorded, "root": None}, training=mine)
     assert (len(moved.held_out), moved.facts["as_in_training"]) == (6, True)
-
-
-def test_images_equal_to_those_of_the_training_are_counted(tmp_path: Path) -> None:
-    model = tiny_model(image_shape=(1, 8, 8))
-    for number in range(40):
-        (tmp_path / "mine").mkdir(exist_ok=True)
-        Image.new("L", (8, 8), number).save(tmp_path / f"mine/{number}.png")
-    data: dict[str, Any] = {"source": "folder", "seed": 4, "root": str(tmp_path / "mine")}
-    train = evaluation_data(model, data).train
-    assert train is not None
-    recorded = {**data, "contents": record_of(data, train)}
-    facts = evaluation_data(model, recorded).facts
-    assert (facts["origin"], facts["changes"], facts["as_in_training"]) == ("held out from the training", "", True)
-    shutil.copytree(tmp_path / "mine", tmp_path / "copy")
-    facts = evaluation_data(model, recorded, root=str(tmp_path / "copy")).facts
-    assert facts["origin"] == f"{len(train)} equal to training images"
-    facts = evaluation_data(model, {**recorded, "contents": {**recorded["contents"], "test": "other"}}).facts
-    assert facts["origin"] == "none equal to training images"
-    assert facts["changes"] == "test split changed"
-    assert not facts["as_in_training"]
     with pytest.raises(ValueError, match="record of its training pictures is damaged"):
-        evaluation_data(model, {**data, "contents": {"pictures": "?"}})
+        evaluation_data(model, {**recorded, "contents": {"pictures": "?"}})
 
 
 def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:

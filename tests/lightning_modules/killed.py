@@ -1,9 +1,9 @@
-"""Train a run that is killed repeatedly: `python killed.py FOLDER NUM_KILLS`.
+"""Train a run that is killed repeatedly, and another that is not: `python killed.py FOLDER NUM_KILLS`.
 
 Each attempt is a forked process that runs with ``--resume auto`` and kills itself with SIGKILL at its n-th event, with
 n drawn from a fixed seed. Events are steps, validations, writes of half a checkpoint, renames and the like. The last
-attempt runs to the end. Prints JSON lines for each attempt: its exit code, the step that was saved before it, the step
-from which it resumed, and the event at which it was killed.
+attempt, and the other run, go to their end. Prints JSON lines for each attempt: its exit code, the step that was saved
+before it, the step from which it resumed, and the event at which it was killed.
 """
 
 import io
@@ -105,10 +105,11 @@ def saved_step(folder: Path) -> int:
 
 
 def main() -> None:
-    folder, num_kills = Path(sys.argv[1]), int(sys.argv[2])
+    num_kills = int(sys.argv[2])
     torch.set_num_threads(1)
     draw = random.Random(0)
-    for attempt in range(num_kills + 1):
+    for attempt in range(num_kills + 2):
+        folder = Path(sys.argv[1], "killed" if attempt <= num_kills else "uninterrupted")
         print(json.dumps({"saved": saved_step(folder)}), flush=True)
         process = os.fork()
         if process == 0:

@@ -1,7 +1,7 @@
 import copy
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -31,7 +31,6 @@ from torch.optim.lr_scheduler import (
 )
 
 from glow_app.generation import Reference, measure, sample_batches
-from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config
@@ -126,7 +125,7 @@ class TestInitialisation:
 
 
 class TestNonFiniteGuard:
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
     def test_a_bad_step_is_skipped_and_reported(self, tmp_path: Path, value: float) -> None:
         recorder, moments = Recorder(), Moments()
         trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), recorder, moments], max_epochs=1, gradient_clip_val=1.0)
@@ -147,39 +146,31 @@ class TestNonFiniteGuard:
         ):
             tiny_fit(tmp_path, [NonFiniteGuard(patience=2)], poisoned([2, 3]), max_epochs=1)
 
-    def test_patience_goes_back_to_the_last_checkpoint_with_half_the_learning_rate(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("schedule", [LinearWarmupCosine, warm_up_then_steps])
+    def test_patience_goes_back_to_the_last_checkpoint_with_half_the_learning_rate(
+        self, tmp_path: Path, schedule: Callable[..., LRScheduler]
+    ) -> None:
         recorder, moments, rates = Recorder(), Moments(), Rates()
         callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), recorder, moments, rates, EMA()]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
+        module = poisoned([5, 6])
+        module.lr_scheduler = schedule
         with pytest.warns(UserWarning, match=r"2 bad steps in a row; restored .*last\.ckpt and halved"):
-            tiny_fit(tmp_path, callbacks, poisoned([5, 6]), **settings)
+            tiny_fit(tmp_path, callbacks, module, **settings)
         # Saved after step 4, the end of the epoch; step 4 was a good one and is taken back with the two bad ones.
         assert not same(recorder.after[4], recorder.after[3])
         assert same(recorder.after[6], recorder.after[3])
         torch.testing.assert_close(moments.after[6], moments.after[3], rtol=0, atol=0)
         assert not same(recorder.after[7], recorder.after[6])
-        whole = LinearWarmupCosine(torch.optim.Adam([torch.zeros(1)], lr=1e-3), 12, 1000).lr_lambdas[0]
-        expected = [1e-3 * whole(step) * (0.5 if step > 6 else 1.0) for step in range(12)]
-        assert rates.found == pytest.approx(expected)
-        # A resumed run goes on with the half.
-        checkpoint = read_checkpoint(tmp_path / "last.ckpt")
-        assert checkpoint["lr_schedulers"][0]["base_lrs"] == [5e-4]
-
-    def test_schedules_in_sequence_are_halved_too(self, tmp_path: Path) -> None:
-        rates = Rates()
-        callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), rates]
-        module = poisoned([5, 6])
-        module.lr_scheduler = warm_up_then_steps
-        settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
-        with pytest.warns(UserWarning, match="halved the learning rate"):
-            tiny_fit(tmp_path, callbacks, module, **settings)
-        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-3)
-        scheduler, whole = warm_up_then_steps(optimizer, 12), []
+        optimizer, whole = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-3), []
+        scheduler = schedule(optimizer, 12)
         for _ in range(12):
             whole.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step()
         assert rates.found == pytest.approx([rate * (0.5 if step > 6 else 1.0) for step, rate in enumerate(whole)])
+        if schedule is LinearWarmupCosine:  # a resumed run goes on with the half
+            assert read_checkpoint(tmp_path / "last.ckpt")["lr_schedulers"][0]["base_lrs"] == [5e-4]
 
     def test_a_checkpoint_that_was_saved_too_late_is_restored_only_once(self, tmp_path: Path) -> None:
         class Breaks(Callback):
@@ -239,7 +230,7 @@ class TestEMA:
         ema.setup(trainer, tiny_module(), "fit")
         assert {parameter.device.type for parameter in ema.average.parameters()} == {"meta"}
 
-    @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
+    @pytest.mark.parametrize("decay", [0.0, 0.3])
     def test_validation_sees_the_average(self, tmp_path: Path, decay: float) -> None:
         module, recorder = tiny_module(), Recorder()
         tiny_fit(tmp_path, [EMA(decay), recorder], module)
@@ -257,42 +248,19 @@ class TestEMA:
 
 
 class TestSampleGrids:
-    @staticmethod
-    def still(num_classes: int | None = None) -> ImageModule:
-        """A module that does not learn."""
-        return tiny_module(num_classes=num_classes, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
-
-    @pytest.mark.parametrize("num_classes", [None, 10])
-    def test_the_noise_is_the_same_every_time(self, tmp_path: Path, num_classes: int | None) -> None:
-        files: dict[float | None, dict[str, bytes]] = {}
-        for temperature in (None, 0.7, 1.0):
-            folder, grids = tmp_path / str(temperature), SampleGrids(temperature, num_images=4)
-            tiny_fit(folder, [grids], self.still(num_classes))
-            files[temperature] = {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
-            assert files[temperature].keys() == {"step0000004.png", "step0000008.png"}
-            assert len(set(files[temperature].values())) == 1
-        assert files[None] == files[0.7] != files[1.0]
-
-    def drawn(self, folder: Path, num_classes: int, **options: Any) -> tuple[ImageModel, np.ndarray]:
-        """The model and its first grid."""
-        module = self.still(num_classes)
-        module.model.initialize(torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % num_classes)
-        trainer = MagicMock(
-            is_global_zero=True, sanity_checking=False, global_step=4, default_root_dir=folder, loggers=[]
-        )
-        SampleGrids(**options).on_validation_epoch_end(trainer, module)
-        with Image.open(folder / "samples" / "step0000004.png") as picture:
-            return module.model, np.asarray(picture)
-
-    def test_a_seed_gets_the_same_class_as_in_glow_sample(self, tmp_path: Path) -> None:
-        model, picture = self.drawn(tmp_path, 3, num_images=9, seed=4)
-        images = torch.stack([image for _, image in sample_batches(model, 9, 0.7, 4, batch_size=9)])
-        assert np.array_equal(picture, np.asarray(class_grid(model, images, 4)))
+    @pytest.mark.parametrize(("temperature", "expected"), [(None, 0.7), (1.0, 1.0)])
+    def test_each_grid_is_that_of_glow_sample(self, tmp_path: Path, temperature: float | None, expected: float) -> None:
+        module = tiny_module(num_classes=10, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+        tiny_fit(tmp_path, [SampleGrids(temperature, num_images=9, seed=4)], module)
+        images = torch.stack([image for _, image in sample_batches(module.model.eval(), 9, expected, 4, batch_size=9)])
+        for name in ("step0000004.png", "step0000008.png"):
+            with Image.open(tmp_path / "samples" / name) as picture:
+                assert np.array_equal(np.asarray(picture), np.asarray(class_grid(module.model, images, 4)))
 
     def test_without_effect_on_training(self, tmp_path: Path) -> None:
         with_grids, without = Recorder(), Recorder()
-        tiny_fit(tmp_path / "a", [SampleGrids(num_images=4), with_grids])
-        tiny_fit(tmp_path / "b", [without])
+        tiny_fit(tmp_path / "a", [SampleGrids(num_images=4), with_grids], max_epochs=1)
+        tiny_fit(tmp_path / "b", [without], max_epochs=1)
         assert same(with_grids.after[-1], without.after[-1])
 
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
@@ -334,9 +302,8 @@ class TestExportBest:
 
 
 class TestThroughput:
-    @pytest.mark.parametrize("seconds", [0.0, 1.5])
-    def test_the_share_of_loading(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        clock = 0.0
+    def test_the_share_of_loading(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock, seconds = 0.0, 1.5
 
         class Slow(Callback):
             """A step takes a second, and waiting for its batch some more."""
@@ -370,16 +337,7 @@ class TestProgress:
         assert all(re.search(figures, line) for line in lines)
         assert "0:00:00 left" in lines[-1]
 
-    def test_the_first_line_comes_early(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("lightning_modules.callbacks.progress_report._FIRST", 0.0)
-        tiny_fit(tmp_path, [Progress()], max_epochs=1, max_time={"minutes": 2})
-        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
-        assert [line.split("  ")[1] for line in lines] == ["step 1", "step 4"]
-        assert re.search(r"left  \d+\.\d GB$", lines[0])
-
-    @pytest.mark.parametrize("width", [60, 80, 150])
+    @pytest.mark.parametrize("width", [60, 150])
     def test_a_bar_fits_the_terminal(self, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = io.StringIO()
         console = Console(file=file, force_terminal=True, width=width)

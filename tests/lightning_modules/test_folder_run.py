@@ -1,6 +1,8 @@
 import csv
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +31,16 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def bundled(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Bundle tiny models from which runs begin."""
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "faces").symlink_to(bundled_models()["faces"])
     for name in ("photos32", "photos64"):
         save_pretrained(START, folder / name)
-    monkeypatch.setattr("glow_app.storage.model_folders._BUNDLED", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glow_app.storage.model_folders._BUNDLED", folder)
+        yield
 
 
 def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Path:
@@ -93,15 +97,14 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
 
     words = ["fit", str(folder), "--epochs=2", "--size=16", "--data.batch_size=16", "--samples.num_images=2", *TINY]
     whole, part = tmp_path / "whole", tmp_path / "part"
-    assert main([*words, f"--run_dir={whole}", "--trainer.precision=bf16-mixed"]) == 0
 
-    def interrupt(module: ImageModule) -> None:
+    def copy(module: ImageModule) -> None:
         if module.current_epoch == 1:
-            raise ValueError("interrupted")
+            shutil.copytree(whole, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImageModule, "on_train_epoch_start", interrupt)
-        assert main([*words, f"--run_dir={part}", "--trainer.precision=bf16-mixed"]) == 1
+        patch.setattr(ImageModule, "on_train_epoch_start", copy)
+        assert main([*words, f"--run_dir={whole}", "--trainer.precision=bf16-mixed"]) == 0
     assert main(["fit", f"--resume={part}"]) == 0
     with (whole / "metrics.csv").open() as file:
         columns = next(csv.reader(file))
@@ -113,7 +116,6 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     assert described is not None
     assert [each["name"] for each in described["attributes"]] == ["smiling", "age"]
     assert bool(model.conditioning.adopted)
-    assert main(["test", f"--checkpoint={whole}"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -162,9 +164,6 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     ("arguments", "message"),
     [
         (["--size", "40"], "--size 40 is not a multiple of 16"),
-        (["--minutes", "0"], "must be a number above 0"),
-        (["--device", "tpu"], "invalid choice: 'tpu'"),
-        (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
         (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
         (["--config", "folder31"], "there is no configuration folder31"),
         (["--from-scratch", "--init-from", "faces"], "use either --from-scratch or --init-from"),
@@ -183,9 +182,7 @@ def test_wrong_options(
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize(
-    "arguments", [["fit", "pictures", "--device=gpu"], ["sample", "--device=gpu"], ["sample", "--device=meta"]]
-)
+@pytest.mark.parametrize("arguments", [["fit", "pictures", "--device=gpu"], ["sample", "--device=meta"]])
 def test_a_device_that_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 1
     name = arguments[-1].removeprefix("--device=")
@@ -265,19 +262,16 @@ def test_accumulated_batches_make_no_more_validations(
     assert said.splitlines()[2].startswith("time        1 minute: ")
 
 
-@pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 60, 8)])
-def test_the_last_step_is_validated(
-    minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_step_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
     monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
-    for number in range(num_broken):
+    for number in range(60):
         (folder / f"{number}.png").write_bytes(b"broken")
     options = ["--data.batch_size=16", "--samples.num_images=1", *TINY]
-    assert main(["fit", str(folder), f"--minutes={minutes}", f"--run_dir={run}", *options]) == 0
+    assert main(["fit", str(folder), "--minutes=0.12", f"--run_dir={run}", *options]) == 0
     with (run / "metrics.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == str(last)
+        assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == "8"
 
 
 def test_the_same_command_starts_and_resumes_a_run(
@@ -346,10 +340,9 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     y = model.dequantised(images, None)
     found = model.flow.log_prob(y, model.context(1, 4))
     torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
-    two = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
-    for steps, expected in (("[2,2]", "levels 1 to 1 of 2"), ("[1,1]", "scratch: no level of photos32 fits")):
-        assert main([*line, *two, f"--model.flow.num_steps={steps}", f"--run_dir={tmp_path / steps}"]) == 0
-        assert expected in capsys.readouterr().out
+    other = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
+    assert main([*line, *other, "--model.flow.num_steps=1", f"--run_dir={tmp_path / 'b'}"]) == 0
+    assert "scratch: no level of photos32 fits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

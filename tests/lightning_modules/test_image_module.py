@@ -19,10 +19,10 @@ from lightning_modules.image_module import ImageModule
 from lightning_modules.optimizers import Muon
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> ImageModule:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModule:
     module = tiny_module()
-    tiny_fit(tmp_path, module=module, max_epochs=1, limit_val_batches=0)
+    tiny_fit(tmp_path_factory.mktemp("trained"), module=module, max_epochs=1, limit_val_batches=0)
     return module
 
 

@@ -18,11 +18,11 @@ REPOSITORY = Path(__file__).parents[2]
 NUM_KILLS = 20
 
 
-def attempts(folder: Path, num_kills: int) -> list[dict[str, Any]]:
-    """Return the report of each attempt of a run."""
-    command = [sys.executable, str(Path(__file__).parent / "killed.py"), str(folder), str(num_kills)]
+def attempts(folder: Path) -> list[dict[str, Any]]:
+    """Return the report of each attempt."""
+    command = [sys.executable, str(Path(__file__).parent / "killed.py"), str(folder), str(NUM_KILLS)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     reports: list[dict[str, Any]] = []
     for line in done.stdout.splitlines():
@@ -37,13 +37,12 @@ def attempts(folder: Path, num_kills: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     killed, uninterrupted = tmp_path / "killed", tmp_path / "uninterrupted"
-    reports = attempts(killed, NUM_KILLS)
-    assert [attempt["died"] for attempt in reports] == [-signal.SIGKILL] * NUM_KILLS + [0]
+    reports = attempts(tmp_path)
+    assert [attempt["died"] for attempt in reports] == [-signal.SIGKILL] * NUM_KILLS + [0, 0]
     assert all(attempt["resumed_at"] == attempt["saved"] for attempt in reports)
-    events = {attempt["event"] for attempt in reports[:-1]}
+    events = {attempt["event"] for attempt in reports[:-2]}
     assert len(events) > 5
     assert events & {"half a checkpoint", "before fsync", "after fsync", "before replace"}, "killed while writing"
-    attempts(uninterrupted, 0)
     found, expected = (read_checkpoint(folder / "last.ckpt") for folder in (killed, uninterrupted))
     for key in ("epoch", "global_step"):
         assert found[key] == expected[key]

@@ -41,7 +41,7 @@ def fit(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     home = {"HOME": str(folder.parent), "NETRC": str(folder.parent / "netrc"), "WANDB_CONSOLE": "off"}
     settings = {**clean, **home, "PYTHONPATH": str(REPOSITORY), **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "logging offline" in done.stderr
     return done

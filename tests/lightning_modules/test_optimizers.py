@@ -100,7 +100,7 @@ def test_a_kernel_whose_gradients_end_comes_to_rest(size: float) -> None:
     optimizer.step()
     start = kernel.detach().clone()
     kernel.grad = torch.zeros_like(kernel)
-    for number in range(4000):
+    for number in range(1200):
         optimizer.step()
         if number == 1000:
             rest = kernel.detach().clone()

@@ -2,12 +2,14 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
-from tiny_training import Recorder, same, state_of, tiny_fit, tiny_trainer
+from registry import perturb
+from tiny_training import same, state_of, tiny_fit, tiny_trainer
 from torch import Tensor
 
 from glow_app.bijections import Bijection, SolverError, record_solves
@@ -61,31 +63,6 @@ class Log(Callback):
         self.validations.append(float(trainer.callback_metrics["val/nats"]))
 
 
-class SaveAt(Callback):
-    """Writes a checkpoint after one step."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-
-
-class Gradients(Callback):
-    """Keeps the batch, the weights and the gradient of the first step."""
-
-    def __init__(self) -> None:
-        self.batch = torch.empty(0)
-        self.gradients: dict[str, Tensor] = {}
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.batch = batch
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        self.gradients = {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}
-
-
 @pytest.fixture
 def noises(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Everything that trace estimates draw."""
@@ -118,23 +95,6 @@ def test_the_figure_is_the_mean_over_points(tmp_path: Path) -> None:
     assert same(state_of(module), before)
 
 
-@pytest.mark.parametrize("name", ["maf", "cnf, hutchinson"])
-def test_a_run_resumes_within_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
-    whole, log = plane_module(PRIORS[name]), Log()
-    savers = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (3, 5)]
-    first = tiny_fit(tmp_path, [EMA(0.9), log, *savers], whole, plane_data())
-    assert len(log.steps) == 10
-    for saver in savers:
-        rest, rest_log = plane_module(PRIORS[name]), Log()
-        torch.manual_seed(98)
-        second = tiny_fit(tmp_path, [EMA(0.9), rest_log], rest, plane_data(), ckpt_path=saver.path)
-        assert same(state_of(rest), state_of(whole))
-        assert [one["train/nats"] for one in rest_log.steps] == [one["train/nats"] for one in log.steps[saver.step :]]
-        assert float(second.callback_metrics["val/nats"]) == float(first.callback_metrics["val/nats"])
-        moments = [trainer.optimizers[0].state_dict()["state"] for trainer in (first, second)]
-        torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
-
-
 def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
     module = plane_module(hutchinson)
     module.model.initialize(plane_data().examples("train").values)
@@ -150,7 +110,7 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: 
     assert validated(module, tmp_path) == one
 
 
-@pytest.mark.parametrize("name", ["gaussian", "cnf", "cnf, hutchinson"])
+@pytest.mark.parametrize("name", ["gaussian", "cnf"])
 def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, name: str) -> None:
     log = Log()
     module = plane_module(PRIORS[name])
@@ -163,35 +123,20 @@ def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, nam
     assert counted == expected
 
 
-def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path) -> None:
-    recorder = Recorder()
-
-    def start(*callbacks: Callback, **options: float) -> tuple[PointsModule, dict[str, float], Gradients]:
-        module, log, gradients = plane_module(partial(tiny_cnf, **options)), Log(), Gradients()
-        for number, parameter in enumerate(module.parameters()):
-            parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
-        callbacks = (log, gradients, *callbacks)
-        tiny_fit(tmp_path, callbacks, module, plane_data(), max_steps=1, limit_val_batches=0)
-        return module, log.steps[0], gradients
-
-    _, plain_log, plain = start()
-    module, log, penalised = start(recorder, kinetic_weight=0.3, jacobian_weight=0.7)
-    assert log == plain_log
-    assert any(
-        "velocity" in name and not torch.allclose(gradient, plain.gradients[name], rtol=1e-3, atol=1e-6)
-        for name, gradient in penalised.gradients.items()
-    )
-    # By hand, in the state before the step.
-    module.load_state_dict(recorder.before[0])
-    module.train()
-    module.zero_grad()
+def test_penalties_are_in_the_loss_and_not_in_the_logged_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, logged, losses = plane_data().examples("train").values[:16], list[float](), list[float]()
+    monkeypatch.setattr(PointsModule, "log", lambda _, name, value: logged.append(float(value)))
+    monkeypatch.setattr(PointsModule, "log_evaluations", lambda *_: None)
+    for weights in ({}, {"kinetic_weight": 0.3, "jacobian_weight": 0.7}):
+        module = perturb(plane_module(partial(tiny_cnf, **weights)))
+        module.model.initialize(batch)
+        module._trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)  # type: ignore[assignment]
+        losses.append(float(module.training_step(batch, 0)))
     with record_solves() as solves:
-        losses = module.model(penalised.batch)
-    assert isinstance(solves.penalty, Tensor)
-    assert float(losses.detach().mean()) == pytest.approx(log["train/nats"], rel=1e-6)
-    (losses + solves.penalty).mean().backward()
-    for name, parameter in module.named_parameters():
-        torch.testing.assert_close(parameter.grad, penalised.gradients[name], rtol=1e-4, atol=1e-6)
+        module.model(batch)
+    assert logged == pytest.approx([losses[0]] * 2)
+    assert losses[1] - losses[0] == pytest.approx(float(solves.penalty.mean()), rel=1e-4)  # type: ignore[union-attr]
+    assert losses[1] > losses[0]
 
 
 def test_the_log_has_the_columns_of_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from glow_app.cli import main
-from glow_app.messages import UsageError
 from lightning_modules.command_line.arguments import configs_first
 from lightning_modules.presets import CONFIGS, config_path, preset_names
 
@@ -25,19 +24,6 @@ def test_a_path_is_a_file_and_a_name_is_not(tmp_path: Path, monkeypatch: pytest.
 def test_the_short_option_names_presets_too() -> None:
     expected = [f"--config={CONFIGS / 'digits.yaml'}", f"--config={CONFIGS / 'prior/maf.yaml'}", "--name=mine"]
     assert configs_first(["-c", "digits", "--name=mine", "-c=prior/maf"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("folder3", "there is no configuration folder3, .*; did you mean folder32?"),
-        ("mine.yaml", "there is no configuration mine.yaml, neither a file nor a preset"),
-        ("../base", "there is no configuration ../base"),
-    ],
-)
-def test_unknown_names_are_refused(name: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        config_path(name)
 
 
 def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,10 +41,14 @@ from lightning_modules.schedules import LinearWarmupCosine
 
 
 class Keep(Callback):
-    """Saves a checkpoint after each step; an epoch of the data has four."""
+    """Saves a checkpoint after some steps; an epoch of the data has four."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / f"{trainer.global_step}.ckpt")
+        if trainer.global_step in self.steps:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / f"{trainer.global_step}.ckpt")
 
 
 class Rates(Callback):
@@ -93,7 +97,7 @@ def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
         return fit(tmp_path, *callbacks, module=tiny_restoration_module(estimate_steps=5), max_epochs=3, **options)
 
     average = EMA()
-    states = run(average, Keep())
+    states = run(average, Keep(2, 5, 6))
     of_encoder = {name for name in states[0] if re.search(r"\.encoder\.(up|down|correction)\.", name)}
     changes = [{n for n, w in a.items() if not torch.equal(w, b[n])} for a, b in pairwise(states)]
     assert all(changed and changed <= of_encoder for changed in changes[:9:2])
@@ -119,9 +123,8 @@ def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None
 
     assert rates(max_steps=4, estimate_steps=3) == parts(3, 1)
     whole = Rates()
-    fit(tmp_path, Keep(), whole, module=restorer())
+    fit(tmp_path, Keep(2, 8), whole, module=restorer())
     assert whole.seen == parts(5, 3)
-    assert rates(max_epochs=4) == parts(10, 6)
     assert rates(max_epochs=4, ckpt_path=tmp_path / "2.ckpt") == parts(5, 11)[2:]
     # The first step still has the rate of the checkpoint, as with any schedule.
     assert rates(max_epochs=4, ckpt_path=tmp_path / "8.ckpt")[1:] == parts(5, 11)[9:]
@@ -133,7 +136,7 @@ def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) 
             if trainer.global_step == 6:
                 roll_back(trainer, pl_module, tmp_path / "3.ckpt")
 
-    states = fit(tmp_path, EMA(), Keep(), GoBack())
+    states = fit(tmp_path, EMA(), Keep(3), GoBack())
     assert not states[11]["model.flow.conditioning.encoder.trained"]
     assert states[12]["model.flow.conditioning.encoder.trained"]
     bias = "model.flow.levels.0.bijections.2.bijections.0.bijections.0.norm.bias"
@@ -178,7 +181,7 @@ def test_the_final_steps_are_a_fifth_of_the_flows(total: float, expected: list[i
     assert final == expected
 
 
-@pytest.mark.parametrize(("averaged", "accumulated"), [(False, 1), (True, 1), (False, 2)])
+@pytest.mark.parametrize(("averaged", "accumulated"), [(True, 1), (False, 2)])
 def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool, accumulated: int
 ) -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_a_run_under_nohup_continues_when_the_terminal_is_closed() -> None:
 @pytest.mark.slow
 def test_if_the_first_process_fails_the_others_end(tmp_path: Path) -> None:
     script = Path(__file__).with_name("fails_alone.py")
-    found = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300, check=False)
+    found = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert found.returncode == 1, found.stderr
     assert found.stderr.splitlines()[-1] == "error: no space left on device"
     assert not is_alive((tmp_path / "waiting").read_text())
@@ -141,38 +141,33 @@ def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ImageModule, "loss", loss)
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Take SIGINT as Python does, which ignores it where the process that began the tests did."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+MUON = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", "--model.optimizer=lightning_modules.optimizers.Muon"]
 
 
-@pytest.mark.usefixtures("interruptible")
-def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of twelve steps that nothing stopped."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert fit(*MUON, f"--run_dir={run}") == 0
+    return run
+
+
+@pytest.mark.parametrize(("step", "number", "code"), [(2, signal.SIGINT, 130), (3, signal.SIGTERM, 143)])
+def test_a_signal_saves_the_step_in_which_it_comes_and_nothing_is_lost(
+    step: int, number: signal.Signals, code: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = tmp_path / "whole"
-    options = [
-        "--data.batch_size=32",
-        "--trainer.log_every_n_steps=1",
-        "--model.optimizer=lightning_modules.optimizers.Muon",
-    ]
-    assert fit(*options, f"--run_dir={whole}") == 0
-    expected = read_checkpoint(whole / "last.ckpt")
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        stopped = tmp_path / number.name
-        with monkeypatch.context() as patch:
-            signal_at_step(2, number, patch)
-            assert fit(*options, f"--run_dir={stopped}") == code
-        assert read_checkpoint(stopped / "last.ckpt")["global_step"] == 3
-        handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-        assert handlers == [signal.default_int_handler, signal.SIG_DFL]
-        assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
-        assert repeatable_rows(stopped) == repeatable_rows(whole)
-        resumed = read_checkpoint(stopped / "last.ckpt")
-        assert resumed["global_step"] == expected["global_step"] == 12
+    """Step 3 is the last before a validation, which a run that stops there still owes."""
+    with monkeypatch.context() as patch:
+        signal_at_step(step, number, patch)
+        assert fit(*MUON, f"--run_dir={tmp_path}") == code
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == step + 1
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL]
+    assert main(["fit", "--resume=auto", f"--run_dir={tmp_path}"]) == 0
+    assert repeatable_rows(tmp_path) == repeatable_rows(whole)
+    for name in ("last", "best"):
+        resumed, expected = (read_checkpoint(run / f"{name}.ckpt") for run in (tmp_path, whole))
+        assert resumed["global_step"] == expected["global_step"]
         for key in ("state_dict", "current_model_state"):
             assert all(torch.equal(resumed[key][name], value) for name, value in expected[key].items())
 
@@ -181,21 +176,6 @@ def validations(run: Path) -> list[tuple[str, str]]:
     """Return step and value of every validation in the log."""
     with (run / "metrics.csv").open() as file:
         return [(row["step"], row["val/bpd"]) for row in csv.DictReader(file) if row["val/bpd"]]
-
-
-def test_a_signal_in_the_last_step_before_a_validation_costs_no_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = tmp_path / "whole"
-    assert fit("--data.batch_size=32", f"--run_dir={whole}") == 0
-    stopped = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
-        signal_at_step(3, signal.SIGTERM, patch)
-        assert fit("--data.batch_size=32", f"--run_dir={stopped}") == 143
-    assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
-    assert validations(stopped) == validations(whole)
-    found, expected = (read_checkpoint(folder / "best.ckpt") for folder in (stopped, whole))
-    assert found["global_step"] == expected["global_step"]
 
 
 def test_a_resumed_run_keeps_its_model_and_optimiser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,8 +193,6 @@ def test_a_resumed_run_keeps_its_model_and_optimiser(tmp_path: Path, capsys: pyt
     (run / "last.ckpt").write_bytes(content)
     assert main(["fit", f"--resume={run}/last.ckpt", "--trainer.max_epochs=4"]) == 1
     assert re.search(r"error: .*last\.ckpt is truncated or damaged", capsys.readouterr().err)
-    with pytest.warns(UserWarning, match=r"skipping .*last\.ckpt is truncated or damaged"):
-        assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 0
 
 
 def validated_steps(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> list[int]:
@@ -250,9 +228,7 @@ class SixSeconds(Timer):
     ("options", "expected"),
     [
         ({"max_epochs": 5}, [8, 16, 20]),
-        ({"max_epochs": 9, "max_steps": 18}, [8, 16, 18]),
-        # Every seventh batch, whatever the length of an epoch, and limits that end the run before max_steps.
-        ({"max_epochs": 4, "val_check_interval": 7, "check_val_every_n_epoch": None}, [7, 14, 16]),
+        # Every seventh batch, whatever the length of an epoch, and a limit that ends the run before max_steps.
         ({"max_epochs": 3, "max_steps": 99, "val_check_interval": 7, "check_val_every_n_epoch": None}, [7, 12]),
         ({"max_epochs": 3, "val_check_interval": 0.75, "check_val_every_n_epoch": 1}, [3, 7, 11, 12]),
         # Three batches make a step, and the last one of an epoch another.
@@ -265,19 +241,13 @@ def test_the_last_step_is_validated_once(options: dict[str, Any], expected: list
     assert validated_steps(tmp_path, **{"check_val_every_n_epoch": 2, **options}) == expected
 
 
-def worsening(monkeypatch: pytest.MonkeyPatch, best_step: int, slope: float = 1.0) -> None:
-    """Let validation improve until a step, and then become worse."""
-
-    def evaluate(self: ImageModule, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        return {"bpd": torch.full((len(batch[0]),), 3.0 + slope * abs(self.global_step - best_step))}
-
-    monkeypatch.setattr(ImageModule, "evaluate", evaluate)
-
-
 def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worsening(monkeypatch, best_step=8)
+    def evaluate(self: ImageModule, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"bpd": torch.full((len(batch[0]),), 3.0 + abs(self.global_step - 8))}
+
+    monkeypatch.setattr(ImageModule, "evaluate", evaluate)
     options = ["--data.batch_size=32", "--trainer.max_epochs=9", "--early_stopping.patience=3"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert fit(*options, f"--run_dir={whole}") == 0
@@ -295,14 +265,6 @@ def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
     assert "training was already complete at step 20" in capsys.readouterr().out
     assert main(["fit", f"--resume={stopped}", "--early_stopping.patience=4"]) == 0
     assert len(validations(stopped)) == 6
-
-
-def test_a_difference_within_the_noise_is_not_called_overfitting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    worsening(monkeypatch, best_step=8, slope=0.001)
-    assert fit("--data.batch_size=32", f"--run_dir={tmp_path / 'run'}") == 0
-    assert "; later ones were no better (3.004 at step 12)" in capsys.readouterr().out
 
 
 def test_a_run_keeps_to_its_time_also_across_a_resume(
@@ -375,9 +337,12 @@ def test_slurms_signal_saves_and_requeues(
 
 def test_auto_starts_resumes_and_recognises_a_complete_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.csv").write_text("step\n0\n")  # left by a run without a checkpoint
     options = ["--resume=auto", f"--run_dir={run}"]
     assert fit(*options, "--trainer.max_epochs=1") == 0
     assert read_checkpoint(run / "last.ckpt")["epoch"] == 0
+    assert "val/bpd" in (run / "metrics.csv").read_text()
     assert fit(*options) == 0
     assert read_checkpoint(run / "last.ckpt")["epoch"] == 2
     before = (run / "metrics.csv").read_text()
@@ -385,14 +350,6 @@ def test_auto_starts_resumes_and_recognises_a_complete_run(tmp_path: Path, capsy
     assert (run / "metrics.csv").read_text() == before
     assert main(["fit", *TINY, "--resume=auto"]) == 2
     assert "--resume auto needs --run_dir" in capsys.readouterr().err
-
-
-def test_auto_restarts_a_run_without_a_checkpoint(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "metrics.csv").write_text("step\n0\n")
-    assert fit("--resume=auto", f"--run_dir={run}", "--trainer.max_epochs=1") == 0
-    assert "val/bpd" in (run / "metrics.csv").read_text()
 
 
 def test_a_schedule_that_knows_no_number_of_steps_is_refused(

@@ -74,7 +74,7 @@ def train(folder: Path, loses: bool) -> None:
                 time.sleep(0.05)
             kill(machines[1])
             machines[1] = machine(1, folder, port)
-        assert [process.wait(timeout=240) for process in machines] == [0, 0]
+        assert [process.wait(timeout=500) for process in machines] == [0, 0]
     finally:
         for process in machines:
             if process.poll() is None:

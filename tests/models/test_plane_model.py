@@ -56,7 +56,7 @@ def test_the_log_density_is_that_of_the_jacobian_and_the_loss_moves_every_parame
 
 
 @each_prior
-@pytest.mark.parametrize("factor", [10.0, 1e-3, 1e5])
+@pytest.mark.parametrize("factor", [1e-3, 1e5])
 def test_other_units_change_the_log_density_by_their_logarithm(name: str, factor: float) -> None:
     x, units = points(128), torch.tensor([factor, 1.0])
     difference = built(name, x=x * units).log_prob(x * units) - built(name, x=x).log_prob(x)

@@ -35,18 +35,3 @@ def test_depends_on_time_and_context_and_every_parameter_learns(factory: Factory
     for name, parameter in velocity.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
-
-
-def test_is_the_concat_squash_network_of_ffjord() -> None:
-    velocity, (x, context) = perturb(MLPVelocity(3, 5, 2, 2).double()), batch((3,))
-    weights = dict(velocity.named_parameters())
-    condition = torch.cat([TIME.expand(4, 1), context], dim=1)
-    h = x
-    for index in range(3):
-        if index:
-            h = h * torch.sigmoid(h)
-        name = f"network.layers.{index}."
-        layer = h @ weights[name + "layer.weight"].T + weights[name + "layer.bias"]
-        gate = torch.sigmoid(condition @ weights[name + "gate.weight"].T + weights[name + "gate.bias"])
-        h = layer * gate + condition @ weights[name + "bias.weight"].T
-    torch.testing.assert_close(velocity(TIME, x, context), h, rtol=0, atol=1e-14)

@@ -108,15 +108,10 @@ def test_what_does_not_fit_is_refused(call: Callable[[ImageModel], object], mess
         call(tiny_restorer(Upscale()))
 
 
-@pytest.mark.parametrize("name", ["os.system", "glow_app.nn.ConvConditioner", "glow_app.priors.GaussianPrior"])
-@pytest.mark.parametrize("place", ["conditioning", "task"])
-def test_a_file_names_no_other_class_in_the_place_of_these(place: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["os.system", "glow_app.priors.GaussianPrior"])
+def test_a_file_names_no_other_class_in_the_place_of_a_task(name: str) -> None:
     model = tiny_restorer(Upscale())
     config: dict[str, Any] = model.config
-    part = {"class_path": name, "init_args": {}}
-    if place == "conditioning":
-        config["flow"]["conditioning"] = part
-    else:
-        config["flow"]["conditioning"]["init_args"]["task"] = part
+    config["flow"]["conditioning"]["init_args"]["task"] = {"class_path": name, "init_args": {}}
     with pytest.raises(ValueError, match=r"names the class|damaged"):
         build_model(config, model.state_dict())

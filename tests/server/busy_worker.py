@@ -15,13 +15,13 @@ class BusyWorker:
 
         def wait(_: ImageModel, rows: list[Any]) -> list[Any]:
             begun.set()
-            assert self.released.wait(30)
+            assert self.released.wait(60)
             return [None]
 
         self.call = Call(wait, model, [None], Ticket())
         worker.submit(self.call)
-        assert begun.wait(10)
+        assert begun.wait(60)
 
     def release(self) -> Any:
         self.released.set()
-        return self.call.future.result(10)
+        return self.call.future.result(60)

@@ -18,7 +18,7 @@ from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GROWTH = 300  # MB: 64 of bodies and a copy of one, what they are parsed to, a picture of 20 megapixels
-PATIENCE = 5  # seconds for an answer of /healthz, on a machine that has other work; before, one body took 57
+PATIENCE = 30  # seconds for an answer of /healthz, on a machine that has other work; before, one body took 57
 JPEG = saved(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
 Attack = Callable[[str, int], Awaitable[None]]
 

@@ -28,8 +28,7 @@ UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    limits = Limits(body_bytes=100_000, body_seconds=0.5)
-    with running(create_app(tiny_model(), limits, hosts=["x"]), head_seconds=0.5) as client:
+    with running(create_app(tiny_model(), Limits(body_bytes=100_000), hosts=["x"]), head_seconds=0.5) as client:
         yield client
 
 
@@ -88,7 +87,8 @@ def test_all_bodies_together_are_bounded() -> None:
 
 
 def test_slow_clients_are_disconnected(client: httpx.Client) -> None:
-    answer = raw(client, HEAD + b"Content-Length: 1000\r\n\r\n", b" ")
+    with running(create_app(tiny_model(), Limits(body_seconds=0.5), hosts=["x"])) as hasty:
+        answer = raw(hasty, HEAD + b"Content-Length: 1000\r\n\r\n", b" ")
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"body_too_slow" in answer
     assert raw(client, b"GET /healthz HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 10, pause=0.15) == b""
@@ -186,7 +186,7 @@ def test_a_client_that_never_reads_is_disconnected() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((client.base_url.host, client.base_url.port or 0))
         connection.sendall(b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         with suppress(ConnectionResetError, BrokenPipeError):
             while time.monotonic() < deadline:
                 connection.sendall(b"G")
@@ -242,7 +242,7 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
 
 def test_the_deadline_and_a_full_queue() -> None:
     model = tiny_model()
-    app = create_app(model, Limits(queue=1, seconds=1), hosts=["x"])
+    app = create_app(model, Limits(queue=1, seconds=4), hosts=["x"])
     with running(app) as client:
         busy = BusyWorker(app.state.service.worker, model)
         body = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"

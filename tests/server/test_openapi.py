@@ -50,7 +50,7 @@ def with_pictures(value: Any) -> Any:
 )
 def test_answers_match_the_schema(path: str, method: str, mode: GenerationMode, api: BaseSchema) -> None:
     @hypothesis.given(case=api[path][method].as_strategy(generation_mode=mode))
-    @hypothesis.settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         if isinstance(case.body, dict):
             for name in {"image", "images", "inputs"} & set(case.body):

@@ -1,8 +1,9 @@
 // The description of the model: its name and a sentence at the top, and details under "About this model".
 
+import { attributeText, givenText } from "./attributes.js";
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
-import { capitalised, givenText, givenWord } from "./fields.js";
+import { capitalised, givenWord } from "./fields.js";
 
 const plural = (word) => `${word}${word.endsWith("s") ? "es" : "s"}`;
 const whole = (number) => number.toLocaleString("en");
@@ -11,7 +12,8 @@ const counted = (number, word) => Number.isInteger(number) && `${whole(number)} 
 /** Show the answer of /v1/info. */
 export function describe(info) {
   const { training } = info;
-  const values = info.given?.values ?? [];
+  const { values = [], attributes = [] } = info.given ?? {};
+  const known = [...values.map((value) => givenText(info, value)), ...attributes.map(({ name }) => attributeText(name))];
   const [channels, height, width] = info.image_shape;
   const colour = channels === 1 ? "grey" : "colour";
   byId("name").textContent = capitalised(info.name);
@@ -21,7 +23,7 @@ export function describe(info) {
   const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
   const about = {
     Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
-    [info.given && capitalised(plural(givenWord(info)))]: values.map((value) => givenText(info, value)).join(", "),
+    [info.given && capitalised(plural(givenWord(info)))]: known.join(", "),
     "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
     Training: joined(", ", counted(training.epoch + 1, "epoch"), counted(training.step, "step")),  // epochs from 0
     "Default settings": settingsText(info.generation),

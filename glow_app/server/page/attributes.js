@@ -1,53 +1,135 @@
-// Sliders for the attributes of a model, and their edits [{direction, strength}], without those of strength 0.
+// The attributes of a model, and their values by name: as controls, as text and in links. Some models know attributes,
+// which can be given; for others, each direction is an attribute, whose value is the strength of an edit.
 
-import { byId } from "./dom.js";
-import { slider } from "./fields.js";
+import { byId, h } from "./dom.js";
+import { givenWord, slider } from "./fields.js";
 
 const MAX_STRENGTH = 2;  // pictures disintegrate beyond it
+const STEPS = 100;  // of a slider, at least
+
+/** Return whether the model knows attributes. */
+export const knowsAttributes = ({ given }) => Boolean(given?.attributes.length);
+
+/** Return the attributes {name, kind, least, most, digits}, first those of yes or no; digits follow the decimal point. */
+export function attributesOf(info) {
+  const directionOf = (name) => ({ name, kind: "direction", least: -MAX_STRENGTH, most: MAX_STRENGTH, digits: 1 });
+  if (!knowsAttributes(info)) return info.directions.map(directionOf);
+  const rounded = ({ least, most, ...each }) => {
+    const digits = Math.min(6, Math.max(0, Math.ceil(Math.log10(STEPS / (most - least)) - 0.1)));  // 2 for 0.000021 to 0.999994
+    const unit = 10 ** digits;
+    return { ...each, digits, least: Math.floor(least * unit) / unit, most: Math.ceil(most * unit) / unit };
+  };
+  return info.given.attributes.map(rounded).toSorted((a, b) => (b.kind === "yes_no") - (a.kind === "yes_no"));
+}
 
 /**
- * Make a slider for each attribute. With the name "edit" they are placed in "edit-sliders", and "edit-reset" resets
- * them; onmove is called when a user moves one. Return {edits}, which can also be set.
+ * Make a control for each attribute. With the name "edit" they are placed in "edit-sliders", and "edit-reset", of
+ * another text if the model knows attributes, resets them; onmove is called when a user changes one.
+ * Return {start, values, changes}: values by name, and those that differ from the ones to start from. Both can be set.
  */
-export function attributeControls(name, { directions }, onmove) {
-  const limits = { min: -MAX_STRENGTH, max: MAX_STRENGTH, step: 0.1, value: 0, digits: 1 };
-  const make = (direction, number) => slider({ id: `${name}-${number}`, label: attributeText(direction), ...limits, oninput: onmove });
-  const sliders = directions.map(make);
+export function attributeControls(name, info, onmove, resetText) {
+  const none = knowsAttributes(info) ? null : 0;
+  const all = attributesOf(info).map((each, number) => [each.name, controlOf(`${name}-${number}`, each, () => (mark(), onmove()))]);
+  const isChanged = ({ value, origin }) => value !== origin;
+  const valuesOfAll = (isWanted) => Object.fromEntries(all.filter(([, control]) => isWanted(control)).map(([key, { value }]) => [key, value]));
+  const mark = () => all.forEach(([, control]) => control.element.classList.toggle("changed", isChanged(control)));
   const controls = {
-    get edits() {
-      const all = sliders.map((slider, number) => ({ direction: directions[number], strength: slider.value }));
-      return all.filter((edit) => edit.strength !== 0);
+    set start(values) {
+      const { changes } = controls;
+      for (const [key, control] of all) control.origin = values[key] ?? none;
+      controls.changes = changes;
     },
-    set edits(edits) {
-      const strengths = new Map(edits.map((edit) => [edit.direction, edit.strength]));
-      sliders.forEach((slider, number) => (slider.value = strengths.get(directions[number]) ?? 0));
+    get values() {
+      return valuesOfAll(({ value }) => value !== none);
+    },
+    get changes() {
+      return valuesOfAll(isChanged);
+    },
+    set changes(values) {
+      for (const [key, control] of all) control.value = key in values ? values[key] : control.origin;
+      mark();
     },
   };
-  byId(`${name}-sliders`).append(...sliders.map((slider) => slider.element));
-  byId(`${name}-reset`).addEventListener("click", () => {
-    controls.edits = [];
+  byId(`${name}-sliders`).append(...all.map(([, control]) => control.element));
+  const reset = byId(`${name}-reset`);
+  if (none === null) reset.textContent = resetText;
+  reset.addEventListener("click", () => {
+    controls.changes = {};
     onmove();
   });
   return controls;
 }
 
+function controlOf(id, { name, kind, least, most, digits }, oninput) {
+  const label = attributeText(name);
+  if (kind === "yes_no") return answers(id, label, oninput);
+  const value = kind === "direction" ? 0 : null;
+  return slider({ id, label, min: least, max: most, step: 10 ** -digits, value, digits, oninput });
+}
+
+/** Return a switch of three states as {element, value, origin}: no, any and yes are 0, null and 1. */
+function answers(id, label, oninput) {
+  const values = { No: 0, Any: null, Yes: 1 };
+  const named = { role: "radiogroup", "aria-label": label };
+  const inputs = Object.keys(values).map(() => h("input", { type: "radio", name: id, className: "visually-hidden", onchange: oninput }));
+  const labels = Object.keys(values).map((text, place) => h("label", {}, inputs[place], text));
+  inputs[1].checked = true;
+  return {
+    origin: null,
+    element: h("div", { className: "field", ...named }, h("span", {}, label), h("div", { className: "answers" }, ...labels)),
+    get value() {
+      return Object.values(values)[inputs.findIndex((input) => input.checked)];
+    },
+    set value(value) {
+      inputs[Object.values(values).indexOf(value)].checked = true;
+    },
+  };
+}
+
 /** Return the name of an attribute in words: "long hair" for "long_hair". */
-const attributeText = (direction) => direction.replaceAll("_", " ").replace(/\bhue$/, "colour");
+export const attributeText = (name) => name.replaceAll("_", " ").replace(/\bhue$/, "colour");
 
-/** Return edits as text: "smile +1.2, hat -0.5". */
-export const editsText = (edits) =>
-  edits.map(({ direction, strength }) => `${attributeText(direction)} ${strength > 0 ? "+" : ""}${strength.toFixed(1)}`).join(", ");
+/** Return values as text: "smiling, without hat, hair lightness 0.30", or of directions "smiling +1.2". */
+export function valuesText(values, info) {
+  const text = ({ name, kind, digits }) => {
+    const [words, value] = [attributeText(name), values[name]];
+    if (kind === "yes_no") return value ? words : `without ${words}`;
+    return `${words} ${kind === "direction" && value > 0 ? "+" : ""}${value.toFixed(digits)}`;
+  };
+  return attributesOf(info).filter(({ name }) => name in values).map(text).join(", ");
+}
 
-/** Return edits as parts of a file name: ["smile", "less-hat"]. */
-export const editsName = (edits) => edits.map(({ direction, strength }) => (strength > 0 ? direction : `less ${direction}`));
+/** Return values as parts of a file name: ["smiling", "without hat"], or of directions ["smiling", "less hat"]. */
+export function valuesName(values, info) {
+  const lacks = { yes_no: "without ", direction: "less " };
+  const all = attributesOf(info).filter(({ name }) => name in values);
+  return all.map(({ name, kind }) => `${values[name] > 0 ? "" : lacks[kind] ?? ""}${name}`);
+}
 
-/** Return edits as settings of a link: "edit.smile=1.2". */
-export const editsLink = (edits) => Object.fromEntries(edits.map((edit) => [`edit.${edit.direction}`, String(edit.strength)]));
+/** Return what was given as values by name: none unless the model knows attributes. */
+export const namedOf = (given) => (typeof given === "object" ? given ?? {} : {});
 
-/** Return the edits in the settings of a link. */
-export const editsOf = (settings, info) =>
-  checkedEdits(info.directions.map((direction) => ({ direction, strength: Number(settings.get(`edit.${direction}`)) })), info);
+/** Return what was given as text, numbers as "class 3"; null for null. */
+export function givenText(info, given) {
+  if (given === null || typeof given === "object") return given && valuesText(given, info);
+  return /^[\d.]+$/.test(given) ? `${givenWord(info)} ${given}` : String(given);
+}
 
-/** Return the edits that the model has and the sliders can show. */
-export const checkedEdits = (edits, { directions }) =>
-  edits.filter(({ direction, strength }) => directions.includes(direction) && strength && Math.abs(strength) <= MAX_STRENGTH);
+/** Return values as text for a link, "smiling*1.2*hat*-0.5"; null if there are none. */
+export const valuesLink = (values) => Object.entries(values).flat().join("*") || null;
+
+/** Return the values in a link that the model has and the controls can show. */
+export function valuesOf(link, info) {
+  const parts = (link ?? "").split("*");
+  const isGood = ([{ kind, least, most }, value]) =>
+    value >= least && value <= most && (kind !== "direction" || value !== 0) && (kind !== "yes_no" || Number.isInteger(value));
+  const all = attributesOf(info).map((each) => [each, parts.includes(each.name) ? Number(parts[parts.indexOf(each.name) + 1]) : NaN]);
+  return Object.fromEntries(all.filter(isGood).map(([{ name }, value]) => [name, value]));
+}
+
+/** Return changes as the body of a request; without any, its answer is the picture in the model's size. */
+export function editOf(changes, info) {
+  if (knowsAttributes(info)) return { wish: changes };
+  const edits = Object.entries(changes).map(([direction, strength]) => ({ direction, strength }));
+  return { edits: edits.length ? edits : [{ direction: info.directions[0], strength: 0 }] };
+}

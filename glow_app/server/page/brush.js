@@ -1,7 +1,7 @@
 // A brush that covers parts of a picture: strokes by pointer or touch, and rectangles by numbers.
 
 import { h, placeIn } from "./dom.js";
-import { setError, slider } from "./fields.js";
+import { slider } from "./fields.js";
 import { base64Of } from "./pictures.js";
 
 const COLOUR = "#e6007e";
@@ -27,10 +27,8 @@ export function makeBrush(onchange) {
   const size = slider({ id: "brush-size", label: "Brush size", min: 2, max: 40, step: 1, value: 12, digits: 0 });
   const undo = h("button", { onclick: () => change(strokes.slice(0, -1)) }, "Undo");
   const clear = h("button", { onclick: () => change([]) }, "Clear");
-  const described = { inputMode: "numeric", "aria-describedby": error.id };
-  const numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, required: true, ...described }));
+  const numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, required: true, inputMode: "numeric" }));
   const fields = numbers.map((input, side) => h("label", { className: "field" }, h("span", {}, SIDES[side]), input));
-  const sides = h("div", { className: "sides" }, ...fields);
   const cover = h("button", { onclick: coverBox }, "Cover");
   const element = h(
     "div",
@@ -40,7 +38,7 @@ export function makeBrush(onchange) {
     error,
     h("div", { className: "tools" }, tools, undo, clear),
     size.element,
-    h("details", {}, h("summary", {}, "Rectangle by numbers"), sides, cover),
+    h("details", {}, h("summary", {}, "Rectangle by numbers"), h("div", { className: "sides" }, ...fields), cover),
   );
 
   function setStrokes(others) {
@@ -74,21 +72,9 @@ export function makeBrush(onchange) {
     context.stroke();
   }
 
-  /** Return the invalid numbers, and show an error until they are corrected. */
-  function wrongNumbers() {
-    const wrong = numbers.filter((input) => !input.validity.valid);
-    const text = `Enter whole numbers within the picture of ${canvas.width}x${canvas.height} pixels; width and height are at least 1.`;
-    numbers.forEach((input) => setError(input, null));
-    wrong.forEach((input) => setError(input, text));
-    sides.oninput = wrong.length ? wrongNumbers : null;
-    return wrong;
-  }
-
   function coverBox() {
-    const [wrong] = wrongNumbers();
     const box = numbers.map((input, side) => input.valueAsNumber / [canvas.width, canvas.height][side % 2]);
-    if (wrong) wrong.focus();
-    else change([...strokes, { box }]);
+    if (numbers.every((input) => input.reportValidity())) change([...strokes, { box }]);
   }
 
   let stroke = null;  // being painted

@@ -1,4 +1,4 @@
-// The dialog for cropping a picture: by dragging, by the mouse wheel, or by three sliders.
+// The dialog for cropping a picture: by dragging, or by three sliders.
 
 import { byId, h } from "./dom.js";
 import { slider } from "./fields.js";
@@ -18,7 +18,7 @@ export function openCrop(picture, info, onchosen) {
 
   const url = URL.createObjectURL(picture.file);
   const image = h("img", { src: url, alt: "", draggable: false });
-  const frame = h("div", { className: "crop-window", onpointerdown, onpointermove, onwheel }, image);
+  const frame = h("div", { className: "crop-window", onpointerdown, onpointermove }, image);
   const dialog = byId("cropper");
   byId("crop-place").replaceChildren(frame, h("div", { className: "group" }, zoom.element, x.element, y.element));
 
@@ -47,12 +47,6 @@ export function openCrop(picture, info, onchosen) {
     const [acrossRoom, downRoom] = [width - box.width, height - box.height];
     if (acrossRoom > 0) x.value -= (event.movementX * scale) / acrossRoom;
     if (downRoom > 0) y.value -= (event.movementY * scale) / downRoom;
-    show();
-  }
-
-  function onwheel(event) {
-    event.preventDefault();
-    zoom.value *= 1.1 ** -Math.sign(event.deltaY);
     show();
   }
 

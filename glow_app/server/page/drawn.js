@@ -1,9 +1,9 @@
 // Pictures that the model draws. Seed, temperature, guidance, what is given and edits determine them, so a link can contain them.
 
 import { ask } from "./api.js";
-import { checkedEdits, editsName, editsText } from "./attributes.js";
+import { editOf, givenText, knowsAttributes, namedOf, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { joined } from "./dom.js";
-import { givenPlace, givenText } from "./fields.js";
+import { givenPlace } from "./fields.js";
 import { base64Of, fileName, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
@@ -18,11 +18,11 @@ export const nounOf = ({ training }) => (training.data?.source === "faces" ? "fa
 
 /** Return a drawn image with the settings that draw it again. */
 export function pictureOf(drawn, { temperature, guidance, given }, info) {
-  const kind = givenText(info, drawn.given);
-  const name = fileName(kind ?? nounOf(info), `seed${drawn.seed}`);
+  const [kind, place] = [givenText(info, drawn.given), givenPlace(drawn.given, info)];
+  const name = fileName(place === null ? nounOf(info) : kind, `seed${drawn.seed}`, ...valuesName(namedOf(drawn.given), info));
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
   const settings = { temperature, guidance, given, seed: drawn.seed };
-  return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place: givenPlace(drawn.given, info) };
+  return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place };
 }
 
 /** Return temperature and guidance as text; guidance 1 has no effect and is omitted. */
@@ -30,33 +30,34 @@ export function settingsText({ temperature, guidance }, between = ", ") {
   return joined(between, `temperature ${temperatureText(temperature, ", ")}`, guidance !== 1 && `guidance ${guidance}`);
 }
 
-/** Return an edited drawn picture, with its settings and the edits. */
-export async function edited(picture, edits, signal) {
-  if (edits.length === 0) return picture;
-  const answer = await ask("edit", { image: base64Of(picture.url), edits, given: picture.given }, signal);
-  const changed = fromPng(answer.image, fileName(picture.name, ...editsName(edits)), `${picture.alt}, ${editsText(edits)}`);
-  return { ...picture, ...changed, settings: { ...picture.settings, edits } };
+/** Return a drawn picture with changes: drawn again with other values if the model knows attributes, or else edited. */
+export async function changed(picture, { changes, values }, info, signal) {
+  if (Object.keys(changes).length === 0) return picture;
+  if (knowsAttributes(info)) return draw({ ...picture.settings, given: values }, info, signal);
+  const body = { image: base64Of(picture.url), ...editOf(changes, info), given: picture.given };
+  const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
+  const edited = fromPng((await ask("edit", body, signal)).image, name, alt);
+  return { ...picture, ...edited, settings: { ...picture.settings, edits: changes } };
 }
 
 /** Return a drawn picture as text for a link: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; or null. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
-  const { seed, temperature, guidance, edits = [] } = picture.settings;
+  const { seed, temperature, guidance, given, edits } = picture.settings;
   const parts = [seed, [temperature].flat().join("-"), picture.place ?? "", guidanceLink(guidance)];
-  return [parts.filter((part) => part !== null).join("_"), ...edits.flatMap(Object.values)].join("*");
+  return joined("*", parts.filter((part) => part !== null).join("_"), valuesLink({ ...namedOf(given), ...edits }));
 }
 
 /** Return the settings of the picture in a link; null if there is none that this model can draw. */
 export function settingsOf(link, info) {
-  const [drawn, ...names] = (link ?? "").split("*");
+  const [drawn] = (link ?? "").split("*");
   const [seed, temperature, given, guidance] = drawn.split("_");
-  const edits = names.flatMap((direction, place) => (place % 2 ? [] : [{ direction, strength: Number(names[place + 1]) }]));
+  const values = valuesOf(link, info);
   const settings = {
     seed: wholeNumber(seed, LARGEST_SEED),
     temperature: temperatureOf(temperature, info),
     guidance: guidanceOf(guidance, info),
-    given: givenOf(given, info),
-    edits: checkedEdits(edits, info),
+    ...(knowsAttributes(info) ? { given: values } : { given: givenOf(given, info), edits: values }),
   };
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
@@ -65,9 +66,9 @@ export function settingsOf(link, info) {
 export const firstSettings = (seed, info) => ({ seed, ...info.generation, given: null });
 
 /** Draw the picture with some settings. */
-export async function draw({ edits = [], ...settings }, info, signal) {
+export async function draw({ edits = {}, ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
-  return edited(pictureOf(answer.images[0], settings, info), edits, signal);
+  return changed(pictureOf(answer.images[0], settings, info), { changes: edits }, info, signal);
 }
 
 /** Parse a whole number from least to most; return null for anything else. */

@@ -1,21 +1,23 @@
 // The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
-import { attributeControls, editsLink, editsName, editsOf, editsText } from "./attributes.js";
+import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { chosenGiven, fillGiven, givenPlace, givenText } from "./fields.js";
+import { chosenGiven, fillGiven, givenPlace, slider } from "./fields.js";
 import { download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-/** Start the tab; take(picture, edits) sets the sliders if edits are given. */
+const STRENGTH = 1.25;  // of changes, if the model knows attributes; a little above 1, they are visible more often
+
+/** Start the tab; take(picture, changes) sets the attributes if changes are given. */
 export function startEdit(info) {
-  const { directions } = info;
+  const [isEditable, knows] = [attributesOf(info).length > 0, knowsAttributes(info)];
   const first = firstSettings(0, info);  // drawn if the user has chosen none
   const [given, stage] = ["edit-given", "edited"].map(byId);
-  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") !== (directions.length === 0);
+  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") !== !isEditable;
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // {image, note} in the model's size
@@ -27,9 +29,11 @@ export function startEdit(info) {
   const zone = makeDropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => take(chosen) });
   byId("edit-picture").append(zone.element);
   fillGiven(given, info, "Recognised by the model");
-  const attributes = attributeControls("edit", info, follow);
+  const attributes = attributeControls("edit", info, follow, "As in the picture");
+  const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: STRENGTH, digits: 2, oninput: follow });
+  if (knows) byId("edit-attributes").append(strength.element);
 
-  function take(chosen, edits = attributes.edits) {
+  function take(chosen, changes = attributes.changes) {
     if (chosen !== picture) release(picture);
     task.cancel();
     picture = chosen;
@@ -37,44 +41,49 @@ export function startEdit(info) {
     zone.show(picture);
     if (chosen.settings || isOfPicture) given.value = chosen.place ?? "";
     isOfPicture = chosen.settings !== undefined;
-    attributes.edits = edits;
+    attributes.start = {};
+    attributes.changes = changes;
+    if (knows && chosen.settings) pair = makePair(stage, chosen.url, info);  // it takes a while to be recognised
     follow();
   }
 
   /** Return the changed picture for the current settings. */
   async function changed(signal) {
     const chosen = given.value;
-    const send = async (image, edits) => {
+    const send = async (image, changes) => {
       const drawnWith = picture.place === null ? picture.given : null;  // a value that the select does not list
-      const known = chosenGiven(given, info) ?? drawnWith ?? inferred;
-      const answer = await ask("edit", { image, edits, given: known }, signal);
+      const known = chosenGiven(given, info) ?? inferred ?? drawnWith;
+      const body = { image, given: known, ...editOf(changes, info), ...(knows && { strength: strength.value }) };
+      const answer = await ask("edit", body, signal);
       if (chosen === "") inferred = answer.given;
       return answer;
     };
-    const still = [{ direction: directions[0], strength: 0 }];  // returns the picture in the model's size
-    const { edits } = attributes;
+    let before = null;
     if (original === null) {
-      const before = await send((await readAll([picture], info.limits))[0], still);
+      before = await send((await readAll([picture], info.limits))[0], {});
       original = { image: before.image, note: noteOf(picture, before.note) };
-      if (edits.length === 0) return { edits, chosen, ...before };
+      if (knows) attributes.start = inferred;
     }
-    return { edits, chosen, ...(await send(original.image, edits.length ? edits : still)) };
+    const { changes } = attributes;
+    const isChanged = Object.keys(changes).length > 0;
+    return { changes, isChanged, chosen, ...((!isChanged && before) || (await send(original.image, changes))) };
   }
 
   function follow() {
-    if (picture === null || directions.length === 0) return;
+    if (picture === null || !isEditable) return;
     zone.setError(null);
     task.follow(
-      "Changing the picture",
+      knows && original === null ? "Recognising the attributes" : "Changing the picture",
       changed,
       (answer) => {
         if (pair === null) zone.show(picture);  // reduced
         zone.judge(picture);
-        pair ??= makePair(stage, original.image);
-        pair.name = fileName(picture.name, ...(answer.edits.length ? editsName(answer.edits) : ["unchanged"]));
-        pair.show(answer, original.note, info);
-        keepSettings("edit", { picture: linkOf(picture), given: answer.chosen || null, ...editsLink(answer.edits) });
-        return answer.edits.length ? "The picture is changed" : "The picture is unchanged";
+        pair ??= makePair(stage, fromPng(original.image).url, info);
+        pair.name = fileName(picture.name, ...(answer.isChanged ? valuesName(answer.changes, info) : ["unchanged"]));
+        pair.show(answer, original.note);
+        const link = { picture: linkOf(picture), given: answer.chosen || null, strength: knows ? strength.value : null };
+        keepSettings("edit", { ...link, edit: valuesLink(answer.changes) });
+        return answer.isChanged ? "The picture is changed" : "The picture is unchanged";
       },
       (error) => {
         const fault = faultOf(error);
@@ -93,7 +102,8 @@ export function startEdit(info) {
   }
 
   function restore(settings) {
-    attributes.edits = editsOf(settings, info);
+    attributes.changes = valuesOf(settings.get("edit"), info);
+    if (settings.has("strength")) strength.value = Number(settings.get("strength")) || 0;
     const wanted = settingsOf(settings.get("picture"), info);
     const chosen = givenPlace(givenOf(settings.get("given"), info), info);
     if (wanted !== null) {
@@ -110,25 +120,26 @@ export function startEdit(info) {
     isOfPicture = false;
     follow();
   });
-  const open = () => picture === null && directions.length > 0 && drawFirst(first);
+  const open = () => picture === null && isEditable && drawFirst(first);
   return { take, open, restore };
 }
 
 /** Show a picture, and next to it its changed version from show(). */
-function makePair(stage, original) {
-  const before = h("img", { src: fromPng(original).url, alt: "The picture before" });
-  const after = h("img");
+function makePair(stage, url, info) {
+  const before = h("img", { src: url, alt: "The picture before" });
+  const after = h("img", { src: url, alt: "" });
   const caption = h("figcaption");
   const notes = h("p", { className: "notes" });
   const actions = h("div", { className: "actions" }, downloadButton(() => download(after.src, view.name)));
   const figures = [h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, after, caption)];
   stage.replaceChildren(h("div", { className: "pair" }, ...figures), notes, actions);
   const view = {
-    show(answer, note, info) {
-      const how = editsText(answer.edits);
+    name: "picture.png",
+    show(answer, note) {
+      const how = valuesText(answer.changes, info);
       Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
       caption.replaceChildren(...breakable(how || "Unchanged"));
-      const kind = givenText(info, answer.given);
+      const kind = knowsAttributes(info) ? null : givenText(info, answer.given);  // the controls show attributes
       notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `recognised as ${kind}` : kind);
     },
   };

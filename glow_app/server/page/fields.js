@@ -11,16 +11,26 @@ export function fillRange(input) {
   input.style.setProperty("--high", `${100 * high}%`);
 }
 
-/** Return a labelled slider as {element, value}; the value can also be set, even between two steps. */
+/**
+ * Return a labelled slider as {element, value, origin}; the value can also be set, even between two steps. If it is null
+ * at first, for any value, it is shown as a button that sets it back to the origin.
+ */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
+  const setBack = () => ((control.value = origin), oninput());
   // No <output>: a screen reader would read each value twice.
-  const shown = h("span", { className: "value", "aria-hidden": "true" });
+  const shown =
+    value === null
+      ? h("button", { className: "value", "aria-label": `Reset ${label}`, onclick: setBack })
+      : h("span", { className: "value", "aria-hidden": "true" });
   const input = h("input", { type: "range", id, min, max, step, value });
-  const inside = (number) => Math.min(max, Math.max(min, number));
+  const inside = (number) => (number === null ? null : Math.min(max, Math.max(min, number)));
   let exact = inside(value);  // the input itself rounds to a step
+  let origin = exact;
   const show = () => {
-    shown.textContent = exact.toFixed(digits);
+    shown.textContent = exact?.toFixed(digits) ?? "any";
+    shown.disabled = exact === origin;
     input.setAttribute("aria-valuetext", shown.textContent);
+    input.classList.toggle("any", exact === null);
     fillRange(input);
   };
   input.addEventListener("input", () => {
@@ -30,17 +40,25 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   });
   show();
   const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
-  return {
+  const control = {
     element: h("div", { className: "field" }, head, input),
     get value() {
       return exact;
     },
     set value(number) {
       exact = inside(number);
-      input.value = exact;
+      input.value = exact ?? "";
+      show();
+    },
+    get origin() {
+      return origin;
+    },
+    set origin(number) {
+      origin = inside(number);
       show();
     },
   };
+  return control;
 }
 
 /** Return what a model can be given in a word: "class" for ClassConditioning. */
@@ -48,12 +66,6 @@ export const givenWord = ({ given }) => given.kind.replace(/(.)Conditioning$/, "
 
 /** Return a word with a capital. */
 export const capitalised = (word) => word[0].toUpperCase() + word.slice(1);
-
-/** Return a value that was given as text, numbers as "class 3"; null for null. */
-export function givenText(info, value) {
-  if (value === null) return null;
-  return /^[\d.]+$/.test(value) ? `${givenWord(info)} ${value}` : String(value);
-}
 
 /** Fill a select with an option for nothing and all values that the model can be given; hide it if there are none. */
 export function fillGiven(select, info, none) {

@@ -41,7 +41,7 @@ function makeCard(open) {
     element: h("li", { className: "card" }, h("button", { className: "picture", title: "Enlarge", onclick: open }, image), kind),
     show(picture) {
       Object.assign(image, { src: picture.url, alt: picture.alt });
-      kind.textContent = picture.kind ?? "";
+      kind.textContent = picture.place === null ? "" : picture.kind;
     },
   };
 }

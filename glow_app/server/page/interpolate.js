@@ -1,11 +1,12 @@
 // The tab Blend: frames between two pictures, or blends of four.
 
 import { ask, askFile } from "./api.js";
+import { givenText, knowsAttributes } from "./attributes.js";
 import { byId, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { capitalised, givenText, readNumber } from "./fields.js";
-import { Fault, download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { capitalised, readNumber } from "./fields.js";
+import { download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
 import { keepSettings } from "./tabs.js";
@@ -77,30 +78,15 @@ export function startInterpolate(info) {
   const stem = () => fileName(shown.chosen[0].name, "to", shown.chosen[1].name);
 
   /** Return the body of a request for the current settings. */
-  async function wanted(chosen, signal) {
+  async function wanted(chosen) {
     const images = await readAll(chosen, info.limits);
-    const given = chosen.length === 4 || chosen.some(isKnown) ? await givenOf(chosen, images, signal) : null;
-    const body = { images, given };
+    const unknown = knowsAttributes(info) ? {} : null;
+    const given = chosen.map((picture) => picture.given ?? picture.inferred ?? unknown);
+    const body = { images, given: given.includes(null) ? null : given };  // null: the server infers all
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
     return { ...body, at: [at, ...map] };
-  }
-
-  /** Return what each picture is given: that with which it was drawn, or the most probable value. */
-  async function givenOf(chosen, images, signal) {
-    if (info.given === null) return null;
-    return Promise.all(
-      chosen.map(async (picture, end) => {
-        try {
-          picture.inferred ??= picture.given ?? (await ask("reconstruct", { images: [images[end]] }, signal)).given[0];
-        } catch (error) {
-          const fault = faultOf(error);
-          throw fault ? new Fault(end, fault.text) : error;  // the request had only this picture
-        }
-        return picture.inferred;
-      }),
-    );
   }
 
   function follow() {
@@ -110,7 +96,7 @@ export function startInterpolate(info) {
       count() === 2 ? "Making frames" : "Blending",
       async (signal) => {
         const chosen = used();
-        const body = await wanted(chosen, signal);
+        const body = await wanted(chosen);
         if (body.frames === undefined && chosen.length === 2) return null;  // became invalid since the change
         return { chosen, body, answer: await ask("interpolate", body, signal) };
       },
@@ -121,6 +107,7 @@ export function startInterpolate(info) {
         chosen.forEach((picture, end) => {
           zones[end].show(picture);  // reduced
           zones[end].judge(picture);
+          picture.inferred = answer.given?.[end];
         });
         const notes = notesOf(answer, chosen, info);
         shown = { chosen, body };
@@ -208,7 +195,7 @@ export function startInterpolate(info) {
 const isKnown = (picture) => (picture.given ?? null) !== null;
 
 /** Return a key of all that the map of a square depends on. */
-const squareOf = ({ images, given }) => JSON.stringify([images, given]);
+const squareOf = ({ images }) => images.join();
 
 function framesOf({ frames }, name) {
   const nameOf = (number) => fileName(name, `${number} of ${frames.length}`);

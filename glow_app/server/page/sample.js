@@ -1,7 +1,7 @@
 // The tab Sample: a gallery, whose newest batch follows the settings.
 
 import { ask } from "./api.js";
-import { editsLink, editsOf } from "./attributes.js";
+import { attributeControls, knowsAttributes, namedOf, valuesLink, valuesOf } from "./attributes.js";
 import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, givenOf, newSeed, nounOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenGiven, fillGiven, focusFirstError, givenPlace, readNumber } from "./fields.js";
@@ -18,6 +18,8 @@ export function startSample(info, uses, ondraw) {
   const guidance = guidanceControl(byId("sample-guidance"), info, follow);
   const [given, seed, count] = ["sample-given", "sample-seed", "sample-count"].map(byId);
   fillGiven(given, info, "All in turn");
+  const attributes = knowsAttributes(info) ? attributeControls("sample", info, follow, `Any ${nounOf(info)}`) : null;
+  byId("sample-attributes").hidden = attributes === null;
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
   byId("draw").textContent = `New ${nounOf(info)}s`;
@@ -26,7 +28,7 @@ export function startSample(info, uses, ondraw) {
   const open = startViewer(info, uses, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 
   /** Draw a new batch on top; then open the picture of a seed, with edits, if one is given. */
-  function draw(isAsked, opened = null, edits = []) {
+  function draw(isAsked, opened = null, edits = {}) {
     const number = readNumber(count);
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
     const first = readNumber(seed);
@@ -73,7 +75,7 @@ export function startSample(info, uses, ondraw) {
   }
 
   async function picturesOf(wanted, signal) {
-    const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, given: chosenGiven(given, info) };
+    const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, given: attributes?.values ?? chosenGiven(given, info) };
     const answer = await ask("sample", settings, signal);
     return answer.images.map((image) => pictureOf(image, settings, info));
   }
@@ -85,8 +87,9 @@ export function startSample(info, uses, ondraw) {
     const { temperature: drawn, guidance: guided, given: known } = pictures[0].settings;
     const text = [drawn].flat().join("-");
     const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), given: givenPlace(known, info) };
-    const opened = shown && { open: shown.settings.seed, ...editsLink(shown.settings.edits ?? []) };
-    keepSettings("sample", { ...link, ...opened });
+    const changed = attributes && shown?.settings.given !== known ? shown?.settings.given : shown?.settings.edits;
+    const opened = shown && { open: shown.settings.seed, edit: valuesLink(changed ?? {}) };
+    keepSettings("sample", { ...link, with: valuesLink(namedOf(known)), ...opened });
   }
 
   function restore(settings) {
@@ -98,7 +101,8 @@ export function startSample(info, uses, ondraw) {
     const guided = wanted !== null || settings.has("guidance") ? guidanceOf(settings.get("guidance"), info) : null;
     guidance.value = guided ?? guidance.value;
     given.value = givenPlace(givenOf(settings.get("given"), info), info) ?? "";
-    draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), editsOf(settings, info));
+    if (attributes) attributes.changes = valuesOf(settings.get("with"), info);
+    draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), valuesOf(settings.get("edit"), info));
   }
 
   given.addEventListener("change", follow);

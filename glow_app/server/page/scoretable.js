@@ -1,8 +1,8 @@
-// The table of scores: a verdict for each picture, sortable by any column, and saved as CSV.
+// The table of scores: a verdict for each picture, sortable by any column.
 
-import { breakable, downloadButton, h, icon, joined } from "./dom.js";
-import { givenText } from "./fields.js";
-import { download, release, thumbnail } from "./pictures.js";
+import { givenText } from "./attributes.js";
+import { breakable, h, icon, joined } from "./dom.js";
+import { release, thumbnail } from "./pictures.js";
 
 const USUAL = 95;  // percent of ordinary pictures that are called usual
 const NUMBERS = {
@@ -27,8 +27,7 @@ export function makeScoreTable(place, info, onclear) {
     const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(header));
     const body = h("tbody", { role: "rowgroup" }, ...sorted().map((row) => rowOf(row, Object.keys(columns), info)));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
-    const buttons = [downloadButton(save, "Download as CSV"), h("button", { onclick: clear }, "Clear")];
-    const actions = h("div", { className: "actions" }, ...buttons);
+    const actions = h("div", { className: "actions" }, h("button", { onclick: clear }, "Clear"));
     // Keep the focus, because rows may arrive at any time.
     const focused = controls().indexOf(document.activeElement);
     place.replaceChildren(...[columns.oddness && toggle(), table, legend(columns), actions].filter(Boolean));
@@ -82,16 +81,6 @@ export function makeScoreTable(place, info, onclear) {
     if (columns.oddness) return null;
     const command = h("code", {}, "glow score --reference FOLDER --save-reference");
     return h("p", { className: "hint" }, "No verdicts: the model has no statistics of ordinary pictures. To add them: ", command);
-  }
-
-  function save() {
-    const keys = ["verdict", "reason", "oddness", ...Object.keys(NUMBERS), ...(info.given ? ["given"] : []), "note"];
-    const lines = rows.map((row) => {
-      const values = { ...row, note: row.error ?? row.note };
-      return [row.picture.name, ...keys.map((key) => values[key] ?? "")];
-    });
-    const text = [["file", ...keys], ...lines].map((line) => `${line.map(quoted).join(",")}\r\n`).join("");
-    download(new Blob([text], { type: "text/csv" }), "scores.csv");
   }
 
   function clear() {
@@ -155,10 +144,4 @@ function scale(place, className) {
   const mark = h("span", { className: "mark" });
   mark.style.left = `${place}%`;
   return h("span", { className, "aria-hidden": "true" }, mark);
-}
-
-/** Quote a value as in RFC 4180. */
-function quoted(value) {
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

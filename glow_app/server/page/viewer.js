@@ -1,8 +1,8 @@
 // The viewer: one enlarged picture of a batch, its attributes, and what it can be used for.
 
-import { attributeControls } from "./attributes.js";
+import { attributeControls, attributesOf, knowsAttributes, namedOf } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
-import { edited } from "./drawn.js";
+import { changed } from "./drawn.js";
 import { download } from "./pictures.js";
 import { Task } from "./task.js";
 
@@ -17,9 +17,9 @@ export function startViewer(info, uses, onshow) {
   const image = dialog.querySelector(".large");
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"));
-  const attributes = attributeControls("viewer", info, follow);
+  const attributes = attributeControls("viewer", info, follow, "As drawn");
   button("restore").hidden = info.restorers.length === 0;
-  if (info.directions.length === 0) byId("viewer-edits").remove();
+  if (attributesOf(info).length === 0) byId("viewer-edits").remove();
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);
@@ -29,6 +29,7 @@ export function startViewer(info, uses, onshow) {
 
   function show(picture) {
     shown = picture;
+    byId("viewer-title").textContent = joined(" · ", `Seed ${picture.settings.seed}`, picture.kind);
     Object.assign(image, { src: picture.url, alt: picture.alt });
     onshow(batch, picture);
   }
@@ -38,7 +39,7 @@ export function startViewer(info, uses, onshow) {
     allow(false);
     task.follow(
       "Changing the picture",
-      (signal) => edited(batch[place], attributes.edits, signal),
+      (signal) => changed(batch[place], attributes, info, signal),
       (picture) => (show(picture), allow(true), "The picture is changed"),
     );
   }
@@ -46,17 +47,16 @@ export function startViewer(info, uses, onshow) {
   function turnTo(next, edits) {
     task.cancel();  // of another picture
     place = next;
-    attributes.edits = edits;
-    const { kind, settings } = batch[place];
-    byId("viewer-title").textContent = joined(" · ", `Seed ${settings.seed}`, kind);
+    attributes.start = namedOf(batch[place].settings.given);
+    attributes.changes = edits;
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
     show(batch[place]);
     allow(true);
-    if (edits.length) follow();
+    if (Object.keys(edits).length) follow();
   }
 
-  function open(pictures, first, edits = []) {
+  function open(pictures, first, edits = {}) {
     batch = pictures;
     turnTo(first, edits);
     if (!dialog.open) dialog.showModal();
@@ -64,14 +64,14 @@ export function startViewer(info, uses, onshow) {
 
   function go(step) {
     if (batch[place + step] === undefined) return;
-    turnTo(place + step, []);
+    turnTo(place + step, {});
     announce(shown.alt);
   }
 
   const staying = { back: () => go(-1), forth: () => go(1), download: () => download(shown.url, shown.name) };
   const leaving = {
     interpolate: () => uses.interpolate(shown),
-    edit: () => uses.edit(batch[place], attributes.edits),
+    edit: () => (knowsAttributes(info) ? uses.edit(shown, {}) : uses.edit(batch[place], attributes.changes)),
     restore: () => uses.restore(shown),
     score: () => uses.score(shown),
   };

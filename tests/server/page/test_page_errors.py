@@ -85,7 +85,7 @@ def test_errors_are_shown_with_a_hint(page: Page, site: Site, watch: Watch) -> N
     ("tab", "control", "endpoint", "begins", "ends", "setting", "values"),
     [
         ("sample", "#temperature", "sample", "count=8*", "*temperature=0.9", "temperature", [0.1, 0.9]),
-        ("edit", "#edit-0", "edit", "picture=*", "*edit.bold=0.3", "edits", [2, 0.3]),
+        ("edit", "#edit-0", "edit", "picture=*", "*edit=bold*0.3", "edits", [2, 0.3]),
         ("interpolate?at=0_0", ".handle input", "interpolate", "*fourth=*", "*at=0.4_0", "at", [0.1, 0.4]),
     ],
 )

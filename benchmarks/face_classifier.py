@@ -1,0 +1,102 @@
+"""A classifier of the attributes of rendered faces, which judges what pictures of faces show.
+
+It is trained on 20,000 of the bundled model's training faces, which takes minutes on one thread the first time, and is
+kept in runs/. Its last but one layer is saved too, as features for FID, precision and recall:
+
+    glow evaluate --checkpoint faces --features runs/face_features.pt
+"""
+
+from pathlib import Path
+
+import torch
+from classifiers import train_classifier
+from common import IS_SHORT
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
+from glow_app.data.faces.rendered import rendered_faces
+
+NAMES = (*BINARY_NAMES, *REAL_NAMES)
+NUM_BINARY = len(BINARY_NAMES)
+SIDE = 64
+RUNS = Path(__file__).parents[1] / "runs"
+NUM_TRAINING, NUM_EPOCHS = (640, 1) if IS_SHORT else (20_000, 8)
+
+
+class FaceClassifier(nn.Sequential):
+    """From images (B, 3, 64, 64) in [0, 1] to logits of the yes/no attributes and values of the others, (B, 15)."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in (24, 48, 96, 128):
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1, groups=8), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        super().__init__(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels * 16, len(NAMES)))
+
+
+class FaceFeatures(nn.Module):
+    """The classifier's convolutions, averaged over all positions: uint8 (B, 3, 64, 64) to (B, 128)."""
+
+    def __init__(self, classifier: FaceClassifier) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(*[layer for layer in classifier if not isinstance(layer, nn.Linear)][:-2])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features."""
+        return self.convolutions(images.float() / 255).mean([2, 3])
+
+
+def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return rendered faces and their attributes in [0, 1], (N, 15)."""
+    images = torch.from_numpy(rendered_faces(seed, count, SIDE, None)[:count].copy())
+    attributes = [draw_face(seed, index).attributes() for index in range(count)]
+    return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
+
+
+def train() -> FaceClassifier:
+    """Train the classifier."""
+    images, attributes = faces(0, NUM_TRAINING)
+    classifier = FaceClassifier()
+
+    def loss_of(rows: Tensor) -> Tensor:
+        answers = classifier(images[rows].float() / 255)
+        yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_BINARY], attributes[rows, :NUM_BINARY])
+        return yes_no + 5 * functional.mse_loss(answers[:, NUM_BINARY:], attributes[rows, NUM_BINARY:])
+
+    train_classifier(
+        classifier, loss_of, len(images), NUM_EPOCHS, batch_size=128, learning_rate=3e-3, weight_decay=0.05
+    )
+    return classifier
+
+
+def trained() -> FaceClassifier:
+    """Return the classifier, from its file if there is one."""
+    weights = RUNS / "face_classifier.safetensors"
+    if weights.exists() and not IS_SHORT:
+        classifier = FaceClassifier()
+        classifier.load_state_dict(load_file(weights))
+        return classifier.eval()
+    classifier = train().eval()
+    if not IS_SHORT:
+        RUNS.mkdir(exist_ok=True)
+        save_file(classifier.state_dict(), weights)
+        torch.jit.script(FaceFeatures(classifier).eval()).save(RUNS / "face_features.pt")
+    return classifier
+
+
+@torch.no_grad()
+def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
+    """Return the predicted attributes, (N, 15): probabilities of the yes/no attributes, then values of the others."""
+    answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
+    return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
+
+
+def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
+    """Return the accuracy for each yes/no attribute, and the root mean squared error for each of the others."""
+    right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
+    error = (answers - attributes).double().square().mean(0).sqrt()
+    return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}

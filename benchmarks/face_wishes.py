@@ -1,0 +1,95 @@
+"""Measure how well a model with attributes draws faces that are asked for, and tells what a face has.
+
+``face_edits.py`` runs it. Of the attributes that are not asked for, nothing is known ("unknown"), or they are those of
+a rendered face, which has each independently of the others, as the training data ("drawn").
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, seen
+from torch import Tensor
+
+from glow_app.models.image_model import ImageModel
+
+YES_NO = NAMES[:NUM_BINARY]
+
+
+def measure_wishes(
+    model: ImageModel,
+    classifier: FaceClassifier,
+    images: Tensor,
+    attributes: Tensor,
+    inferred: Tensor,
+    guidances: Sequence[float],
+) -> dict[str, Any]:
+    """Return bits/dim, how well attributes are inferred, and by guidance what samples show of the wishes.
+
+    Args:
+        model: The model.
+        classifier: The judge of samples.
+        images: Faces that nothing has seen, (N, 3, 64, 64).
+        attributes: Their attributes, (N, 15); those that are asked for are taken from here too.
+        inferred: Those that the model infers, (N, 15).
+        guidances: Factors of guidance.
+    """
+    pairs = list(zip(images.split(50), attributes.split(50), strict=True))
+    bits = {
+        "true attributes": torch.cat([model.bits_per_dim(part, known) for part, known in pairs]),
+        "none": torch.cat([model.bits_per_dim(part) for part, _ in pairs]),
+    }
+    result: dict[str, Any] = {
+        "bits_per_dim": {name: float(each.mean()) for name, each in bits.items()},
+        "inferred": accuracies(inferred, attributes),
+    }
+    print(result)
+    for guidance in guidances:
+        for rest in ("unknown", "drawn"):
+            result[f"asked at {guidance:g}, rest {rest}"] = asked(model, classifier, attributes, guidance, rest)
+    return result
+
+
+def asked(
+    model: ImageModel, classifier: FaceClassifier, attributes: Tensor, guidance: float, rest: str
+) -> dict[str, Any]:
+    """Return the shares of samples, with the seeds 0 to N - 1, that show what is asked for."""
+    unasked = attributes if rest == "drawn" else torch.full_like(attributes, torch.nan)
+    places = torch.arange(len(NAMES))
+
+    def shares(is_asked: Tensor, wanted: Tensor) -> Tensor:
+        """Return whether each sample shows each wanted answer, (N, 7)."""
+        given = wanted.where(is_asked, unasked)
+        parts: list[Tensor] = [
+            model.sample(len(rows), seeds=rows.tolist(), given=given[rows], guidance=guidance)
+            for rows in torch.arange(len(given)).split(50)
+        ]
+        return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
+
+    result: dict[str, Any] = {"one": {}}
+    for place, name in enumerate(YES_NO):
+        for answer, word in ((1.0, "yes"), (0.0, "no")):
+            right = shares(places == place, torch.full_like(attributes, answer))
+            result["one"][f"{name} {word}"] = float(right[:, place].double().mean())
+            print(f"guidance {guidance:g}, rest {rest}:", name, word, result["one"][f"{name} {word}"], flush=True)
+    result["mean of one"] = sum(result["one"].values()) / len(result["one"])
+    right = shares(places < NUM_BINARY, attributes)
+    result["each of seven"] = dict(zip(YES_NO, right.double().mean(0).tolist(), strict=True))
+    result["all seven"] = float(right.all(1).double().mean())
+    pairs = torch.rand(len(attributes), NUM_BINARY, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :2]
+    right = shares((places == pairs[:, :1]) | (places == pairs[:, 1:]), attributes)
+    result["two"] = float(right.gather(1, pairs).all(1).double().mean())
+    print({name: value for name, value in result.items() if isinstance(value, float)}, flush=True)
+    return result
+
+
+def wish_rows(result: Mapping[str, Any], guidance: float) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table: of 100 samples, or of 100 faces, those that are right."""
+    samples = [result[f"asked at {guidance:g}, rest {rest}"] for rest in ("unknown", "drawn")]
+    rows = []
+    for name in YES_NO:
+        shares = [f"{100 * one['one'][f'{name} yes']:.0f}, {100 * one['one'][f'{name} no']:.0f}" for one in samples]
+        rows.append([f"`{name}`", *shares, f"{100 * result['inferred'][name]:.0f}"])
+    for name in ("mean of one", "two", "all seven"):
+        rows.append([name, *(f"{100 * one[name]:.0f}" for one in samples), ""])
+    return ["asked", "yes and no, rest unknown", "yes and no, rest drawn", "inferred"], rows

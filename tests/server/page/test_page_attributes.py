@@ -1,0 +1,123 @@
+"""A model that knows attributes: switches and sliders in the tabs Sample and Edit, and in the viewer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Locator, Page, expect
+from registry import random_images, tiny_model
+from server.page.conftest import Site, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
+from server.page.test_page_access import SCHEMES, check, check_widths
+
+from glow_app import generation
+from glow_app.conditioning import AttributeConditioning
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def asking_site() -> Iterator[Site]:
+    """A model with attributes of each kind, of which the first is not yes or no."""
+    torch.manual_seed(1)
+    conditioning = AttributeConditioning({"age": "real", "smiling": "yes_no", "wide_hat": "yes_no", "hue": "circular"})
+    conditioning.quantiles[:, 0] = torch.linspace(20.3, 59.96, 9)
+    with served(tiny_model(image_shape=(3, 8, 8), conditioning=conditioning)) as site:
+        yield site
+
+
+def drawn(site: Site, seeds: range, **given: float) -> torch.Tensor:
+    return site.model.sample(len(seeds), 0.7, seeds, given)
+
+
+def answer(place: Locator, name: str, text: str) -> None:
+    place.get_by_role("radiogroup", name=name).get_by_text(text, exact=True).click()
+
+
+def test_samples_show_what_is_asked_for(page: Page, asking_site: Site) -> None:
+    visit(page, asking_site.address)
+    form, image = page.locator("#sample-form"), page.locator(".card img").nth(1)
+    names = [name.replace("\n", " ") for name in form.locator(".attributes .field").all_inner_texts()]
+    assert names == ["Smiling No Any Yes", "Wide hat No Any Yes", "Age any", "Colour any"]
+    expect_image(page, image, drawn(asking_site, range(8))[1])
+    answer(form, "smiling", "Yes")
+    answer(form, "wide hat", "No")
+    age = form.get_by_label("age", exact=True)
+    age.fill("37.5")
+    expected = drawn(asking_site, range(8), smiling=1, wide_hat=0, age=37.5)
+    expect_image(page, image, expected[1])
+    expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_contain_text("smiling, without wide hat, age 37.5")
+    link = "#sample?count=8&seed=0&temperature=0.7&with=smiling*1*wide_hat*0*age*37.5"
+    page.wait_for_url(f"**/{link}")
+    form.get_by_role("button", name="Reset age").click()
+    expect(age).to_have_attribute("aria-valuetext", "any")
+    expect_image(page, image, drawn(asking_site, range(8), smiling=1, wide_hat=0)[1])
+    form.get_by_role("button", name="Any picture").click()
+    expect_image(page, image, drawn(asking_site, range(8))[1])
+    reopen(page, f"{asking_site.address}/{link}")
+    expect_image(page, image, expected[1])
+    expect(form.get_by_role("radio", name="No").nth(1)).to_be_checked()
+
+
+def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, asking_site: Site) -> None:
+    visit(page, f"{asking_site.address}/#sample?with=smiling*1&count=8&seed=0")
+    page.locator(".card .picture").nth(3).click()
+    dialog = page.get_by_role("dialog")
+    answer(dialog, "smiling", "Any")
+    answer(dialog, "wide hat", "Yes")
+    image, expected = dialog.get_by_role("img"), drawn(asking_site, range(3, 4), wide_hat=1)[0]
+    expect_image(page, image, expected)
+    assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "picture-seed3-wide-hat.png"
+    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&with=smiling*1&open=3&edit=wide_hat*1")
+    dialog.get_by_role("button", name="As drawn").click()
+    expect_image(page, image, drawn(asking_site, range(3, 4), smiling=1)[0])
+    answer(dialog, "wide hat", "Yes")
+    expect(dialog.get_by_role("heading")).to_have_text("Seed 3 · smiling, wide hat")
+    dialog.get_by_role("button", name="Blend").click()
+    link = "#interpolate?first=3_0.7_*smiling*1*wide_hat*1&second=1_0.7_&frames=9"
+    page.wait_for_url(f"**/{link}")
+    reopen(page, f"{asking_site.address}/{link}")
+    expect_image(page, page.locator("#frames .large"), drawn(asking_site, range(3, 4), smiling=1, wide_hat=1)[0])
+    page.get_by_label("Four", exact=True).check()
+    page.locator("#interpolate-2").set_input_files(png_file(random_images(1)[0]))
+    expect(page.locator(".square")).to_be_visible()
+    expect(page.locator("#interpolate-task")).to_be_empty()
+
+
+def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, asking_site: Site) -> None:
+    model, image = asking_site.model, random_images(1, seed=2)
+    inferred = model.conditioning.plain(generation.infer(model, image))[0]
+    page.goto(f"{asking_site.address}/#edit")
+    form, after = page.locator("#edit-form"), page.locator("#edited figure").nth(1)
+    expect(after).to_contain_text("Unchanged")
+    page.locator("#edit-file").set_input_files(png_file(image[0]))
+    expect(page.locator("#edit-task")).to_be_empty()
+    expect_image(page, after.get_by_role("img"), image[0])
+    sent = sent_to(page, "edit")
+    smiling = form.get_by_role("radiogroup", name="smiling")
+    expect(smiling.get_by_text("Any")).to_be_hidden()
+    expect(smiling.get_by_role("radio", name=["No", "Yes"][inferred["smiling"]])).to_be_checked()
+    expect(form.get_by_label("age", exact=True)).to_have_attribute("aria-valuetext", f"{inferred['age']:.1f}")
+    other = 1 - inferred["smiling"]
+    answer(form, "smiling", ["No", "Yes"][other])
+    form.get_by_label("colour", exact=True).fill("0.25")
+    wish: dict[str, Any] = {"smiling": other, "hue": 0.25}
+    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, wish, inferred)[0])
+    expect(after).to_contain_text(f"{'' if other else 'without '}smiling, colour 0.25")
+    assert (sent[-1]["wish"], sent[-1]["given"]) == (wish, inferred)
+    form.get_by_label("Strength").fill("0.5")
+    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, wish, inferred, 0.5)[0])
+    page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*hue*0.25")
+    form.get_by_role("button", name="As in the picture").click()
+    expect_image(page, after.get_by_role("img"), image[0])
+    assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
+
+
+def test_attributes_fit_any_screen_without_axe_violation(page: Page, asking_site: Site) -> None:
+    visit(page, f"{asking_site.address}/#sample?with=smiling*1*age*30&count=8&seed=0")
+    check_widths(page)
+    for tab in ("Sample", "Edit"):
+        page.get_by_role("tab", name=tab).click()
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            check(page, "[role=tabpanel]:not([hidden])")
