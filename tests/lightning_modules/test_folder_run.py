@@ -333,7 +333,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
     assert "\nbegins from photos32 (levels 1 to 2 of 2; options: --from-scratch" in said
-    assert re.search(r"held out, (\S+) before training\); no better", said)
+    assert re.search(r"held out, (\S+) before training\); no clear gain", said)
     assert re.search(r"only \d+ pictures? held out, 20 are needed", said)
     model, images = load_model(tmp_path / "a"), torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
     assert model.conditioning.names == ("cat", "dog")
