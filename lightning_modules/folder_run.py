@@ -28,6 +28,7 @@ _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256
 # For runs of the small preset from another model. The rate rises for half of the run: pictures like those of the model
 # are best at its low rates, where training soon stops, and others reach the high ones (docs/train-on-my-folder.md).
 _WARMUP, _STEPS = "--model.lr_scheduler.init_args.warmup_steps=1000", 30  # steps by the root of the number of pictures
+_RATE, _STEPS_OF_RATE = 5e-3, 200  # with fewer steps the rate is smaller: a fast rise ruins what a run begins with
 _CONTRAST = 10.0  # of attributes
 _PATIENCE = 4  # validations without a better figure before a run stops, of about ten
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
@@ -117,6 +118,9 @@ def _planned(arguments: list[str]) -> list[str]:
         most = default_steps if options.minutes is None else None
         length, description = length_by_time(options.minutes or _MINUTES, most, [*config, *rest])
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)
+    steps, _ = take_option("--trainer.max_steps", [*length, *rest])
+    if _WARMUP in config and steps is not None and int(steps) < _STEPS_OF_RATE:
+        config.append(f"--model.optimizer.init_args.lr={_RATE * int(steps) / _STEPS_OF_RATE:.2g}")
     if (count := len(parts["train"].files)) < _FEW:
         print(f"warning     only {count} pictures: the model will memorise them, and samples will resemble them")
     return [*config, *length, *rest]
@@ -170,7 +174,7 @@ def _choose_config(
     preset = presets[-1] if presets else default
     is_usual = is_begun and is_small and not presets
     chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
-    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device)", flush=True)
+    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device, --from-scratch)", flush=True)
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
@@ -263,16 +267,14 @@ def options_parser() -> argparse.ArgumentParser:
     minutes = number_type(float, above=0, most=1e6)
     time = f"training time (default: by the number of pictures, at most {_MINUTES:g})"
     length.add_argument("--minutes", type=minutes, help=time, metavar="N")
-    passes = "passes over the pictures, instead of --minutes"
-    length.add_argument("--epochs", type=positive_int, help=passes, metavar="N")
+    length.add_argument("--epochs", type=positive_int, help="passes over the pictures", metavar="N")
     devices = "cpu, gpu or mps (default: gpu if there is one)"
     parser.add_argument("--device", choices=("cpu", "gpu", "cuda", "mps"), help=devices)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the whole run", metavar="N")
     parser.add_argument("--no-classes", action="store_true", help="ignore subfolders")
     scratch = "do not begin from a bundled model; another one is taken with --init-from MODEL"
     parser.add_argument("--from-scratch", action="store_true", help=scratch)
-    preset = "a preset instead (see glow presets)"
-    parser.add_argument("--config", action="append", default=[], help=preset, metavar="NAME")
+    parser.add_argument("--config", action="append", default=[], help="a preset (see glow presets)", metavar="NAME")
     parser.add_argument("--name", help="name of the run (default: that of the folder)")
     return parser
 

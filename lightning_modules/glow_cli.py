@@ -232,9 +232,9 @@ class GlowCLI(LightningCLI):
         if not self.start.by_levels:
             return f"begins from {place}"
         if not self.num_taken:
-            return f"begins from scratch: no level of {place} fits this model (option: --init-from MODEL)"
+            return f"begins from scratch: no level of {place} fits this model"
         taken = f"levels 1 to {self.num_taken} of {len(self.model.model.flow.levels)}"
-        return f"begins from {place} ({taken}; options: --from-scratch, --init-from MODEL)"
+        return f"begins from {place} ({taken})"
 
 
 def main(command: str, arguments: list[str]) -> None:

@@ -32,7 +32,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     held_out += "" if before is None else f", {before:.3f} before training"
     line = f"best at step {step:,}{total} ({held_out})"
     if before is not None and value > before - _NOISE:
-        line += "; no clear gain over the model it began from"
+        line += f"; {'worse than' if value > before + _NOISE else 'no clear gain over'} the model it began from"
     elif step < last:
         latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
         is_worse = latest is not None and float(latest) > value + _NOISE

@@ -66,7 +66,7 @@ def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert options["model.flow.init_args.image_shape"] == "[3,32,32]"
     assert "model.flow.init_args.conditioning" not in options
     assert said.splitlines()[1:] == [
-        "chosen      32x32, on cpu (options: --size, --config, --device)",
+        "chosen      32x32, on cpu (options: --size, --config, --device, --from-scratch)",
         "time        3 epochs (options: --minutes, --epochs)",
     ]
 
@@ -332,7 +332,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     line += ["--model.optimizer.init_args.lr=0"]
     assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
-    assert "\nbegins from photos32 (levels 1 to 2 of 2; options: --from-scratch" in said
+    assert "\nbegins from photos32 (levels 1 to 2 of 2)\n" in said
     assert re.search(r"held out, (\S+) before training\); no clear gain", said)
     assert re.search(r"only \d+ pictures? held out, 20 are needed", said)
     model, images = load_model(tmp_path / "a"), torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
@@ -370,3 +370,5 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     assert int(found["trainer.val_check_interval"]) == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
     assert ("model.lr_scheduler.init_args.warmup_steps" in found) == ("--from-scratch" not in options)
+    rate = None if "--from-scratch" in options or steps >= 200 else f"{5e-3 * steps / 200:.2g}"
+    assert found.get("model.optimizer.init_args.lr") == rate
