@@ -1,4 +1,4 @@
-"""Measure how well a model with attributes draws faces that are asked for, and tells what a face has.
+"""Measure how well a model with attributes draws faces that are asked for, and infers attributes.
 
 ``face_edits.py`` runs it. Of the attributes that are not asked for, nothing is known ("unknown"), or they are those of
 a rendered face, which has each independently of the others, as the training data ("drawn").

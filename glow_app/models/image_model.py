@@ -15,6 +15,7 @@ from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
 from glow_app.nn.context import Context, rows_of
+from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
@@ -144,8 +145,7 @@ class ImageModel(nn.Module):
         self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
         """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
-        if num_draws < 1:
-            raise ValueError(f"num_draws is {num_draws}; expected at least 1")
+        require_at_least(1, num_draws=num_draws)
         images = as_images(images, self.flow.image_shape).to(self.device)
         generator = generator or image_generators(range(len(images)))
         draws, choices = [], self.conditioning.choices(given, len(images))

@@ -11,8 +11,7 @@ from glow_app.restoration.restoration_task import RestorationTask
 class Deblock(RestorationTask):
     """Remove the blocking and ringing of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.
 
-    The flow is not told the quality: that of a file is of the last compression, and a picture that was compressed
-    twice or cropped shows the first one.
+    The quality is not an input: a file states only that of its last compression, and earlier ones show as well.
 
     Args:
         min_quality: Lowest quality in training, on the scale of Pillow and libjpeg.

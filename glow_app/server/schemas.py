@@ -171,9 +171,7 @@ class ReconstructAnswer(BaseModel):
     """The reconstructed images, and the largest errors."""
 
     images: list[Png]
-    max_pixel_error: int = Field(
-        description="Largest difference from the image quantised to the model's bits, grey levels."
-    )
+    max_pixel_error: int = Field(description="Largest difference from the quantised image, grey levels.")
     max_quantisation: int = Field(description="Largest difference that quantisation makes, grey levels.")
     given: AllGiven
     notes: Notes

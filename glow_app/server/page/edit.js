@@ -17,7 +17,7 @@ export function startEdit(info) {
   const [isEditable, knows] = [attributesOf(info).length > 0, knowsAttributes(info)];
   const first = firstSettings(0, info);  // drawn if the user has chosen none
   const [given, stage] = ["edit-given", "edited"].map(byId);
-  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") !== !isEditable;
+  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") === isEditable;
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // {image, note} in the model's size
