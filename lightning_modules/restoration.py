@@ -20,24 +20,20 @@ from glow_app.pictures.images import grid
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture
-from glow_app.restoration.likelihoods import estimate_bits, last_latent, zero_draw_bits, zero_draw_psnr
-from glow_app.seeding import share_of, step_generator
+from glow_app.restoration.likelihoods import estimate_bits, estimate_psnr, last_latent
+from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.callbacks import EMA, BestCheckpoint, SampleGrids
 from lightning_modules.image_module import Batch, ImageModule
 
-_IMAGES_PER_ZERO_DRAW = 16
 _ENDLESS_ENCODER_STEPS = 1000  # of a run that only time limits
 # Learning rate of the encoder relative to the flow's. At the full rate, gradient noise hides what is left to learn: on
 # colours of CIFAR-10, 5,000 steps learnt less than 3,000 at 0.3 of it. A tenth is slightly better there, but too slow
 # for enlarging cartoon faces: 29.7 dB after 2,000 steps instead of 30.7.
 _ENCODER_RATE = 0.3
-# Fraction of the flow's steps at the end that pull draws at temperature 0 to the estimate. On CIFAR-10, such draws of
-# upscale2 were 0.19 dB below the estimate with a tenth, and 0.05 dB with a fifth; three tenths, which include steps at
-# higher learning rates, cost colourise 0.05 bits/dim.
+# Fraction of the flow's steps at the end in which validation fits the prior; limits of the data that it is fitted to:
+# batches as a share of these steps, and values of latents over all ranks (64 MiB in float32).
 _FINAL_FRACTION = 0.2
-# Limits of the data to which the prior is fitted: batches as a share of the final steps, and values of latents over
-# all ranks (64 MiB in float32).
 _SHARE = 1 / 4
 _NUM_VALUES = 2**24
 
@@ -45,9 +41,8 @@ _NUM_VALUES = 2**24
 class RestorationModule(ImageModule):
     r"""Trains a flow that is given damaged pictures: first the encoder, by its estimate, then the flow, by likelihood.
 
-    Each part has its own schedule, and the encoder 0.3 of the optimiser's learning rate. In the last fifth of the
-    flow's steps, draws at temperature 0 are also pulled to the estimate. A resumed run keeps the length of its first
-    part, even if the whole run becomes longer.
+    Each part has its own schedule, and the encoder 0.3 of the optimiser's learning rate. A resumed run keeps the length
+    of its first part, even if the whole run becomes longer.
 
     Args:
         flow: The flow to train, with a :class:`~glow_app.restoration.PictureConditioning`.
@@ -61,8 +56,7 @@ class RestorationModule(ImageModule):
     """
 
     training_kind = "restoration"
-    monitor = "val/loss"
-    figures = ("bpd", "psnr", "loss")
+    figures = ("bpd", "psnr")
     encoder_steps: int = 0
     _stored_encoder_steps: int | None = None  # from the checkpoint of a resumed run
 
@@ -87,26 +81,13 @@ class RestorationModule(ImageModule):
         return estimate_bits(self.model, images, given, generator)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return bits/dim of a single dequantisation draw, (B,).
-
-        In the :attr:`final_steps`, the gradient, but not the value, of
-        :func:`~glow_app.restoration.likelihoods.zero_draw_bits` of a sixteenth of all ranks' images is added.
-        """
+        """Return bits/dim of a single dequantisation draw, (B,)."""
         images, labels = batch
         given = self.conditioning.observe(images, labels, generator)
         bits = self(images, given, generator)
         if self.trainer.world_size > 1:  # DDP waits for a gradient of every parameter
             bits = bits + 0.0 * torch.stack([parameter.sum() for parameter in self._idle_parameters()]).sum()
-        if not self.is_in_final_steps:
-            return bits
-        share = share_of(generator)
-        num_images = len(images) * share.num_ranks // _IMAGES_PER_ZERO_DRAW or 1
-        # Every rank evaluates the same number of images, and may use fewer.
-        rows = slice(math.ceil(num_images / share.num_ranks))
-        own = slice(len(range(share.rank, num_images, share.num_ranks)))
-        errors = zero_draw_bits(self.model, images[rows], given[rows], generator)[own]
-        error = errors.sum() * share.num_ranks / num_images
-        return bits + (error - error.detach())
+        return bits
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Leave the part that is not being trained without gradients, which the optimiser would follow even if 0."""
@@ -114,19 +95,14 @@ class RestorationModule(ImageModule):
             parameter.grad = None
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        r"""Return bits/dim of ``num_draws`` draws, the PSNR of draws at temperature 0 in dB, and the loss of both.
-
-        The loss is bits/dim plus, up to a constant, those of a Gaussian around the draws at temperature 0,
-        :math:`\mathrm{bpd} - \mathrm{psnr} \log_2(10) / 20`.
-        """
+        """Return bits/dim of ``num_draws`` draws, and the PSNR of the encoder's estimate in dB."""
         images, labels = batch
         given = self.conditioning.observe(images, labels, generator)
         if self.trains_flow:
             bits = self.model.bits_per_dim(images, given, self.num_draws, generator)
         else:
             bits = self(images, given, generator)
-        psnr = zero_draw_psnr(self.model, images, given, generator)
-        return {self.metric: bits, "psnr": psnr, "loss": bits - psnr * math.log2(10) / 20}
+        return {self.metric: bits, "psnr": estimate_psnr(self.model, images, given, generator)}
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """Return the schedules of the two parts in sequence."""
@@ -194,12 +170,12 @@ class RestorationModule(ImageModule):
 
     @property
     def is_in_final_steps(self) -> bool:
-        """Whether draws at temperature 0 are being pulled to the estimate; never if only time limits the run."""
+        """Whether validation fits the prior: in the last steps of the flow; never if only time limits the run."""
         return self.trains_flow and self.global_step >= self.trainer.estimated_stepping_batches - self.final_steps
 
     @property
     def final_steps(self) -> float:
-        """Number of steps at the end that pull draws at temperature 0 to the estimate: a fifth of the flow's."""
+        """Number of steps at the end in which validation fits the prior: a fifth of the flow's."""
         return max(1, _FINAL_FRACTION * (self.trainer.estimated_stepping_batches - self.encoder_steps))
 
     @property
@@ -212,8 +188,7 @@ class RestorationModule(ImageModule):
 
     def report_lines(self, figures: dict[str, float]) -> list[str]:
         """Return the lines that a report adds to bits/dim."""
-        draws = "draws at temperature 0" if self.trains_flow else "the encoder's estimate"
-        return [f"{figures['psnr']:.2f} dB            PSNR of {draws}, of all pixels (glow evaluate: as restored)"]
+        return [f"{figures['psnr']:.2f} dB            PSNR of the estimate, of all pixels (glow evaluate: as restored)"]
 
     @property
     def next_command(self) -> str:  # type: ignore[override]

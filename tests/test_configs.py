@@ -114,7 +114,7 @@ def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
     assert_named(
         recorded["init_args"]["task"], asked["model"]["flow"]["init_args"]["conditioning"]["init_args"]["task"]
     )
-    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/loss"  # type: ignore[attr-defined]
+    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/bpd"  # type: ignore[attr-defined]
     assert model.flow.any_size, "it restores pictures of other sizes"
     assert cli.config.name == path.stem
     assert cli.datamodule.hparams["source"] == "photos"

@@ -1,4 +1,4 @@
-"""Likelihoods and errors of a restoration model's estimate, and of its draws at temperature 0."""
+"""Likelihoods and errors of a restoration model's estimate."""
 
 import math
 
@@ -15,32 +15,18 @@ def estimate_bits(model: ImageModel, images: Tensor, given: Tensor, generator: t
 
     .. math:: n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})
     """
-    y = model.dequantised(images, generator)
-    return _bits_of(model, (y - picture_conditioning_of(model).estimate(given)).square())
+    error = model.dequantised(images, generator) - picture_conditioning_of(model).estimate(given)
+    return model.num_bits + (2 * math.pi * math.e * error.square().flatten(1).mean(1)).log2() / 2
 
 
-def zero_draw_bits(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
-    r"""Return bits/dim of a Gaussian around the draw d at temperature 0, (B,).
+def estimate_psnr(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
+    r"""Return the PSNR of the encoder's estimate m in dB, (B,): :math:`-10 \log_{10} \overline{(y - m)^2}`.
 
-    As :func:`estimate_bits`, but with the expected squared error of d if the estimate m is the mean of y:
-    :math:`(y - m)^2 + (d - m)^2`. Unlike :math:`(y - d)^2`, it has zero gradient at d = m for every y.
+    It covers all pixels, including those that a mask marks as known; m is clamped to the range of images. The noise of
+    y limits the PSNR to 59 dB with 8 bits.
     """
-    y = model.dequantised(images, generator)
-    with torch.no_grad():
-        mean = picture_conditioning_of(model).estimate(given)
-    return _bits_of(model, (y - mean).square() + (_zero_draw(model, y, given) - mean).square())
-
-
-def zero_draw_psnr(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
-    r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
-
-    It covers all pixels, including those that a mask marks as known, before the task restores known values; d is
-    clamped to the range of images. The noise of y limits the PSNR to 59 dB with 8 bits. While the encoder is still to
-    be trained, d is its estimate.
-    """
-    y, conditioning = model.dequantised(images, generator), picture_conditioning_of(model)
-    draw = _zero_draw(model, y, given) if conditioning.encoder.trained else conditioning.estimate(given)
-    return -10 * (y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1).log10()
+    y, estimate = model.dequantised(images, generator), picture_conditioning_of(model).estimate(given)
+    return -10 * (y - estimate.clamp(-0.5, 0.5)).square().flatten(1).mean(1).log10()
 
 
 @torch.no_grad()
@@ -49,12 +35,3 @@ def last_latent(model: ImageModel, images: Tensor, given: Tensor, generator: tor
     with full_precision(model.device):
         context = model.conditioning.context(given, len(images))
         return model.flow.encode(model.dequantised(images, generator), context)[-1]
-
-
-def _zero_draw(model: ImageModel, y: Tensor, given: Tensor) -> Tensor:
-    zeros = [y.new_zeros(len(y), *shape) for shape in model.flow.latent_shapes_at(*y.shape[2:])]
-    return model.flow.decode(zeros, model.conditioning.context(given, len(y)))
-
-
-def _bits_of(model: ImageModel, squared_errors: Tensor) -> Tensor:
-    return model.num_bits + (2 * math.pi * math.e * squared_errors.flatten(1).mean(1)).log2() / 2

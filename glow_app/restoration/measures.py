@@ -52,8 +52,8 @@ class RestorationFigures:
     """Measurements of restorations.
 
     Args:
-        qualities: Qualities of "base", the picture that the flow sees; "classical", if available; "zero", a draw at
-            temperature 0; "draw"; and "mean", of several draws.
+        qualities: Qualities of "base", the picture that the flow sees; "classical", if available; "estimate", the
+            result at temperature 0; "draw"; and "mean", of several draws.
         within: Share of true values in the central interval of the draws, for each of ``INTERVALS``.
         agree: Share of draws that agree with all values determined by the damaged picture; None if there are none.
         exploded: Number of draws that, before clipping, exceed black or white by more than the whole range.
@@ -94,8 +94,8 @@ def measure_restorations(
         generator = image_generator(seed + number)
         damaged = task.damage(truth, generator)
         restoration = restore_damaged(model, damaged[0], draws, temperature, first + number * draws)
-        zero = restore_damaged(model, damaged[0], 1, 0.0, 0).draws
-        pictures = _pictures(task, damaged, restoration, zero, count)
+        estimate = restore_damaged(model, damaged[0], 1, 0.0, 0).draws
+        pictures = _pictures(task, damaged, restoration, estimate, count)
         rows.append(_values(model, truth, damaged, restoration, pictures, generator))
         if number < num_shown:
             spread = restoration.shown_spread.expand_as(truth[0])
@@ -125,7 +125,7 @@ def restoration_record(
     """
     task = require_task(model)
     names = {"base": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
-    names |= {"zero": "draw at temperature 0", "mean": f"mean of {pluralise(count, 'draw')}"}
+    names |= {"estimate": "estimate (temperature 0)", "mean": f"mean of {pluralise(count, 'draw')}"}
     return {
         "task": {"name": type(task).__name__, **task.config},
         "samples": {"temperature": temperature, "count": count, "all": figures.draws},
@@ -204,7 +204,7 @@ def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | No
 
 
 def _pictures(
-    task: RestorationTask, damaged: Tensor, restoration: Restoration, zero: Tensor, count: int
+    task: RestorationTask, damaged: Tensor, restoration: Restoration, estimate: Tensor, count: int
 ) -> dict[str, Tensor]:
     """Return the pictures to compare with the truth by kind, each uint8 (n, C, H, W)."""
     draws = restoration.draws[:count]
@@ -214,7 +214,7 @@ def _pictures(
         classical = None
     pictures = {"base": restoration.base[None]} | ({} if classical is None else {"classical": classical})
     mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
-    return pictures | {"zero": zero, "draw": draws, "mean": mean}
+    return pictures | {"estimate": estimate, "draw": draws, "mean": mean}
 
 
 def _values(

@@ -17,7 +17,7 @@ from glow_app.restoration.colourise import luma
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.restoration_task import RestorationTask
-from glow_app.restoration.tiles import TILE, decode_in_tiles, num_tiles, slices
+from glow_app.restoration.tiles import TILE, decode_in_tiles, estimate_in_tiles, num_tiles, slices
 from glow_app.seeding import one_seed_each
 
 # Restored pixels per step: draws of small pictures are batched, those of larger ones run one by one. On a CPU larger
@@ -94,6 +94,9 @@ def restore(
 ) -> Restoration:
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
 
+    At temperature 0, all draws are the encoder's estimate: the mean of all possible originals, as far as it was learnt,
+    which has the least squared error. The flow is not needed for it.
+
     Args:
         model: A model with a task.
         picture: A picture in any form that :meth:`RestorationTask.read
@@ -136,6 +139,7 @@ def restore_damaged(
     is_grey = len(damaged) >= task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
+    is_certain = not any(settings.temperatures(len(model.flow.levels)))
     base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
     facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
     change, note = _expected_change(model, padded) if task.least_change else 0.0, None
@@ -153,19 +157,22 @@ def restore_damaged(
 
     def steps() -> Iterator[None]:
         for group in groups:
-            images = torch.empty(len(seeds[group]), num_channels, *size, dtype=torch.uint8)
-            noise = model.base_noise(seeds[group], settings.temperature, size)
-            tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
-            del noise  # the generator keeps it only until its last tile
-            yield from tiles
-            for draw, image in zip(draws[group], images, strict=True):
+            images = torch.empty(1 if is_certain else len(seeds[group]), num_channels, *size, dtype=torch.uint8)
+            if is_certain:
+                yield from estimate_in_tiles(model, padded, images)
+            else:
+                noise = model.base_noise(seeds[group], settings.temperature, size)
+                tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
+                del noise  # the generator keeps it only until its last tile
+                yield from tiles
+            for draw, image in zip(draws[group], images.expand(len(seeds[group]), -1, -1, -1), strict=True):
                 if is_grey:
                     for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
                         rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
                 draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
                 yield  # task.known can take seconds for an enlarged picture
 
-    parts = sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
+    parts = len(groups) if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
     total = parts * num_tiles(*size) + count
     for _ in steps() if doing is None else tracked(steps(), total, doing):
         pass

@@ -1,7 +1,7 @@
-"""Decoding of pictures of any size in overlapping tiles, with less noise where a draw explodes."""
+"""Estimates and draws of pictures of any size in overlapping tiles, with less noise where a draw explodes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context, rows_of
+from glow_app.restoration.picture_conditioning import picture_conditioning_of
 
 # Side of a tile, overlap of two tiles, and width of the discarded margins within it, pixels. Margins are discarded
 # because convolutions see zeros beyond a tile. With a margin of 48, draws of trained models of three levels still
@@ -45,21 +46,41 @@ def decode_in_tiles(
     draw.
     """
     height, width = images.shape[2:]
+
+    def decoded(rows: slice, columns: slice) -> Iterator[tuple[slice, Tensor]]:
+        levels = [
+            level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)] for number, level in enumerate(noise)
+        ]
+        context = model.context(condition[:, :, rows, columns], len(images))
+        kept = _kept(rows, height), _kept(columns, width)
+        for part in slices(len(images), at_a_time):
+            values, most = _values_without_outliers(
+                model, [level[part] for level in levels], rows_of(context, part), kept
+            )
+            overshoot[part] = torch.maximum(overshoot[part], most)
+            yield part, to_uint8(values, model.num_bits)
+
+    yield from _written(images, decoded)
+
+
+def estimate_in_tiles(model: ImageModel, condition: Tensor, image: Tensor) -> Iterator[None]:
+    """Write the encoder's estimate given a condition into ``image``, uint8 (1, C, H, W); each step computes a tile."""
+
+    def estimated(rows: slice, columns: slice) -> Iterator[tuple[slice, Tensor]]:
+        estimate = picture_conditioning_of(model).estimate(condition[:, :, rows, columns])
+        yield slice(1), to_uint8(estimate.float().cpu(), model.num_bits)
+
+    yield from _written(image, estimated)
+
+
+def _written(images: Tensor, tile: Callable[[slice, slice], Iterable[tuple[slice, Tensor]]]) -> Iterator[None]:
+    """Write tiles into ``images``, blended; ``tile`` yields parts of the images with their pixels there."""
+    height, width = images.shape[2:]
     for rows in _spans(height):
         strip = torch.empty_like(images[:, :, rows])
         for columns in _spans(width):
-            levels = [
-                level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
-                for number, level in enumerate(noise)
-            ]
-            context = model.context(condition[:, :, rows, columns], len(images))
-            kept = _kept(rows, height), _kept(columns, width)
-            for part in slices(len(images), at_a_time):
-                values, most = _values_without_outliers(
-                    model, [level[part] for level in levels], rows_of(context, part), kept
-                )
-                overshoot[part] = torch.maximum(overshoot[part], most)
-                _write_blended(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
+            for part, pixels in tile(rows, columns):
+                _write_blended(strip[part], pixels, columns.start, dim=3)
                 if columns.stop == width:
                     _write_blended(images[part], strip[part], rows.start, dim=2)
                 yield

@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from registry import mark_trained, perturb, random_images
+from registry import mark_trained
 from tiny_training import (
     Recorder,
     State,
@@ -30,8 +30,6 @@ from glow_app.conditioning import Conditioning
 from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, Upscale
-from glow_app.restoration.likelihoods import zero_draw_bits
-from glow_app.seeding import step_generator
 from lightning_modules import restoration
 from lightning_modules.callbacks import EMA, BestCheckpoint
 from lightning_modules.callbacks.guard import roll_back
@@ -93,7 +91,6 @@ def test_a_flow_is_refused_by_a_module_that_cannot_train_its_conditioning(
 
 def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
     def run(*callbacks: Callback, **options: Any) -> list[State]:
-        # Draws at temperature 0 learn in the ninth step, which has the number 8.
         return fit(tmp_path, *callbacks, module=tiny_restoration_module(estimate_steps=5), max_epochs=3, **options)
 
     average = EMA()
@@ -141,33 +138,6 @@ def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) 
     assert states[12]["model.flow.conditioning.encoder.trained"]
     bias = "model.flow.levels.0.bijections.2.bijections.0.bijections.0.norm.bias"
     assert not torch.equal(states[12][bias], states[5][bias])
-
-
-def test_draws_at_temperature_0_learn_in_the_final_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tiny_restoration_module()
-    module._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
-    batch = random_images(32, (1, 8, 8)), torch.zeros(32).long()
-    module.initialize(batch, step_generator(0, 0, "cpu", "initialize"))
-    perturb(mark_trained(module.model), 1, 0.03)
-
-    def gradients(value: Tensor) -> Tensor:
-        parts = torch.autograd.grad(value, list(module.parameters()), allow_unused=True, materialize_grads=True)
-        return torch.cat([part.flatten() for part in parts])
-
-    def loss(is_final: bool) -> Tensor:
-        monkeypatch.setattr(RestorationModule, "is_in_final_steps", is_final)
-        return module.loss(batch, step_generator(0, 0, "cpu", "train"))
-
-    generator = step_generator(0, 0, "cpu", "train")
-    given = module.conditioning.observe(*batch, generator)
-    bits = module(batch[0], given, generator)
-    error = zero_draw_bits(module.model, batch[0][:2], given[:2], generator).mean()
-    assert torch.equal(loss(False), bits)
-    assert torch.equal(loss(True), bits)
-    plain, of_error = gradients(bits.mean()), gradients(error)
-    torch.testing.assert_close(gradients(loss(False).mean()), plain)
-    torch.testing.assert_close(gradients(loss(True).mean()), plain + of_error)
-    assert of_error.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("total", "expected"), [(34, [28, 29, 30, 31, 32, 33]), (math.inf, [])])
@@ -226,19 +196,6 @@ def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None
     expected = 8 + (2 * torch.pi * torch.e * error).log2().mean() / 2
     assert metrics["val/bpd"] == pytest.approx(float(expected), abs=0.02)
     assert metrics["val/psnr"] == pytest.approx(-10 * float(error.log10().mean()), abs=0.1)
-
-
-def test_validation_reports_the_psnr_of_draws_at_temperature_0(tmp_path: Path) -> None:
-    module, data = tiny_restoration_module(), tiny_data()
-    tiny_trainer(tmp_path, max_steps=1).fit(module, datamodule=data)
-    model = perturb(mark_trained(module.model), 1, 0.03)
-    (metrics,) = tiny_trainer(tmp_path).validate(module, datamodule=data, verbose=False)
-    psnr = []
-    for images, labels in data.val_dataloader():
-        draws = model.sample(len(images), 0.0, given=module.conditioning.observe(images, labels))
-        psnr.append(-10 * ((draws.float() - images.float()).square().mean((1, 2, 3)) / 256**2).log10())
-    assert metrics["val/psnr"] == pytest.approx(float(torch.cat(psnr).mean()), abs=0.1)
-    assert metrics["val/loss"] == pytest.approx(metrics["val/bpd"] - metrics["val/psnr"] / 6.0206, abs=1e-4)
 
 
 def test_the_best_restorer_is_none_of_the_encoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_draws() -> None:
         assert quality.psnr.mean == pytest.approx(float(ratios.mean()))
         assert quality.psnr.standard_error == pytest.approx(float(ratios.std()) / math.sqrt(5))
         assert quality.gain.mean == pytest.approx(float((ratios - torch.cat(base)).mean()), abs=1e-6)
-    assert list(found.qualities) == ["base", "zero", "draw", "mean"]
+    assert list(found.qualities) == ["base", "estimate", "draw", "mean"]
     assert (found.agree, found.exploded, found.draws) == (None, 0, 160)
     assert [*found.shown] == ["truth", "damaged", "draw", "mean", "spread"]
     assert all(pictures.shape == (2, 3, 8, 8) for pictures in found.shown.values())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from registry import random_images, tiny_restorer
 
+from glow_app.likelihood import to_uint8
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.restoration import (
@@ -114,6 +115,21 @@ def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     edges = torch.tensor([63, 127, 191])
     others = torch.ones(len(steps), dtype=torch.bool).index_fill(0, edges, False)
     assert steps[edges].max() <= 1.2 * steps[others].max()
+
+
+@pytest.mark.parametrize("task", [Upscale(), Fill(), Deblock()])
+def test_at_temperature_0_the_result_is_the_estimate(task: RestorationTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_restorer(task)
+    damaged = task.damage(random_images(1, (3, 136, 200)) // 2 + 64, torch.Generator().manual_seed(0))
+    estimate = picture_conditioning_of(model).estimate(task.condition(damaged))
+    pixels = to_uint8(estimate, 8)
+    monkeypatch.setattr(model, "decode_values", None)  # the flow is not asked
+    for _ in range(2):
+        draws = restore(model, damaged[0], 2, 0.0, seeds=3).draws
+        assert (draws[0].int() - pixels[0].int()).abs().max() <= 1
+        assert torch.equal(draws[0], draws[1])
+        assert draws.seeds == [3, 4]
+        small_tiles(monkeypatch)
 
 
 def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
