@@ -14,7 +14,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import principal_directions
-from glow_app.conditioning import ClassConditioning
+from glow_app.conditioning import AttributeConditioning, ClassConditioning
+from glow_app.data.sources import attribute_kinds
 from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, Upscale
@@ -53,6 +54,7 @@ def train(
     world_size: int,
     folder: Path,
     cls: type[ImageModule | RestorationModule] = ImageModule,
+    has_attributes: bool = False,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
     restores = cls is RestorationModule
@@ -60,16 +62,21 @@ def train(
     if restores:
         options = {"conditioning": PictureConditioning(Upscale(), 4, 2), "prior": partial(GaussianPrior, rank=2)}
         principal_directions.EXAMPLES_PER_DIRECTION = 4
+    if has_attributes:
+        options = {"conditioning": AttributeConditioning(dict(attribute_kinds("faces", None, True)))}
     flow = Glow((1, 8, 8), 2, 2, 8, **options)
     # The encoder of a restorer has three tenths of the rate.
     optimizer = partial(torch.optim.Adam, lr=3e-3 if restores else 1e-3)
-    module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory)
+    contrast = {"contrast": 10.0} if has_attributes else {}
+    module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, **contrast)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
+    of_data: dict[str, Any] = {"source": "faces", "count": 300, "attributes": True} if has_attributes else {}
     data = ImageDataModule(
         batch_size=GLOBAL_BATCH // world_size // accumulate,
         eval_batch_size=GLOBAL_BATCH // world_size,
         limit=NUM_VALIDATION,
         seed=5,
+        **of_data,
     )
     keep = KeepInitial()
     trainer = pl.Trainer(
@@ -115,6 +122,7 @@ def main() -> None:
     found: dict[Any, dict[str, Any]] = {}
     for memory, precision, accumulate in CASES:
         found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
+    found["attributes"] = train("store", "64-true", 1, world_size, folder, has_attributes=True)
     found["restorer"] = train("reversible", "32-true", 1, world_size, folder, RestorationModule)
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
