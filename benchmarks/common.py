@@ -1,14 +1,17 @@
-"""Shared parts of the benchmarks: timing, peak memory, the machine's description, results and the tables of docs/."""
+"""Shared parts of the benchmarks: timing, peak memory, the machine, a server, results and the tables of docs/."""
 
 import json
 import os
 import platform
 import re
+import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -93,6 +96,30 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
     return peak
 
 
+@contextmanager
+def serving(checkpoint: str, *options: str) -> Iterator[tuple[int, int]]:
+    """Run ``glow serve`` on one thread; yield its process number and port."""
+    import httpx
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "glow_app", "serve", f"--port={port}", "--checkpoint", checkpoint, *options]
+    server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.TransportError:
+                assert server.poll() is None
+                time.sleep(0.1)
+        yield server.pid, port
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def write_result(name: str, result: Mapping[str, Any]) -> Path:
     """Write the machine and the figures to ``results/NAME.json``, or to a temporary folder in a short run."""
     folder = Path(tempfile.gettempdir()) if IS_SHORT else RESULTS
@@ -102,9 +129,9 @@ def write_result(name: str, result: Mapping[str, Any]) -> Path:
 
 
 def earlier_results(name: str, key: str = "results") -> dict[str, Any]:
-    """Return the figures under ``key`` in ``results/NAME.json``, or an empty dictionary if the file is missing."""
+    """Return the figures under ``key`` in ``results/NAME.json``, or an empty dictionary if there are none."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())[key] if path.exists() else {}
+    return json.loads(path.read_text()).get(key, {}) if path.exists() else {}
 
 
 def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], page: str | None) -> None:

@@ -9,18 +9,12 @@ extra and Chromium, found on the PATH or by the environment variable CHROMIUM.
 
 import argparse
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common import IS_SHORT, write_result, write_table
+from common import IS_SHORT, serving, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
 RANGE = "input[type=range]"
@@ -74,23 +68,6 @@ DRAG = """async ([slider, image, seconds]) => {
 }"""
 
 
-@contextmanager
-def serving(checkpoint: str) -> Iterator[str]:
-    """Run ``glow serve`` on a free port; yield its address."""
-    command = [sys.executable, "-m", "glow_app.cli", "serve", "--port", "0", "--checkpoint", checkpoint]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **streams) as run:
-        try:
-            assert run.stderr is not None
-            matches = (re.search(r"running on (http://\S+)", line) for line in run.stderr)
-            address = next(match[1] for match in matches if match)
-            threading.Thread(target=run.stderr.read, daemon=True).start()  # a full pipe would stop the server
-            yield address
-        finally:
-            run.terminate()
-
-
 def clicks(page: Page, count: int, repeats: int) -> dict[str, float]:
     """Return the milliseconds from a click until ``count`` pictures are painted."""
     page.get_by_label("Count").fill(str(count))
@@ -115,10 +92,10 @@ def main() -> None:
     arguments = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     results: dict[str, Any] = {}
-    with serving(arguments.checkpoint) as address, sync_playwright() as playwright:
+    with serving(arguments.checkpoint) as (_, port), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(address)
+        page.goto(f"http://127.0.0.1:{port}")
         page.locator(".card").first.wait_for()
         page.get_by_text("More settings").first.click()
         for count in (1, 16):

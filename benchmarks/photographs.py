@@ -1,69 +1,285 @@
-"""Measure how well the bundled models restore whole photographs: a table and a figure of docs/restore.md, and README's.
+"""Measure how well models restore photographs, beside classical methods: a table and the figures of docs/restore.md.
 
-    python benchmarks/photographs.py
+    python benchmarks/photographs.py [--large]
+    python benchmarks/photographs.py --only denoise --model denoise=runs/denoise --photographs FOLDER
 
-The photographs are part of scikit-image and scikit-learn (extras ``bench`` and ``demo``); no model was trained on them.
-They are reduced to half their width and height, compressed as JPEG with quality 20, or get noise of 25 grey levels.
-They are then restored by one draw at temperature 0 and one at 0.7.
+The photographs are part of scikit-image and scikit-learn (extras ``bench`` and ``demo``), or those of FOLDER; no model
+was trained on them. Their long sides are reduced to 512 pixels. Models restore them at temperature 0; the intervals are
+of 32 draws at temperature 1 of a crop. A run that is still in training is measured too: while its flow is untrained, by
+the estimate of its encoder.
+
+The figures of the classical methods, which take minutes, and of models that are not measured are kept in ``results/``.
+Other photographs have a file of their own there. Tables of them, or of runs, are printed only.
 """
 
 import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage.data
 import torch
-from common import DOCS, write_result, write_table
+from common import DOCS, IS_SHORT, earlier_results, write_result, write_table
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.restoration import Deblock, Denoise, RestorationTask, Upscale, psnr, restore
+from glow_app.likelihood import to_uint8
+from glow_app.models.image_model import ImageModel
+from glow_app.restoration import picture_conditioning_of, psnr, restore
+from glow_app.restoration.damages import compressed, noisy
+from glow_app.restoration.measures import CALIBRATION_DRAWS, true_positions
 
-TASKS: dict[str, RestorationTask] = {
-    "photos-upscale2": Upscale(2),
-    "photos-deblock": Deblock(20, 20),
-    "photos-denoise": Denoise(25, 25),
+BUNDLED = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
+LONG_SIDE, MULTIPLE = 512, 8  # of sides, because the levels of models halve them
+CROP, INTERVAL = 96, 0.9
+FIGURE_SIDE, FIGURE_GAP = 240, 12
+LARGE = 3000, 4000
+NLM, BM3D = "non-local means", "BM3D"
+KINDS = ("given", NLM, BM3D)
+BICUBIC, BOX, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.LANCZOS
+
+
+class Case(NamedTuple):
+    """A kind of damage.
+
+    Args:
+        task: The task that undoes it.
+        damage: From pixels, uint8 (H, W, 3), and a generator to damaged pixels.
+        aim: Gain in dB over the last of the classical methods, or over what is given if there are none.
+        methods: The classical methods.
+        sigma: The level of noise that these are told; None for that of the actual error.
+        is_grey: Whether the photograph is grey.
+        is_alike: Whether all channels have the same noise.
+    """
+
+    task: str
+    damage: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    aim: float | None = None
+    methods: Sequence[str] = ()
+    sigma: float | None = None
+    is_grey: bool = False
+    is_alike: bool = False
+
+
+def noise(sigma: float, aim: float, is_grey: bool = False, is_alike: bool = False) -> Case:
+    """Return a case of Gaussian noise."""
+    damage = partial(noisy, alike=is_alike)
+    return Case("denoise", lambda pixels, rng: damage(pixels, sigma, rng), aim, (NLM, BM3D), sigma, is_grey, is_alike)
+
+
+def jpeg(quality: int, aim: float | None = None) -> Case:
+    """Return a case of compression."""
+    return Case("deblock", lambda pixels, _: compressed(pixels, quality), aim)
+
+
+def half(method: Image.Resampling) -> Case:
+    """Return a case of reduction."""
+    return Case("upscale", lambda pixels, _: resized(pixels, pixels.shape[0] // 2, pixels.shape[1] // 2, method), 3.0)
+
+
+def resized(pixels: np.ndarray, height: int, width: int, method: Image.Resampling) -> np.ndarray:
+    """Return pixels at another size."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), method))
+
+
+CASES = {
+    **{f"noise {sigma}": noise(sigma, 0.7) for sigma in (15, 25, 50)},
+    **{f"grey, noise {sigma}": noise(sigma, 0.4, is_grey=True) for sigma in (15, 25, 50)},
+    "same noise in all channels, 25": noise(25, 3.0, is_alike=True),
+    "camera noise 25": Case("denoise", lambda pixels, rng: noisy(pixels, 25, rng, photons=0.5), methods=[NLM]),
+    "noise 25, JPEG 75": Case("denoise", lambda pixels, rng: compressed(noisy(pixels, 25, rng), 75), methods=[NLM]),
+    "clean, denoised": Case("denoise", lambda pixels, _: pixels, 0.0),
+    **{f"JPEG {quality}": jpeg(quality, aim) for quality, aim in ((10, None), (20, 1.6), (50, 1.4), (80, 0), (95, 0))},
+    "JPEG 50, cropped, JPEG 75": Case("deblock", lambda pixels, rng: compressed(compressed(pixels, 50, rng, True), 75)),
+    "clean, deblocked": Case("deblock", lambda pixels, _: pixels, 0.0),
+    "half size, bicubic": half(BICUBIC),
+    "half size, box": half(BOX),
+    "half size, Lanczos": half(LANCZOS),
 }
-# Of a photograph and a model: the file of the figure, and the rows and columns in it.
+# The case of each photograph's figure, and the top left corner of the part in it.
 FIGURES = {
-    ("coffee", "photos-upscale2"): ("restore-coffee.png", (slice(200, 392), slice(270, 462))),
-    ("cat", "photos-denoise"): ("restore-cat.webp", (slice(40, 280), slice(120, 360))),
+    "cat": ("noise 25", (40, 120)),
+    "astronaut": ("grey, noise 25", (0, 120)),
+    "rocket": ("camera noise 25", (60, 180)),
+    "dahlia": ("JPEG 10", (60, 120)),
+    "pagoda": ("JPEG 20", (60, 120)),
+    "coffee": ("half size, bicubic", (90, 200)),
 }
 
 
-def photographs() -> dict[str, Tensor]:
-    """Return photographs cropped to even sides, uint8 (3, H, W), by name."""
-    pictures = {name: getattr(skimage.data, name)() for name in ("astronaut", "cat", "coffee", "rocket")}
-    pictures |= {"dahlia": load_sample_image("flower.jpg"), "pagoda": load_sample_image("china.jpg")}
-    even = {name: picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2] for name, picture in pictures.items()}
-    return {name: torch.from_numpy(picture.copy()).permute(2, 0, 1) for name, picture in even.items()}
+def photographs(folder: Path | None) -> dict[str, np.ndarray]:
+    """Return the photographs of a folder, or those of the packages, uint8 (H, W, 3), by name."""
+    if folder:
+        images = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
+    else:
+        arrays = {name: getattr(skimage.data, name)() for name in ("astronaut", "cat", "coffee", "rocket")}
+        arrays |= {"dahlia": load_sample_image("flower.jpg"), "pagoda": load_sample_image("china.jpg")}
+        images = {name: Image.fromarray(array) for name, array in arrays.items()}
+    for image in images.values():
+        image.thumbnail((LONG_SIDE, LONG_SIDE), LANCZOS, reducing_gap=None)
+    pixels = {name: np.asarray(image) for name, image in images.items()}
+    return {
+        name: each[: len(each) // MULTIPLE * MULTIPLE, : each.shape[1] // MULTIPLE * MULTIPLE]
+        for name, each in pixels.items()
+    }
+
+
+def tensor(pixels: np.ndarray) -> Tensor:
+    """Return pixels, (H, W, C), as (C, H, W)."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def ratio(picture: Tensor, truth: np.ndarray) -> float:
+    """Return the PSNR in dB."""
+    return float(psnr(picture[None], tensor(truth)[None]))
+
+
+def classical(case: Case, damaged: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return the PSNR of the classical methods of a case.
+
+    On a grey picture they work on one channel. Where all channels have the same noise, non-local means finds it in
+    their mean.
+    """
+    if not case.methods:
+        return {}
+    from bm3d import bm3d, bm3d_rgb
+    from skimage.restoration import denoise_nl_means
+
+    y, plane = damaged / 255, damaged.mean(2) / 255
+    sigma = (case.sigma or float((damaged - truth.astype(float)).std())) / 255
+    nlm = partial(denoise_nl_means, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma)  # the best h
+    results = {}
+    for method in case.methods:
+        if case.is_grey or (case.is_alike and method == NLM):
+            clean = y - (plane - (nlm(plane) if method == NLM else bm3d(plane, sigma)))[..., None]
+        else:
+            clean = nlm(y, channel_axis=-1) if method == NLM else bm3d_rgb(y, sigma)
+        results[method] = ratio(tensor((255 * clean).round().clip(0, 255).astype(np.uint8)), truth)
+    return results
+
+
+@torch.no_grad()
+def restored(model: ImageModel, damaged: Tensor) -> Tensor:
+    """Return the picture at temperature 0, also while the flow is untrained."""
+    conditioning = picture_conditioning_of(model)
+    if conditioning.encoder.trained:
+        return restore(model, damaged, 1, 0.0, seeds=0).draws[0]
+    condition = conditioning.task.condition(conditioning.task.read(damaged, 3)[None])
+    return to_uint8(conditioning.estimate(condition), 8)[0]
+
+
+def share_within(model: ImageModel, damaged: np.ndarray, truth: np.ndarray) -> float | None:
+    """Return the share of true values of a crop within the intervals of draws, or None without damage or draws."""
+    if damaged is truth or not picture_conditioning_of(model).encoder.trained:
+        return None
+    factor = len(truth) // len(damaged)
+    top, left = ((side - CROP) // 32 * 16 for side in truth.shape[:2])  # at a corner of JPEG's blocks
+    part = damaged[top // factor : (top + CROP) // factor, left // factor : (left + CROP) // factor]
+    draws = restore(model, tensor(part), CALIBRATION_DRAWS, 1.0, seeds=0).draws
+    true = tensor(truth[top : top + CROP, left : left + CROP])
+    positions = true_positions(draws, true, torch.Generator().manual_seed(0))
+    return float(((positions - 0.5).abs() <= INTERVAL / 2).double().mean())
+
+
+def measure(
+    model: ImageModel, task: str, name: str, photograph: np.ndarray, baselines: dict[str, Any], has_figure: bool
+) -> dict[str, Any]:
+    """Return the figures of a photograph by case; those of classical methods are put into ``baselines``.
+
+    Baselines stay where what is given has the same PSNR as before.
+    """
+    figures = {}
+    for label, case in ((label, case) for label, case in CASES.items() if case.task == task):
+        truth = np.asarray(Image.fromarray(photograph).convert("L").convert("RGB")) if case.is_grey else photograph
+        damaged = case.damage(truth, np.random.default_rng(0))
+        given = tensor(resized(damaged, truth.shape[0], truth.shape[1], BICUBIC))
+        picture = restored(model, tensor(damaged))
+        if baselines.get(label, {}).get("given") != ratio(given, truth):
+            baselines[label] = {"given": ratio(given, truth)} | classical(case, damaged, truth)
+        figures[label] = {"psnr": ratio(picture, truth), "within": share_within(model, damaged, truth)}
+        if has_figure and FIGURES[name][0] == label:
+            write_figure(name, (given, picture, tensor(truth)))
+    return figures
+
+
+def measure_large(place: str, task: str) -> dict[str, float]:
+    """Return time and peak memory for a photograph of 12 megapixels; for a new process."""
+    case = next(case for case in CASES.values() if case.task == task)
+    damaged = case.damage(photographs(None)["astronaut"], np.random.default_rng(0))
+    large = tensor(np.tile(damaged, (16, 16, 1))[: LARGE[0], : LARGE[1]])
+    model = load_model(place).freeze()
+    start, processor = time.perf_counter(), time.process_time()
+    restore(model, large, 1, 0.0, seeds=0)
+    seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - processor}
+    status = Path("/proc/self/status").read_text()  # getrusage would begin with the memory of the parent process
+    return seconds | {"megabytes": int(status.partition("VmHWM:")[2].split()[0]) / 1e3}
+
+
+def write_figure(name: str, pictures: Sequence[Tensor]) -> None:
+    """Write parts of what was given, the restored picture and the original, side by side, into docs/images/."""
+    top, left = FIGURES[name][1]
+    parts = [picture[:, top : top + FIGURE_SIDE, left : left + FIGURE_SIDE] for picture in pictures]
+    white = torch.full((3, FIGURE_SIDE, FIGURE_GAP), 255, dtype=torch.uint8)
+    shown = torch.cat([parts[0], white, parts[1], white, parts[2]], dim=2)
+    Image.fromarray(shown.permute(1, 2, 0).numpy()).save(DOCS / f"images/restore-{name}.webp", quality=80, method=6)
+
+
+def table(baselines: Mapping[str, Any], models: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table: means over photographs, and each photograph's gain."""
+    rows, lowest, names = [], [], list(next(iter(models.values()))["photographs"])
+    for label, case in CASES.items():
+        if case.task not in models:
+            continue
+        known = [baselines[name][label] for name in names]
+        figures = [models[case.task]["photographs"][name][label] for name in names]
+        ratios = [each["psnr"] for each in figures]
+        gains = [value - [*each.values()][-1] for value, each in zip(ratios, known, strict=True)]
+        lowest += [(value - each["given"], label) for value, each in zip(ratios, known, strict=True)]
+        cells = [f"{mean(each[kind] for each in known):.2f}" if kind in known[0] else "" for kind in KINDS]
+        cells += [f"{mean(ratios):.2f}", f"{mean(gains):+.2f}" + ("" if case.aim is None else f" ({case.aim:g})")]
+        shares = [each["within"] for each in figures]
+        cells.append("" if None in shares else f"{mean(shares):.0%}")
+        rows.append([label, *cells, *(f"{gain:+.2f}" for gain in gains)])
+    print("lowest gain over what was given:", *min(lowest))
+    return ["", *KINDS, "model", "gain (aim)", "within 90 %", *names], rows
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    models = {name: load_model(name).freeze() for name in TASKS}
-    measured: dict[str, dict[str, dict[str, float]]] = {}
-    for name, truth in photographs().items():
-        measured[name] = {}
-        for place, task in TASKS.items():
-            damaged = task.damage(truth[None], torch.Generator().manual_seed(0))[0]
-            certain, drawn = (restore(models[place], damaged, 1, temperature, seeds=0) for temperature in (0.0, 0.7))
-            pictures = {"base": certain.base, "T = 0": certain.draws[0], "T = 0.7": drawn.draws[0]}
-            measured[name][place] = {kind: float(psnr(one[None], truth[None])) for kind, one in pictures.items()}
-            if (name, place) in FIGURES:
-                file, part = FIGURES[name, place]
-                parts = [each[:, *part].permute(1, 2, 0) for each in (certain.base, certain.draws[0], truth)]
-                white = torch.full((len(parts[0]), 16, 3), 255, dtype=torch.uint8)
-                shown = torch.cat([parts[0], white, parts[1], white, parts[2]], dim=1)
-                Image.fromarray(np.asarray(shown)).save(DOCS / "images" / file, optimize=True, quality=90)
-    write_result("photographs", {"photographs": measured})
-    bases = ("bicubic", "JPEG, quality 20", "noisy")
-    head = ["photograph", *(word for kind in bases for word in (kind, "T = 0", "T = 0.7"))]
-    rows = [
-        [name, *(f"{value:.2f}" for place in TASKS for value in of[place].values())] for name, of in measured.items()
-    ]
-    write_table("photographs", head, rows, "restore.md")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=BUNDLED, default=list(BUNDLED), metavar="TASK")
+    parser.add_argument("--model", nargs="+", default=[], metavar="TASK=MODEL", help="other models than the bundled")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="other photographs")
+    parser.add_argument("--large", action="store_true", help="measure time and memory for 4000x3000 pixels")
+    arguments = parser.parse_args()
+    places = BUNDLED | dict(pair.split("=", 1) for pair in arguments.model)
+    file = "photographs" + (f"_{arguments.photographs.name}" if arguments.photographs else "")
+    is_documented = not (arguments.model or arguments.photographs)
+    results = earlier_results(file) or {"baselines": {}, "models": {}}
+    models = {} if arguments.model else results["models"]
+    for task in arguments.only:
+        model, figures = load_model(places[task]), {}
+        if picture_conditioning_of(model).encoder.trained:
+            model.freeze()
+        for name, photograph in photographs(arguments.photographs).items():
+            baselines = results["baselines"].setdefault(name, {})
+            figures[name] = measure(model, task, name, photograph, baselines, is_documented and not IS_SHORT)
+            print(task, name, figures[name], flush=True)
+            write_result(file, {"results": results})
+        models[task] = {"photographs": figures}
+        if arguments.large:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                models[task]["large"] = pool.submit(measure_large, places[task], task).result()
+            print(task, models[task]["large"])
+    write_result(file, {"results": results})
+    write_table("photographs", *table(results["baselines"], models), "restore.md" if is_documented else None)
 
 
 if __name__ == "__main__":

@@ -2,35 +2,27 @@
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another. The images are compared with those of `glow sample`. Processor time and
-memory are those of the server and its decoding process together. Writes results/serving.json, quoted in
-docs/serving.md.
+Each client sends one request after another. Processor time and memory are those of the server and its decoding process
+together. Writes results/serving.json, quoted in docs/serving.md.
 """
 
 import argparse
 import asyncio
 import base64
-import io
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import torch
-from common import write_result
-from PIL import Image
+from common import serving, write_result
 
-from glow_app.generation import load_directions, sample_batches
+from glow_app.generation import load_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.storage.model_folders import find_folder
@@ -117,42 +109,8 @@ def resident(process: int) -> float:
     return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
 
 
-def check(address: str, model: ImageModel) -> None:
-    """Check that the server draws the images of `glow sample`."""
-    settings = model.generation
-    for seed, expected in sample_batches(model, 16, settings.temperature, 100, guidance=settings.guidance):
-        answer = httpx.post(f"{address}/v1/sample", json={"seed": seed}, timeout=60).json()
-        with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]["image"]))) as picture:
-            pixels = np.asarray(picture).reshape(expected.permute(1, 2, 0).shape)
-        assert (pixels == expected.permute(1, 2, 0).numpy()).all(), seed
-
-
-@contextmanager
-def serving(arguments: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """Start a server; yield its process number and port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = [f"--port={port}", f"--max-queue={arguments.clients}", "--log-level=warning"]
-    command = [sys.executable, "-m", "glow_app", "serve", "--checkpoint", arguments.checkpoint, *options]
-    server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz")
-                break
-            except httpx.TransportError:
-                assert server.poll() is None
-                time.sleep(0.1)
-        yield server.pid, port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Body], mix: str) -> dict[str, Any]:
-    with serving(arguments) as (process, port):
-        check(f"http://127.0.0.1:{port}", model)
+def measure(arguments: argparse.Namespace, sent: dict[str, Body], mix: str) -> dict[str, Any]:
+    with serving(arguments.checkpoint, f"--max-queue={arguments.clients}", "--log-level=warning") as (process, port):
         httpx.post(f"http://127.0.0.1:{port}/v1/score", json=sent["score"](0), timeout=60)
         loading = load(port, arguments.clients, arguments.seconds, MIXES[mix], sent, process)
         answers, held, seconds = asyncio.run(loading)
@@ -180,7 +138,7 @@ def main() -> None:
     sent = bodies(model, list(load_directions(model, folder / "directions")))
     results = []
     for mix in arguments.mixes:
-        results.append(measure(arguments, model, sent, mix))
+        results.append(measure(arguments, sent, mix))
         print(json.dumps(results[-1], indent=1), flush=True)
     settings = {"clients": arguments.clients, "seconds": arguments.seconds}
     write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})

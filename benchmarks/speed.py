@@ -4,9 +4,9 @@
     python benchmarks/speed.py --short --only sampling
     python benchmarks/speed.py --device cuda
 
-The physical limit is the time of the conditioners' convolutions alone: forward and backward in training, forward
-otherwise. The entries of a table row are measured in turns in one process, with the same shapes and threads, after a
-warm-up; compare the ratios of their medians. Results are kept only if all cases were run on a CPU.
+The physical limit of training is the time of the conditioners' convolutions alone, forward and backward. The entries of
+a table row are measured in turns in one process, with the same shapes and threads, after a warm-up; compare the ratios
+of their medians. Results are kept only if all cases were run on a CPU.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from glow_app.flows.multiscale import level_shapes
 from glow_app.messages import pluralise
-from glow_app.running import images_at_a_time
 
 Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
@@ -87,7 +86,7 @@ class Bench:
         if case.kind == "memory":
             found = {name: self.bytes_of_a_step(build, case) for name, build in self.builds.items()}
             return found | {REVERSIBLE: self.bytes_of_a_step(self.builds[OURS], case, memory="reversible")}
-        runs: dict[str, Run] = {LIMIT: self.forward_convolutions(case)}
+        runs: dict[str, Run] = {}
         for name, build in self.builds.items():
             model, images = self.initialized(build, case)
             model.prepare()
@@ -140,7 +139,7 @@ class Bench:
         run()  # allocates the gradients
         return float(peak_memory(run, self.device))
 
-    def layers(self, case: Case, batch_size: int) -> list[Layer]:
+    def layers(self, case: Case) -> list[Layer]:
         """Return the input, weights, biases and gradient of the output of each step's conditioner."""
 
         def laid(*shape: int) -> Tensor:
@@ -152,32 +151,19 @@ class Bench:
                 shapes = [(width, channels // 2, 3, 3), (width, width, 1, 1), (channels, width, 3, 3)]
                 weights = [(0.05 * laid(*shape)).requires_grad_() for shape in shapes]
                 biases = [torch.zeros(shape[0], device=self.device, requires_grad=True) for shape in shapes]
-                x = laid(batch_size, channels // 2, height, side).requires_grad_()
-                layers.append((x, weights, biases, laid(batch_size, channels, height, side)))
+                x = laid(case.images, channels // 2, height, side).requires_grad_()
+                layers.append((x, weights, biases, laid(case.images, channels, height, side)))
         return layers
 
     def convolutions(self, case: Case) -> Run:
         """Return a run of all conditioner convolutions alone, forward and backward."""
-        layers = self.layers(case, case.images)
+        layers = self.layers(case)
 
         def run() -> None:
             torch.autograd.backward([condition(layer) for layer in layers], [layer[3] for layer in layers])
             for x, weights, biases, _ in layers:
                 for tensor in (x, *weights, *biases):
                     tensor.grad = None
-
-        return run
-
-    def forward_convolutions(self, case: Case) -> Run:
-        """Return a forward run of all conditioner convolutions, a few images at a time, as in our decoding."""
-        size = min(case.images, images_at_a_time(case.width, case.architecture.shape))
-        layers = self.layers(case, size)
-
-        @torch.inference_mode()
-        def run() -> None:
-            for _ in range(case.images // size):
-                for layer in layers:
-                    condition(layer)
 
         return run
 
