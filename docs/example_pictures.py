@@ -62,8 +62,8 @@ def write_photos(folder: Path) -> None:
     """Write two parts of a photograph."""
     folder.mkdir(parents=True)
     dahlia = load_sample_image("flower.jpg")
-    Image.fromarray(dahlia[140:260, 244:364]).save(folder / "dahlia.png")
-    Image.fromarray(dahlia[80:200, 150:270]).save(folder / "petals.png")
+    Image.fromarray(dahlia[150:250, 254:354]).save(folder / "dahlia.png")
+    Image.fromarray(dahlia[90:190, 160:260]).save(folder / "petals.png")
 
 
 def main() -> None:

@@ -135,4 +135,4 @@ def require_seeds(first: int, count: int) -> None:
     """Raise UsageError if the last of ``count`` seeds would exceed the largest."""
     last = first + count - 1
     if last > LARGEST_SEED:
-        raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: use a lower --seed or --count")
+        raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: use a lower --seed")

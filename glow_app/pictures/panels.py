@@ -59,12 +59,12 @@ def _histogram(draw: ImageDraw.ImageDraw, left: int, bottom: int, sets: Values) 
     draw.text((left + WIDTH, bottom + 2), f"{edges[-1]:.3g}", INK, font(11), anchor="ra")
 
 
-def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.Image:
+def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]], columns: int = SHEET_COLUMNS) -> Image.Image:
     """Return rows of images, uint8 (N, C, H, W), each below a caption of two lines."""
     larger = enlarged(images, -(-SHEET_SIDE // images.shape[-1]))
     rows = []
-    for start in range(0, len(images), SHEET_COLUMNS):
-        part = slice(start, start + SHEET_COLUMNS)
+    for start in range(0, len(images), columns):
+        part = slice(start, start + columns)
         first, second = zip(*captions[part], strict=True)
         rows.append(captioned(grid(larger[part], len(first), min_side=1, above=second), above=first))
     sheet = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)), PAPER)

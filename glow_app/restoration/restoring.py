@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from glow_app.data.resizing import image_to_array
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
+from glow_app.pictures.panels import contact_sheet
 from glow_app.progress import tracked
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.encoder import base_picture
@@ -31,7 +35,7 @@ _VALUES_TOGETHER = 1 << 25
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
 # Sides of the blocks, and pixels in them, from which the change of a large picture is estimated.
 _BLOCK, _PIXELS_LOOKED_AT = 256, 1 << 19
-_MOST_PIXELS_IN_A_ROW = 1 << 22  # of each picture in a row
+_MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,18 @@ class Restoration:
         """The spread as a picture, uint8 (1, H, W): black where all draws agree, white from 32 grey levels on."""
         return (8 * self.spread).clamp(max=255).round().to(torch.uint8)
 
-    def side_by_side(self, original: Tensor | None = None, num_draws: int = 4) -> Tensor:
-        """Return a row of the base, draws, mean and spread if there are several, and original, reduced if large."""
-        row = [self.base, *self.draws[:num_draws]]
-        row += [self.mean, self.shown_spread.expand_as(self.base)] if len(self.draws) > 1 else []
-        row += [] if original is None else [original]
-        # Viewers cannot open large pictures side by side.
-        step = math.ceil(math.sqrt(self.base[0].numel() / _MOST_PIXELS_IN_A_ROW))
-        return torch.cat([picture[:, ::step, ::step] for picture in row], dim=2)
+    def sheet(self, original: Tensor | None = None, base_name: str = "") -> Image.Image:
+        """Return base, up to four draws, mean and spread of several, and original with labels; reduced if large."""
+        shown = [(("given", base_name), self.base)]
+        shown += [((f"draw {n + 1}", f"seed {draw.seeds[0]}"), draw) for n, draw in enumerate(self.draws[:4])]
+        if len(self.draws) > 1:
+            shown.append((("mean", f"of {len(self.draws):,} draws"), self.mean))
+            shown.append((("spread", "white from 32 grey levels"), self.shown_spread.expand_as(self.base)))
+        shown += [] if original is None else [(("original", ""), original)]
+        captions, pictures = zip(*shown, strict=True)
+        step = math.ceil(math.sqrt(self.base[0].numel() / _MOST_PIXELS_ON_SHEET))
+        reduced = [torch.from_numpy(image_to_array(to_pil(picture).reduce(step)).copy()) for picture in pictures]
+        return contact_sheet(torch.stack(reduced), captions, len(shown) if len(shown) < 6 else -(-len(shown) // 2))
 
     def _by_rows(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
         """Reduce the draws to one picture, a few rows at a time, because floats take four times the memory."""
