@@ -15,7 +15,6 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
@@ -79,7 +78,7 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
 
 
 def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
-    """Return the outcomes of adding and of removing each attribute, by its name and sign."""
+    """Return the outcomes of adding and of removing each attribute, by its name and sign; also those of both halves."""
     results: Results = {}
     for place, name in enumerate(NAMES):
         for sign in (1, -1) if name in names else ():
@@ -88,11 +87,47 @@ def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor,
                 continue
             after = seen(classifier, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
             result = outcome(before[rows], after, place, sign)
-            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result)
+            halves = [outcome(before[rows][half::2], after[half::2], place, sign) for half in (0, 1)]
+            shares = [{"right": half.right, "others": half.others} for half in halves]
+            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": shares}
             print(name, sign, result, flush=True)
-    means = {share: mean(each[share] for each in results.values()) for share in ("right", "others")}
-    print(f"strength {strength:g}", means, flush=True)
+    print_means(f"strength {strength:g}", results.values())
     return results
+
+
+def print_means(what: str, results: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Print and return the means of both shares."""
+    pairs = [(one["right"], one["others"]) for one in results]
+    means = dict(
+        zip(("right", "others"), (sum(column) / len(pairs) for column in zip(*pairs, strict=True)), strict=True)
+    )
+    print(what, means, flush=True)
+    return means
+
+
+def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
+    """Choose strengths by right minus others on one half of the faces; return them, and their effect on the other half.
+
+    A strength for each attribute and sign is compared with one for all.
+    """
+
+    def gain(result: Mapping[str, Any]) -> float:
+        return float(result["halves"][0]["right"] - result["halves"][0]["others"])
+
+    together = max(by_strength, key=lambda strength: sum(map(gain, by_strength[strength].values())))
+    each = {
+        name: max(by_strength, key=lambda strength: gain(by_strength[strength][name])) for name in by_strength[together]
+    }
+    return {
+        "one for all": together,
+        "for each": each,
+        "means with one for all": print_means(
+            "one strength", [one["halves"][1] for one in by_strength[together].values()]
+        ),
+        "means with one for each": print_means(
+            "strengths for each", [by_strength[each[name]][name]["halves"][1] for name in each]
+        ),
+    }
 
 
 def edit_rows(results: Results) -> list[list[str]]:
@@ -165,7 +200,7 @@ def main() -> None:
     strengths = arguments.strength or [USUAL_STRENGTH if len(editors) > 1 else 1.0]
     for way, editor in editors.items():
         by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in strengths}
-        result[f"edits {way}"] = by_strength
+        result[f"edits {way}"] = {"by strength": by_strength, "fitted": fitted(by_strength)}
     write_result(arguments.name, result)
     page = "edit.md" if arguments.name == "face_edits" else None
     header = ["attribute", "change", "faces", "as requested, of 100", "another changed, of 100", "most often changed"]
