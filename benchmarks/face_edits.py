@@ -41,12 +41,19 @@ Results = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The effect of an edit on the faces that needed it."""
+    """The effect of an edit on the faces that needed it.
+
+    Args:
+        num_faces: Number of these faces.
+        right: Share in which the attribute changed as requested.
+        others: Share in which any other attribute changed.
+        worst: The other attribute that changed most often, and its share.
+    """
 
     num_faces: int
-    right: float  # share in which the attribute changed as requested
-    others: float  # share in which any other attribute changed
-    worst: tuple[str, float]  # the other attribute that changed most often, and its share
+    right: float
+    others: float
+    worst: tuple[str, float]
 
 
 def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:

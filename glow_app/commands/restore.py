@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,11 +89,11 @@ def _restore_all(
 
     num_restored, task = 0, require_task(model)
     options = (arguments.draws or 1, arguments.temperature, arguments.seed)
-    doing = "restoring" if len(named) == 1 else None
+    track = partial(tracked, doing="restoring") if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             photo, damaged, original = _read(model, file, inputs, number, arguments)
-            restoration = restore_damaged(model, damaged, *options, doing)
+            restoration = restore_damaged(model, damaged, *options, track)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise

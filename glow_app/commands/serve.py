@@ -69,12 +69,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
     model, stored = load(arguments, show_origin=True)
+    restorers, sources = _restorers(arguments.restorers, stored, model.device)
     app = application.create_app(
         model=model,
         name=_name_of(stored),
         directions=load_directions(model, *directions_folders(arguments, stored)),
         training=_facts(stored),
-        restorers=_restorers(arguments.restorers, stored, model.device),
+        restorers=restorers,
+        sources=sources,
         limits=limits,
         keys=keys,
         hosts=hosts,
@@ -85,8 +87,10 @@ def run(arguments: argparse.Namespace) -> None:
     process.run_server(app, process.server_config(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
-def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "dict[str, ImageModel]":
-    """Load the models of ``--restorers``; return them by their names in the API."""
+def _restorers(
+    places: list[str] | None, main: "StoredModel", device: "torch.device"
+) -> "tuple[dict[str, ImageModel], dict[str, str | None]]":
+    """Load the models of ``--restorers``; return them, and the sources of their data, by their names in the API."""
     from glow_app.restoration import require_task
     from glow_app.storage.stored_model import StoredModel
 
@@ -95,14 +99,21 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
         own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
         places = own + bundled_restorers("photos")
     models: dict[str, ImageModel] = {}
+    sources: dict[str, str | None] = {}
     for place in places:
         stored = StoredModel(place)
         base = _name_of(stored)
         names = (f"{base}-{number}" if number > 1 else base for number in count(1))
         name = next(free for free in names if free not in models)
         models[name] = load_stored(stored, device, show_origin=True, restores=True)
+        sources[name] = _source(stored)
         print(printable(f"restorer {name}: {type(require_task(models[name])).__name__}"))
-    return models
+    return models, sources
+
+
+def _source(stored: "StoredModel") -> str | None:
+    source = stored.facts.get("data", {}).get("source")
+    return None if source is None else str(source)
 
 
 def _facts(stored: "StoredModel") -> dict[str, Any]:
@@ -112,7 +123,7 @@ def _facts(stored: "StoredModel") -> dict[str, Any]:
     # Not the folder's name, since the image for serving lacks the package that reads config.yaml.
     facts, known = stored.facts, known_pictures(stored.facts)
     count = "" if known is None else f". {len(known):,} to learn from."
-    return ({SUMMARY_KEY: f"your pictures{count}"} if facts.get("data", {}).get("source") == "folder" else {}) | facts
+    return ({SUMMARY_KEY: f"your pictures{count}"} if _source(stored) == "folder" else {}) | facts
 
 
 def _name_of(stored: "StoredModel") -> str:

@@ -1,7 +1,7 @@
 """Restoration of damaged pictures of any size by a model with a task."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.pictures.panels import contact_sheet
-from glow_app.progress import tracked
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
@@ -130,14 +129,15 @@ def restore_damaged(
     count: int = 4,
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
-    doing: str | None = None,
+    track: Callable[[Iterator[None], int], Iterable[None]] | None = None,
 ) -> Restoration:
     """Draw possible originals of a picture as :meth:`RestorationTask.damage` returns it, uint8 (D, h, w).
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
     grey too, unless the task is to colour it. A picture of which hardly anything would change is returned as it is.
-    Arguments are as for :func:`restore`; ``doing`` describes a progress bar of draws and tiles, none if omitted.
+    Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and their number, such
+    as :func:`~glow_app.progress.tracked`.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
@@ -152,7 +152,7 @@ def restore_damaged(
     facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
     change, note = _expected_change(model, padded) if task.least_change else 0.0, None
     if change < task.least_change:
-        note = f"good enough, returned as it is: restoring would change it by {change:.1f} grey levels"
+        note = f"returned as it is: it would change by {change:.1f} grey levels only"
         return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), note)
     if change > task.most_change:
         note = f"it changes by {change:.0f} grey levels; the model was trained for up to {task.most_change:g}"
@@ -182,7 +182,7 @@ def restore_damaged(
 
     parts = len(groups) if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
     total = parts * num_tiles(*size) + count
-    for _ in steps() if doing is None else tracked(steps(), total, doing):
+    for _ in steps() if track is None else track(steps(), total):
         pass
     return Restoration(Images(draws, facts), base, overshoot, note)
 

@@ -39,6 +39,7 @@ def create_app(
     directions: Mapping[str, Direction] | None = None,
     training: Mapping[str, Any] | None = None,
     restorers: Mapping[str, ImageModel] | None = None,
+    sources: Mapping[str, str | None] | None = None,
     batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
@@ -52,6 +53,7 @@ def create_app(
         directions: Edit directions by name.
         training: Facts of the model's training, for ``/v1/info``.
         restorers: Models with a task, by name.
+        sources: Source of the training pictures of each restorer, such as photos or faces.
         batch_size: Images drawn per batch; with that of ``glow sample``, images are equal to the last bit.
     Raises:
         ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the statistics of ordinary
@@ -60,7 +62,8 @@ def create_app(
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    service = Service(model, limits, directions or {}, training or {}, restorers or {}, name, batch_size)
+    facts = directions or {}, training or {}, restorers or {}, sources or {}
+    service = Service(model, limits, *facts, name, batch_size)
     for kind in (RequestValidationError, HTTPException):  # all others reach the gate
         app.add_exception_handler(kind, _answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])

@@ -1,24 +1,27 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
 from glow_app import __version__, restoration
 from glow_app.messages import pluralise
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
+from glow_app.server.shared_model import SharedModel
 from glow_app.storage.stored_model import model_hash
 
 
 class Restorer:
     """A model with a task, and its entry in ``/v1/info``."""
 
-    def __init__(self, name: str, model: ImageModel) -> None:
+    def __init__(self, name: str, model: ImageModel, source: str | None) -> None:
         self.model, self.task = model, require_task(model)
         if not model.flow.any_size:
             raise ValueError(f"the restorer {name} restores only one size; expected a model with a Gaussian prior")
@@ -26,7 +29,7 @@ class Restorer:
         self.info = RestorerInfo(
             name=name,
             model=model_hash(model),
-            image_shape=list(model.flow.image_shape),
+            source=source,
             task=type(self.task).__name__,
             factor=self.task.factor,
             channels=self.channels,
@@ -58,19 +61,23 @@ class Restorer:
 
     def restore(
         self,
-        model: ImageModel,
-        body: RestoreRequest,
-        temperatures: list[float],
+        model: SharedModel,
+        settings: GenerationSettings,
         picture: Decoded,
         inputs: Mapping[str, Tensor | float],
         seeds: range,
+        report: Callable[[float], None],
     ) -> tuple[RestoreAnswer, Images]:
-        """Return the answer to a request, and the draws in it; ``model`` stands in for this model."""
+        """Return the answer to a request, and the draws in it.
+
+        ``model`` runs the steps on the worker's thread; ``report`` gets the share of the work that is done.
+        """
         with validating():
             require_size(self.model, len(seeds), *picture.image.shape[1:])
         with validating("inputs"):
             damaged = self.task.prepare(picture.image, **inputs)
-        restored = restoration.restore_damaged(model, damaged, len(seeds), body.temperature, seeds)
+        track = partial(model.run_steps, report=report)
+        restored = restoration.restore_damaged(self.model, damaged, len(seeds), settings.temperature, seeds, track)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
         facts = self.task.facts(damaged)
@@ -82,7 +89,7 @@ class Restorer:
             spread=Picture(restored.shown_spread, common, profile),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             facts=facts,
-            temperature=temperatures,
+            temperature=settings.temperatures(len(self.model.flow.latent_shapes)),
             note=", ".join(filter(None, [picture.note, restored.note])) or None,
             restorer=self.info.name,
             model=self.info.model,

@@ -131,17 +131,27 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
 
 @API.post("/restore", response_model=schemas.RestoreAnswer, responses=_picture("the draw, or a grid of several"))
 async def restore(body: schemas.RestoreRequest, request: Request, service: Served) -> Response:
-    """Restore a damaged picture of any size: draws of possible originals, their mean and their spread."""
+    """Restore a damaged picture of any size: its best estimate, or draws of possible originals, mean and spread."""
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
-    model = restorer.model
-    temperatures = service.settings(body.temperature, None, model).temperatures(len(model.flow.latent_shapes))
-    picture, inputs = await restorer.read(body, service.decoder, service.limits.restored_pixels)
+    temperature = 0.0 if body.count == 1 and body.temperature is None else body.temperature
+    settings = service.settings(temperature, None, restorer.model)
+    is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
+    most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
+    picture, inputs = await restorer.read(body, service.decoder, most)
     num_pixels = body.count * restorer.task.factor**2 * picture.image[0].numel()
-    threads = service.long if num_pixels > service.limits.restored_pixels // 8 else service.short
-    arguments = body, temperatures, picture, inputs, seeds
-    answer, draws = await service.run(restorer.restore, *arguments, model=model, threads=threads)
+    threads = service.long if num_pixels > most // 8 else service.short
+    with service.reporting(request.scope["glow.request_id"]) as report:
+        arguments = settings, picture, inputs, seeds, report
+        answer, draws = await service.run(restorer.restore, *arguments, model=restorer.model, threads=threads)
     grid = partial(grid_of, icc_profile=picture.icc_profile)
-    return await respond(request, answer, draws, draws.common_facts, grid)
+    facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
+    return await respond(request, answer, draws, facts, grid)
+
+
+@API.get("/progress")
+async def show_progress(request_id: str, service: Served) -> dict[str, float | None]:
+    """Return the share of a restoration that is done, by its X-Request-ID; null if no such request is computed."""
+    return {"share": service.progress.get(request_id)}
 
 
 # Many monitors use HEAD.

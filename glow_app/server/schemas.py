@@ -227,8 +227,12 @@ class RestoreRequest(_Request):
         description="Further inputs that the restorer `takes`: a number, or a picture of the same size in base64; null "
         "or omitted for the task's default, if it has one.",
     )
-    count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
-    temperature: Temperature = None
+    count: int = Field(1, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
+    temperature: Temperature = Field(
+        None,
+        description="As for `sample`. Default: the model's for several draws; for one 0, the best estimate, "
+        "of up to `limits.estimated_pixels`.",
+    )
     seed: Seed = None
 
 
@@ -254,7 +258,7 @@ class RestorerInfo(BaseModel):
 
     name: str
     model: Sha256
-    image_shape: list[int] = Field(description="(C, H, W) of its training crops.")
+    source: str | None = Field(description="Source of its training pictures, such as photos or faces, if known.")
     task: str = Field(description="Name of the class of its task.")
     factor: int = Field(description="Factor by which width and height grow.")
     channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")

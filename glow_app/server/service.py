@@ -1,8 +1,9 @@
 """What the routes call: checks of requests, and the models, whose work is batched over all requests."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -49,12 +50,14 @@ class Service:
         directions: Mapping[str, generation.Direction],
         training: Mapping[str, Any],
         restorers: Mapping[str, ImageModel],
+        sources: Mapping[str, str | None],
         name: str,
         batch_size: int,
     ) -> None:
         self.model, self.limits, self.directions = model, limits, directions
         self.worker, self.decoder, self._cache = ModelWorker(model, batch_size), Decoder(limits), LatentsCache()
-        self.restorers = {name: Restorer(name, restorer) for name, restorer in restorers.items()}
+        self.restorers = {name: Restorer(name, restorer, sources.get(name)) for name, restorer in restorers.items()}
+        self.progress: dict[str, float] = {}  # by request
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
@@ -82,6 +85,20 @@ class Service:
         self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
+
+    @contextmanager
+    def reporting(self, request_id: str) -> Iterator[Callable[[float], None]]:
+        """Yield a function that gets the share of a request that is done, for ``/v1/progress``."""
+
+        def report(share: float) -> None:
+            if request_id in self.progress:  # and its client has not left
+                self.progress[request_id] = share
+
+        self.progress[request_id] = 0.0
+        try:
+            yield report
+        finally:
+            self.progress.pop(request_id, None)
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""

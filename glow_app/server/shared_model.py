@@ -1,6 +1,7 @@
 """A stand-in for a model that threads of requests share, and the rows that its worker computes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -77,13 +78,13 @@ class SharedModel:
         assert not isinstance(context, Sequence)  # feature maps are only those of restorers
         return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, *latents))))
 
-    def context(self, *arguments: Any) -> Context:
-        """Return a context, such as that of a part of a damaged picture."""
-        return self._results(_call, [("context", *arguments)], is_alone=True)[0]
-
-    def decode_values(self, *arguments: Any) -> Tensor:
-        """Decode a part of a restored picture."""
-        return self._results(_call, [("decode_values", *arguments)], is_alone=True)[0]
+    def run_steps(self, steps: Iterator[None], total: int, report: Callable[[float], None]) -> Iterator[None]:
+        """Yield the results of steps of a restoration, each a call of the worker; report the share that is done."""
+        for number in count(1):
+            if self._results(_step, [steps], is_alone=True)[0]:
+                return
+            report(number / total)
+            yield
 
     def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> Any:
         call = Call(run, self._model, rows, self._ticket, is_padded, is_alone)
@@ -131,5 +132,6 @@ def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     return model.decode_with(latents, context).cpu().unbind()
 
 
-def _call(model: ImageModel, rows: list[Any]) -> list[Any]:
-    return [getattr(model, name)(*arguments) for name, *arguments in rows]
+@torch.no_grad()
+def _step(_: ImageModel, rows: list[Iterator[None]]) -> list[Any]:
+    return [next(steps, True) for steps in rows]  # True after the last

@@ -120,6 +120,7 @@ def test_bundled_restorers_are_served(exported: Path, offered: list[dict[str, An
         assert main(["serve", "--port=0", *options]) == 0
     bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
     assert [list(served["restorers"]) for served in offered] == [bundled, bundled[3:], []]
+    assert offered[1]["sources"] == dict.fromkeys(bundled[3:], "photos")
 
 
 def test_a_model_of_own_pictures_is_named_and_described(

@@ -61,7 +61,7 @@ async def pictures(host: str, port: int) -> None:
     bodies = [{"images": [as_base64(bomb)] * 8} for bomb in bombs]
     async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=120) as client:
         answers = await asyncio.gather(*(client.post("/v1/score", json=body) for body in bodies * 4))
-    for number, statuses in enumerate(({413}, {200, 504}, {415}, {415})):  # 504 on a busy machine
+    for number, statuses in enumerate(({413}, {200, 413, 504}, {415}, {415})):  # late on a busy machine
         assert {answer.status_code for answer in answers[number::4]} <= statuses | {503}
 
 

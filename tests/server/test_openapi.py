@@ -24,7 +24,7 @@ IMAGE = as_base64(random_images(1)[0])
 POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore"]
 RESTORERS = {"larger": tiny_restorer(Upscale()), "whole": tiny_restorer(Fill()), "clean": tiny_restorer(Denoise())}
 POSITIVE = GenerationMode.POSITIVE
-GETS = ["/v1/info", "/healthz", "/metrics"]
+GETS = ["/v1/info", "/v1/progress", "/healthz", "/metrics"]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from glow_app.storage.stored_model import model_hash
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
-LIMITS = Limits(count=8, restored_pixels=20_000, seconds=20)
+LIMITS = Limits(count=8, restored_pixels=20_000, estimated_pixels=40_000, seconds=20)
 MODELS = {
     "larger": tiny_restorer(Upscale()),
     "clean": tiny_restorer(Denoise()),
@@ -102,9 +102,11 @@ def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
     assert answer["facts"]["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
-    assert len(answer["images"]) == 4
-    again = client.post("/v1/restore", json={**body, "seed": answer["images"][0]["seed"]}).json()
-    assert again == answer
+    (best,) = answer["images"]
+    assert torch.equal(from_base64(best["image"]), restoration.restore(MODELS["clean"], PICTURE, 1, 0.0).draws[0])
+    several = client.post("/v1/restore", json={**body, "count": 2}).json()
+    assert [answer["temperature"], several["temperature"]] == [[0, 0], [0.5, 0.8]]
+    assert client.post("/v1/restore", json={**body, "count": 2, "seed": several["images"][0]["seed"]}).json() == several
 
 
 def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +121,7 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     assert client.post("/v1/restore", json=body | {"image": as_base64(PICTURE)}).json()["note"] is None
     monkeypatch.setattr(Denoise, "least_change", 1e3)
     note = client.post("/v1/restore", json=body | {"image": transparent}).json()["note"]
-    assert note.startswith("transparency made white, good enough, returned as it is")
+    assert note.startswith("transparency made white, returned as it is")
 
 
 def profiled(space: bytes, size: int) -> tuple[str, bytes]:
@@ -147,7 +149,8 @@ def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
 
 
 def test_a_png_answer(client: httpx.Client) -> None:
-    body = {"image": as_base64(PICTURE), "restorer": "clean", "count": 1, "seed": 7, "inputs": {"sigma": 12}}
+    body = {"image": as_base64(PICTURE), "restorer": "clean", "temperature": [0.5, 0.8], "seed": 7}
+    body |= {"inputs": {"sigma": 12}}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
     expected = restoration.restore(MODELS["clean"], PICTURE, 1, None, 7, sigma=12)
     assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
@@ -204,15 +207,20 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
     assert "inputs.mask: " in (message := refused(client, restorer="whole", inputs={"mask": mask})[2])
     assert "10,000 pixels" in message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
+    # One result at temperature 0 may have more.
+    best, more = (as_base64(png(100, height, b"")) for height in (100, 101))
+    assert refused(client, restorer="larger", image=best, count=1)[1] == "damaged_image"
+    assert refused(client, restorer="larger", image=more, count=1)[1] == "image_too_large"
+    assert refused(client, restorer="larger", image=best, count=1, temperature=0.1)[1] == "image_too_large"
 
 
 def test_restorers_are_listed(client: httpx.Client) -> None:
-    app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]})
+    app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]}, sources={"clean": "photos"})
     with running(app) as single:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
             "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {"sigma": "number"},
-            "image_shape": [3, 8, 8], "model": model_hash(MODELS["clean"]),
+            "source": "photos", "model": model_hash(MODELS["clean"]),
             "temperature": [0.5, 0.8],
         }  # fmt: skip
         body = {"image": as_base64(PICTURE), "count": 1}
@@ -245,18 +253,28 @@ class Gated:
 
 def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)
-    body = {"image": as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8)), "restorer": "colour", "count": 1}
+    body = {"image": as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8)), "restorer": "colour", "temperature": 1}
+
+    def share() -> float | None:
+        answer = client.get("/v1/progress", params={"request_id": "mine"})
+        return answer.json()["share"]
+
     with ThreadPoolExecutor(2) as pool:
-        restored = pool.submit(client.post, "/v1/restore", json=body)
+        restored = pool.submit(client.post, "/v1/restore", json=body, headers={"X-Request-ID": "mine"})
         wait_until(lambda: gated.begun == 1)
+        assert share() == 0
         sampled = pool.submit(client.post, "/v1/sample", json={})
         wait_until(lambda: "glow_queue_depth 2.0" in client.get("/metrics").text)
         gated.allowed.release()
         assert sampled.result().status_code == 200
         assert not restored.done()
+        gated.allowed.release()
+        wait_until(lambda: gated.begun == 3)
+        assert share() == 0.4, "two of four tiles and a draw"
         gated.allowed.release(10)
         assert restored.result().status_code == 200
     assert gated.begun == 4
+    assert share() is None
 
 
 def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +282,8 @@ def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPa
     app = create_app(tiny_model(), LIMITS, restorers={"colour": MODELS["colour"]})
     service = app.state.service
     long, short = (
-        {"image": as_base64(torch.full((1, 10, width), 99, dtype=torch.uint8)), "count": 1} for width in (251, 250)
+        {"image": as_base64(torch.full((1, 10, width), 99, dtype=torch.uint8)), "temperature": 1}
+        for width in (251, 250)
     )
     with running(app) as client, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.post, "/v1/restore", json=long) for _ in range(2)]
@@ -280,7 +299,7 @@ def test_restoring_stops_when_the_client_disconnects(
 ) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)
     wide = as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8))
-    body = json.dumps({"image": wide, "restorer": "colour", "count": 1})
+    body = json.dumps({"image": wide, "restorer": "colour", "temperature": 1})
     head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with connected(client, f"POST /v1/restore HTTP/1.1\r\n{head}{body}".encode()):
         wait_until(lambda: gated.begun == 1)

@@ -32,8 +32,8 @@ async function request(endpoint, { headers, ...options } = {}) {
   throw new ApiError(response.status, message, body.error?.request_id, after);
 }
 
-function post(endpoint, body, signal, accept) {
-  const headers = { "Content-Type": "application/json", Accept: accept };
+function post(endpoint, body, signal, accept, others = {}) {
+  const headers = { "Content-Type": "application/json", Accept: accept, ...others };
   return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
@@ -45,3 +45,13 @@ export const ask = async (endpoint, body, signal) => (await post(endpoint, body,
 
 /** Return the picture of an endpoint as a Blob: "image/png", "image/gif" or "image/webp". */
 export const askFile = async (endpoint, body, type, signal) => (await post(endpoint, body, signal, type)).blob();
+
+/** Return the response to a restoration; onshare gets the share that is done, which is asked for every second. */
+export async function askRestored(body, type, signal, onshare) {
+  const id = `${Date.now()}-${Math.random()}`;
+  const timer = setInterval(async () => {
+    const { share } = await request(`progress?request_id=${id}`, { signal }).then((answer) => answer.json(), () => ({}));
+    if (share) onshare(share);
+  }, 1000);
+  return post("restore", body, signal, type, { "X-Request-ID": id }).finally(() => clearInterval(timer));
+}

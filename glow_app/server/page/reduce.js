@@ -18,26 +18,26 @@ export async function reducedPicture(file, [, height, width], crop) {
   const box = cropBox(size, [width, height], crop);
   const canvas = halved(bitmap, box, [margin * width, margin * height]);
   bitmap.close();
-  return { ...(await changed(canvas, size, crop === null ? "reduced" : "cropped and reduced")), size };
+  const how = crop === null ? "reduced" : "cropped and reduced";
+  const note = `${size.join("x")} ${how} to ${canvas.width}x${canvas.height} by the browser`;
+  return { url: await dataUrl(await canvas.convertToBlob()), size, note };
 }
 
-/**
- * Return a file's picture as reducedPicture does, but in its own proportions and reduced to at most mostPixels: size is
- * the size that is sent, and content is the file in memory.
- */
-export async function boundedPicture(file, mostPixels) {
-  // A reduced picture is converted to sRGB and has no colour profile. For an unchanged file, the server keeps the profile.
-  const { content, bitmap, size } = await opened(file, "default");
-  const scale = bitmap === null ? 1 : Math.sqrt(mostPixels / (size[0] * size[1]));
-  if (scale >= 1) return { ...(await unchanged(content, size)), content };
-  const [width, height] = size.map((side) => Math.max(1, Math.floor(side * scale)));
+/** Return the content of a file, in memory, and the size of its picture; null if the browser cannot read it. */
+export async function openPicture(file) {
+  const { content, bitmap, size } = await opened(file);
+  bitmap?.close();
+  return { content, size };
+}
+
+/** Return part of a file's picture as a PNG. */
+export async function partOf(file, { left, top, width, height }) {
+  // It is converted to sRGB and has no colour profile. For an unchanged file, the server keeps the profile.
+  const { bitmap } = await opened(file, "default");
   const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  const box = { left: 0, top: 0, width: size[0], height: size[1] };
-  context.drawImage(halved(bitmap, box, [width, height]), 0, 0, width, height);
+  canvas.getContext("2d").drawImage(bitmap, -left, -top);
   bitmap.close();
-  return { ...(await changed(canvas, size, "reduced")), size: [width, height], content };
+  return canvas.convertToBlob();
 }
 
 /**
@@ -53,10 +53,6 @@ async function opened(file, colorSpaceConversion = "none") {
 
 const unchanged = async (content, size) => ({ url: await dataUrl(content), size, note: null });
 
-async function changed(canvas, size, how) {
-  const note = `${size.join("x")} ${how} to ${canvas.width}x${canvas.height} by the browser`;
-  return { url: await dataUrl(await canvas.convertToBlob()), note };
-}
 
 /**
  * Return the used part of a picture: of the wanted proportions, as large as fits, divided by the zoom of the crop. The
@@ -85,7 +81,8 @@ export function halved(picture, { left, top, width, height }, [leastWidth, least
   return canvas;
 }
 
-function dataUrl(blob) {
+/** Return the content of a file as a data URL. */
+export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

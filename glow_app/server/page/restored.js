@@ -1,7 +1,7 @@
-// Possible originals: draws to choose from, their mean and spread, and the chosen one compared with the picture.
+// The restored picture, or draws to choose from, their mean and spread; the chosen one is compared with the picture.
 
 import { announce, downloadButton, h, joined, letDrag } from "./dom.js";
-import { download, fileName, fromPng } from "./pictures.js";
+import { download, fileName, fromPng, release } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 const SMOOTH = 512;  // pixels per side, beyond which the browser shrinks a picture
@@ -15,6 +15,7 @@ export function makeRestored(place) {
   const actions = h("div", { className: "actions" }, downloadButton(() => download(chosen.url, chosen.name)));
   place.replaceChildren(compare.element, choices, legend, notes, actions);
   let before = null;
+  let pictures = [];
   let chosen = null;
 
   function choice(picture) {
@@ -32,14 +33,22 @@ export function makeRestored(place) {
   }
 
   return {
-    /** Show the answer to a request; done is what was done, for the names of files. */
-    show(answer, source, request, done) {
-      const pictures = picturesOf(answer, source, done);
-      before = fromPng(answer.base);
-      notes.textContent = notesOf(answer, request);
-      legend.hidden = answer.images.length === 1;
+    /**
+     * Show the answer to a request with the picture that was sent; done is what was done, for the names of files. Return
+     * the seed of the first draw and facts about the damage.
+     */
+    show({ body, answer, response, blob }, url, source, done) {
+      const { seed, facts, note } = answer ? { ...answer, ...answer.images[0] } : factsIn(response.headers);
+      pictures.forEach(release);
+      pictures = answer ? drawsOf(answer, source, done) : [resultOf(blob, source, done)];
+      if (source.settings) pictures.push({ ...source, caption: "original", alt: "The sample before it was damaged" });
+      before = { url };
+      notes.textContent = notesOf(body, facts, note);
+      legend.hidden = body.count === 1;
+      choices.hidden = pictures.length === 1;
       choices.replaceChildren(...pictures.map(choice));
       choose(pictures.find((picture) => picture.caption === chosen?.caption) ?? pictures[0]);
+      return { seed, facts };
     },
   };
 }
@@ -76,23 +85,27 @@ function makeCompare() {
   return { element, show };
 }
 
-/** Return the draws, the mean and spread of several, and for a sample the undamaged picture. */
-function picturesOf({ images, mean, spread }, source, done) {
-  const picture = (base64, caption, alt, ...which) => ({ ...fromPng(base64, fileName(source.name, done, ...which), alt), caption });
-  const drawn = ({ image, seed }, place) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`, ...(place ? [`${place + 1}`] : []));
-  const pictures = images.map(drawn);
-  const [average, spreads] = [[mean, "mean", "Mean of the draws"], [spread, "spread", "Spread of the draws"]];
-  if (images.length > 1) pictures.push(picture(...average, "mean"), picture(...spreads, "spread"));
-  if (source.settings) pictures.push({ ...source, caption: "original", alt: "The sample before it was damaged" });
-  return pictures;
+/** Return what the headers of a picture say. */
+function factsIn(headers) {
+  const [seed, note] = ["Seed", "Note"].map((name) => headers.get(`X-Glow-${name}`));
+  const sigma = headers.get("X-Glow-Sigma");
+  return { seed: Number(seed), note: note && decodeURIComponent(note), facts: sigma === null ? {} : { sigma: Number(sigma) } };
 }
 
-function notesOf({ temperature, facts: { sigma }, note }, { inputs }) {
-  const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
-  return joined(
-    " · ",
-    `temperature ${temperatureText(levels, ", ")}`,
-    sigma !== undefined && `noise level ${sigma}${inputs.sigma === null ? ", estimated" : ""}`,
-    note,
-  );
+function resultOf(blob, source, done) {
+  const name = fileName(source.name, done);
+  return { url: URL.createObjectURL(blob), name, caption: "restored", alt: "The restored picture" };
+}
+
+/** Return the draws, their mean and their spread. */
+function drawsOf({ images, mean, spread }, source, done) {
+  const picture = (base64, caption, alt, ...which) => ({ ...fromPng(base64, fileName(source.name, done, ...which), alt), caption });
+  const drawn = ({ image, seed }, place) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`, ...(place ? [`${place + 1}`] : []));
+  const [average, spreads] = [[mean, "mean", "Mean of the draws"], [spread, "spread", "Spread of the draws"]];
+  return [...images.map(drawn), picture(...average, "mean"), picture(...spreads, "spread")];
+}
+
+function notesOf({ temperature, inputs }, { sigma }, note) {
+  const level = sigma !== undefined && `noise level ${sigma}${inputs.sigma === null ? ", estimated" : ""}`;
+  return joined(" · ", temperature !== 0 && `temperature ${temperatureText(temperature, ", ")}`, level, note);
 }

@@ -4,12 +4,13 @@ import { byId, h } from "./dom.js";
 import { LARGEST_SEED, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
 import { readNumber, slider } from "./fields.js";
 
+const KINDS = { photos: "Photograph", faces: "Cartoon face" };  // by the source of the training pictures
 const WORDS = {
-  Upscale: ({ factor }) => `Enlarge ${factor} times`,
-  Denoise: () => "Remove noise",
-  Deblock: () => "Remove JPEG blocks",
-  Colourise: () => "Colour",
-  Fill: () => "Fill in",
+  Upscale: ({ factor }) => `enlarge ${factor} times`,
+  Denoise: () => "remove noise",
+  Deblock: () => "remove JPEG artefacts",
+  Colourise: () => "colour",
+  Fill: () => "fill in",
 };
 const DONE = { Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
@@ -18,8 +19,8 @@ const KNOWN = { mask: "picture", sigma: "number" };  // inputs with controls of 
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "draws", "seed", "estimate"];
-  const [select, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "several", "draws", "seed", "estimate"];
+  const [select, several, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
@@ -40,29 +41,45 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     takes: (what) => what in KNOWN && settings.restorer.takes[what] === KNOWN[what],
     /** Show the noise level that the server has estimated. */
     showSigma: (level) => (sigma.value = level),
-    /** Return the settings of a request, with its pictures as files; null if a number is invalid, as its field shows. */
+    /**
+     * Return the settings of a request, with its pictures as files; null if a number is invalid, as its field shows. By
+     * default it is for one result at temperature 0.
+     */
     read() {
-      const count = readNumber(draws);
-      seed.max = LARGEST_SEED - (count ?? 1) + 1;
-      const first = readNumber(seed);
+      const asked = several.checked ? readDraws() : { count: 1, temperature: 0, seed: 0 };
       for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
-      if (count === undefined || first === undefined || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
-      const chosen = isRecommended ? null : temperature.value;
-      const asked = { restorer: select.value, count, seed: first, temperature: chosen };
+      if (Object.values(asked).includes(undefined) || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
       const level = settings.takes("sigma") ? { sigma: estimate.checked ? null : sigma.value } : {};
-      return { ...asked, inputs: { ...level, ...Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) } };
+      return { restorer: select.value, ...asked, inputs: { ...level, ...Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) } };
     },
+    /** Return what a link says of the draws that begin with a seed; nothing for one result. */
+    draws: (first) =>
+      several.checked && { draws: draws.value, seed: first, temperature: isRecommended ? null : temperature.value },
     /** Apply the settings of a link. */
     restore(link) {
       const named = info.restorers.find(({ name }) => name === link.get("restorer"));
-      choose((named ?? info.restorers[0]).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
-      draws.value = wholeNumber(link.get("draws"), info.limits.count, 1) ?? draws.value;
+      choose((named ?? first).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
+      const count = wholeNumber(link.get("draws"), info.limits.count, 1);
+      showDraws(count !== null);
+      draws.value = count ?? draws.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
       const level = Number(link.get("sigma"));
       estimateNoise(!(level >= 1));
       if (level >= 1) sigma.value = level;
     },
   };
+
+  function readDraws() {
+    const count = readNumber(draws);
+    seed.max = LARGEST_SEED - (count ?? 1) + 1;
+    const chosen = isRecommended ? settings.restorer.temperature : temperature.value;
+    return { count, seed: readNumber(seed), temperature: chosen };
+  }
+
+  function showDraws(isShown) {
+    several.checked = isShown;
+    byId("restore-drawing").hidden = !isShown;
+  }
 
   function choose(name, wanted = null) {
     select.value = name;
@@ -82,12 +99,13 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
 
   byId("restore-temperature").append(temperature.element);
   byId("restore-sigma").append(sigma.element);
-  select.append(...grouped(info.restorers));
+  select.append(...optionsOf(info.restorers));
   select.closest(".field").hidden = info.restorers.length === 1;
   draws.max = info.limits.count;
   draws.value = Math.min(4, info.limits.count);
   estimateNoise(true);
-  choose(info.restorers[0].name);
+  const first = info.restorers.find(({ name }) => name === select.value);
+  choose(first.name);
   select.addEventListener("change", () => {
     choose(select.value);
     onrestorer();
@@ -96,7 +114,11 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     estimateNoise(estimate.checked);
     onchange();
   });
-  for (const input of [draws, seed]) input.addEventListener("change", onchange);
+  several.addEventListener("change", () => {
+    showDraws(several.checked);
+    onchange();
+  });
+  for (const input of [draws, seed]) input.addEventListener("change", () => onchange());
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();
@@ -110,18 +132,13 @@ function valueOf(input) {
   return input.value === "" ? null : input.valueAsNumber;
 }
 
-/** Return the options; those such as `photos-upscale2` and `photos-deblock` are grouped. */
-function grouped(restorers) {
-  const kinds = Map.groupBy(restorers, ({ name }) => (name.includes("-") ? name.split("-")[0] : null));
-  return [...kinds].flatMap(([kind, members]) => {
-    const options = members.map((restorer) => new Option(wordsOf(restorer, restorers), restorer.name));
-    return kind === null ? options : h("optgroup", { label: kind }, ...options);
+/** Return the options: the kind of pictures, or else the name of the restorer, and what it does. */
+function optionsOf(restorers) {
+  const place = (names, name) => [...Object.keys(names), name].indexOf(name);  // others come last
+  const compare = (one, other) => place(KINDS, one.source) - place(KINDS, other.source) || place(WORDS, one.task) - place(WORDS, other.task);
+  const words = (restorer) => `${KINDS[restorer.source] ?? restorer.name}: ${WORDS[restorer.task]?.(restorer) ?? restorer.task}`;
+  return [...restorers].sort(compare).map((restorer) => {
+    const isAlone = restorers.filter((other) => words(other) === words(restorer)).length === 1;
+    return new Option(isAlone ? words(restorer) : `${words(restorer)} (${restorer.name})`, restorer.name);
   });
-}
-
-/** Return what a restorer does, with its name if another does the same. */
-function wordsOf(restorer, all) {
-  const words = (other) => WORDS[other.task]?.(other) ?? other.task;
-  const isAlone = all.filter((other) => words(other) === words(restorer)).length === 1;
-  return isAlone ? words(restorer) : `${words(restorer)} (${restorer.name})`;
 }

@@ -29,7 +29,7 @@ export function startScore(info) {
     isStarting = true;
     task.run(
       waiting.length === 1 ? "Scoring 1 picture" : `Scoring ${waiting.length} pictures`,
-      async (signal, note) => {
+      async (signal, { note }) => {
         // Cancelled, and not replaced by a run that continues with them.
         signal.addEventListener("abort", () => isStarting || waiting.splice(0).forEach(release));
         while (waiting.length) {

@@ -29,7 +29,8 @@ export class Task {
   /**
    * Start work; cancel the current work.
    * @param {string} what shown while it runs: "Drawing 8 images"
-   * @param {function(AbortSignal, function(string))} work its second argument shows a note on the progress
+   * @param {function(AbortSignal, {note: function(string), share: function(number)})} work the second argument shows
+   *   a note on the progress, and the share that is done
    * @param {function} use takes the result, unless the work is cancelled or fails, and returns what to announce
    * @param {function(Error): boolean} onerror returns whether it has shown the error itself
    */
@@ -94,7 +95,8 @@ export class Task {
       controller.abort();
     };
     const cancel = this.#canCancel && h("button", { onclick: stop }, "Cancel");
-    const line = h("div", { className: "progress" }, h("span", { className: "spinner" }), text, cancel);
+    const bar = h("progress", { "aria-label": what });
+    const line = h("div", { className: "progress" }, bar, text, cancel);
     const tick = () => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
       text.textContent = `${what}${note && `, ${note}`}… ${seconds} s`;
@@ -106,6 +108,7 @@ export class Task {
     const timer = setInterval(tick, 100);
     return {
       note: (value) => ((note = value), tick()),
+      share: (value) => (bar.value = value),
       stop: () => (clearTimeout(show), clearInterval(timer)),
     };
   }
@@ -113,7 +116,7 @@ export class Task {
   async #retry(work, signal, view) {
     for (let attempt = 0; ; attempt++) {
       try {
-        return await work(signal, view.note);
+        return await work(signal, view);
       } catch (error) {
         if (error.status !== 503 || attempt === RETRIES) throw error;
         for (let left = Math.ceil(error.retryAfter ?? 1); left > 0; left--) {

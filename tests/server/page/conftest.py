@@ -32,6 +32,13 @@ expect.set_options(timeout=20_000)  # other work may be on the machine
 
 CLASSES = ["naught", "one", "<i>two</i>"]
 DIRECTIONS = ["bold", "<b>slanted</b>"]
+DRAWN = """async (image) => {
+    await image.decode();
+    const size = { width: image.naturalWidth, height: image.naturalHeight };
+    const canvas = Object.assign(document.createElement("canvas"), size);
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL();
+}"""
 
 
 @dataclass
@@ -140,7 +147,7 @@ def restorers() -> dict[str, ImageModel]:
 @pytest.fixture(scope="session")
 def restoring_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
     """A model of colour images with restorers."""
-    with served(tiny_model(), restorers=restorers) as site:
+    with served(tiny_model(), restorers=restorers, sources=dict.fromkeys(restorers, "photos")) as site:
         yield site
 
 
@@ -252,9 +259,12 @@ def png_file(image: Tensor, name: str = "picture.png") -> FilePayload:
 
 
 def shown_image(image: Locator) -> Tensor:
-    """Return the pixels of an image of the page, (C, H, W)."""
-    expect(image).to_have_attribute("src", re.compile(r"^data:image/png;base64,"))
-    return from_base64((image.get_attribute("src") or "").split(",")[1])
+    """Return the pixels of an image of the page, (3, H, W) or, from its PNG, (C, H, W)."""
+    expect(image).to_have_attribute("src", re.compile(r"^(data:image/png;base64,|blob:)"))
+    url = image.get_attribute("src") or ""
+    if url.startswith("blob:"):
+        return from_base64(image.evaluate(DRAWN).split(",")[1])[:3]
+    return from_base64(url.split(",")[1])
 
 
 def expect_image(page: Page, image: Locator, expected: Tensor) -> None:

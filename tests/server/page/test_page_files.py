@@ -65,12 +65,12 @@ def test_pictures_are_cropped_by_keyboard_and_dragging(page: Page, site: Site) -
     assert left.float().mean() > centre.float().mean() + 30  # it is bright on the left
     page.get_by_role("button", name="Crop photo.jpg").click()
     expect(page.get_by_label("Left to right")).to_have_value("0")
-    box = page.locator(".crop-window").bounding_box()
+    box = page.locator(".framed").bounding_box()
     assert box is not None
-    x, y = box["x"] + box["width"] - 5, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 9, y)
     page.mouse.down()
-    page.mouse.move(x - box["width"] + 10, y, steps=5)
+    page.mouse.move(box["x"] + box["width"] - 9, y, steps=5)
     page.mouse.up()
     assert float(page.get_by_label("Left to right").input_value()) > 0.9
     page.keyboard.press("Escape")

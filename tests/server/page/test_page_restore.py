@@ -1,8 +1,7 @@
-"""The tab Restore: draws beside the picture, the brush, and what is sent."""
+"""The tab Restore: the result or draws beside the picture, the frame, the brush, and what is sent."""
 
 import base64
 import re
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -21,7 +20,6 @@ from server.page.conftest import (
     saved,
     sent_to,
     served,
-    show_settings,
     shown_image,
     visit,
 )
@@ -38,10 +36,9 @@ pytestmark = pytest.mark.slow
 
 
 def begin(page: Page, site: Site, link: str = "") -> list[dict[str, Any]]:
-    """Open the tab, wait for the first draws, and return a list to which new requests are added."""
+    """Open the tab, wait for the first result, and return a list to which new requests are added."""
     page.goto(f"{site.address}/#restore?{link}")
     expect(page.locator(".choices")).to_be_visible()
-    show_settings(page)
     return sent_to(page, "restore")
 
 
@@ -50,7 +47,6 @@ def choose(page: Page, words: str) -> None:
 
 
 def set_draws(page: Page, number: str) -> None:
-    show_settings(page)
     page.locator("#restore-draws").fill(number)
     page.locator("#restore-draws").press("Enter")
 
@@ -67,10 +63,14 @@ def expect_draws(page: Page, result: restoration.Restoration) -> None:
     thumbnails = page.locator(".choices img")
     for place, draw in enumerate(result.draws):
         expect_image(page, thumbnails.nth(place), draw)
-    expect_image(page, page.locator(".compare img").first, result.base)
     if len(result.draws) > 1:
         expect_image(page, thumbnails.nth(len(result.draws)), result.mean)
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
+
+
+def expect_result(page: Page, model: ImageModel, damaged: torch.Tensor) -> None:
+    """Wait until the page shows the best estimate."""
+    expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, damaged, 1, 0.0).draws[0])
 
 
 def box_of(part: Locator) -> FloatRect:
@@ -92,34 +92,42 @@ def paint(page: Page) -> FloatRect:
 
 def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["enlarge"]
+    bodies = sent_to(page, "restore")
     page.goto(f"{restoring_site.address}/#restore")
     expect(page.locator("#restore-note")).to_have_text("The sample, reduced to 4x4.")
     small = shown_image(page.locator("#restore-picture img"))[:3]  # canvases have an alpha channel
     sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
     assert (small - F.avg_pool2d(sample.float(), 2)).abs().max() <= 1
+    expect_result(page, model, small)
+    expect(page.locator(".choices button")).to_have_text(["restored", "original"])
+    expect_image(page, page.locator(".choices img").last, sample)
+    name, content = saved(page, page.get_by_role("button", name="Download"))
+    assert name == "picture-seed0-enlarged.png"
+    best = restoration.restore(model, small, 1, 0.0).draws[0]
+    assert torch.equal(from_base64(base64.b64encode(content).decode()), best)
+    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_")
+
+    page.get_by_role("switch", name="Show possible originals").check()
     result = restoration.restore(model, small, 4, seeds=0)
     expect_draws(page, result)
     captions = ["seed 0", "seed 1", "seed 2", "seed 3", "mean", "spread", "original"]
     expect(page.locator(".choices button")).to_have_text(captions)
-    expect_image(page, page.locator(".choices img").last, sample)
     page.get_by_role("button", name="seed 2").click()
     expect(page.get_by_role("button", name="seed 2")).to_have_attribute("aria-pressed", "true")
     expect_image(page, page.locator(".compare img").nth(1), result.draws[2])
-    name, content = saved(page, page.get_by_role("button", name="Download"))
-    assert name == "picture-seed0-enlarged-3.png"
-    assert torch.equal(from_base64(base64.b64encode(content).decode()), result.draws[2])
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-seed0-enlarged-3.png"
     page.locator("#restore-temperature input").fill("0.2")
     expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
     expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
-    set_draws(page, "1")
-    expect(page.locator(".choices button")).to_have_text(["seed 0", "original"])
-    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=1&seed=0&temperature=0.2")
+    set_draws(page, "2")
+    expect(page.locator(".choices button")).to_have_count(5)
+    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=2&seed=0&temperature=0.2")
     reopen(page, page.url)
-    expect_draws(page, restoration.restore(model, small, 1, 0.2, seeds=0))
-    bodies = sent_to(page, "restore")
+    expect_draws(page, restoration.restore(model, small, 2, 0.2, seeds=0))
+    bodies.clear()
     reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&sigma=&seed=x&draws=900")
-    expect(page.locator(".choices button")).to_have_count(7)
-    assert (bodies[0]["temperature"], bodies[0]["count"], bodies[0]["seed"]) == (None, 4, 0)
+    expect(page.locator(".choices button")).to_have_count(2)
+    assert [(body["temperature"], body["count"]) for body in bodies] == [(0, 1)]
 
 
 def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
@@ -128,7 +136,7 @@ def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_sit
     with page.expect_request("**/v1/sample"):
         page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
     with page.expect_request("**/v1/sample"):
-        choose(page, "Remove noise")
+        choose(page, "Photograph: remove noise")
     while len(held) < 2:  # the request is there, and is about to be held
         page.wait_for_timeout(10)
     held[1].continue_()
@@ -137,11 +145,12 @@ def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_sit
 
 
 def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restoring_site: Site) -> None:
-    bodies = begin(page, restoring_site)
+    bodies = begin(page, restoring_site, "draws=4&seed=0")
     picture = take(page, 3, 5, 11)
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
+    expect_image(page, page.locator(".compare img").first, picture)
     assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
-    expect(page.locator("#restore-note")).to_be_empty()
+    expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels")
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
@@ -166,69 +175,78 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restor
     expect(divider).to_have_value("25")
 
 
-@pytest.fixture(scope="module")
-def small_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
-    """A server with a low limit of restored pixels."""
-    few = {name: restorers[name] for name in ("enlarge", "fill")}
-    with served(tiny_model(), Limits(restored_pixels=4 * 4 * 30 * 20), restorers=few) as site:
-        yield site
+def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: dict[str, ImageModel]) -> None:
+    limits = Limits(restored_pixels=4 * 4 * 30 * 20, estimated_pixels=4 * 60 * 40)
+    with served(tiny_model(), limits, restorers={"enlarge": restorers["enlarge"]}) as site:
+        bodies, note, frame = begin(page, site), page.locator("#restore-note"), page.locator(".framing")
+        use = page.get_by_role("button", name="Restore this part")
+        take(page, 3, 40, 60)
+        expect(page.locator(".compare")).to_be_visible()
+        expect(frame).to_be_hidden()
+        picture = take(page, 3, 80, 120)
+        expect(note).to_have_text("Result: 120 x 80 pixels")
+        expect(frame).to_contain_text("up to 0.0024 megapixels")
+        expect(page.locator(".compare")).to_have_count(0)
+        assert len(bodies) == 1
+        page.get_by_label("Left to right").press("ArrowRight")
+        page.get_by_label("Top to bottom").press("Home")
+        use.click()
+        expect_result(page, site.restorers["enlarge"], picture[:, :40, 30:90])
+
+        box = box_of(page.locator(".framed"))
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 2, box["y"] + box["height"])
+        page.mouse.up()
+        page.get_by_role("switch", name="Show possible originals").check()
+        expect(note).to_have_text("Result: 60 x 40 pixels")
+        use.click()
+        expect(page.locator(".choices button")).to_have_count(6)
+        assert torch.equal(from_base64(bodies[-1]["image"])[:3], picture[:, 60:, :30])
+        page.get_by_label("Size of the frame").fill("0.2")
+        expect(note).to_have_text("Result: 12 x 8 pixels")
+        expect_draws(page, restoration.restore(site.restorers["enlarge"], picture[:, 76:, :6], 4, seeds=0))
+
+        # It keeps the look of its colour profile, here one by which red is shown as green.
+        swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        for old, new in ((b"rXYZ", b"...."), (b"gXYZ", b"rXYZ"), (b"....", b"gXYZ")):
+            swapped = swapped.replace(old, new)
+        red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 80, 120)
+        file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
+        page.locator("#restore-file").set_input_files(file)
+        expect(note).to_have_text("Result: 60 x 40 pixels")
+        use.click()
+        expect(page.locator(".choices button")).to_have_count(6)
+        (sent,) = from_base64(bodies[-1]["image"])[:3].flatten(1).unique(dim=1).T
+        assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
 
 
-def test_a_large_file_is_reduced_to_the_servers_limit(page: Page, small_site: Site) -> None:
-    bodies, note = begin(page, small_site), page.locator("#restore-note")
-    take(page, 3, 40, 60)
-    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws allow a larger picture")
-    expect(page.locator(".choices button")).to_have_count(6)
-    set_draws(page, "1")
-    expect(page.locator(".choices button")).to_have_count(1)
-    expect(note).to_be_empty()
-    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), (3, 40, 60)]
-
-    # It keeps the look of its colour profile, here one by which red is shown as green.
-    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for old, new in ((b"rXYZ", b"...."), (b"gXYZ", b"rXYZ"), (b"....", b"gXYZ")):
-        swapped = swapped.replace(old, new)
-    red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 80, 120)
-    file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
-    page.locator("#restore-file").set_input_files(file)
-    expect(note).to_contain_text("120x80 reduced to 60x40")
-    (sent,) = from_base64(bodies[-1]["image"])[:3].flatten(1).unique(dim=1).T
-    assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
-
-
-def test_the_mask_keeps_its_position_when_the_size_changes(page: Page, small_site: Site) -> None:
-    bodies = begin(page, small_site, "restorer=fill")
-    take(page, 3, 80, 120)
-    expect(page.locator("#restore-note")).to_contain_text("120x80 reduced to 60x40")
-    paint(page)
-    expect(page.locator(".choices button")).to_have_count(6)
-    set_draws(page, "1")
-    expect(page.locator(".choices button")).to_have_count(1)
-    for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
-        missing = from_base64(body["inputs"]["mask"])[0] >= 128
-        assert missing.shape == (40 * scale, 60 * scale)
-        assert missing[16 * scale : 24 * scale, 20 * scale : 40 * scale].all()
-        assert not missing[: 13 * scale].any()
+def test_a_picture_that_is_returned_as_it_is_is_said(
+    page: Page, restoring_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Denoise, "least_change", 1e3)
+    begin(page, restoring_site, "restorer=denoise")
+    expect(page.locator("#restore-result .notes")).to_contain_text("returned as it is")
 
 
 def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["fill"]
     bodies = begin(page, restoring_site, "restorer=fill")  # the sample has a hole in its middle
     picture = take(page, 3, 20, 30)
-    expect(page.locator(".choices")).to_have_count(0)
+    expect(page.locator(".compare")).to_have_count(0)
     page.get_by_role("button", name="Restore", exact=True).click()
     expect(page.locator("#brush-error")).to_have_text("Cover part of the picture, but not all of it.")
     assert bodies == []
 
     box = paint(page)
-    expect(page.locator(".choices button")).to_have_count(6)
+    expect(page.locator(".compare")).to_be_visible()
     mask = from_base64(bodies[0]["inputs"]["mask"])
     assert mask.shape[1:] == (20, 30)
     missing = mask[:1] >= 128
     assert missing[0, 8:12, 10:20].all()
     assert not missing[0, :6].any()
     assert not missing[0, :, :6].any()
-    expect_draws(page, restoration.restore(model, Fill().prepare(picture, mask=mask[:1]), 4, seeds=0))
+    expect_result(page, model, Fill().prepare(picture, mask=mask[:1]))
 
     page.get_by_label("Erase").check()
     with page.expect_request("**/v1/restore"):
@@ -238,7 +256,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
         page.get_by_role("button", name="Undo").click()
     assert torch.equal(from_base64(bodies[2]["inputs"]["mask"]), mask)
     page.get_by_role("button", name="Clear").click()
-    expect(page.locator(".choices")).to_have_count(0)
+    expect(page.locator(".compare")).to_have_count(0)
 
     page.get_by_text("Rectangle by numbers").click()
     for left, is_valid in (("30", False), ("3", True)):  # the picture has 30 columns
@@ -246,7 +264,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
             page.get_by_label(name, exact=True).fill(number)
         page.get_by_role("button", name="Cover", exact=True).click()
         expect(page.get_by_role("button", name="Undo")).to_be_enabled(enabled=is_valid)
-    expect(page.locator(".choices button")).to_have_count(6)
+    expect(page.locator(".compare")).to_be_visible()
     covered = from_base64(bodies[-1]["inputs"]["mask"])[0].nonzero().tolist()
     assert covered == [[y, x] for y in (5, 6) for x in range(3, 7)]
 
@@ -274,8 +292,8 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     expect(divider).to_have_value("30")
 
     take(page, 3, 20, 30)
-    choose(page, "Fill in")
-    expect(page.locator(".choices")).to_have_count(0)
+    choose(page, "Photograph: fill in")
+    expect(page.locator(".compare")).to_have_count(0)
     canvas = page.locator(".brush canvas")
     canvas.scroll_into_view_if_needed()
     box = box_of(canvas)
@@ -285,14 +303,14 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     touch(box, "touchMove", first=(0.6, 0.25))  # the second one is lifted
     touch(box, "touchMove", first=(0.8, 0.25))
     touch(box, "touchEnd")
-    expect(page.locator(".choices button")).to_have_count(6)
+    expect(page.locator(".compare")).to_be_visible()
     missing = from_base64(bodies[-1]["inputs"]["mask"])[0] >= 128
     assert missing[5, 7:23].all()
     assert not missing[12:].any()
 
 
 def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site) -> None:
-    bodies = begin(page, restoring_site)
+    bodies = begin(page, restoring_site, "draws=4&seed=0")
     temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
     with restoring_site.busy():
         temperature.fill("0.2")
@@ -321,47 +339,45 @@ def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch:
     expect(notes).to_contain_text("noise level 40")
     expect(notes).not_to_contain_text("estimated")
     noisy = Denoise().prepare(from_base64(bodies[-1]["image"])[:3], sigma=40)
-    expect_draws(page, restoration.restore(models["denoise"], noisy, 4, seeds=0))
+    expect_result(page, models["denoise"], noisy)
 
-    choose(page, "Colour")
+    choose(page, "Photograph: colour")
     expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
     picture = take(page, 3, 8, 8)
-    expect_draws(page, restoration.restore(models["colour"], luma(picture[None])[0], 4, seeds=0))
+    expect_result(page, models["colour"], luma(picture[None])[0])
     thumbnail = "getComputedStyle(document.querySelector('#restore-picture img')).filter"
     assert page.evaluate(thumbnail) == "grayscale(1)"
-    choose(page, "Enlarge 2 times")
+    choose(page, "Photograph: enlarge 2 times")
     assert page.evaluate(thumbnail) == "none"
 
     page.locator("#restore-file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"picture"})
     expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
     expect(page.locator(".choices")).to_have_count(0)
-    choose(page, "Fill in")
+    choose(page, "Photograph: fill in")
     expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show")
     expect(page.locator(".brush")).to_be_hidden()
+    page.get_by_role("switch", name="Show possible originals").check()
     set_draws(page, "1000")
     expect(page.locator("#restore-draws-error")).to_have_text("Enter a whole number from 1 to 64.")
 
 
-def test_restorers_are_grouped_by_kind(page: Page) -> None:
+def test_tasks_name_the_kind_of_pictures(page: Page) -> None:
     kinds = tiny_restorer(Upscale())
     kinds.generation = GenerationSettings((0.4, 0.9), 1.0)
     # Not in the order in which they are listed.
-    restorers = {
-        "photos-kinds": kinds,
-        "faces-twice": tiny_restorer(Upscale()),
-        "photos-colour": tiny_restorer(Colourise()),
-    }
-    with served(tiny_model(image_shape=(1, 8, 8)), restorers=restorers) as site:
-        page.goto(f"{site.address}/#restore")
-        notes, groups = page.locator("#restore-result .notes"), page.locator("#restore-restorer optgroup")
+    restorers = {name: tiny_restorer(Colourise()) for name in ("mine", "faces", "grey")} | {"kinds": kinds}
+    sources = {"kinds": "photos", "faces": "faces", "grey": "photos"}
+    with served(tiny_model(image_shape=(1, 8, 8)), restorers=restorers, sources=sources) as site:
+        page.goto(f"{site.address}/#restore?draws=4&seed=0")
+        notes, options = page.locator("#restore-result .notes"), page.locator("#restore-restorer option")
         expect(notes).to_have_text("temperature 0.40, 0.90")
-        assert [group.get_attribute("label") for group in groups.all()] == ["photos", "faces"]
-        assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-kinds)", "Colour"]
+        labels = ["Photograph: enlarge 2 times", "Photograph: colour", "Cartoon face: colour", "mine: colour"]
+        assert options.all_inner_texts() == labels
         picture = take(page, 3, 6, 4)
         expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0))
         page.locator("#restore-temperature input").fill("1")
         expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
-        page.wait_for_url("**/#restore?restorer=photos-kinds&draws=4&seed=0&temperature=1")
+        page.wait_for_url("**/#restore?restorer=kinds&draws=4&seed=0&temperature=1")
 
 
 def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, restoring_site: Site) -> None:
@@ -394,12 +410,12 @@ def test_the_inputs_of_an_unknown_task_have_fields(page: Page) -> None:
         bodies = begin(page, site)
         expect(page.locator("#restore-inputs label")).to_have_text(["light", "lit"])
         picture = take(page, 3, 6, 4)
-        expect_draws(page, restoration.restore(model, picture, 4, seeds=0))
+        expect_result(page, model, picture)
         assert bodies[-1]["inputs"] == {"light": None, "lit": None}
         page.get_by_label("light").fill("0.5")
         page.get_by_label("light").press("Tab")
-        expect_draws(page, restoration.restore(model, Brighten().prepare(picture, light=0.5), 4, seeds=0))
+        expect_result(page, model, Brighten().prepare(picture, light=0.5))
         lit = torch.zeros(1, 6, 4, dtype=torch.uint8)
         lit[:, :3] = 255
         page.get_by_label("lit", exact=True).set_input_files(png_file(lit, "lit.png"))
-        expect_draws(page, restoration.restore(model, Brighten().prepare(picture, light=0.5, lit=lit), 4, seeds=0))
+        expect_result(page, model, Brighten().prepare(picture, light=0.5, lit=lit))
