@@ -15,16 +15,9 @@ def train_classifier(
     learning_rate: float,
     weight_decay: float,
 ) -> None:
-    """Train with AdamW and a one-cycle learning rate.
+    """Train with AdamW and a one-cycle learning rate; ``loss_of`` returns the loss of the images with some indices.
 
-    Args:
-        network: The network to train.
-        loss_of: Returns the loss of the images with the given indices.
-        num_images: Number of images. Each epoch drops an incomplete last batch, of random images.
-        num_epochs: Number of epochs.
-        batch_size: Images per batch.
-        learning_rate: Highest learning rate.
-        weight_decay: Weight decay of AdamW.
+    Each epoch drops an incomplete last batch, of random images.
     """
     num_batches = num_images // batch_size
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)

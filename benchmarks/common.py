@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,19 +42,14 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def class_of(spec: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the class that a configuration names, bound to its arguments; those that name a class are built."""
+def build(spec: Mapping[str, Any]) -> Any:
+    """Build the object that a configuration describes, and the arguments that name a class."""
     module, _, name = spec["class_path"].rpartition(".")
     arguments = {
         key: build(value) if isinstance(value, dict) and "class_path" in value else value
         for key, value in spec.get("init_args", {}).items()
     }
-    return partial(getattr(import_module(module), name), **arguments)
-
-
-def build(spec: Mapping[str, Any]) -> Any:
-    """Build the object that a configuration describes."""
-    return class_of(spec)()
+    return getattr(import_module(module), name)(**arguments)
 
 
 def interleaved_medians(

@@ -41,19 +41,12 @@ Results = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The effect of an edit on the faces that needed it.
-
-    Args:
-        num_faces: Number of these faces.
-        right: Share in which the attribute changed as requested.
-        others: Share in which any other attribute changed.
-        worst: The other attribute that changed most often, and its share.
-    """
+    """The effect of an edit on the faces that needed it."""
 
     num_faces: int
-    right: float
-    others: float
-    worst: tuple[str, float]
+    right: float  # share in which the attribute changed as requested
+    others: float  # share in which any other attribute changed
+    worst: tuple[str, float]  # the other attribute that changed most often, and its share
 
 
 def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:

@@ -18,6 +18,7 @@ from common import IS_SHORT, serving, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
 RANGE = "input[type=range]"
+COLUMNS = {"p50_ms": "{:.0f} ms", "p90_ms": "{:.0f} ms", "per_second": "{:.1f}"}
 # Resolves with the milliseconds from a click on New pictures until the pictures are decoded and painted.
 CLICK = """async () => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
@@ -121,14 +122,10 @@ def main() -> None:
         browser.close()
     write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": results})
     rows = [
-        [name, *(f"{one[key]:.0f} ms" if key in one else "" for key in ("p50_ms", "p90_ms")), shown(one)]
+        [name, *(form.format(one[key]) if key in one else "" for key, form in COLUMNS.items())]
         for name, one in results.items()
     ]
     write_table("page", ["", "median", "90th percentile", "shown in a second of dragging"], rows, page="page.md")
-
-
-def shown(one: dict[str, float]) -> str:
-    return f"{one['per_second']:.1f}" if "per_second" in one else ""
 
 
 if __name__ == "__main__":

@@ -34,20 +34,12 @@ OURS = "glow-app"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The architecture that all implementations build.
+    """The architecture that all implementations build."""
 
-    Args:
-        size: Height and width of the images.
-        levels: Number of levels.
-        steps: Steps per level; only this project accepts a list with a number for each level.
-        width: Width of the conditioners, which have 3x3, 1x1 and 3x3 convolutions.
-        channels: Channels of the images.
-    """
-
-    size: int = 32
+    size: int = 32  # height and width of the images
     levels: int = 3
-    steps: int | list[int] = 8
-    width: int = 128
+    steps: int | list[int] = 8  # per level; only this project accepts a list with a number for each level
+    width: int = 128  # of the conditioners, which have 3x3, 1x1 and 3x3 convolutions
     channels: int = 3
 
     @property
@@ -122,10 +114,8 @@ class Normflows(GlowModel):
         shapes = level_shapes(architecture.shape, architecture.levels)
         flows, bases, merges = [], [], []
         for level, (channels, height, width) in reversed(list(enumerate(shapes))):
-            block = normflows.flows.GlowBlock
-            steps = [
-                block(channels, architecture.width, split_mode="channel") for _ in range(_number(architecture.steps))
-            ]
+            block = partial(normflows.flows.GlowBlock, channels, architecture.width, split_mode="channel")
+            steps = [block() for _ in range(_number(architecture.steps))]
             flows.append(nn.ModuleList([*steps, normflows.flows.Squeeze()]))
             last = level == architecture.levels - 1
             bases.append(normflows.distributions.DiagGaussian((channels if last else channels // 2, height, width)))

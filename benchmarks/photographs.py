@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import skimage.data
 import torch
-from common import DOCS, IS_SHORT, earlier_results, write_result, write_table
+from common import DOCS, earlier_results, write_result, write_table
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
@@ -48,25 +48,15 @@ BICUBIC, BOX, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Re
 
 
 class Case(NamedTuple):
-    """A kind of damage.
-
-    Args:
-        task: The task that undoes it.
-        damage: From pixels, uint8 (H, W, 3), and a generator to damaged pixels.
-        aim: Gain in dB over the last of the classical methods, or over what is given if there are none.
-        methods: The classical methods.
-        sigma: The level of noise that these are told; None for that of the actual error.
-        is_grey: Whether the photograph is grey.
-        is_alike: Whether all channels have the same noise.
-    """
+    """A kind of damage, the methods that undo it, and the aim."""
 
     task: str
-    damage: Callable[[np.ndarray, np.random.Generator], np.ndarray]
-    aim: float | None = None
-    methods: Sequence[str] = ()
-    sigma: float | None = None
-    is_grey: bool = False
-    is_alike: bool = False
+    damage: Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of pixels, uint8 (H, W, 3)
+    aim: float | None = None  # gain in dB over the last of the classical methods, or over what is given without any
+    methods: Sequence[str] = ()  # classical ones
+    sigma: float | None = None  # the level of noise that these are told; None for that of the actual error
+    is_grey: bool = False  # whether the photograph is
+    is_alike: bool = False  # whether all channels have the same noise
 
 
 def noise(sigma: float, aim: float, is_grey: bool = False, is_alike: bool = False) -> Case:
@@ -270,7 +260,7 @@ def main() -> None:
             model.freeze()
         for name, photograph in photographs(arguments.photographs).items():
             baselines = results["baselines"].setdefault(name, {})
-            figures[name] = measure(model, task, name, photograph, baselines, is_documented and not IS_SHORT)
+            figures[name] = measure(model, task, name, photograph, baselines, is_documented)
             print(task, name, figures[name], flush=True)
             write_result(file, {"results": results})
         models[task] = {"photographs": figures}

@@ -33,21 +33,13 @@ NUM_HELD_OUT, BATCH_SIZE, MAX_NORM = 1000, 32, 100.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training.
-
-    Args:
-        optimizer: Called with the parameters and ``lr``.
-        lr: Highest learning rate.
-        warmup: Steps until the highest learning rate.
-        decay: Share of the time, at the end, in which the learning rate falls to 0 along a cosine; 0 for none.
-        narrow: Whether conditioners run in bfloat16.
-    """
+    """Settings of a training."""
 
     optimizer: Callable[..., Optimizer] = torch.optim.Adamax
-    lr: float = 1e-3
-    warmup: int = 200
-    decay: float = 0.0
-    narrow: bool = False
+    lr: float = 1e-3  # the highest
+    warmup: int = 200  # steps until the highest learning rate
+    decay: float = 0.0  # share of the time, at the end, in which the learning rate falls to 0 along a cosine
+    narrow: bool = False  # whether conditioners run in bfloat16
 
     def lr_at(self, step: int, elapsed: float) -> float:
         """Return the learning rate at a step and an elapsed share of the time."""

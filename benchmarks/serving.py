@@ -35,7 +35,7 @@ MIXES = {
     "draws": ["sample"],
     "edits": ["edit"],
     "scores": ["score"],
-    "all": ["sample"] * 5 + ["edit"] * 2 + ["interpolate", "reconstruct", "score"],
+    "all": ["sample"] * 5 + ["edit"] * 2 + ["score"],
 }
 
 
@@ -43,17 +43,14 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
     """Return a function for each endpoint, from the number of the request to its body."""
     images = model.sample(64, 0.7, 1000)
     pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
-    # Otherwise the server would infer it.
-    one, two = ({"given": images.given[0]}, {"given": images.given[:2]}) if images.given else ({}, {})
+    given = {"given": images.given[0]} if images.given else {}  # otherwise the server would infer it
     return {
         "sample": lambda number: {"seed": number},
         "edit": lambda number: {
             "image": pictures[number % 64],
             "edits": [{"direction": directions[number % len(directions)], "strength": 1}],
-            **one,
+            **given,
         },
-        "interpolate": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **two},
-        "reconstruct": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **two},
         "score": lambda number: {"images": [pictures[number % 64]]},
     }
 

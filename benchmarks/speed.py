@@ -25,7 +25,6 @@ from glow_app.messages import pluralise
 
 Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
-Layer = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
 
 LIMIT = "convolutions alone"
 BF16, COMPILED, REVERSIBLE = f"{OURS}, bf16", f"{OURS}, bf16, compiled", f"{OURS}, reversible"
@@ -139,8 +138,8 @@ class Bench:
         run()  # allocates the gradients
         return float(peak_memory(run, self.device))
 
-    def layers(self, case: Case) -> list[Layer]:
-        """Return the input, weights, biases and gradient of the output of each step's conditioner."""
+    def convolutions(self, case: Case) -> Run:
+        """Return a run of all conditioner convolutions alone, forward and backward."""
 
         def laid(*shape: int) -> Tensor:
             return torch.randn(shape).to(self.device, memory_format=torch.channels_last)
@@ -153,14 +152,10 @@ class Bench:
                 biases = [torch.zeros(shape[0], device=self.device, requires_grad=True) for shape in shapes]
                 x = laid(case.images, channels // 2, height, side).requires_grad_()
                 layers.append((x, weights, biases, laid(case.images, channels, height, side)))
-        return layers
-
-    def convolutions(self, case: Case) -> Run:
-        """Return a run of all conditioner convolutions alone, forward and backward."""
-        layers = self.layers(case)
 
         def run() -> None:
-            torch.autograd.backward([condition(layer) for layer in layers], [layer[3] for layer in layers])
+            outputs = [condition(x, weights, biases) for x, weights, biases, _ in layers]
+            torch.autograd.backward(outputs, [gradient for *_, gradient in layers])
             for x, weights, biases, _ in layers:
                 for tensor in (x, *weights, *biases):
                     tensor.grad = None
@@ -168,9 +163,8 @@ class Bench:
         return run
 
 
-def condition(layer: Layer) -> Tensor:
+def condition(h: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
     """Return the output of a conditioner's convolutions."""
-    h, weights, biases, _ = layer
     for weight, bias in zip(weights, biases, strict=True):
         h = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
     return h

@@ -152,7 +152,7 @@ def restore_damaged(
     facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
     change, note = _expected_change(model, padded) if task.least_change else 0.0, None
     if change < task.least_change:
-        note = f"returned as it is: it would change by {change:.1f} grey levels only"
+        note = f"good enough, returned as it is: restoring would change it by {change:.1f} grey levels"
         return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), note)
     if change > task.most_change:
         note = f"it changes by {change:.0f} grey levels; the model was trained for up to {task.most_change:g}"

@@ -67,7 +67,7 @@ def train(
     flow = Glow((1, 8, 8), 2, 2, 8, **options)
     # The encoder of a restorer has three tenths of the rate.
     optimizer = partial(torch.optim.Adam, lr=3e-3 if restores else 1e-3)
-    contrast = {"contrast": 10.0} if has_attributes else {}
+    contrast: dict[str, Any] = {"contrast": 10.0} if has_attributes else {}
     module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, **contrast)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     of_data: dict[str, Any] = {"source": "faces", "count": 300, "attributes": True} if has_attributes else {}
