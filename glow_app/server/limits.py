@@ -28,7 +28,7 @@ class Limits:
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
     estimated_pixels: int = _bound(16_000_000, "pixels of a picture that is restored once, at temperature 0")
     queue: int = _bound(64, "requests waiting or being computed")
-    seconds: float = _bound(60.0, "seconds until a request fails with 504")
+    seconds: float = _bound(120.0, "seconds until a request fails with 504")
     decode_seconds: int = _bound(5, "seconds to decode one picture")
     body_seconds: float = _bound(10.0, "seconds to receive a request")
 
