@@ -95,7 +95,7 @@ export class Task {
       controller.abort();
     };
     const cancel = this.#canCancel && h("button", { onclick: stop }, "Cancel");
-    const bar = h("progress", { "aria-label": what });
+    const bar = h("progress", { "aria-label": "Progress" });
     const line = h("div", { className: "progress" }, bar, text, cancel);
     const tick = () => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
