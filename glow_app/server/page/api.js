@@ -2,18 +2,7 @@
 
 const KEY = "glow-api-key";
 
-/** An error answer of the API. */
-class ApiError extends Error {
-  constructor(status, message, requestId = null, retryAfter = null) {
-    super(message);
-    Object.assign(this, { status, requestId, retryAfter });
-  }
-}
-
-/** Keep the key for this tab, until it is closed. */
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
-
-/** Return whether there is a key, valid or not. */
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 async function request(endpoint, { headers, ...options } = {}) {
@@ -23,13 +12,13 @@ async function request(endpoint, { headers, ...options } = {}) {
     response = await fetch(`v1/${endpoint}`, { ...options, headers: { ...headers, ...authorization } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server cannot be reached. Is it still running?");
+    throw new Error("The server cannot be reached. Is it still running?");
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));  // a proxy's error has another shape
   const message = body.error?.message ?? `The server answered ${response.status} ${response.statusText}`;
-  const after = Number(response.headers.get("Retry-After")) || null;
-  throw new ApiError(response.status, message, body.error?.request_id, after);
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  throw Object.assign(new Error(message), { status: response.status, requestId: body.error?.request_id, retryAfter });
 }
 
 function post(endpoint, body, signal, accept, others = {}) {
@@ -37,7 +26,6 @@ function post(endpoint, body, signal, accept, others = {}) {
   return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-/** Return the description of the model and its server. */
 export const getInfo = async () => (await request("info")).json();
 
 /** Return the JSON answer of an endpoint; aborting the signal lets the server drop the work. */

@@ -7,7 +7,6 @@ import { givenWord, slider } from "./fields.js";
 const MAX_STRENGTH = 2;  // pictures disintegrate beyond it
 const STEPS = 100;  // of a slider, at least
 
-/** Return whether the model knows attributes. */
 export const knowsAttributes = ({ given }) => Boolean(given?.attributes.length);
 
 /** Return the attributes {name, kind, least, most, digits}, first those of yes or no; digits follow the decimal point. */
@@ -23,8 +22,8 @@ export function attributesOf(info) {
 }
 
 /**
- * Make a control for each attribute. With the name "edit" they are placed in "edit-sliders", and "edit-reset", of
- * another text if the model knows attributes, resets them; onmove is called when a user changes one.
+ * Make a control for each attribute and a button that resets them, of another text if the model knows attributes. With
+ * the name "edit" they are placed in "edit-attributes"; onmove is called when a user changes one.
  * Return {start, values, changes}: values by name, and those that differ from the ones to start from. Both can be set.
  */
 export function attributeControls(name, info, onmove, resetText) {
@@ -50,13 +49,12 @@ export function attributeControls(name, info, onmove, resetText) {
       mark();
     },
   };
-  byId(`${name}-sliders`).append(...all.map(([, control]) => control.element));
-  const reset = byId(`${name}-reset`);
-  if (none === null) reset.textContent = resetText;
-  reset.addEventListener("click", () => {
+  const onclick = () => {
     controls.changes = {};
     onmove();
-  });
+  };
+  const reset = h("button", { onclick }, none === null ? resetText : "All to 0");
+  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...all.map(([, control]) => control.element)), reset);
   return controls;
 }
 

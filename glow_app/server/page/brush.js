@@ -78,8 +78,7 @@ export function makeBrush(onchange) {
   }
 
   let stroke = null;  // being painted
-  let pointer = null;  // that paints it; a second finger is ignored
-  const isPainting = (event) => stroke !== null && event.pointerId === pointer;
+  const isPainting = (event) => stroke !== null && event.isPrimary;  // a second finger is ignored
 
   function add(event) {
     stroke.points.push(placeIn(canvas, event));
@@ -87,10 +86,9 @@ export function makeBrush(onchange) {
   }
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (stroke !== null || event.button !== 0) return;
+    if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
-    pointer = event.pointerId;
-    canvas.setPointerCapture(pointer);
+    canvas.setPointerCapture(event.pointerId);
     stroke = { points: [], size: size.value / 100, isErasing: erase.checked };
     add(event);
   });
@@ -104,7 +102,6 @@ export function makeBrush(onchange) {
   return {
     element,
     setStrokes,
-    /** Show a picture and its mask. */
     show(url, [width, height]) {
       image.src = url;
       Object.assign(canvas, { width, height });

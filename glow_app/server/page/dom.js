@@ -1,13 +1,10 @@
 // Elements. Text is inserted as text and never as HTML, because file names and answers of a server are not trusted.
 
-/** Return the element of an id. */
 export const byId = (id) => document.getElementById(id);
 
 /**
- * Return a new element; by default, buttons submit no form.
- * @param {string} tag its name
- * @param {object} properties listeners (on...), attributes (role, for, aria-..., data-...), or properties
- * @param {...(Node|string|null|false|undefined)} children appended in order, strings as text; empty ones are skipped
+ * Return a new element; by default, buttons submit no form. Among the properties may be listeners (on...) and attributes
+ * (role, for, aria-..., data-...); strings among the children are appended as text, and empty children are skipped.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -21,7 +18,6 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Return the button that saves what is shown. */
 export const downloadButton = (onclick, text = "Download") => h("button", { onclick }, icon("download"), text);
 
 /** Return an icon of the sprite in index.html, hidden from screen readers. */
@@ -34,7 +30,6 @@ export function icon(name) {
   return svg;
 }
 
-/** Join texts, except empty ones. */
 export const joined = (between, ...texts) => texts.filter(Boolean).join(between);
 
 /** Return a name as children of an element that may wrap before words, but not within them. */
@@ -42,11 +37,7 @@ export function breakable(name) {
   return name.split(/(?<=[_.-])(?=\p{L})/u).flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
 }
 
-/**
- * Announce something to screen readers, at their next pause.
- * @param {string} text
- * @param {?HTMLElement} source what it is about; nothing is announced while its tab is hidden
- */
+/** Announce something to screen readers, at their next pause; nothing while the tab of its source is hidden. */
 export function announce(text, source = null) {
   if (!source?.closest("[hidden]")) byId("live").textContent = text;
 }

@@ -10,7 +10,6 @@ import { temperatureText } from "./temperature.js";
 export const LARGEST_SEED = 2 ** 31 - 1;
 const NEW_SEEDS = 1_000_000;  // more than anyone draws, and short
 
-/** Return a random seed. */
 export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
 /** Return what the model draws, in a word. */
@@ -62,10 +61,8 @@ export function settingsOf(link, info) {
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
 
-/** Return the default settings of the picture of a seed. */
 export const firstSettings = (seed, info) => ({ seed, ...info.generation, given: null });
 
-/** Draw the picture with some settings. */
 export async function draw({ edits = {}, ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
   return changed(pictureOf(answer.images[0], settings, info), { changes: edits }, info, signal);
@@ -77,7 +74,6 @@ export function wholeNumber(text, most, least = 0) {
   return number >= least && number <= most ? number : null;
 }
 
-/** Return guidance for a link, which omits 1. */
 export const guidanceLink = (guidance) => (guidance === 1 ? null : guidance);
 
 /** Parse the guidance of a link, 1 if empty; return null for anything else. */

@@ -1,9 +1,9 @@
 // A zone to drop pictures on, which is also a file input that opens by click, touch or keyboard.
 
 import { ask } from "./api.js";
-import { openCrop } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
 import { setError } from "./fields.js";
+import { openCrop } from "./frame.js";
 import { fromFile, readAll, thumbnail } from "./pictures.js";
 
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
@@ -33,20 +33,15 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
     take(input.files);
     input.value = "";  // so that the same file can be chosen again
   });
-  zone.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    zone.classList.add("over");
-  });
+  zone.addEventListener("dragover", () => zone.classList.add("over"));
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));
   zone.addEventListener("drop", (event) => {
-    event.preventDefault();
     zone.classList.remove("over");
     take(event.dataTransfer.files);
   });
 
   return {
     element,
-    /** Show a picture in the zone. */
     show(picture) {
       if (picture !== shown) unusual.textContent = "";
       shown = picture;
@@ -69,13 +64,6 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
       if (text) announce(text, element);
     },
   };
-}
-
-/** Ignore pictures dropped outside a zone, which would replace the page. */
-export function ignoreOtherDrops() {
-  for (const type of ["dragover", "drop"]) {
-    window.addEventListener(type, (event) => event.preventDefault());
-  }
 }
 
 /** Return a sentence if a file's picture is unusual; nothing if it is usual, or the model cannot tell. */

@@ -6,7 +6,7 @@ import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { chosenGiven, fillGiven, givenPlace, slider } from "./fields.js";
-import { download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -34,7 +34,6 @@ export function startEdit(info) {
   if (knows) byId("edit-attributes").append(strength.element);
 
   function take(chosen, changes = attributes.changes) {
-    if (chosen !== picture) release(picture);
     task.cancel();
     picture = chosen;
     original = pair = inferred = null;
@@ -87,7 +86,7 @@ export function startEdit(info) {
       },
       (error) => {
         const fault = faultOf(error);
-        if (fault) zone.setError(`${picture.name}: ${fault.text}.`);
+        if (fault) zone.setError(`${picture.name}: ${fault.message}.`);
         if (fault || original === null) {
           pair = null;
           stage.replaceChildren(...empty);  // a result of another picture

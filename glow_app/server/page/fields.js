@@ -64,7 +64,6 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
 /** Return what a model can be given in a word: "class" for ClassConditioning. */
 export const givenWord = ({ given }) => given.kind.replace(/(.)Conditioning$/, "$1").toLowerCase();
 
-/** Return a word with a capital. */
 export const capitalised = (word) => word[0].toUpperCase() + word.slice(1);
 
 /** Fill a select with an option for nothing and all values that the model can be given; hide it if there are none. */
@@ -77,7 +76,6 @@ export function fillGiven(select, info, none) {
   select.replaceChildren(new Option(none, ""), ...values.map((value, place) => new Option(value, place)));
 }
 
-/** Return the value that is chosen in a select, or null. */
 export const chosenGiven = (select, info) => (select.value === "" ? null : info.given.values[Number(select.value)]);
 
 /** Return the place of a value among those that the model can be given, for selects and links; null for others. */
@@ -102,7 +100,6 @@ export function readNumber(input) {
   return input.value === "" ? null : input.valueAsNumber;
 }
 
-/** Focus the first invalid field of a form. */
 export function focusFirstError(form) {
   form.querySelector("[aria-invalid=true]")?.focus();
 }

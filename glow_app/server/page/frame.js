@@ -1,6 +1,6 @@
-// A picture and a frame around a part of it, which is moved by dragging or by sliders.
+// A picture and a frame around a part of it, which is moved by dragging or by sliders; and the dialog that crops by it.
 
-import { h, letDrag } from "./dom.js";
+import { byId, h, letDrag } from "./dom.js";
 import { slider } from "./fields.js";
 import { cropBox } from "./reduce.js";
 
@@ -59,4 +59,28 @@ export function makeFrame(id, hint, onchange) {
     },
   };
   return control;
+}
+
+/** Let the user crop a picture to the proportions of the model; onchosen is called when a crop is chosen. */
+export function openCrop(picture, info, onchosen) {
+  const [, height, width] = info.image_shape;
+  const url = URL.createObjectURL(picture.file);
+  const frame = makeFrame("crop", null);
+  const dialog = byId("cropper");
+  byId("crop-place").replaceChildren(frame.element);
+  frame.show(url, picture.size, [width, height], 1);
+  if (picture.crop) frame.crop = picture.crop;
+
+  dialog.returnValue = "";
+  dialog.onclick = (event) => {
+    const button = event.target.closest("button");
+    if (button) dialog.close(button.value);
+  };
+  dialog.onclose = () => {
+    URL.revokeObjectURL(url);
+    if (dialog.returnValue !== "use") return;
+    picture.setCrop(frame.crop);
+    onchosen();
+  };
+  dialog.showModal();
 }

@@ -36,7 +36,7 @@ export function makeBatch(pictures, info, open) {
 /** Return a card of the gallery as {element, show(picture)}. */
 function makeCard(open) {
   const image = h("img");
-  const kind = h("div", { className: "kind" });
+  const kind = h("div", { className: "hint kind" });
   return {
     element: h("li", { className: "card" }, h("button", { className: "picture", title: "Enlarge", onclick: open }, image), kind),
     show(picture) {

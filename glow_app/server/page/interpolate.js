@@ -6,7 +6,7 @@ import { byId, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { capitalised, readNumber } from "./fields.js";
-import { download, faultOf, fileName, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
 import { keepSettings } from "./tabs.js";
@@ -53,7 +53,6 @@ export function startInterpolate(info) {
   }
 
   function set(end, picture) {
-    if (picture !== ends[end]) release(ends[end]);
     ends[end] = picture;
     zones[end].show(picture);
     if (count() === 2) [at, view] = [[0], null];  // a new pair starts at its first frame
@@ -68,7 +67,7 @@ export function startInterpolate(info) {
   function refused(error) {
     const fault = faultOf(error);
     if (!fault) return false;
-    zones[fault.place].setError(`${ends[fault.place].name}: ${fault.text}.`);
+    zones[fault.place].setError(`${ends[fault.place].name}: ${fault.message}.`);
     view = mapped = null;
     stage.replaceChildren(...empty);
     return true;
@@ -192,8 +191,6 @@ export function startInterpolate(info) {
   return { take: (picture) => choose(turn, picture), open, restore };
 }
 
-const isKnown = (picture) => (picture.given ?? null) !== null;
-
 /** Return a key of all that the map of a square depends on. */
 const squareOf = ({ images }) => images.join();
 
@@ -206,7 +203,7 @@ function framesOf({ frames }, name) {
 function notesOf({ given, notes }, chosen, info) {
   return chosen.flatMap((picture, end) => {
     const kind = given && givenText(info, given[end]);
-    const note = joined(": ", kind && !isKnown(picture) ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
+    const note = joined(": ", kind && (picture.given ?? null) === null ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
     return note ? [`${picture.name}: ${note}`] : [];
   });
 }

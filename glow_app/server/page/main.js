@@ -1,11 +1,11 @@
-// The page: loads the description of the model, then starts the tabs.
+// The page: loads and shows the description of the model, then starts the tabs.
 
-import { describe } from "./about.js";
 import { getInfo, hasKey, keepKey } from "./api.js";
+import { attributeText, givenText } from "./attributes.js";
 import { byId, h, joined } from "./dom.js";
-import { ignoreOtherDrops } from "./dropzone.js";
+import { settingsText } from "./drawn.js";
 import { startEdit } from "./edit.js";
-import { setError } from "./fields.js";
+import { capitalised, givenWord, setError } from "./fields.js";
 import { startInterpolate } from "./interpolate.js";
 import { startRestore } from "./restore.js";
 import { startSample } from "./sample.js";
@@ -14,6 +14,9 @@ import { isNewLink, openTab, readAddress, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
 const waiting = [];  // functions to call once there is a key
+const plural = (word) => `${word}${word.endsWith("s") ? "es" : "s"}`;
+const whole = (number) => number.toLocaleString("en");
+const counted = (number, word) => Number.isInteger(number) && `${whole(number)} ${word}${number === 1 ? "" : "s"}`;
 
 /**
  * Start the tabs. Each may have open() for its first visit, restore(settings) for a link, and take(picture) for pictures
@@ -45,6 +48,34 @@ function start(info) {
   window.addEventListener("hashchange", follow);
 }
 
+/** Show the name and a sentence at the top, and details under "About this model". */
+function describe(info) {
+  const { training } = info;
+  const { values = [], attributes = [] } = info.given ?? {};
+  const known = [...values.map((value) => givenText(info, value)), ...attributes.map(({ name }) => attributeText(name))];
+  const [channels, height, width] = info.image_shape;
+  const colour = channels === 1 ? "grey" : "colour";
+  byId("name").textContent = capitalised(info.name);
+  byId("summary").textContent = info.summary;
+  document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
+
+  const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
+  const about = {
+    Images: `${width} × ${height} pixels, ${colour}, ${info.num_bits} bits per value`,
+    [info.given && capitalised(plural(givenWord(info)))]: known.join(", "),
+    "Bits/dim": joined(", ", bits("val/bpd", "validation"), bits("train/bpd", "training")),
+    Training: joined(", ", counted(training.epoch + 1, "epoch"), counted(training.step, "step")),  // epochs from 0
+    "Default settings": settingsText(info.generation),
+    Parameters: whole(info.parameters),
+    Origin: joined(", revision ", training.hub, training.revision),
+    "SHA-256": info.model,
+    "glow-app": joined(", trained with ", info.version, training.version !== info.version && training.version),
+  };
+  const rows = Object.entries(about).filter(([, text]) => text);
+  byId("about").querySelector("dl").append(...rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
+  byId("about").hidden = false;
+}
+
 /** Make a row of the newest samples, from which a tab takes one by a click; return a function that shows other samples. */
 function makeSampleRow(place, take) {
   const row = h("div", { className: "sample-row", role: "group", "aria-label": "Samples" });
@@ -68,7 +99,6 @@ document.addEventListener("glow:key-wanted", (event) => {
   setError(byId("key"), hasKey() ? "The server does not accept this key." : null);
   byId("key").focus();
 });
-document.addEventListener("submit", (event) => event.preventDefault());  // no form is sent as a page
 byId("key-form").addEventListener("submit", () => {
   const key = byId("key").value.trim();
   // A header cannot contain other characters; fetch would fail as if the server could not be reached.
@@ -81,5 +111,6 @@ byId("key-form").addEventListener("submit", () => {
   waiting.splice(0).forEach((resume) => resume());
 });
 byId("key").addEventListener("input", () => setError(byId("key"), null));
-ignoreOtherDrops();
+// No form is sent as a page, and no dropped picture replaces the page.
+for (const type of ["submit", "dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
 new Task(byId("loading"), false).run("Loading", getInfo, (info) => (start(info), "Ready"));

@@ -3,13 +3,8 @@
 import { h, icon, joined } from "./dom.js";
 import { reducedPicture } from "./reduce.js";
 
-/** An error of one of several pictures, with its index. */
-export class Fault extends Error {
-  constructor(place, text) {
-    super(text);
-    Object.assign(this, { place, text });
-  }
-}
+/** Return the error of one of several pictures. */
+const faultAt = (place, text) => Object.assign(new Error(text), { place });
 
 /** Return the picture of a PNG in base64. */
 export function fromPng(base64, name, alt) {
@@ -43,13 +38,12 @@ export function fromFile(file, shape) {
   return picture;
 }
 
-/** Return the base64 in a data URL. */
 export const base64Of = (url) => url.split(",")[1] ?? "";
 
-/** Return pictures that are sent together as base64; throw a Fault if a file is gone or they are too large. */
+/** Return pictures that are sent together as base64; throw a fault if a file is gone or they are too large. */
 export async function readAll(pictures, limits) {
   const gone = "the file was changed or deleted after it was chosen; choose it again";
-  const refuse = (place) => () => Promise.reject(new Fault(place, gone));
+  const refuse = (place) => () => Promise.reject(faultAt(place, gone));
   const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(refuse(place))));
   const contents = urls.map(base64Of);
   const lengths = contents.map(({ length }) => length);
@@ -57,16 +51,16 @@ export async function readAll(pictures, limits) {
   if (bytes > limits.body_bytes) {
     const place = lengths.indexOf(Math.max(...lengths));
     const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
-    throw new Fault(place, `too large; this server accepts ${most.toFixed(1)} MiB at a time`);
+    throw faultAt(place, `too large; this server accepts ${most.toFixed(1)} MiB at a time`);
   }
   return contents;
 }
 
-/** Return the Fault in an error of a request; null if it is not about a picture. */
+/** Return the fault in an error of a request, {place, message}; null if it is not about a picture. */
 export function faultOf(error) {
-  if (error instanceof Fault) return error;
+  if (error.place !== undefined) return error;
   const match = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
-  return match ? new Fault(Number(match[1] ?? 0), match[2]) : null;
+  return match ? faultAt(Number(match[1] ?? 0), match[2]) : null;
 }
 
 /** Return a name for a file: "holiday-enlarged.png" for "Holiday.jpg" and "enlarged". */
@@ -78,7 +72,6 @@ export function fileName(...words) {
 /** Return how a picture was changed, by the browser and by the server. */
 export const noteOf = (picture, note) => joined(", then ", picture.note, note);
 
-/** Release the memory of a picture's URL. */
 export function release(picture) {
   if (picture?.url.startsWith("blob:")) URL.revokeObjectURL(picture.url);
 }
@@ -89,7 +82,6 @@ export function thumbnail(picture) {
   return h("img", { src: picture.url, alt: "", onerror: (event) => event.target.replaceWith(icon("picture")) });
 }
 
-/** Save a Blob or a URL as a file. */
 export function download(what, name) {
   const url = what instanceof Blob ? URL.createObjectURL(what) : what;
   h("a", { href: url, download: name }).click();

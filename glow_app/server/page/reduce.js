@@ -53,7 +53,6 @@ async function opened(file, colorSpaceConversion = "none") {
 
 const unchanged = async (content, size) => ({ url: await dataUrl(content), size, note: null });
 
-
 /**
  * Return the used part of a picture: of the wanted proportions, as large as fits, divided by the zoom of the crop. The
  * crop is at x and y, from 0 (left, top) to 1; without one, the part is in the centre.
@@ -81,7 +80,6 @@ export function halved(picture, { left, top, width, height }, [leastWidth, least
   return canvas;
 }
 
-/** Return the content of a file as a data URL. */
 export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();

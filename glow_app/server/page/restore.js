@@ -174,7 +174,7 @@ export function startRestore(info) {
     const fault = faultOf(error);  // of the picture or, if its place is not 0, of a further input
     const mask = /^inputs[.:] ?mask: (.*)$/s.exec(error.message);
     if (fault?.place === 0) {
-      zone.setError(`${source.name}: ${fault.text}.`);
+      zone.setError(`${source.name}: ${fault.message}.`);
       clear();
     }
     if (mask) brush.setError(mask[1]);

@@ -19,7 +19,6 @@ export function startSample(info, uses, ondraw) {
   const [given, seed, count] = ["sample-given", "sample-seed", "sample-count"].map(byId);
   fillGiven(given, info, "All in turn");
   const attributes = knowsAttributes(info) ? attributeControls("sample", info, follow, `Any ${nounOf(info)}`) : null;
-  byId("sample-attributes").hidden = attributes === null;
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
   byId("draw").textContent = `New ${nounOf(info)}s`;
@@ -32,10 +31,7 @@ export function startSample(info, uses, ondraw) {
     const number = readNumber(count);
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
     const first = readNumber(seed);
-    if (number === undefined || first === undefined) {
-      focusFirstError(byId("sample-form"));
-      return;
-    }
+    if (number === undefined || first === undefined) return focusFirstError(byId("sample-form"));
     const wanted = { count: number, seed: first ?? newSeed() };
     // Other settings are applied at once, so drawing the same seeds again would change nothing.
     const { seed: last, count: most } = batch === null ? {} : drawnAs(batch.pictures);

@@ -3,13 +3,12 @@
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { makeDropZone } from "./dropzone.js";
-import { faultOf, noteOf, readAll, release } from "./pictures.js";
+import { faultOf, noteOf, readAll } from "./pictures.js";
 import { makeScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
 const BATCH = 8;
 
-/** Start the tab. */
 export function startScore(info) {
   const task = new Task(byId("score-task"));
   const zone = makeDropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
@@ -19,7 +18,7 @@ export function startScore(info) {
   let isStarting = false;
   const table = makeScoreTable(byId("scores"), info, () => {
     task.cancel();
-    waiting.splice(0).forEach(release);
+    waiting.length = 0;
     scored = 0;
   });
 
@@ -31,7 +30,7 @@ export function startScore(info) {
       waiting.length === 1 ? "Scoring 1 picture" : `Scoring ${waiting.length} pictures`,
       async (signal, { note }) => {
         // Cancelled, and not replaced by a run that continues with them.
-        signal.addEventListener("abort", () => isStarting || waiting.splice(0).forEach(release));
+        signal.addEventListener("abort", () => isStarting || waiting.splice(0));
         while (waiting.length) {
           if (all > BATCH) note(`${scored} of ${all} done`);
           const part = waiting.slice(0, Math.min(BATCH, info.limits.count));
@@ -57,7 +56,7 @@ export function startScore(info) {
       const fault = faultOf(error);
       // The body may be too large for the server or a proxy, although each picture is not.
       if (!fault && error.status !== 413) throw error;
-      if (part.length === 1) return [{ error: fault?.text ?? error.message }];
+      if (part.length === 1) return [{ error: (fault ?? error).message }];
       const each = [];
       // Seeds continue, so that each picture has the noise of a single request for all.
       for (const [place, picture] of part.entries()) {

@@ -2,7 +2,7 @@
 
 import { givenText } from "./attributes.js";
 import { breakable, h, icon, joined } from "./dom.js";
-import { release, thumbnail } from "./pictures.js";
+import { thumbnail } from "./pictures.js";
 
 const USUAL = 95;  // percent of ordinary pictures that are called usual
 const NUMBERS = {
@@ -84,14 +84,12 @@ export function makeScoreTable(place, info, onclear) {
   }
 
   function clear() {
-    rows.forEach((row) => release(row.picture));
     rows = [];
     place.replaceChildren(...empty);
     onclear();
   }
 
   return {
-    /** Add pictures with their scores. */
     add(pictures, scores) {
       rows.push(...pictures.map((picture, number) => ({ picture, ...scores[number] })));
       draw();
@@ -131,7 +129,7 @@ function numberCell(row, key) {
 function oddnessScale(percent) {
   const place = percent <= USUAL ? (percent / USUAL) * 70 : 70 + ((percent - USUAL) / (100 - USUAL)) * 30;
   const text = h("span", {}, `odder than ${percentText(percent)}`);
-  return h("span", { className: "oddness" }, scale(place, percent > USUAL ? "scale odd" : "scale"), text);
+  return h("span", { className: "hint oddness" }, scale(place, percent > USUAL ? "scale odd" : "scale"), text);
 }
 
 /** Return a percentage as text, with a decimal above the limit, so that 95.3 does not look like 95. */
@@ -139,7 +137,6 @@ export function percentText(percent) {
   return percent >= 100 ? "all" : `${percent > USUAL ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
-/** Return a scale of percentages with a mark. */
 function scale(place, className) {
   const mark = h("span", { className: "mark" });
   mark.style.left = `${place}%`;

@@ -61,7 +61,6 @@ export function makeSquare(place, at, onmove) {
       field.replaceChildren(...pictures.map(({ url }) => h("img", { src: url, alt: "" })), handle);
       set(at);
     },
-    /** Show the picture at the handle. */
     show(blended, texts) {
       picture = blended;
       Object.assign(image, { src: picture.url, alt: picture.alt });

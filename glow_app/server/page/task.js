@@ -27,12 +27,9 @@ export class Task {
   }
 
   /**
-   * Start work; cancel the current work.
-   * @param {string} what shown while it runs: "Drawing 8 images"
-   * @param {function(AbortSignal, {note: function(string), share: function(number)})} work the second argument shows
-   *   a note on the progress, and the share that is done
-   * @param {function} use takes the result, unless the work is cancelled or fails, and returns what to announce
-   * @param {function(Error): boolean} onerror returns whether it has shown the error itself
+   * Start work, which is described by what ("Drawing 8 images"); cancel the current work. work gets an AbortSignal and
+   * {note(text), share(number)}, which show its progress; use takes its result, unless it is cancelled or fails, and
+   * returns what to announce; onerror returns whether it has shown the error itself.
    */
   run(what, work, use, onerror = () => false) {
     this.cancel();
@@ -63,11 +60,11 @@ export class Task {
 
   /**
    * Start work that depends on settings, after the current work; arguments are as for run. Only the latest runs: work
-   * that is replaced while it waits is never sent. The promise ends with the latest.
+   * that is replaced while it waits is never sent.
    */
   follow(...work) {
     this.#next = work;
-    return (this.#following ??= this.#runLatest());
+    this.#following ??= this.#runLatest();
   }
 
   async #runLatest() {

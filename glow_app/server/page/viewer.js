@@ -7,10 +7,8 @@ import { download } from "./pictures.js";
 import { Task } from "./task.js";
 
 /**
- * Start the viewer; return open(pictures, place, edits), which shows a picture of a batch.
- * @param {object} info of the model
- * @param {object} uses functions of a picture by name; edit also takes its edits
- * @param {function(object[], object)} onshow gets the batch and the shown picture, null once it is closed
+ * Start the viewer; return open(pictures, place, edits), which shows a picture of a batch. uses are functions of a picture
+ * by name, of which edit also takes its edits; onshow gets the batch and the shown picture, null once it is closed.
  */
 export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
@@ -19,7 +17,7 @@ export function startViewer(info, uses, onshow) {
   const task = new Task(byId("viewer-task"));
   const attributes = attributeControls("viewer", info, follow, "As drawn");
   button("restore").hidden = info.restorers.length === 0;
-  if (attributesOf(info).length === 0) byId("viewer-edits").remove();
+  if (attributesOf(info).length === 0) byId("viewer-attributes").remove();
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);

@@ -39,8 +39,8 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     expect(notes).to_contain_text(f"recognised as {CLASSES[label]}")
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
-    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
-    page.locator("#edit-sliders").get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
+    page.locator("#edit-attributes").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-attributes").get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
     expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
     strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
     expected = generation.edit(site.model, image, strengths, torch.tensor([label]))
@@ -70,7 +70,7 @@ def test_a_file_that_is_unusual_for_the_model_is_said_to_be(page: Page, site: Si
             page.locator("#edit-file").set_input_files(png_file(image))
         expect(unusual).to_have_text(re.compile(f"Unusual for this model: {expected}." if expected else "^$"))
     sent = sent_to(page, "score")
-    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1")
+    page.locator("#edit-attributes").get_by_label(DIRECTIONS[0], exact=True).fill("1")
     page.wait_for_url("**/#edit?edit=bold*1")
     expect(unusual).not_to_be_empty()
     assert not sent  # once for each file, and never for samples
@@ -120,7 +120,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     assert rows.locator("small").all_inner_texts() == [f"recognised as {name}" for name in names]
     expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
     expect(rows.nth(3)).to_contain_text("odder than all")
-    expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
+    expect(page.locator("#scores > .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
     expect(rows.nth(10).locator("td")).to_contain_text("unknown format or damaged file; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 

@@ -202,7 +202,7 @@ def test_untrusted_text_is_never_html(page: Page, site: Site, watch: Watch) -> N
     page.locator("#interpolate-1").set_input_files(png_file(image, f"{hostile}.png"))
     expect(page.locator("#frames .notes")).to_contain_text(hostile)
     page.get_by_role("tab", name="Edit").click()
-    expect(page.locator("#edit-sliders")).to_contain_text(DIRECTIONS[1])
+    expect(page.locator("#edit-attributes")).to_contain_text(DIRECTIONS[1])
     page.get_by_role("tab", name="Sample").click()
     expect(page.locator(".kind").nth(2)).to_contain_text(CLASSES[2])
     body = json.dumps({"error": {"code": "x", "message": hostile, "request_id": hostile}})

@@ -45,7 +45,7 @@ def test_a_photograph_is_reduced_only_once(page: Page, site: Site) -> None:
     assert (seen.int() - torch.from_numpy(expected.copy()).int()).abs().max() <= 3
     sent = [body for body in bodies if pixels_of(body["image"]).size == (50, 50)]
     assert len(sent) == 1
-    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-attributes").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
     expect(page.locator("figcaption").nth(1)).to_contain_text("+1.2")
     assert pixels_of(bodies[-1]["image"]).size == (8, 8)
 
