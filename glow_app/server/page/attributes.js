@@ -35,7 +35,10 @@ export function attributeControls(name, info, onmove, resetText) {
   const controls = {
     set start(values) {
       const { changes } = controls;
-      for (const [key, control] of all) control.origin = values[key] ?? none;
+      for (const [key, control] of all) {
+        control.value = values[key] ?? none;
+        control.origin = control.value;  // between the ends of the slider
+      }
       controls.changes = changes;
     },
     get values() {

@@ -16,7 +16,7 @@ export function fillRange(input) {
  * at first, for any value, it is shown as a button that sets it back to the origin.
  */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
-  const setBack = () => ((control.value = origin), oninput());
+  const setBack = () => ((control.value = control.origin), oninput());
   // No <output>: a screen reader would read each value twice.
   const shown =
     value === null
@@ -25,10 +25,9 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   const input = h("input", { type: "range", id, min, max, step, value });
   const inside = (number) => (number === null ? null : Math.min(max, Math.max(min, number)));
   let exact = inside(value);  // the input itself rounds to a step
-  let origin = exact;
   const show = () => {
     shown.textContent = exact?.toFixed(digits) ?? "any";
-    shown.disabled = exact === origin;
+    shown.disabled = exact === control.origin;
     input.setAttribute("aria-valuetext", shown.textContent);
     input.classList.toggle("any", exact === null);
     fillRange(input);
@@ -38,10 +37,10 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
     show();
     oninput?.();
   });
-  show();
   const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
   const control = {
     element: h("div", { className: "field" }, head, input),
+    origin: exact,
     get value() {
       return exact;
     },
@@ -50,14 +49,8 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
       input.value = exact ?? "";
       show();
     },
-    get origin() {
-      return origin;
-    },
-    set origin(number) {
-      origin = inside(number);
-      show();
-    },
   };
+  show();
   return control;
 }
 
