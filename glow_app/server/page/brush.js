@@ -36,7 +36,7 @@ export function makeBrush(onchange) {
     frame,
     h("p", { className: "hint" }, "Paint over what is missing or should be removed."),
     error,
-    h("div", { className: "tools" }, tools, undo, clear),
+    h("div", { className: "actions" }, tools, undo, clear),
     size.element,
     h("details", {}, h("summary", {}, "Rectangle by numbers"), h("div", { className: "sides" }, ...fields), cover),
   );

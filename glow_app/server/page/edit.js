@@ -46,7 +46,6 @@ export function startEdit(info) {
     follow();
   }
 
-  /** Return the changed picture for the current settings. */
   async function changed(signal) {
     const chosen = given.value;
     const send = async (image, changes) => {

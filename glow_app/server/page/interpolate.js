@@ -76,7 +76,6 @@ export function startInterpolate(info) {
   const used = () => ends.slice(0, count());
   const stem = () => fileName(shown.chosen[0].name, "to", shown.chosen[1].name);
 
-  /** Return the body of a request for the current settings. */
   async function wanted(chosen) {
     const images = await readAll(chosen, info.limits);
     const unknown = knowsAttributes(info) ? {} : null;
@@ -143,7 +142,6 @@ export function startInterpolate(info) {
     );
   }
 
-  /** Write what is shown to the address. */
   function keep() {
     const { chosen, body } = shown;
     const pictures = Object.fromEntries(chosen.map((picture, end) => [ENDS[end], linkOf(picture)]));

@@ -6,7 +6,6 @@ import { reducedPicture } from "./reduce.js";
 /** Return the error of one of several pictures. */
 const faultAt = (place, text) => Object.assign(new Error(text), { place });
 
-/** Return the picture of a PNG in base64. */
 export function fromPng(base64, name, alt) {
   const url = `data:image/png;base64,${base64}`;
   return { name, alt, note: null, url, read: async () => url };
