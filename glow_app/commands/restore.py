@@ -41,13 +41,12 @@ def add_arguments(parser: Parser) -> None:
     factor = "temperature (default: 0, the best guess; with --draws, the model's recommendation)"
     parser.add_argument("--temperature", type=temperature, help=factor)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
-    inputs: dict[str, Any] = {"action": "append", "dest": "input"}
-    further = "further input of the task, a number or a file; can be repeated"
-    parser.add_argument("--input", type=_assignment, default=[], help=further, metavar="NAME=VALUE", **inputs)
+    inputs = "further input of the task, a number or a file; can be repeated"
+    parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
     mask = "short for --input mask=FILE, for filling: a picture that is white where pixels are missing"
-    parser.add_argument("--mask", type=lambda file: ("mask", file), help=mask, metavar="FILE", **inputs)
+    parser.add_argument("--mask", help=mask, metavar="FILE")
     sigma = "short for --input sigma=N, for denoising: deviation of the noise, grey levels (default: estimated)"
-    parser.add_argument("--sigma", type=lambda level: ("sigma", level), help=sigma, metavar="N", **inputs)
+    parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma, metavar="N")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)
 
@@ -169,7 +168,8 @@ def _read_inputs(task: "RestorationTask", arguments: argparse.Namespace) -> tupl
 
     inputs: dict[str, Any] = {}
     files: list[str] = []
-    for name, value in arguments.input:
+    short = [(name, value) for name in ("mask", "sigma") if (value := getattr(arguments, name)) is not None]
+    for name, value in [*arguments.input, *short]:
         if arguments.damage or name not in task.takes:
             user = "--damage" if arguments.damage else f"a model with the task {type(task).__name__}"
             raise UsageError(f"{name} cannot be used with {user}; leave it out")
