@@ -31,13 +31,13 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from glow_app import load_model
+from glow_app.commands.restore import TASKS as BUNDLED
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import picture_conditioning_of, psnr, restore
 from glow_app.restoration.damages import compressed, noisy
 from glow_app.restoration.measures import CALIBRATION_DRAWS, true_positions
 
-BUNDLED = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
 LONG_SIDE, MULTIPLE = 512, 8  # of sides, because the levels of models halve them
 CROP, INTERVAL = 96, 0.9
 FIGURE_SIDE, FIGURE_GAP = 240, 12
@@ -54,7 +54,7 @@ class Case(NamedTuple):
     damage: Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of pixels, uint8 (H, W, 3)
     aim: float | None = None  # gain in dB over the last of the classical methods, or over what is given without any
     methods: Sequence[str] = ()  # classical ones
-    sigma: float | None = None  # the level of noise that these are told; None for that of the actual error
+    sigma: float | None = None  # noise level, an input of the classical methods; that of the actual error if None
     is_grey: bool = False  # whether the photograph is
     is_alike: bool = False  # whether all channels have the same noise
 

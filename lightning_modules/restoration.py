@@ -82,9 +82,7 @@ class RestorationModule(ImageModule):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of a single dequantisation draw, (B,)."""
-        images, labels = batch
-        given = self.conditioning.observe(images, labels, generator)
-        bits = self(images, given, generator)
+        bits = super().loss(batch, generator)
         if self.trainer.world_size > 1:  # DDP waits for a gradient of every parameter
             bits = bits + 0.0 * torch.stack([parameter.sum() for parameter in self._idle_parameters()]).sum()
         return bits

@@ -178,7 +178,7 @@ def restore_damaged(
                     for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
                         rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
                 draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
-                yield  # task.known can take seconds for an enlarged picture
+                yield  # task.known takes a while for a large picture
 
     parts = len(groups) if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
     total = parts * num_tiles(*size) + count
