@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from posixpath import basename
 from typing import Literal
@@ -102,9 +103,15 @@ def read_attributes(path: Path, names: Sequence[str] | None = None, complete: bo
     return Attributes(path, [line[0] for _, line in lines], kinds, torch.stack(values, dim=1))
 
 
-def table_of(root: Path, attributes: str | Path | Literal[True]) -> Attributes:
+def table_of(root: Path, attributes: str | Path | bool) -> Attributes:
     """Return a table of images with unknown values: ``attributes.csv`` in their folder, or of another path."""
-    return read_attributes(root / TABLE_NAME if attributes is True else Path(attributes), complete=False)
+    path = root / TABLE_NAME if attributes is True else Path(str(attributes))
+    return _kept_table(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _kept_table(path: Path, _modified: int) -> Attributes:
+    return read_attributes(path, complete=False)
 
 
 def _number(path: Path, line: int, name: str, cell: str, complete: bool) -> float:

@@ -7,11 +7,10 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +24,6 @@ from glow_app.progress import tracked
 
 _VERSION = 2
 _MIN_FILES_FOR_PROCESSES = 500
-_MIN_FILES_FOR_PROGRESS = 2000
 _MAX_PROCESSES = 16
 _NAMED = 10  # maximum number of unusable files in a message
 
@@ -37,23 +35,14 @@ class Chunk:
     """Images of consecutive files.
 
     Args:
-        images: uint8 (C, H, W) each.
+        images: uint8 (C, H, W) each; those of a whole entry are a memory map, (N, C, H, W).
         names: Name of the file of each image.
         skipped: Name and reason for each file that cannot be read.
     """
 
-    images: list[np.ndarray] = field(default_factory=list)
+    images: Any = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class CachedImages:
-    """Images of one shape, uint8 (N, C, H, W), the names of their files (N), and the skipped files with reasons."""
-
-    images: np.ndarray
-    names: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -68,7 +57,7 @@ def folder_images(
     read: Callable[[Path], np.ndarray],
     described: str,
     chunk_size: int,
-) -> CachedImages:
+) -> Chunk:
     """Return the images of a folder's files from the cache; read the files first if the folder has changed.
 
     Args:
@@ -88,7 +77,7 @@ def folder_images(
 
     def chunks() -> Iterator[Chunk]:
         processes = _MAX_PROCESSES if count >= _MIN_FILES_FOR_PROCESSES else 0
-        doing = f"{described} ({count:,} files)" if count > _MIN_FILES_FOR_PROGRESS else None
+        doing = f"{described} ({count:,} files)"
         skipped: list[tuple[str, str]] = []
         for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
             skipped += chunk.skipped
@@ -102,64 +91,48 @@ def folder_images(
     return images
 
 
-def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]]) -> CachedImages:
+def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]]) -> Chunk:
     """Return the images of a cache entry; write it first if it is missing or damaged.
 
-    An entry is two files: ``ENTRY.bin``, the bytes of all images, and then ``ENTRY.json``. If the cache cannot be
-    written, the entry is in a temporary folder of this process, with a warning.
+    An entry is two files: ``ENTRY.bin``, the bytes of all images, and then ``ENTRY.json``.
 
     Args:
         entry: Path of the entry without a suffix.
         image_shape: (C, H, W) of every image.
         chunks: Returns the images of a new entry.
+    Raises:
+        OSError: If the cache cannot be written.
     """
+    if (kept := _read_entry(entry, image_shape)) is not None:
+        return kept
+    new = Chunk()
     try:
-        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks())
-    except OSError as error:  # from the cache: errors of reading are recorded, not raised
-        warnings.warn(
-            f"cannot write the image cache ({error}); using a temporary folder for this process; set data.cache_dir",
-            stacklevel=3,
-        )
-        entry = Path(_temporary_folder().name) / entry.name
-        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks())
-
-
-@cache
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="glow-cache-")
-
-
-def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk]) -> CachedImages:
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    with atomic_file(entry.with_suffix(".bin")) as file:
-        for chunk in chunks:
-            file.writelines(image.tobytes() for image in chunk.images)
-            names += chunk.names
-            skipped += chunk.skipped
-    with atomic_file(entry.with_suffix(".json")) as file:
-        file.write(json.dumps({"files": names, "skipped": skipped}).encode())
-    written = read_entry(entry, image_shape)
-    if written is None:
-        raise OSError(f"{entry}.bin cannot be read back")
+        with atomic_file(entry.with_suffix(".bin")) as file:
+            for chunk in chunks():
+                file.writelines(image.tobytes() for image in chunk.images)
+                new.names.extend(chunk.names)
+                new.skipped.extend(chunk.skipped)
+        with atomic_file(entry.with_suffix(".json")) as file:
+            file.write(json.dumps({"files": new.names, "skipped": new.skipped}).encode())
+    except OSError as error:  # of reading, errors are recorded, not raised
+        raise OSError(f"cannot write the image cache ({error}); set data.cache_dir or GLOW_CACHE") from error
+    written = _read_entry(entry, image_shape)
+    assert written is not None
     return written
 
 
-def read_entry(entry: Path, image_shape: Shape) -> CachedImages | None:
+def _read_entry(entry: Path, image_shape: Shape) -> Chunk | None:
     """Return the images of a cache entry, memory-mapped; None if it is missing or damaged."""
     try:
-        manifest = json.loads(entry.with_suffix(".json").read_text("utf-8"))
-        names, skipped = tuple(manifest["files"]), tuple((name, reason) for name, reason in manifest["skipped"])
-        images = np.memmap(entry.with_suffix(".bin"), np.uint8, "r", shape=(len(names), *image_shape))
+        facts = json.loads(entry.with_suffix(".json").read_text("utf-8"))
+        images = np.memmap(entry.with_suffix(".bin"), np.uint8, "r", shape=(len(facts["files"]), *image_shape))
         is_whole = images.nbytes == entry.with_suffix(".bin").stat().st_size
     except (OSError, ValueError, KeyError):
         return None
-    return CachedImages(images, names, skipped) if is_whole else None
+    return Chunk(images, facts["files"], facts["skipped"]) if is_whole else None
 
 
-def in_chunks(
-    work: Callable[[range], Chunk], count: int, size: int, processes: int, doing: str | None
-) -> Iterator[Chunk]:
+def in_chunks(work: Callable[[range], Chunk], count: int, size: int, processes: int, doing: str) -> Iterator[Chunk]:
     """Apply ``work`` to consecutive ranges of the indices below ``count``, and yield the results in order.
 
     Reading thousands of small files is bound by the Python interpreter, so processes help and threads do not. They are
@@ -168,7 +141,7 @@ def in_chunks(
     Args:
         size: Indices per range.
         processes: Maximum number of processes to fork, at most one per core; 0 uses the calling process.
-        doing: Label of the progress bar; None for no bar.
+        doing: Label of the progress bar.
     """
     # A daemonic process, such as a loader worker, may not have children.
     can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
@@ -184,7 +157,7 @@ def in_chunks(
         worker_init_fn=lambda _: ctypes.CDLL(None).prctl(1, signal.SIGKILL),
         generator=torch.Generator(),  # otherwise a cache miss would advance the global one
     )
-    yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
+    yield from tracked(chunks, len(chunks), doing)
 
 
 def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indices: range) -> Chunk:

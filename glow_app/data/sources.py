@@ -1,9 +1,9 @@
 """All image sources by name, and the function that loads from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any
 
 from glow_app.data.array_sets import load_digits_split, load_torchvision
 from glow_app.data.attributes import Kind, table_of
@@ -11,7 +11,7 @@ from glow_app.data.faces.rendered import FACE_KINDS, load_faces
 from glow_app.data.folder import load_folder, load_photos
 from glow_app.data.huggingface import load_datasets, load_hub
 from glow_app.data.image_set import ImageSet
-from glow_app.data.splits import Resize, Split, SplitRequest
+from glow_app.data.splits import Split, SplitRequest
 from glow_app.files import HUB
 from glow_app.messages import closest
 
@@ -25,24 +25,10 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "datasets": load_datasets,
     "faces": load_faces,
 }
+_PATHS = ("root", "cache_dir", "attributes")
 
 
-def load_split(
-    source: str,
-    split: Split,
-    image_shape: tuple[int, int, int],
-    *,
-    root: str | Path | None = None,
-    download: bool = False,
-    seed: int = 0,
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    resize: Resize = "crop",
-    cache_dir: str | Path | None = None,
-    limit: int | None = None,
-    count: int | None = None,
-    attributes: str | Path | bool | None = None,
-) -> ImageSet:
+def load_split(source: str, split: Split, image_shape: Sequence[int], **options: Any) -> ImageSet:
     """Load one split of an image source as uint8 images of one shape.
 
     An official test split is used unchanged, and validation is cut from the training images; a source without one is
@@ -54,18 +40,7 @@ def load_split(
             "datasets", "faces"; or "hf://NAME[:CONFIGURATION][@REVISION]", a data set on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
-            folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
-        download: Download missing files of torchvision's data sets.
-        seed: Seed of the cut into splits.
-        validation_fraction: Fraction of the training images held out for validation.
-        test_fraction: Fraction held out for testing if the source has no official test split.
-        resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
-            of an array source that fit inside the target get the border without scaling).
-        cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
-        limit: Maximum number of images of the split, chosen in seeded order.
-        count: Number of faces that source "faces" renders, over all splits (default 10,000).
-        attributes: Attributes as labels instead of classes, see :func:`attribute_kinds`.
+        **options: Further arguments of :class:`~glow_app.data.splits.SplitRequest`, such as ``root`` or ``limit``.
     Raises:
         ValueError: If an argument is out of range, a file is damaged, or there are too few images for the split.
         FileNotFoundError: If the data does not exist.
@@ -74,28 +49,16 @@ def load_split(
         raise ValueError(
             f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
         )
-    if count is not None and source != "faces":
+    paths = {name: Path(options[name]).expanduser() for name in _PATHS if isinstance(options.get(name), str | Path)}
+    request = SplitRequest(split=split, image_shape=tuple(image_shape), **options | paths)
+    if request.count is not None and source != "faces":
         raise ValueError(f"count applies only to source 'faces', but the source is {source!r}; use limit")
-    if attributes and source not in ("faces", "folder"):
+    if request.attributes and source not in ("faces", "folder"):
         raise ValueError(f"attributes apply to sources 'folder' and 'faces', but the source is {source!r}")
-    request = SplitRequest(
-        split=split,
-        image_shape=cast(tuple[int, int, int], tuple(image_shape)),
-        root=None if root is None else Path(root).expanduser(),
-        download=download,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        resize=resize,
-        cache_dir=None if cache_dir is None else Path(cache_dir),
-        limit=limit,
-        count=count,
-        attributes=Path(attributes).expanduser() if isinstance(attributes, str) else attributes or None,
-    )
     return load_hub(source, request) if source.startswith(HUB) else SOURCES[source](request)
 
 
-def attribute_kinds(source: str, root: str | Path | None, attributes: str | Literal[True]) -> dict[str, Kind]:
+def attribute_kinds(source: str, root: str | Path | None, attributes: str | bool) -> dict[str, Kind]:
     """Return the kinds of the attributes of images by their names.
 
     Args:

@@ -115,7 +115,22 @@ class SplitFractions:
 
 @dataclass(frozen=True)
 class SplitRequest(SplitFractions):
-    """A split of a source at an image shape, validated; the fields are the arguments of :func:`load_split`."""
+    """A validated request for one split of a source.
+
+    Args:
+        split: "train", "validation" or "test".
+        image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
+        root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
+            folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
+        download: Download missing files of torchvision's data sets.
+        resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
+            of an array source that fit inside the target get the border without scaling).
+        cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
+        limit: Maximum number of images of the split, chosen in seeded order.
+        count: Number of faces that source "faces" renders, over all splits (default 10,000).
+        attributes: A table of attributes, which are labels instead of classes; True for ``attributes.csv`` in the
+            folder, or for those of faces.
+    """
 
     split: Split
     image_shape: tuple[int, int, int]
@@ -125,7 +140,7 @@ class SplitRequest(SplitFractions):
     cache_dir: Path | None = None
     limit: int | None = None
     count: int | None = None
-    attributes: Path | Literal[True] | None = None
+    attributes: Path | bool | None = None
 
     def __post_init__(self) -> None:
         check_split(self.split, self.limit)

@@ -37,10 +37,6 @@ class Toy:
     entropy: float
     density: Callable[[Tensor], Tensor] | None = None
 
-    def sample(self, count: int, generator: Generator) -> Tensor:
-        """Draw ``count`` points, float32 (count, 2)."""
-        return self.draw(count, generator).float()
-
     def log_density(self, points: Tensor) -> Tensor:
         """Return the exact log-density of points (N, 2), float64 (N,), nats; raise ValueError if it is not known."""
         if self.density is None:
@@ -75,7 +71,7 @@ def load_points(source: str, split: Split, *, seed: int = 0, limit: int | None =
     if source not in TOYS:
         raise ValueError(f"unknown source {source!r}; known: {', '.join(TOYS)}{closest(source, TOYS)}")
     generator = step_generator(seed, 0, "cpu", f"{source}/{split}")
-    return PointSet(TOYS[source].sample(_COUNTS[split], generator)[:limit])
+    return PointSet(TOYS[source].draw(_COUNTS[split], generator).float()[:limit])
 
 
 def _normal(count: int, generator: Generator) -> Tensor:

@@ -14,7 +14,7 @@ SQUARES = {"eight_gaussians": (6, 120), "checkerboard": (5, 100), "rings": (3.6,
 
 
 def draw(name: str, count: int, seed: int = 0) -> Tensor:
-    return TOYS[name].sample(count, torch.Generator().manual_seed(seed))
+    return TOYS[name].draw(count, torch.Generator().manual_seed(seed)).float()
 
 
 @cache

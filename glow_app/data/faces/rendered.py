@@ -4,9 +4,7 @@ import csv
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
-import sys
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 from glow_app.data.attributes import TABLE_NAME, Kind
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
-from glow_app.data.image_cache import Chunk, cache_folder, cached, in_chunks, read_entry
+from glow_app.data.image_cache import Chunk, cache_folder, cached, in_chunks
 from glow_app.data.image_set import ImageSet, select_split
 from glow_app.data.resizing import array_to_image
 from glow_app.data.splits import SplitRequest
@@ -26,7 +24,6 @@ from glow_app.files import atomic_folder
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK_SIZE = 32
 _MIN_FACES_FOR_PROCESSES = 64
-_MIN_FACES_FOR_PROGRESS = 200
 
 DEFAULT_COUNT = 10_000
 # The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
@@ -50,31 +47,24 @@ def load_faces(request: SplitRequest) -> ImageSet:
     sides = request.image_shape[1:]
     side = min(sides) if request.resize == "pad" else max(sides)
     count = request.count or DEFAULT_COUNT
-    if request.attributes not in (None, True):
+    if isinstance(request.attributes, Path):
         raise ValueError(f"rendered faces have attributes of their own; pass true instead of {request.attributes}")
     images = rendered_faces(_SEED, count, side, request.cache_dir)
-    labels, kinds = torch.zeros(len(images), dtype=torch.int64), None
     if request.attributes:
-        labels, kinds = torch.full((len(images), len(FACE_KINDS)), math.nan), FACE_KINDS
-        labels[:count] = _attributes(count)
-    return select_split(ImageSet(images, labels, attributes=kinds).subset(range(count)), request)
+        return select_split(ImageSet(images, _attributes(count), attributes=FACE_KINDS), request)
+    return select_split(ImageSet(images, torch.zeros(count, dtype=torch.int64)), request)
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:
-    """Return at least ``count`` faces from the cache, ``<cache_dir>/faces-<key>-<count>``; render them if necessary.
+    """Return faces from the cache, ``<cache_dir>/faces-<key>-<count>``; render them if necessary.
 
     Shape:
-        uint8 (N, 3, side, side), N at least ``count``; a memory map.
+        uint8 (count, 3, side, side), a memory map.
     Raises:
         ValueError: If a package is missing.
     """
-    folder, stem, shape = cache_folder(cache_dir), f"faces-{_key(seed, side)}", (3, side, side)
-    for path in folder.glob(f"{stem}-*.json"):
-        if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
-            return kept.images
-    if count > _MIN_FACES_FOR_PROGRESS:
-        print(f"rendering {count:,} faces of {side}x{side} pixels once; they are kept in {folder}", file=sys.stderr)
-    return cached(folder / f"{stem}-{count}", shape, partial(face_chunks, seed, count, side)).images
+    entry = cache_folder(cache_dir) / f"faces-{_key(seed, side)}-{count}"
+    return cached(entry, (3, side, side), partial(face_chunks, seed, count, side)).images
 
 
 @cache
@@ -93,8 +83,7 @@ def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
     processes = (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
-    doing = f"rendering {count:,} faces" if count > _MIN_FACES_FOR_PROGRESS else None
-    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, doing)
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, f"rendering {count:,} faces")
 
 
 def _render(seed: int, side: int, indices: range) -> Chunk:
