@@ -40,7 +40,8 @@ class ClassConditioning(Conditioning):
         super().__init__()
         require_at_least(1, num_classes=num_classes, features=features)
         self.num_classes = num_classes
-        self.embedding = _Embedding(num_classes, features)
+        # nn.Embedding(...) would import torch's compiler on the meta device.
+        self.embedding = nn.Embedding.from_pretrained(torch.randn(num_classes, features), freeze=False)
         self._names: tuple[str, ...] = ()
 
     @property
@@ -59,7 +60,11 @@ class ClassConditioning(Conditioning):
 
     @names.setter
     def names(self, names: Sequence[str]) -> None:
-        self._names = self._checked_names(names)
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
+            raise ValueError("class names must be a list of one-line strings")
+        if names and len(names) != self.num_classes:
+            raise ValueError(f"got {len(names)} names for {self.num_classes} classes")
+        self._names = tuple(names)
 
     @property
     def values(self) -> Sequence[int]:
@@ -131,8 +136,7 @@ class ClassConditioning(Conditioning):
                 f"the model has {self.num_classes} classes, and the images have {len(images.class_names)}; "
                 "give images of the classes that it was trained on"
             )
-        if self._names:
-            _warn_of_other_names(self._names, images.class_names)
+        _warn_of_other_names(self._names, images.class_names)
         return images
 
     def knows(self, images: ImageSet) -> bool:
@@ -146,23 +150,15 @@ class ClassConditioning(Conditioning):
 
     def load_facts(self, facts: Mapping[str, Any]) -> None:
         """Take the names of the classes from a stored model; if the data has given others, keep those and warn."""
-        names = self._checked_names(facts.get("classes", ()))
-        if not self._names:
-            self._names = names
-        elif names:
-            _warn_of_other_names(names, self._names)
+        adopted, self.names = self._names, facts.get("classes", ())
+        if adopted:
+            _warn_of_other_names(self._names, adopted)
+            self._names = adopted
 
     @property
     def config(self) -> dict[str, object]:
         """The number of classes and the size of a vector."""
         return {"num_classes": self.num_classes, "features": self.features}
-
-    def _checked_names(self, names: Any) -> tuple[str, ...]:
-        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
-            raise ValueError("class names must be a list of one-line strings")
-        if names and len(names) != self.num_classes:
-            raise ValueError(f"got {len(names)} names for {self.num_classes} classes")
-        return tuple(names)
 
     def _checked(self, numbers: Tensor, num: int) -> Tensor:
         if numbers.ndim > 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
@@ -185,14 +181,10 @@ class ClassConditioning(Conditioning):
         return names | {str(number): number for number in range(self.num_classes)}
 
     def _number(self, name: str, known: Mapping[str, int]) -> int:
-        if name in known:
-            return known[name]
         folded = name.casefold()
-        alike = [other for other in known if other.casefold() == folded]
+        alike = [name] if name in known else [other for other in known if other.casefold() == folded]
         if len(alike) == 1:
             return known[alike[0]]
-        if alike:
-            raise ValueError(f"class {name} is ambiguous; expected one of {', '.join(alike)}")
         name = name[:100]  # an untrusted name may have any length
         names = f", or one of {', '.join(self._names)}" if self._names else ""
         raise ValueError(
@@ -200,16 +192,9 @@ class ClassConditioning(Conditioning):
         )
 
 
-class _Embedding(nn.Embedding):
-    def reset_parameters(self) -> None:
-        """Draw the initial vectors; nothing on the meta device, where that would import torch's compiler."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
-
-
 def _warn_of_other_names(known: Sequence[str], names: Sequence[str]) -> None:
-    """Warn if the classes of a model have other names in the data."""
-    for before, now in zip(known, names, strict=True):
+    """Warn if the classes of a model, whose names may be unknown, have other names in the data."""
+    for before, now in zip(known, names, strict=False):
         if before != now:
             warnings.warn(f"class {before!r} of the model is {now!r} here; classes are matched by number", stacklevel=4)
             return

@@ -79,10 +79,10 @@ class Conditioning(nn.Module, ABC):
                 1 and this kind has none.
         """
         factors = self._guidance_factors(guidance)
-        given = self.unknown(num) if given is None else given
+        known = self.read(self.unknown(num) if given is None else given, num)
+        if known is None:
+            return None
         first = next(self.parameters(), torch.empty(0))
-        known = self.read(given, num)
-        assert known is not None
         known = known.to(first) if known.is_floating_point() else known.to(first.device)
         return self(known, torch.tensor(factors).to(first) if factors else None)
 
@@ -98,7 +98,7 @@ class Conditioning(nn.Module, ABC):
         """All values that can be given, if they are few: draws take them in turn, and marginals average over them."""
         return ()
 
-    def unknown(self, num: int) -> Tensor:
+    def unknown(self, num: int) -> Tensor | None:
         """Return what holds for images of which nothing is known; raise the ValueError that says what must be given."""
         raise ValueError(f"this model needs `given`: a value for {type(self).__name__}")
 
@@ -108,8 +108,6 @@ class Conditioning(nn.Module, ABC):
 
     def in_turn(self, values: Sequence[Any], seeds: Sequence[int]) -> Tensor | None:
         """Return the value of each seed, ``values[seed % len(values)]``."""
-        if not len(values):
-            raise ValueError("there are no values to take in turn; expected at least one")
         return self.read([values[seed % len(values)] for seed in seeds], len(seeds))
 
     def choices(self, given: Given, num: int) -> list[Tensor | None]:
@@ -120,9 +118,8 @@ class Conditioning(nn.Module, ABC):
         Raises:
             ValueError: As :meth:`read`, or if something must be given.
         """
-        if given is None and not self.values:
-            given = self.unknown(num)
-        return [self.read(value, num) for value in (self.values if given is None else [given])]
+        values = (self.values or [self.unknown(num)]) if given is None else [given]
+        return [self.read(value, num) for value in values]
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Return what training knows about images, as :meth:`read` does: their labels, unless overridden.
@@ -228,21 +225,11 @@ class Unconditional(Conditioning):
     def forward(self, given: Tensor, guidance: Tensor | None = None) -> None:
         """Return None, for no context."""
 
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> None:
-        """Return None; raise ValueError if something is given, or there is guidance."""
-        self._guidance_factors(guidance)
-        self.read(given, num)
-
-    def default(self, seeds: Sequence[int]) -> None:
+    def unknown(self, num: int) -> None:
         """Return None."""
 
     def describe(self) -> None:
         """Return None."""
-
-    def choices(self, given: Given, num: int) -> list[Tensor | None]:
-        """Return [None]; raise ValueError if something is given."""
-        self.read(given, num)
-        return [None]
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> None:
         """Return None."""

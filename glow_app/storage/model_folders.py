@@ -44,7 +44,6 @@ def find_folder(place: str | Path) -> Path | None:
         place: Name of a bundled model, unless a file or a model's folder of that name exists; or
             ``hf://USER/NAME[@REVISION]``, which is fetched into the hub's cache.
     Raises:
-        FileNotFoundError: If there is no such model on the hub.
         ValueError: If the model cannot be fetched, or belongs to another project.
     """
     name = str(place)
@@ -105,8 +104,7 @@ def fetch_model(address: str) -> Path:
     the second only if the first describes a model of this project.
 
     Raises:
-        FileNotFoundError: If there is no such model, revision or file.
-        ValueError: If the address is invalid, the hub cannot be reached, or the model belongs to another project.
+        ValueError: If the model cannot be fetched, or belongs to another project.
     """
     name, _, revision = address.removeprefix(HUB).partition("@")
     folder = _fetch(address, name, CONFIG_NAME, revision or None).parent
@@ -125,13 +123,13 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
     logging.set_verbosity_error()  # otherwise it logs every attempt
     try:
         return Path(hf_hub_download(name, file, revision=revision))
-    except errors.HFValidationError as error:
-        raise ValueError(f"{address} is not the address of a model; expected {HUB}USER/NAME[@REVISION]") from error
-    except (OSError, errors.EntryNotFoundError) as error:  # from the hub, the network or the disk
-        absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
-        if isinstance(error, absent) and not isinstance(error, errors.LocalEntryNotFoundError):
-            raise FileNotFoundError(
-                f"{address} is not on the hub, has no {file}, or is private: check the name, or run: hf auth login"
-            ) from error
+    except (
+        OSError,
+        ValueError,
+        errors.EntryNotFoundError,
+    ) as error:  # of the address, the hub, the network or the disk
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{address} cannot be fetched, and is not in the hub's cache: {reason}") from error
+        raise ValueError(
+            f"{address} cannot be fetched, and is not in the hub's cache ({reason}); expected "
+            f"{HUB}USER/NAME[@REVISION]; for a private model, run: hf auth login"
+        ) from error

@@ -79,7 +79,7 @@ def test_names_that_are_numbers_or_differ_in_case_only() -> None:
     assert digits.plain(torch.arange(3)) == [0, 1, "one"]  # "2" and "0" are the numbers of other classes
     alike = built(["Cat", "cat", "dog"])
     assert alike.read(["Cat", "cat", "DOG"], 3).tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="class CAT is ambiguous"):
+    with pytest.raises(ValueError, match="there is no class CAT"):
         alike.read("CAT", 3)
     for conditioning in (digits, alike):
         everything = torch.arange(3)
@@ -90,8 +90,6 @@ def test_draws_take_the_classes_in_turn_by_their_seeds() -> None:
     conditioning = built()
     assert conditioning.default([3, 4, 2, 7]).tolist() == [0, 1, 2, 1]  # type: ignore[union-attr]
     assert conditioning.in_turn(["owl", 0], [3, 4, 2]).tolist() == [0, 2, 2]  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="no values to take in turn"):
-        conditioning.in_turn([], [1])
 
 
 def test_guidance_extrapolates_from_the_mean_of_all_classes() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,22 +116,9 @@ def test_invalid_addresses() -> None:
         assert "expected hf://USER/NAME[@REVISION]" in refusal(ValueError, f"hf://{name}")
 
 
-@pytest.mark.parametrize(
-    ("error", "raised", "message"),
-    [
-        (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub"),
-        (errors.GatedRepoError, FileNotFoundError, "hf auth login"),
-        (errors.OfflineModeIsEnabled, ValueError, "is not in the hub's cache"),
-        (errors.HfHubHTTPError, ValueError, "cannot be fetched"),
-        (ConnectionResetError, ValueError, "cannot be fetched"),
-    ],
-)
+@pytest.mark.parametrize("error", [errors.GatedRepoError, errors.EntryNotFoundError, ConnectionResetError])
 def test_errors_of_the_hub(
-    error: type[Exception],
-    raised: type[Exception],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def download(*arguments: Any, **options: Any) -> str:
         logging.getLogger("huggingface_hub").warning("Retrying in 1s [Retry 1/5].")
@@ -139,7 +127,7 @@ def test_errors_of_the_hub(
         raise answer
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert message in refusal(raised)
+    assert re.search("cannot be fetched.*404 Client Error. Of many lines.*hf auth login", refusal(ValueError))
     assert capfd.readouterr().err == ""
 
 
