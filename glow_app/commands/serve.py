@@ -20,7 +20,7 @@ from glow_app.storage.model_folders import RUN_MODELS, SUMMARY_KEY, bundled_mode
 if TYPE_CHECKING:
     import torch
 
-    from glow_app.models.image_model import ImageModel
+    from glow_app.server.restorer import Restorer
     from glow_app.storage.stored_model import StoredModel
 
 KEY = "GLOW_API_KEY"
@@ -69,14 +69,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
     model, stored = load(arguments, show_origin=True)
-    restorers, sources = _restorers(arguments.restorers, stored, model.device)
     app = application.create_app(
         model=model,
         name=_name_of(stored),
         directions=load_directions(model, *directions_folders(arguments, stored)),
         training=_facts(stored),
-        restorers=restorers,
-        sources=sources,
+        restorers=_restorers(arguments.restorers, stored, model.device),
         limits=limits,
         keys=keys,
         hosts=hosts,
@@ -87,28 +85,25 @@ def run(arguments: argparse.Namespace) -> None:
     process.run_server(app, process.server_config(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
-def _restorers(
-    places: list[str] | None, main: "StoredModel", device: "torch.device"
-) -> "tuple[dict[str, ImageModel], dict[str, str | None]]":
-    """Load the models of ``--restorers``; return them, and the sources of their data, by their names in the API."""
-    from glow_app.restoration import require_task
+def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "list[Restorer]":
+    """Load the models of ``--restorers``."""
+    from glow_app.server.restorer import Restorer
     from glow_app.storage.stored_model import StoredModel
 
     if places is None:
         name = main.path.name
         own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
         places = own + bundled_restorers("photos")
-    models: dict[str, ImageModel] = {}
-    sources: dict[str, str | None] = {}
+    restorers: dict[str, Restorer] = {}
     for place in places:
         stored = StoredModel(place)
         base = _name_of(stored)
         names = (f"{base}-{number}" if number > 1 else base for number in count(1))
-        name = next(free for free in names if free not in models)
-        models[name] = load_stored(stored, device, show_origin=True, restores=True)
-        sources[name] = _source(stored)
-        print(printable(f"restorer {name}: {type(require_task(models[name])).__name__}"))
-    return models, sources
+        name = next(free for free in names if free not in restorers)
+        model = load_stored(stored, device, show_origin=True, restores=True)
+        restorers[name] = Restorer(name, model, _source(stored))
+        print(printable(f"restorer {name}: {restorers[name].info.task}"))
+    return list(restorers.values())
 
 
 def _source(stored: "StoredModel") -> str | None:

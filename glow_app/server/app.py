@@ -22,6 +22,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.server.answers import error_answer
 from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
+from glow_app.server.restorer import Restorer
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
 
@@ -38,8 +39,7 @@ def create_app(
     hosts: Sequence[str] = (),
     directions: Mapping[str, Direction] | None = None,
     training: Mapping[str, Any] | None = None,
-    restorers: Mapping[str, ImageModel] | None = None,
-    sources: Mapping[str, str | None] | None = None,
+    restorers: Sequence[Restorer] = (),
     batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
@@ -52,8 +52,7 @@ def create_app(
         hosts: Accepted host names, besides IP addresses and ``localhost``; ``*`` for any.
         directions: Edit directions by name.
         training: Facts of the model's training, for ``/v1/info``.
-        restorers: Models with a task, by name.
-        sources: Source of the training pictures of each restorer, such as photos or faces.
+        restorers: Models with a task.
         batch_size: Images drawn per batch; with that of ``glow sample``, images are equal to the last bit.
     Raises:
         ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the statistics of ordinary
@@ -62,8 +61,7 @@ def create_app(
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    facts = directions or {}, training or {}, restorers or {}, sources or {}
-    service = Service(model, limits, *facts, name, batch_size)
+    service = Service(model, limits, directions or {}, training or {}, restorers, name, batch_size)
     for kind in (RequestValidationError, HTTPException):  # all others reach the gate
         app.add_exception_handler(kind, _answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])

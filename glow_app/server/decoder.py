@@ -5,23 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from multiprocessing import get_context
-from typing import NamedTuple
 
-import torch
 from pebble import ProcessExpired, ProcessPool
-from torch import Tensor
 
+from glow_app.data.decoding import Photo
 from glow_app.server.answers import ApiError
 from glow_app.server.decoder_process import RefusedPictureError, decode, restrict
 from glow_app.server.limits import Limits
-
-
-class Decoded(NamedTuple):
-    """A picture, uint8 (C, H, W), a note on its conversion, and its colour profile unless it was resized."""
-
-    image: Tensor
-    note: str | None
-    icc_profile: bytes | None
 
 
 class Decoder:
@@ -37,8 +27,8 @@ class Decoder:
 
     async def read(
         self, field: str, text: str, shape: Sequence[int], pixels: int | None = None, bound: str = ""
-    ) -> Decoded:
-        """Decode a picture.
+    ) -> Photo:
+        """Decode a picture; it has no colour profile if it was resized.
 
         Args:
             field: Field of the request, with which error messages begin.
@@ -58,14 +48,13 @@ class Decoder:
                 self._pool = self._new_pool()
             job = self._pool.schedule(decode, (text, shape, pixels, bound), timeout=limits.decode_seconds)
             try:
-                array, note, profile = await asyncio.wrap_future(job)
+                return await asyncio.wrap_future(job)
             except RefusedPictureError as error:
                 status, code, message = error.args
                 raise ApiError(status, code, f"{field}: {message}") from error
             except (TimeoutError, ProcessExpired, BrokenExecutor, MemoryError) as error:
                 message = f"decoding takes more than {limits.decode_seconds} s or too much memory; send a plain PNG"
                 raise ApiError(413, "image_too_large", f"{field}: {message}") from error
-        return Decoded(torch.from_numpy(array), note, profile)
 
     def _new_pool(self) -> ProcessPool:
         # Not forked: a fork of a process with torch's threads may hang, and shares the server's memory and sockets.

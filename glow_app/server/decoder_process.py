@@ -8,12 +8,12 @@ import signal
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from glow_app.data.decoding import BitDepthError, UnsupportedPictureError, fit_with_note, open_image, photo_of
+from glow_app.data.decoding import BitDepthError, Photo, UnsupportedPictureError, fit_with_note, open_image, photo_of
 from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
@@ -28,8 +28,8 @@ class RefusedPictureError(Exception):
     """A picture that is not accepted: HTTP status, code and message."""
 
 
-def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> tuple[np.ndarray, str | None, bytes | None]:
-    """Decode a picture in base64; return it, (C, H, W), with a note on its conversion, and its colour profile.
+def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> Photo:
+    """Decode a picture in base64.
 
     Args:
         text: The file in base64.
@@ -47,7 +47,8 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> tuple[np
     try:
         with image:
             if len(shape) == 3:
-                return *fit_with_note(image, (shape[0], shape[1], shape[2])), None
+                array, note = fit_with_note(image, (shape[0], shape[1], shape[2]))
+                return Photo(array, None, note)
             photo = photo_of(image, shape[0])
     except BitDepthError as error:
         raise RefusedPictureError(422, "deep_image", str(error)) from None
@@ -55,8 +56,7 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> tuple[np
         raise RefusedPictureError(415, "unknown_format", str(error)) from None
     except Exception:
         raise RefusedPictureError(422, "damaged_image", "truncated or damaged") from None
-    profile = photo.icc_profile
-    return photo.pixels, photo.note, profile if profile and len(profile) <= LARGEST_PROFILE else None
+    return replace(photo, icc_profile=None) if len(photo.icc_profile or b"") > LARGEST_PROFILE else photo
 
 
 def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:

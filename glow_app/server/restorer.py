@@ -1,18 +1,19 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from glow_app import __version__, restoration
+from glow_app.data.decoding import Photo
 from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task
 from glow_app.server.answers import invalid, validating
-from glow_app.server.decoder import Decoded, Decoder
+from glow_app.server.decoder import Decoder
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
 from glow_app.server.shared_model import SharedModel
 from glow_app.storage.stored_model import model_hash
@@ -21,25 +22,24 @@ from glow_app.storage.stored_model import model_hash
 class Restorer:
     """A model with a task, and its entry in ``/v1/info``."""
 
-    def __init__(self, name: str, model: ImageModel, source: str | None) -> None:
+    def __init__(self, name: str, model: ImageModel, source: str | None = None) -> None:
         self.model, self.task = model, require_task(model)
         if not model.flow.any_size:
             raise ValueError(f"the restorer {name} restores only one size; expected a model with a Gaussian prior")
-        self.channels = self.task.picture_channels(model.flow.image_shape[0])
         self.info = RestorerInfo(
             name=name,
             model=model_hash(model),
             source=source,
             task=type(self.task).__name__,
             factor=self.task.factor,
-            channels=self.channels,
+            channels=self.task.picture_channels(model.flow.image_shape[0]),
             takes=dict(self.task.takes),
             temperature=model.generation.to_plain()["temperature"],
         )
 
     async def read(
         self, body: RestoreRequest, decoder: Decoder, restored_pixels: int
-    ) -> tuple[Decoded, dict[str, Tensor | float]]:
+    ) -> tuple[Photo, dict[str, Tensor | float]]:
         """Decode the picture and the further inputs of a request, of as many pixels as its draws may have together."""
         factor = self.task.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
@@ -54,30 +54,26 @@ class Restorer:
             if isinstance(value, str) != (kind == "picture"):
                 raise invalid(f"inputs.{name}: expected a {kind}")
             if isinstance(value, str):
-                inputs[name] = (await decoder.read(f"inputs.{name}", value, (1,), *bounds)).image
+                inputs[name] = torch.from_numpy((await decoder.read(f"inputs.{name}", value, (1,), *bounds)).pixels)
             else:
                 inputs[name] = value
-        return await decoder.read("image", body.image, (self.channels,), *bounds), inputs
+        return await decoder.read("image", body.image, (self.info.channels,), *bounds), inputs
 
     def restore(
         self,
         model: SharedModel,
         settings: GenerationSettings,
-        picture: Decoded,
+        picture: Photo,
         inputs: Mapping[str, Tensor | float],
         seeds: range,
-        report: Callable[[float], None],
     ) -> tuple[RestoreAnswer, Images]:
-        """Return the answer to a request, and the draws in it.
-
-        ``model`` runs the steps on the worker's thread; ``report`` gets the share of the work that is done.
-        """
+        """Return the answer to a request, and the draws in it; ``model`` runs the steps on the worker's thread."""
         with validating():
-            require_size(self.model, len(seeds), *picture.image.shape[1:])
+            require_size(self.model, len(seeds), *picture.pixels.shape[1:])
         with validating("inputs"):
-            damaged = self.task.prepare(picture.image, **inputs)
-        track = partial(model.run_steps, report=report)
-        restored = restoration.restore_damaged(self.model, damaged, len(seeds), settings.temperature, seeds, track)
+            damaged = self.task.prepare(torch.from_numpy(picture.pixels), **inputs)
+        options = len(seeds), settings.temperature, seeds, model.run_steps
+        restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
         facts = self.task.facts(damaged)

@@ -138,11 +138,10 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
     picture, inputs = await restorer.read(body, service.decoder, most)
-    num_pixels = body.count * restorer.task.factor**2 * picture.image[0].numel()
-    threads = service.long if num_pixels > most // 8 else service.short
-    with service.reporting(request.scope["glow.request_id"]) as report:
-        arguments = settings, picture, inputs, seeds, report
-        answer, draws = await service.run(restorer.restore, *arguments, model=restorer.model, threads=threads)
+    num_pixels = body.count * restorer.task.factor**2 * picture.pixels[0].size
+    threads, request_id = service.long if num_pixels > most // 8 else service.short, request.scope["glow.request_id"]
+    options: dict[str, Any] = {"model": restorer.model, "threads": threads, "request_id": request_id}
+    answer, draws = await service.run(restorer.restore, settings, picture, inputs, seeds, **options)
     grid = partial(grid_of, icc_profile=picture.icc_profile)
     facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
     return await respond(request, answer, draws, facts, grid)
@@ -151,7 +150,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
 @API.get("/progress")
 async def show_progress(request_id: str, service: Served) -> dict[str, float | None]:
     """Return the share of a restoration that is done, by its X-Request-ID; null if no such request is computed."""
-    return {"share": service.progress.get(request_id)}
+    ticket = service.tickets.get(request_id)
+    return {"share": ticket and ticket.share}
 
 
 # Many monitors use HEAD.

@@ -1,9 +1,8 @@
 """What the routes call: checks of requests, and the models, whose work is batched over all requests."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -49,15 +48,14 @@ class Service:
         limits: Limits,
         directions: Mapping[str, generation.Direction],
         training: Mapping[str, Any],
-        restorers: Mapping[str, ImageModel],
-        sources: Mapping[str, str | None],
+        restorers: Sequence[Restorer],
         name: str,
         batch_size: int,
     ) -> None:
         self.model, self.limits, self.directions = model, limits, directions
         self.worker, self.decoder, self._cache = ModelWorker(model, batch_size), Decoder(limits), LatentsCache()
-        self.restorers = {name: Restorer(name, restorer, sources.get(name)) for name, restorer in restorers.items()}
-        self.progress: dict[str, float] = {}  # by request
+        self.restorers = {restorer.info.name: restorer for restorer in restorers}
+        self.tickets: dict[str, Ticket] = {}  # of restorations that are computed, by request
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
@@ -76,7 +74,7 @@ class Service:
             num_levels=len(model.flow.latent_shapes),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             directions=list(directions),
-            restorers=[restorer.info for restorer in self.restorers.values()],
+            restorers=[restorer.info for restorer in restorers],
             generation=model.generation,
             training={name: value for name, value in training.items() if not name.startswith(_OMITTED)},
             limits=vars(limits),
@@ -85,20 +83,6 @@ class Service:
         self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
-
-    @contextmanager
-    def reporting(self, request_id: str) -> Iterator[Callable[[float], None]]:
-        """Yield a function that gets the share of a request that is done, for ``/v1/progress``."""
-
-        def report(share: float) -> None:
-            if request_id in self.progress:  # and its client has not left
-                self.progress[request_id] = share
-
-        self.progress[request_id] = 0.0
-        try:
-            yield report
-        finally:
-            self.progress.pop(request_id, None)
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
@@ -111,19 +95,23 @@ class Service:
         *arguments: Any,
         model: ImageModel | None = None,
         threads: ThreadPoolExecutor | None = None,
+        request_id: str = "",
         **options: Any,
     ) -> T:
         """Return ``function(model, *arguments, **options)``, such as ``generation.edit``, computed on another thread.
 
         It gets a :class:`SharedModel` of ``model``, by default the main one; ``threads`` are by default those of all
-        requests.
+        requests. With ``request_id``, ``/v1/progress`` shows its progress.
         """
         ticket, loop = Ticket(), asyncio.get_running_loop()
+        if request_id:
+            self.tickets[request_id] = ticket
         shared = SharedModel(model or self.model, self.worker, ticket, self._cache)
         work = partial(function, cast(ImageModel, shared), *arguments, **options)
         try:
             return await loop.run_in_executor(threads or self._threads, work)
         finally:
+            self.tickets.pop(request_id, None)
             self.worker.abandon(ticket)  # nobody waits for any calls that are left
             loop.call_later(KEPT_SECONDS, self._cache.expire)
 
@@ -144,7 +132,7 @@ class Service:
             choices = self.model.conditioning.choices(given, len(files))
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(files)]
-        images = torch.stack([picture.image for picture in pictures])
+        images = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
         known = None if given is None else choices[0]
         if given is None and infers and self.model.conditioning.values:
             known = await self.run(generation.infer, images)

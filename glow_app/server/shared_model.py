@@ -1,6 +1,6 @@
 """A stand-in for a model that threads of requests share, and the rows that its worker computes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -78,12 +78,12 @@ class SharedModel:
         assert not isinstance(context, Sequence)  # feature maps are only those of restorers
         return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, *latents))))
 
-    def run_steps(self, steps: Iterator[None], total: int, report: Callable[[float], None]) -> Iterator[None]:
-        """Yield the results of steps of a restoration, each a call of the worker; report the share that is done."""
+    def run_steps(self, steps: Iterator[None], total: int) -> Iterator[None]:
+        """Yield the results of steps of a restoration, each a call of the worker; note on the ticket what is done."""
         for number in count(1):
             if self._results(_step, [steps], is_alone=True)[0]:
                 return
-            report(number / total)
+            self._ticket.share = number / total
             yield
 
     def _results(self, run: Any, rows: list[Any], is_padded: bool = False, is_alone: bool = False) -> Any:

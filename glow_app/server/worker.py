@@ -31,6 +31,7 @@ class Ticket:
 
     arrived: float = field(default_factory=time.monotonic)
     seconds: float = 0.0  # estimated work of all its calls so far
+    share: float = 0.0  # of a restoration that is done
     is_abandoned: bool = False
 
 

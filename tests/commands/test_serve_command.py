@@ -110,7 +110,7 @@ def test_restorers_are_named_after_their_runs(
     assert main([
         "serve", "--port=0", f"--checkpoint={exported}", "--restorers", *(str(tmp_path / place) for place in places)
     ]) == 0  # fmt: skip
-    assert list(offered[0]["restorers"]) == ["larger", "larger-2", "clean", "clean-2"]
+    assert [restorer.info.name for restorer in offered[0]["restorers"]] == ["larger", "larger-2", "clean", "clean-2"]
     assert _name_of(SimpleNamespace(place="hf://me/larger@refs/pr/1", is_own=False)) == "larger"  # type: ignore[arg-type]
     assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
 
@@ -119,8 +119,9 @@ def test_bundled_restorers_are_served(exported: Path, offered: list[dict[str, An
     for options in ([], [f"--checkpoint={exported}"], ["--restorers"]):
         assert main(["serve", "--port=0", *options]) == 0
     bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
-    assert [list(served["restorers"]) for served in offered] == [bundled, bundled[3:], []]
-    assert offered[1]["sources"] == dict.fromkeys(bundled[3:], "photos")
+    infos = [[restorer.info for restorer in served["restorers"]] for served in offered]
+    assert [[info.name for info in each] for each in infos] == [bundled, bundled[3:], []]
+    assert {info.source for info in infos[1]} == {"photos"}
 
 
 def test_a_model_of_own_pictures_is_named_and_described(

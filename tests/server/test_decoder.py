@@ -11,13 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from app_client import as_base64, png, saved, scans, text_bomb
 from PIL import Image
 from registry import random_images
 
+from glow_app.data.decoding import Photo
 from glow_app.server.answers import ApiError
 from glow_app.server.decoder import Decoder
 from glow_app.server.decoder_process import RefusedPictureError, decode
@@ -52,7 +51,7 @@ def no_bound_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as the process does
 
 
-def decoded(content: bytes, *shape: int) -> tuple[np.ndarray, str | None, bytes | None]:
+def decoded(content: bytes, *shape: int) -> Photo:
     return decode(as_base64(content), shape, 1_000_000, "")
 
 
@@ -74,14 +73,14 @@ def test_invalid_base64_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_supported_formats(kind: str) -> None:
-    pixels, note, profile = decoded(saved(Image.new("RGB", (8, 8), (200, 200, 200)), kind), *SHAPE)
-    assert (pixels.shape, note, profile) == (SHAPE, None, None)
-    assert abs(pixels.astype(int) - 200).max() < 4
+    photo = decoded(saved(Image.new("RGB", (8, 8), (200, 200, 200)), kind), *SHAPE)
+    assert (photo.pixels.shape, photo.note, photo.icc_profile) == (SHAPE, None, None)
+    assert abs(photo.pixels.astype(int) - 200).max() < 4
 
 
 def test_only_pictures_that_are_resized_may_have_more_than_8_bits() -> None:
     deep = saved(Image.new("I;16", (8, 8)), "PNG")
-    assert decoded(deep, 1, 8, 8)[0].shape == (1, 8, 8)
+    assert decoded(deep, 1, 8, 8).pixels.shape == (1, 8, 8)
     with pytest.raises(RefusedPictureError, match="8 bits"):
         decoded(deep, 1)
 
@@ -109,14 +108,14 @@ def process_of(decoder: Decoder) -> int:
 async def is_read(decoder: Decoder) -> bool:
     """Return whether an ordinary picture is decoded."""
     (image,) = random_images(1)
-    return torch.equal((await decoder.read("image", as_base64(image), SHAPE)).image, image)
+    return bool(((await decoder.read("image", as_base64(image), SHAPE)).pixels == image.numpy()).all())
 
 
 def test_pictures_are_exact_and_errors_name_the_limit() -> None:
     async def work(decoder: Decoder) -> None:
         assert await is_read(decoder)
         (image,) = random_images(1, (3, 5, 7))
-        assert torch.equal((await decoder.read("image", as_base64(image), (3,), 35)).image, image)
+        assert ((await decoder.read("image", as_base64(image), (3,), 35)).pixels == image.numpy()).all()
         with pytest.raises(ApiError, match=r"34 pixels .* for 2 draws") as raised:
             await decoder.read("image", as_base64(image), (3,), 34, " for 2 draws")
         assert raised.value.status_code == 413

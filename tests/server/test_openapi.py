@@ -18,11 +18,13 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from glow_app.restoration import Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
+from glow_app.server.restorer import Restorer
 
 LIMITS = Limits(count=8, seconds=60)
 IMAGE = as_base64(random_images(1)[0])
 POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore"]
-RESTORERS = {"larger": tiny_restorer(Upscale()), "whole": tiny_restorer(Fill()), "clean": tiny_restorer(Denoise())}
+TASKS = {"larger": Upscale(), "whole": Fill(), "clean": Denoise()}
+RESTORERS = [Restorer(name, tiny_restorer(task)) for name, task in TASKS.items()]
 POSITIVE = GenerationMode.POSITIVE
 GETS = ["/v1/info", "/v1/progress", "/healthz", "/metrics"]
 

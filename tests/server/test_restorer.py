@@ -25,6 +25,7 @@ from glow_app.priors import MAFPrior
 from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
+from glow_app.server.restorer import Restorer
 from glow_app.storage.stored_model import model_hash
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
@@ -45,7 +46,8 @@ BROKEN = {"image": as_base64(b"no picture")}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with running(create_app(tiny_model(), LIMITS, restorers=MODELS)) as client:
+    restorers = [Restorer(name, model) for name, model in MODELS.items()]
+    with running(create_app(tiny_model(), LIMITS, restorers=restorers)) as client:
         yield client
 
 
@@ -215,7 +217,7 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
 
 
 def test_restorers_are_listed(client: httpx.Client) -> None:
-    app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]}, sources={"clean": "photos"})
+    app = create_app(tiny_model(), LIMITS, restorers=[Restorer("clean", MODELS["clean"], "photos")])
     with running(app) as single:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
@@ -234,7 +236,7 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
 def test_a_restorer_for_only_one_size_is_refused() -> None:
     flow = Glow((3, 8, 8), 2, 1, 4, prior=MAFPrior, conditioning=PictureConditioning(Upscale(), 4, 1))
     with pytest.raises(ValueError, match="the restorer maf"):
-        create_app(tiny_model(), restorers={"maf": mark_trained(ImageModel(flow))})
+        Restorer("maf", mark_trained(ImageModel(flow)))
 
 
 class Gated:
@@ -279,7 +281,7 @@ def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, mo
 
 def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)
-    app = create_app(tiny_model(), LIMITS, restorers={"colour": MODELS["colour"]})
+    app = create_app(tiny_model(), LIMITS, restorers=[Restorer("colour", MODELS["colour"])])
     service = app.state.service
     long, short = (
         {"image": as_base64(torch.full((1, 10, width), 99, dtype=torch.uint8)), "temperature": 1}

@@ -24,6 +24,7 @@ from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
+from glow_app.server.restorer import Restorer
 from glow_app.server.worker import Call, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
@@ -81,10 +82,18 @@ class Site:
 
 
 @contextmanager
-def served(model: ImageModel, limits: Limits | None = None, **arguments: Any) -> Iterator[Site]:
-    app = create_app(model, limits, **arguments)
+def served(
+    model: ImageModel,
+    limits: Limits | None = None,
+    restorers: dict[str, ImageModel] | None = None,
+    sources: dict[str, str] | None = None,
+    **arguments: Any,
+) -> Iterator[Site]:
+    models, known = restorers or {}, sources or {}
+    offered = [Restorer(name, each, known.get(name)) for name, each in models.items()]
+    app = create_app(model, limits, restorers=offered, **arguments)
     with running(app) as client:
-        yield Site(str(client.base_url), app, model, arguments.get("directions", {}), arguments.get("restorers", {}))
+        yield Site(str(client.base_url), app, model, arguments.get("directions", {}), models)
 
 
 def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
