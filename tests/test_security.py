@@ -9,7 +9,7 @@ from registry import tiny_model
 from safetensors.torch import save_file
 
 from glow_app.cli import main
-from glow_app.generation.tensor_file import LATENTS, load_latents, read_content, write_tensors
+from glow_app.generation.tensor_file import LATENTS, load_latents, write_tensors
 from glow_app.messages import format_warning, printable
 from glow_app.storage.pretrained import save_pretrained
 
@@ -20,7 +20,7 @@ def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"format": "glow-latents/1", "facts": "[" * 200_000})
     with pytest.raises(ValueError, match="is damaged"):
-        read_content(path)
+        load_latents(path, tiny_model())
 
 
 def test_latents_without_names_are_refused(tmp_path: Path) -> None:

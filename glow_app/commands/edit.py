@@ -2,9 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
 from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given, read_wish
@@ -12,13 +10,6 @@ from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from glow_app.generation import Direction
-    from glow_app.models.image_model import ImageModel
-    from glow_app.pictures.image_batch import Images
 
 # Strengths of a strip: along a direction, or of a wish.
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -124,7 +115,7 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths."""
-    from glow_app.generation import load_direction
+    from glow_app.generation import edit, edit_attributes, infer, load_direction
     from glow_app.generation.editing import USUAL_STRENGTH
     from glow_app.pictures.images import grid, save_png, to_pil
 
@@ -133,10 +124,10 @@ def _apply(arguments: argparse.Namespace) -> None:
     model, stored = load(arguments)
     given, wish = read_given(model, arguments.given), read_wish(model, arguments)
     if wish is None:
-        change = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+        direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
         what, usual, strip = {"direction": arguments.direction}, 1.0, STRENGTHS
     else:
-        change, what, usual, strip = wish[0], {"wish": in_words(wish[0])}, USUAL_STRENGTH, WISH_STRENGTHS
+        what, usual, strip = {"wish": in_words(wish[0])}, USUAL_STRENGTH, WISH_STRENGTHS
     strengths = [usual if arguments.strength is None else arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
@@ -148,7 +139,11 @@ def _apply(arguments: argparse.Namespace) -> None:
     count = 0
     for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
         picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        changed, known = _changed(model, image, known, change, strengths)
+        if wish is None:
+            changed = edit(model, image, [(direction, strengths)], known)
+        else:
+            known = infer(model, image, known)
+            changed = edit_attributes(model, image, wish[0], known, strengths)
         facts = what | provenance(stored) | model.conditioning.metadata(known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
         save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
@@ -159,19 +154,3 @@ def _apply(arguments: argparse.Namespace) -> None:
         count += 1
     if len(files) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
-
-
-def _changed(
-    model: "ImageModel",
-    image: "Tensor",
-    known: "Tensor | None",
-    change: "Direction | Mapping[str, float]",
-    strengths: list[float],
-) -> "tuple[Images, Tensor | None]":
-    """Return a picture changed along a direction or by a wish, and what it was given or, for a wish, taken to be."""
-    from glow_app.generation import Direction, edit, edit_attributes, infer
-
-    if isinstance(change, Direction):
-        return edit(model, image, [(change, strengths)], known), known
-    known = infer(model, image, known)
-    return edit_attributes(model, image, change, known, strengths), known

@@ -1,7 +1,6 @@
-"""Print the facts recorded in a model, run, latents, direction, exported program or a PNG that glow wrote."""
+"""Print the facts recorded in a model, a run or a PNG that glow wrote."""
 
 import argparse
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,10 @@ from glow_app.storage.model_folders import DEFAULT_MODEL
 if TYPE_CHECKING:
     from glow_app.models import Density
 
-_FILES = "latents, a direction, an exported program or a PNG that glow wrote"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    what = f"a model, as for --checkpoint elsewhere, or {_FILES} (default: {DEFAULT_MODEL})"
+    what = f"a model, as for --checkpoint elsewhere, or a PNG that glow wrote (default: {DEFAULT_MODEL})"
     parser.add_argument("paths", nargs="*", default=[DEFAULT_MODEL], help=what, metavar="PATH")
 
 
@@ -43,22 +40,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _facts(place: str) -> dict[str, Any]:
-    from glow_app.export import DESCRIPTION_NAME, PROGRAM_NAME
     from glow_app.pictures.images import read_png_text
 
     path = Path(place)
-    description = (path.parent if path.name in (DESCRIPTION_NAME, PROGRAM_NAME) else path) / DESCRIPTION_NAME
     if path.suffix.lower() == ".png" and path.is_file():
         if facts := read_png_text(path):
             return dict(facts)
         raise ValueError(f"{path} has no metadata: it was not written by glow, or the metadata was removed")
-    if path.suffix.lower() == ".safetensors" and path.is_file():
-        return _tensor_facts(path)
-    if path.name == PROGRAM_NAME or description.is_file():
-        return _program_facts(description)
     if path.is_file() and path.suffix.lower() != ".ckpt" and not zipfile.is_zipfile(path):
         kind = f"a {path.suffix}" if path.suffix else "another"
-        raise ValueError(f"{path} is {kind} file; expected a model (.ckpt file or folder), {_FILES}")
+        raise ValueError(f"{path} is {kind} file; expected a model (.ckpt file or folder) or a PNG that glow wrote")
     return _model_facts(place)
 
 
@@ -103,32 +94,6 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
     length = [pluralise(count, noun) for count, noun in counts if count is not None]
     trained = {"trained for": ", ".join(length) or None, "trained with": version and f"glow-app {version}"}
     return {name: _text(value) for name, value in [*trained.items(), *sorted(facts.items())] if value is not None}
-
-
-def _tensor_facts(path: Path) -> dict[str, object]:
-    from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
-
-    content = read_content(path)
-    facts: dict[str, object] = {"file": path}
-    levels = [shape for name, shape in sorted(content.shapes.items()) if name.startswith("level")]
-    if content.kind == LATENTS:
-        facts |= {"kind": "latents of glow encode", "images": f"{len(content.facts):,}"}
-        levels = [shape[1:] for shape in levels]
-    elif content.kind == DIRECTION:
-        facts |= {"kind": "a direction of glow edit", "learnt from": pluralise(content.facts["num_images"], "image")}
-    else:
-        raise ValueError(f"{path} holds neither latents nor a direction")
-    return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}
-
-
-def _program_facts(path: Path) -> dict[str, object]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        training, version = description.pop("training"), description.pop("version")
-        facts = {_words(name): _text(value) for name, value in description.items()}
-        return {"file": path, "exported with": f"glow-app {version}", **facts, **_training(training)}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged; export the model again") from error
 
 
 def _words(name: str) -> str:

@@ -22,7 +22,9 @@ def add_arguments(parser: Parser) -> None:
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=number_type(int, 2), help=frames)
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
-    parser.add_argument("--spherical", action=argparse.BooleanOptionalAction, help=f"{spherical} (default: arcs)")
+    parser.add_argument(
+        "--spherical", action=argparse.BooleanOptionalAction, default=True, help=f"{spherical} (default: arcs)"
+    )
     parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
     parser.add_given_argument()
     output = "strip (.png), or animation that runs forwards and back (.webp, or .gif, which has 256 colours)"
@@ -48,9 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
         frames, way = mix_levels(model, images, known), "levels mixed"
         num_frames = len(frames)
     else:
-        is_arc = arguments.spherical is not False
-        frames = interpolate(model, images, num_frames, known, spherical=is_arc)
-        way = "arc" if is_arc else "line"
+        frames = interpolate(model, images, num_frames, known, spherical=arguments.spherical)
+        way = "arc" if arguments.spherical else "line"
     if output.suffix.lower() == ".png":
         facts = {"pictures": ", ".join(Path(file).name for file in files), **model.conditioning.metadata(known)}
         save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
@@ -67,9 +68,8 @@ def _check(arguments: argparse.Namespace, count: int) -> None:
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
         raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
-    if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
-        option = "--frames" if arguments.spherical is None else "--spherical"
-        raise UsageError(f"--mix exchanges whole levels and does not interpolate; leave out {option}")
+    if arguments.mix and arguments.frames is not None:
+        raise UsageError("--mix exchanges whole levels and does not interpolate; leave out --frames")
     if suffix not in SUFFIXES:
         raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
     if arguments.seconds is not None and suffix == ".png":

@@ -84,7 +84,7 @@ def _score(model: "ImageModel", stored: "StoredModel", given: "Given", arguments
     with atomic_file(folder / "scores.csv") as file:
         writer = csv.DictWriter(codecs.getwriter("utf-8")(file, "surrogateescape"), list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row | ({"given": in_words(row["given"])} if row.get("given") else {}) for row in rows)
     write_json(folder / "scores.json", {**facts, "images": rows})
     mean, draws = float(measures.bits_per_dim.mean()), pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")

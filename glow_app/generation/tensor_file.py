@@ -19,16 +19,6 @@ DIRECTION = "glow-direction/1"
 NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}
 
 
-@dataclass(frozen=True)
-class Content:
-    """Metadata of a file of tensors: its kind, the hash of its model, the facts passed to :func:`write_tensors`."""
-
-    kind: str
-    model: str
-    facts: Any
-    shapes: dict[str, tuple[int, ...]]
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
     """Write a safetensors file atomically, with its kind, the model's hash, and ``facts`` of plain types."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -44,24 +34,14 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
     """Return the tensors, the facts and the model's hash of a file; errors end with ``remedy``."""
     noun = NOUNS[kind].removeprefix("a ")
     try:
-        content = read_content(path)
-        if content.kind == kind:
-            return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in StoredModel
-    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that torch lacks
-        raise ValueError(f"{path} has no {noun}: it is damaged or not a safetensors file; {remedy}") from error
-    raise ValueError(f"{path} has {NOUNS.get(content.kind, 'other tensors')}, but no {noun}; {remedy}")
-
-
-def read_content(path: Path) -> Content:
-    """Return the metadata of a safetensors file; raise ValueError if it is damaged or another kind of file."""
-    try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        facts = json.loads(metadata.get("facts", "null"))
-        return Content(metadata.get("format", ""), metadata.get("model", ""), facts, shapes)
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file") from error
+        if metadata.get("format") == kind:
+            facts, owner = json.loads(metadata.get("facts", "null")), metadata.get("model", "")
+            return load(path.read_bytes()), facts, owner  # not memory-mapped, as in StoredModel
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # KeyError: a dtype that torch lacks
+        raise ValueError(f"{path} has no {noun}: it is damaged or not a safetensors file; {remedy}") from error
+    raise ValueError(f"{path} has {NOUNS.get(metadata.get('format', ''), 'other tensors')}, but no {noun}; {remedy}")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glow_app.server.answers import ApiError, error_answer, unavailable
 from glow_app.server.limits import Limits
-from glow_app.server.monitoring import Metrics, log_request
+from glow_app.server.monitoring import log_request, queue_metrics
 from glow_app.server.worker import ModelWorker
 
 # The page may use only its own scripts and styles, connect only to this server, and not be framed.
@@ -34,10 +35,6 @@ _HEADERS = {  # sent with every answer
 _BODIES = 8  # largest bodies that fit into memory together
 _LARGE = 2**20  # bytes of a body after which garbage is collected
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
-
-
-class ClientLeftError(Exception):
-    """The client closed the connection before the answer."""
 
 
 class Gate:
@@ -62,7 +59,7 @@ class Gate:
         self._hosts = [host.lower() for host in hosts]
         self.body_bytes = 0  # bytes of bodies in memory
         self.depth = 0  # requests being decoded, queued or computed
-        self.metrics = Metrics(limits.queue, lambda: self.depth)
+        self.metrics, self._seconds = queue_metrics(limits.queue, lambda: self.depth)
 
     def wrap(self, app: ASGIApp) -> "Gate":
         """Wrap an application, which may raise :class:`ApiError`."""
@@ -89,7 +86,7 @@ class Gate:
 
         try:
             await self._handle(scope, headers, receive, send_with_headers)
-        except ClientLeftError:
+        except ClientDisconnect:
             pass
         except (Exception, asyncio.CancelledError) as raised:
             if not status:
@@ -101,7 +98,7 @@ class Gate:
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
-                self.metrics.seconds.labels(endpoint, status).observe(seconds)
+                self._seconds.labels(endpoint, status).observe(seconds)
             log_request(scope, status, seconds)
 
     async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -159,7 +156,7 @@ class Gate:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ClientLeftError
+                raise ClientDisconnect
             chunk, more = message.get("body", b""), message.get("more_body", False)
             body += chunk
             self.body_bytes += len(chunk)
@@ -190,14 +187,14 @@ class Gate:
 
 
 async def _run_until_disconnect(work: Awaitable[None], receive: Receive, seconds: float) -> None:
-    """Run work to its end; raise ApiError after some seconds, or ClientLeftError when the client disconnects."""
+    """Run work to its end; raise ApiError after some seconds, or ClientDisconnect when the client disconnects."""
     # After the body, the only message is a disconnect.
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())
     try:
         await asyncio.wait([working, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             late = ApiError(504, "too_slow", f"no result within {seconds:g} s")
-            raise ClientLeftError if leaving.done() else late
+            raise ClientDisconnect if leaving.done() else late
     finally:
         working.cancel()
         leaving.cancel()

@@ -18,26 +18,14 @@ _CLIENT_LEFT = 499  # status in logs only: the client left before the answer
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Metrics:
-    """Metrics of a server.
-
-    Args:
-        slots: Largest number of requests in the queue.
-        depth: Returns the number of requests in the queue.
-    """
-
-    def __init__(self, slots: int, depth: Callable[[], float]) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        Gauge("glow_queue_depth", "Requests waiting or being computed.", registry=registry).set_function(depth)
-        Gauge("glow_queue_slots", "Maximum of glow_queue_depth.", registry=registry).set(slots)
-        self.seconds = Histogram(
-            "glow_request_seconds",
-            "Time from request to answer.",
-            ["endpoint", "status"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
+def queue_metrics(slots: int, depth: Callable[[], float]) -> tuple[CollectorRegistry, Histogram]:
+    """Return the metrics of a server with ``slots`` for requests, and among them the seconds of requests."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    Gauge("glow_queue_depth", "Requests waiting or being computed.", registry=registry).set_function(depth)
+    Gauge("glow_queue_slots", "Maximum of glow_queue_depth.", registry=registry).set(slots)
+    text, labels = "Time from request to answer.", ["endpoint", "status"]
+    return registry, Histogram("glow_request_seconds", text, labels, buckets=_SECONDS, registry=registry)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:

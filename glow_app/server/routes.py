@@ -15,9 +15,9 @@ from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, respond
+from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, respond, validating
 from glow_app.server.schemas import Picture
-from glow_app.server.service import Service
+from glow_app.server.service import Service, named
 from glow_app.server.worker import ModelEndedError
 
 
@@ -49,7 +49,9 @@ async def show_info(service: Served) -> schemas.Info:
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds, settings = service.seeds(body.count, body.seed), service.settings(body.temperature, body.guidance)
-    given = service.given_of_draws(body.given, seeds)
+    with validating("given"):
+        values = service.model.conditioning.default(seeds) if body.given is None else body.given
+        given = service.model.read(values, len(seeds))
     drawn = await service.run(
         lambda model: model.sample(len(seeds), settings.temperature, seeds, given, settings.guidance)
     )
@@ -87,7 +89,8 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 @API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    strengths, wish = service.strengths(body.edits), service.wish(body)
+    wish = service.wish(body)
+    strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if wish is None:
         changed = await service.run(generation.edit, images, strengths, given)
@@ -167,5 +170,5 @@ async def healthz(service: Served) -> dict[str, str]:
 @HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 async def metrics_text(request: Request) -> Response:
     """Return metrics for Prometheus."""
-    text = generate_latest(request.app.state.gate.metrics.registry)
+    text = generate_latest(request.app.state.gate.metrics)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -21,7 +21,7 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import Edit, EditRequest, GivenKind, Info
+from glow_app.server.schemas import EditRequest, GivenKind, Info
 from glow_app.server.shared_model import SharedModel
 from glow_app.server.worker import ModelWorker, Ticket
 from glow_app.storage.checkpoint import CONTENTS_KEY
@@ -115,11 +115,6 @@ class Service:
             self.worker.abandon(ticket)  # nobody waits for any calls that are left
             loop.call_later(KEPT_SECONDS, self._cache.expire)
 
-    def given_of_draws(self, given: Given, seeds: range) -> Tensor | None:
-        """Return what is given to the draws of some seeds; if nothing is, all values in turn."""
-        with validating("given"):
-            return self.model.conditioning.default(seeds) if given is None else self.model.read(given, len(seeds))
-
     async def pictures(
         self, files: Sequence[str], given: Given, field: str = "images[{}]", infers: bool = True
     ) -> tuple[Tensor, list[str | None], Tensor | None]:
@@ -164,10 +159,6 @@ class Service:
             settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
         return settings
 
-    def strengths(self, edits: Sequence[Edit]) -> list[tuple[generation.Direction, float]]:
-        """Return directions with their strengths."""
-        return [(_named(self.directions, edit.direction, "direction"), edit.strength) for edit in edits]
-
     def wish(self, body: EditRequest) -> Tensor | None:
         """Return the attributes to change; None if there are edits instead."""
         if bool(body.edits) == (body.wish is not None):
@@ -179,7 +170,7 @@ class Service:
         """Return a restorer by name, or the only restorer if the name is None."""
         if name is None and len(self.restorers) == 1:
             (name,) = self.restorers
-        return _named(self.restorers, name, "restorer")
+        return named(self.restorers, name, "restorer")
 
     def check_count(self, count: int, field: str, largest: int | None = None) -> None:
         """Raise ApiError if a count exceeds the limit."""
@@ -188,7 +179,8 @@ class Service:
             raise invalid(f"{field}: must be at most {largest}, got {count}")
 
 
-def _named(values: Mapping[str, T], name: str | None, kind: str) -> T:
+def named(values: Mapping[str, T], name: str | None, kind: str) -> T:
+    """Return the value of a name; raise ApiError if there is none."""
     if name is None or name not in values:
         raise ApiError(404, f"unknown_{kind}", f"no such {kind}; available: {', '.join(values) or 'none'}")
     return values[name]

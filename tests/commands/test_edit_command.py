@@ -1,5 +1,6 @@
 """`glow edit learn` and `glow edit apply`."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,9 @@ def test_other_commands_take_unknown_or_given_attributes(attributed: Path, pictu
             assert result.code == 0, result
             assert "inferred" not in result.output
         rows = json.loads(Path("scores/scores.json").read_text())["images"]
+        if given is not None:
+            written = csv.DictReader(Path("scores/scores.csv").read_text().splitlines())
+            assert [row["given"] for row in written] == ["smiling", "no hat", "age 0.3"]
         assert [row["bits_per_dim"] for row in rows] == pytest.approx(model.bits_per_dim(images, given).tolist())
         assert glow("decode", "latents.safetensors", "--checkpoint", attributed, "--overwrite").code == 0
         for number, path in enumerate(pictures):

@@ -1,6 +1,5 @@
-"""`glow info` of all files that the project writes, and `glow models`."""
+"""`glow info` and `glow models`."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,48 +37,8 @@ def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
     assert not any(sign in value for name, value in printed.items() if name != "file" for sign in "{}[]_")
 
 
-def test_facts_of_latents_and_directions(exported: Path, pictures: list[Path], glow: Glow) -> None:
-    glow("encode", *pictures, "--checkpoint", exported)
-    digest = model_hash(load_model(exported))
-    origin = {"model": digest, "latents": "2x4x4, 8x2x2"}
-    printed = facts(glow, "latents.safetensors")
-    assert printed == {"file": "latents.safetensors", "kind": "latents of glow encode", "images": "3", **origin}
-    for name, path in zip(("with", "without"), pictures, strict=False):
-        Path(name).mkdir()
-        shutil.copy(path, name)
-    glow("edit", "learn", "x", "--with", "with", "--without", "without", "--checkpoint", exported, "--directions", ".")
-    printed = facts(glow, "x.safetensors")
-    assert printed.items() >= {"kind": "a direction of glow edit", "learnt from": "2 images", **origin}.items()
-
-
-def test_facts_of_an_exported_program(glow: Glow, refused: Refused) -> None:
-    description = {
-        "version": "0.2.0",
-        "program": {"kind": "torch-export", "file": "sampler.pt2", "sha256": "5ea"},
-        "model": "c0de",
-        "inputs": [{"name": "level0", "shape": ["batch", 2, 4, 4]}],
-        "output": {"name": "images", "shape": ["batch", 1, 8, 8]},
-        "class_names": ["shoe", "bag"],
-        "num_bits": 4,
-        "use": "session = ...",
-        "training": {"version": "0.1.0", "epoch": 1, "step": 16, "val/bpd": 3.0},
-    }
-    Path("program").mkdir()
-    Path("program/sampler.json").write_text(json.dumps(description))
-    printed = facts(glow, "program")
-    assert printed["program"] == "kind torch-export, file sampler.pt2, sha256 5ea"
-    assert (printed["model"], printed["inputs"]) == ("c0de", "name level0, shape batch, 2, 4, 4")
-    assert (printed["class names"], printed["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
-    assert (printed["exported with"], printed["trained with"]) == ("glow-app 0.2.0", "glow-app 0.1.0")
-    assert facts(glow, "program/sampler.pt2") == printed
-    for damaged in ({}, {**description, "training": [1]}):
-        Path("program/sampler.json").write_text(json.dumps(damaged))
-        assert "sampler.json is damaged" in refused("info", "program")
-
-
 def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> None:
     Path("broken.png").write_bytes(b"\x89PNG and no more")
-    Path("torn.safetensors").write_bytes(b"tensors")
     Image.new("L", (8, 8)).save("plain.png")
     shutil.copy(exported / "model.safetensors", "model.safetensors")
     Path("samples").mkdir()
@@ -87,8 +46,7 @@ def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> No
     for name, words in {
         "broken.png": "cannot be read as a PNG",
         "plain.png": "has no metadata",
-        "torn.safetensors": "is damaged or not a safetensors file",
-        "model.safetensors": "holds neither latents nor a direction",
+        "model.safetensors": "expected a model",
         "none.png": "there is no model none.png",
         "photo.jpg": "expected a model",
         "samples": "samples is neither a model nor a run",
@@ -96,12 +54,11 @@ def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> No
         assert words in refused("info", name)
 
 
-def test_several_places(exported: Path, pictures: list[Path], glow: Glow) -> None:
-    glow("encode", *pictures, "--checkpoint", exported)
-    both, second = glow("info", exported, "latents.safetensors").output, glow("info", "latents.safetensors").output
+def test_several_places(exported: Path, trained: Path, glow: Glow) -> None:
+    both, second = glow("info", exported, trained).output, glow("info", trained).output
     assert both.startswith(f"{exported}\n")
-    assert both.endswith(f"\n\nlatents.safetensors\n{second}")
-    some = glow("info", "nothing", exported, "photo.jpg", "latents.safetensors")
+    assert both.endswith(f"\n\n{trained}\n{second}")
+    some = glow("info", "nothing", exported, "photo.jpg", trained)
     assert (some.code, some.output, len(some.errors)) == (1, both, 1)
     assert all(f"there is no model {name}" in some.errors[0] for name in ("nothing", "photo.jpg"))
 
