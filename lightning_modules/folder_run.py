@@ -137,10 +137,6 @@ def _require_usable(options: argparse.Namespace, rest: list[str]) -> None:
             )
     if options.from_scratch and take_option(INIT_FROM, rest)[0] is not None:
         raise UsageError(f"glow fit: use either --from-scratch or {INIT_FROM}, not both")
-    if options.device not in (None, "cpu"):
-        from glow_app.storage.stored_model import find_device
-
-        find_device(options.device)  # refuses an unavailable device
 
 
 def _choose_config(

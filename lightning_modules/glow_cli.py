@@ -32,7 +32,7 @@ from glow_app.nn.class_path import class_path
 from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.callbacks.outcome import outcome
-from lightning_modules.command_line.arguments import configs_first, require_total_steps, take_option
+from lightning_modules.command_line.arguments import configs_first, take_option
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.image_data import ImageDataModule
@@ -127,7 +127,6 @@ class GlowCLI(LightningCLI):
         """Check and complete the configuration, and prepare the run's folder."""
         config = self.config
         if self.command == "fit":
-            require_total_steps(config.model.lr_scheduler.class_path)
             if stored := self.start.config.get("model"):
                 chosen = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
                 for name in ("optimizer", "lr_scheduler"):

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -30,7 +30,13 @@ from lightning_modules.runs.run_trainer import require_exact_trainer
 from lightning_modules.schedules import LinearWarmupCosine
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
-ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
+
+
+class ScheduleFactory(Protocol):
+    """Makes a schedule of the learning rate."""
+
+    def __call__(self, optimizer: Optimizer, /, total_steps: float) -> LRScheduler:
+        """Return the schedule of a run of ``total_steps`` optimiser steps."""
 
 
 class _Shared(partial[Any]):
@@ -51,7 +57,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
     Args:
         model: The density.
         optimizer: Called with the parameters.
-        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+        lr_scheduler: Called with the optimiser and ``total_steps``, of the whole run; stepped every step.
         seed: Seed of all random numbers.
     Attributes:
         failure: Message of a failed solve in the current step, or None.
@@ -118,7 +124,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """Return the schedule of the learning rate."""
-        return self.lr_scheduler(optimizer, total_steps)
+        return self.lr_scheduler(optimizer, total_steps=total_steps)
 
     def generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
         """Return a step's generator, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""

@@ -45,8 +45,6 @@ class Muon(Optimizer):
         momentum: Momentum :math:`\mu` of the kernels.
         kernel_decay: Weight decay :math:`\lambda` of the kernels.
         fused: Whether to use the fused implementation of Adam.
-    Raises:
-        ValueError: If ``momentum`` is not in [0, 1), ``kernel_decay`` is negative, or an argument of Adam is invalid.
     References:
         Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the size of a step: Liu et al.
         2025, Muon is scalable for LLM training, arXiv:2502.16982.
@@ -62,10 +60,6 @@ class Muon(Optimizer):
         kernel_decay: float = 0.3,
         fused: bool = True,
     ) -> None:
-        if not kernel_decay >= 0.0:
-            raise ValueError(f"kernel_decay is {kernel_decay}; expected 0 or more")
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
         params = list(params)
         kernels = [parameter for parameter in params if parameter.ndim == 4]
         others = [parameter for parameter in params if parameter.ndim != 4]

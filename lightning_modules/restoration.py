@@ -113,7 +113,7 @@ class RestorationModule(ImageModule):
         def part(steps: float, share: float) -> LRScheduler:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = group["initial_lr"] = share * rate  # the schedule's base rate
-            return self.lr_scheduler(optimizer, steps)
+            return self.lr_scheduler(optimizer, total_steps=steps)
 
         flow = part(total_steps - first, 1.0)
         encoder = part(first, _ENCODER_RATE)  # created last, since training starts at its rate

@@ -21,8 +21,6 @@ class LinearWarmupCosine(LambdaLR):
         warmup_steps: Steps w of the warm-up, limited to half of the run, so that short trial runs learn too.
         final_fraction: Final learning rate as a fraction f of the full rate.
         decay_fraction: Final fraction d of the run in which the rate decays; 1 to decay from the end of the warm-up.
-    Raises:
-        ValueError: If ``decay_fraction`` is not above 0 and at most 1.
     """
 
     def __init__(
@@ -33,8 +31,6 @@ class LinearWarmupCosine(LambdaLR):
         final_fraction: float = 0.0,
         decay_fraction: float = 1.0,
     ) -> None:
-        if not 0.0 < decay_fraction <= 1.0:
-            raise ValueError(f"decay_fraction is {decay_fraction}; expected above 0 and at most 1")
         warmup = max(1, min(warmup_steps, total_steps / 2))
         decay_start = warmup if math.isinf(total_steps) else max(warmup, (1 - decay_fraction) * total_steps)
 

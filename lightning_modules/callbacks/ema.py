@@ -20,14 +20,9 @@ class EMA(WeightAveraging):
 
     Args:
         decay: The final decay d, in [0, 1).
-    Raises:
-        ValueError: If ``decay`` is outside [0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay}; expected at least 0 and below 1")
-
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
             n = float(num_averaged)
             weight = 1 - min(decay, (1 + n) / (10 + n))

@@ -59,11 +59,9 @@ class SaveProgress(Checkpoint):
     """Writes ``last.ckpt`` to the run's folder, and keeps the one before it as ``previous.ckpt``.
 
     It saves after the first and the last epoch; after other epochs if the last save was at least 30 seconds ago, since
-    with few images an epoch may be a single step; and within epochs at the given intervals. A checkpoint saved within
-    an epoch is renamed to ``last.ckpt`` when the next step begins: only then is its last step in the log, which a
-    resumed run continues. On SIGTERM, SIGINT, SIGHUP, or SIGUSR1 in a SLURM job, all ranks finish the current step
-    or validation, save and stop. Nothing is saved between a step that the guard has skipped and the next good step:
-    weights may be bad although they are finite.
+    with few images an epoch may be a single step; and within epochs at the given intervals. On SIGTERM, SIGINT, SIGHUP,
+    or SIGUSR1 in a SLURM job, all ranks finish the current step or validation, save and stop. Nothing is saved between
+    a step that the guard has skipped and the next good step: weights may be bad although they are finite.
 
     Args:
         every_n_steps: Interval in optimiser steps; none if None.
@@ -78,7 +76,6 @@ class SaveProgress(Checkpoint):
         self.every_seconds = 60 * every_minutes if every_minutes else math.inf
         self._signals = StopSignals()
         self._stopped_by = 0
-        self._is_pending = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the intervals, and install signal handlers, after Lightning has installed its own."""
@@ -94,8 +91,7 @@ class SaveProgress(Checkpoint):
         self._saved_time, self._saved_epoch = time.monotonic(), False
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Finish a pending save, and stop if a signal arrived during the previous step."""
-        self._finish(trainer)
+        """Stop if a signal arrived during the previous step, which is in the log by now."""
         if self._stopped_by:
             raise RunStopped(self._stopped_by, _folder(trainer) / LAST)
         self._step_before = trainer.global_step
@@ -117,18 +113,14 @@ class SaveProgress(Checkpoint):
         is_late = not self._saved_epoch or time.monotonic() - self._saved_time >= _SECONDS
         number = self._save_if(trainer, is_late or _is_last_step(trainer))
         self._saved_epoch = True
-        self._finish(trainer)
         if number:
             raise RunStopped(number, _folder(trainer) / LAST)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Restore the signal handlers, before Lightning restores its own."""
         self._signals.restore()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Finish a pending save, and restore the signal handlers."""
-        self._finish(trainer)
-        self._signals.restore()
+    on_exception = on_train_end  # takes its arguments too
 
     def _save_if(self, trainer: pl.Trainer, is_due: bool) -> int:
         """Save if it is due or a signal arrived on any rank, since clocks differ; return the signal's number or 0."""
@@ -139,13 +131,9 @@ class SaveProgress(Checkpoint):
         if (number or due) and not any(guard.in_trouble for guard in guards):
             trainer.save_checkpoint(_folder(trainer) / NEXT)
             self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
-            self._is_pending = trainer.is_global_zero
+            if trainer.is_global_zero:
+                replace_last(_folder(trainer))
         return number
-
-    def _finish(self, trainer: pl.Trainer) -> None:
-        if self._is_pending:
-            replace_last(_folder(trainer))
-            self._is_pending = False
 
 
 def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:

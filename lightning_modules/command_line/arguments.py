@@ -1,7 +1,5 @@
 """Options that the parser does not know, and configurations before it reads them."""
 
-import inspect
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +47,3 @@ def configs_first(arguments: list[str]) -> list[str]:
     """Put configurations first, since they would override options before them, and replace their names by paths."""
     configs, rest = take_options("--config", arguments)
     return [*(f"--config={config_path(config)}" for config in configs), *rest]
-
-
-def require_total_steps(class_path: str) -> None:
-    """Raise UsageError for a schedule that would misinterpret its second argument, the number of steps."""
-    module, _, name = class_path.rpartition(".")
-    arguments = list(inspect.signature(getattr(import_module(module), name)).parameters)
-    if arguments[1:2] != ["total_steps"]:
-        raise UsageError(
-            f"model.lr_scheduler is {class_path}; expected a schedule whose second argument is total_steps, such as "
-            "lightning_modules.schedules.LinearWarmupCosine"
-        )

@@ -91,13 +91,13 @@ def non_finite(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def replace_last(run_dir: Path) -> None:
-    """Rename the pending checkpoint, if there is one, to ``last.ckpt``; the old one becomes ``previous.ckpt``."""
-    pending, last = run_dir / NEXT, run_dir / LAST
-    if not pending.exists():  # it had non-finite numbers and was not written
+    """Rename the new checkpoint, if it was written, to ``last.ckpt``; the old one becomes ``previous.ckpt``."""
+    new, last = run_dir / NEXT, run_dir / LAST
+    if not new.exists():  # it had non-finite numbers
         return
     if last.exists():
         last.replace(run_dir / PREVIOUS)
-    pending.replace(last)
+    new.replace(last)
 
 
 def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:

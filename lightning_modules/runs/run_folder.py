@@ -4,9 +4,9 @@ import fcntl
 import os
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -18,7 +18,7 @@ from lightning_modules.runs.loggers import METRICS
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
 LOCK = ".lock"
 
-_LOCKS: dict[Path, tuple[IO[str], list[Path]]] = {}
+_held = ExitStack()  # the folder of the run in this process
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
@@ -45,7 +45,7 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         UsageError: If its name is that of a file.
     """
     require_folder(run_dir)
-    _lock(run_dir)
+    _held.enter_context(_locked(run_dir))
     is_continued = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
     if is_continued or begin_anew:
         for incomplete in run_dir.glob(".*.ckpt*"):
@@ -65,29 +65,24 @@ def refuse_earlier_run(run_dir: Path) -> None:
 def release_run_dir() -> None:
     """Unlock the folder of the run in this process; if the run did not begin, remove what was created and is empty."""
     os.environ.pop(SHARED, None)  # otherwise a later run in this process would use the same folder
-    for run_dir, (file, removable) in _LOCKS.items():
-        (run_dir / LOCK).unlink(missing_ok=True)
-        file.close()
-        if not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
-            (run_dir / RUN_CONFIG).unlink(missing_ok=True)
-        with suppress(OSError):  # not empty
-            for folder in removable:
-                folder.rmdir()
-    _LOCKS.clear()
+    _held.close()
 
 
-def _lock(run_dir: Path) -> None:
-    # The system releases the lock when the process ends, even if it is killed.
-    if run_dir.resolve() in _LOCKS:
-        return
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
     removable = [run_dir, *(folder for folder in run_dir.resolve().parents if not folder.exists())]
     run_dir.mkdir(parents=True, exist_ok=True)
-    file = (run_dir / LOCK).open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
-    except OSError as error:
-        warnings.warn(f"{run_dir} cannot be locked ({error}); make sure that no other run uses it", stacklevel=2)
-    _LOCKS[run_dir.resolve()] = file, removable
+    with (run_dir / LOCK).open("a") as file:  # the system unlocks it when the process ends, even if it is killed
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
+        except OSError as error:
+            warnings.warn(f"{run_dir} cannot be locked ({error}); make sure that no other run uses it", stacklevel=2)
+        yield
+        (run_dir / LOCK).unlink(missing_ok=True)
+    if not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
+        (run_dir / RUN_CONFIG).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        for folder in removable:
+            folder.rmdir()

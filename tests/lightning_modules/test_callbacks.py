@@ -274,7 +274,7 @@ class TestSampleGrids:
         assert plain == unchanged != averaged
 
 
-def downhill_then_uphill(optimizer: torch.optim.Optimizer, total: float) -> torch.optim.lr_scheduler.LRScheduler:
+def downhill_then_uphill(optimizer: torch.optim.Optimizer, total_steps: float) -> torch.optim.lr_scheduler.LRScheduler:
     """A first epoch that learns and a second that unlearns: the best checkpoint is not the last."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 4 else -3.0)
 

@@ -53,10 +53,8 @@ def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Pat
 
 
 def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, str], str]:
-    """Return the options that are chosen, and what is printed; a GPU that is asked for counts as there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glow_app.storage.stored_model.find_device", lambda name: None)
-        words = folder_run._planned([str(word) for word in arguments])
+    """Return the options that are chosen, and what is printed."""
+    words = folder_run._planned([str(word) for word in arguments])
     return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word), capsys.readouterr().out
 
 
@@ -182,11 +180,14 @@ def test_wrong_options(
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("arguments", [["fit", "pictures", "--device=gpu"], ["sample", "--device=meta"]])
-def test_a_device_that_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
-    name = arguments[-1].removeprefix("--device=")
-    assert capsys.readouterr().err == f"error: device {name} is not available here; use cpu\n"
+def test_a_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for device in ("gpu", "mps"):
+        line = ["fit", str(pictures(tmp_path / device, 3)), "--epochs=1", f"--device={device}"]
+        assert main([*line, f"--run_dir={tmp_path / 'run'}"]) == 2
+        (error,) = (text for text in capsys.readouterr().err.splitlines() if "error" in text)
+        assert device in error.lower()
+    assert main(["sample", "--device=meta"]) == 1
+    assert capsys.readouterr().err == "error: device meta is not available here; use cpu\n"
 
 
 def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

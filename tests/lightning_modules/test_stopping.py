@@ -352,11 +352,10 @@ def test_auto_starts_resumes_and_recognises_a_complete_run(tmp_path: Path, capsy
     assert "--resume auto needs --run_dir" in capsys.readouterr().err
 
 
-def test_a_schedule_that_knows_no_number_of_steps_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    option = "--model.lr_scheduler=torch.optim.lr_scheduler.ExponentialLR"
-    assert fit(option, f"--run_dir={tmp_path / 'run'}") == 2
-    message = capsys.readouterr().err
-    assert "model.lr_scheduler is torch.optim.lr_scheduler.ExponentialLR; expected a schedule whose second" in message
+def test_a_schedule_gets_the_number_of_steps_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch_schedule = "--model.lr_scheduler=torch.optim.lr_scheduler."
+    options = [f"--run_dir={tmp_path / 'run'}", "--data.batch_size=32"]
+    assert fit(f"{torch_schedule}ExponentialLR", "--model.lr_scheduler.init_args.gamma=0.9", *options) == 1
+    assert "unexpected keyword argument 'total_steps'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    assert fit(f"{torch_schedule}OneCycleLR", "--model.lr_scheduler.init_args.max_lr=0.01", *options) == 0

@@ -15,7 +15,7 @@ pytestmark = on_gpu
 def test_training_resumes(tmp_path: Path) -> None:
     options: dict[str, Any] = {"accelerator": "gpu" if IS_CUDA else DEVICE.type}
 
-    def constant(optimizer: Optimizer, num_steps: float) -> LambdaLR:
+    def constant(optimizer: Optimizer, total_steps: float) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: 1.0)  # whatever the length of a run
 
     whole, first, second = (tiny_module(lr_scheduler=constant) for _ in range(3))
