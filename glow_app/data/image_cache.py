@@ -23,8 +23,7 @@ from glow_app.files import atomic_file
 from glow_app.progress import tracked
 
 _VERSION = 2
-_MIN_FILES_FOR_PROCESSES = 500
-_MAX_PROCESSES = 16
+_MIN_CHUNKS, _MAX_PROCESSES = 8, 16  # for several processes
 _NAMED = 10  # maximum number of unusable files in a message
 
 Shape = tuple[int, int, int]
@@ -76,10 +75,9 @@ def folder_images(
     count = len(files)
 
     def chunks() -> Iterator[Chunk]:
-        processes = _MAX_PROCESSES if count >= _MIN_FILES_FOR_PROCESSES else 0
         doing = f"{described} ({count:,} files)"
         skipped: list[tuple[str, str]] = []
-        for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
+        for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, doing):
             skipped += chunk.skipped
             yield chunk
         if len(skipped) == count:
@@ -132,21 +130,21 @@ def _read_entry(entry: Path, image_shape: Shape) -> Chunk | None:
     return Chunk(images, facts["files"], facts["skipped"]) if is_whole else None
 
 
-def in_chunks(work: Callable[[range], Chunk], count: int, size: int, processes: int, doing: str) -> Iterator[Chunk]:
+def in_chunks(work: Callable[[range], Chunk], count: int, size: int, doing: str) -> Iterator[Chunk]:
     """Apply ``work`` to consecutive ranges of the indices below ``count``, and yield the results in order.
 
-    Reading thousands of small files is bound by the Python interpreter, so processes help and threads do not. They are
-    forked, as loader workers are; on systems other than Linux the calling process does the work.
+    Many ranges are divided among processes, at most one per core. Reading thousands of small files is bound by the
+    Python interpreter, so threads would not help. The processes are forked, as loader workers are; on systems other
+    than Linux the calling process does the work.
 
     Args:
         size: Indices per range.
-        processes: Maximum number of processes to fork, at most one per core; 0 uses the calling process.
         doing: Label of the progress bar.
     """
     # A daemonic process, such as a loader worker, may not have children.
     can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
-    workers = min(processes, len(os.sched_getaffinity(0))) if processes and can_fork else 0
     parts: Any = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    workers = min(_MAX_PROCESSES, len(os.sched_getaffinity(0))) if len(parts) >= _MIN_CHUNKS and can_fork else 0
     chunks: DataLoader[Chunk] = DataLoader(
         parts,
         batch_size=None,

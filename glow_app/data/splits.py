@@ -51,13 +51,9 @@ class SplitFractions:
     test_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, fraction in self._fractions.items():
-            if not 0 <= fraction < 1:
-                raise ValueError(f"{name}_fraction is {fraction}; expected at least 0 and below 1")
-        if (total := sum(self._fractions.values())) >= 1:
-            raise ValueError(
-                f"validation_fraction + test_fraction is {total:g}; expected below 1, to leave images for training"
-            )
+        fractions = self._fractions.values()
+        if min(fractions) < 0 or sum(fractions) >= 1:
+            raise ValueError(f"got {_described(self._fractions)}; expected 0 or more, and less than 1 in total")
 
     def rows(self, examples: int | Sequence[str], split: Split, official: Container[str] = ()) -> np.ndarray:
         """Return the positions of one split, shuffled, so that a limit keeps a mixture of classes.
@@ -82,8 +78,7 @@ class SplitFractions:
             raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
-                described = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
-                few = f"{len(order)} images are too few: {described} leave none for {name}"
+                few = f"{len(order)} images are too few: {_described(fractions)} leave none for {name}"
                 raise ValueError(f"{few}; add images or change the fractions")
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
@@ -111,6 +106,10 @@ class SplitFractions:
     @property
     def _fractions(self) -> dict[str, float]:
         return {"validation": self.validation_fraction, "test": self.test_fraction}
+
+
+def _described(fractions: Mapping[str, float]) -> str:
+    return " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
 
 
 @dataclass(frozen=True)
@@ -149,11 +148,8 @@ class SplitRequest(SplitFractions):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         if self.count is not None and self.count < 1:
             raise ValueError(f"count is {self.count}; expected at least 1, or None for the default")
-        shape = self.image_shape
-        if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-            raise ValueError(f"image_shape is {tuple(shape)}; expected three positive integers (C, H, W)")
-        if shape[0] not in (1, 3):
-            raise ValueError(f"image_shape {tuple(shape)} has {shape[0]} channels; supported are 1 (grey) and 3 (RGB)")
+        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3) or min(self.image_shape) < 1:
+            raise ValueError(f"image_shape is {self.image_shape}; expected (C, H, W), with C 1 (grey) or 3 (RGB)")
 
     def folder(self, source: str) -> Path:
         """Return the root; raise ValueError if there is none."""

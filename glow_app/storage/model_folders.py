@@ -123,11 +123,7 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
     logging.set_verbosity_error()  # otherwise it logs every attempt
     try:
         return Path(hf_hub_download(name, file, revision=revision))
-    except (
-        OSError,
-        ValueError,
-        errors.EntryNotFoundError,
-    ) as error:  # of the address, the hub, the network or the disk
+    except (OSError, ValueError, errors.EntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{address} cannot be fetched, and is not in the hub's cache ({reason}); expected "

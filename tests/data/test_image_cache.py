@@ -140,8 +140,8 @@ def test_processes_and_several_chunks_give_the_same(
     (root / "0005.png").write_bytes(b"broken")
     with pytest.warns(UserWarning, match=r"1 of 13 .*0005\.png"):
         alone = build(root)
-    monkeypatch.setattr(image_cache, "_MIN_FILES_FOR_PROCESSES", 0)
+    monkeypatch.setattr(image_cache, "_MIN_CHUNKS", 0)
     in_chunks = image_cache.in_chunks
-    monkeypatch.setattr(image_cache, "in_chunks", lambda work, count, size, *rest: in_chunks(work, count, 5, *rest))
+    monkeypatch.setattr(image_cache, "in_chunks", lambda work, count, size, doing: in_chunks(work, count, 5, doing))
     with pytest.warns(UserWarning, match=r"1 of 13 .*0005\.png"):
         assert np.array_equal(build(root, cache_dir=tmp_path / "other").images, alone.images)

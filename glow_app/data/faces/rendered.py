@@ -4,7 +4,6 @@ import csv
 import hashlib
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +22,6 @@ from glow_app.files import atomic_folder
 
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK_SIZE = 32
-_MIN_FACES_FOR_PROCESSES = 64
 
 DEFAULT_COUNT = 10_000
 # The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
@@ -74,7 +72,7 @@ def _attributes(count: int) -> torch.Tensor:
 
 
 def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
-    """Yield the faces ``range(count)`` in order, rendered in a process per core if there are many.
+    """Yield the faces ``range(count)`` in order, rendered by several processes if there are many.
 
     Shape:
         uint8 (3, side, side) for each face.
@@ -82,8 +80,7 @@ def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
         ValueError: If a package is missing.
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
-    processes = (os.cpu_count() or 1) if count >= _MIN_FACES_FOR_PROCESSES else 0
-    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, processes, f"rendering {count:,} faces")
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK_SIZE, f"rendering {count:,} faces")
 
 
 def _render(seed: int, side: int, indices: range) -> Chunk:
