@@ -18,7 +18,7 @@ import torch
 from common import write_result, write_table
 from PIL import Image, ImageFilter
 
-from glow_app.commands.input_pictures import picture_batches
+from glow_app.commands.input_pictures import given_batches
 from glow_app.data.sources import load_split
 from glow_app.generation import MANY_ORDINARY, ODDITIES, Measures, Reference, detect, measure
 from glow_app.models.image_model import ImageModel
@@ -39,7 +39,9 @@ KINDS = {
 
 def pictures_of(model: ImageModel, folder: Path) -> np.ndarray:
     """Return the pictures of a folder, as `glow score` reads them."""
-    return np.concatenate([images.numpy() for _, images in picture_batches(model, [str(folder)], batch_size=16)])
+    return np.concatenate(
+        [images.numpy() for _, images, _ in given_batches(model, [str(folder)], None, 16, "reading", infers=False)]
+    )
 
 
 def measured(model: ImageModel, images: np.ndarray) -> Measures:

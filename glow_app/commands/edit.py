@@ -87,8 +87,6 @@ def _examples(arguments: argparse.Namespace) -> Examples:
     for option in ("columns", "folder"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option} needs --attributes FILE")
-    if Path(arguments.present).resolve() == Path(arguments.absent).resolve():
-        raise UsageError(f"--with and --without must be two folders, got {arguments.present} twice")
     places = {arguments.present: 1.0, arguments.absent: 0.0}
     attributes = {file: [value] for place, value in places.items() for file in picture_files([place])}
     return [arguments.name], list(places), attributes

@@ -4,7 +4,6 @@ import argparse
 
 from glow_app.commands.loading import load, print_origin
 from glow_app.commands.parser import Parser
-from glow_app.messages import UsageError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -43,8 +42,6 @@ def _write_weights(arguments: argparse.Namespace) -> None:
 def _write_sampler(arguments: argparse.Namespace) -> None:
     from glow_app.export import PROGRAM_NAME, save_sampler
 
-    if arguments.device not in ("auto", "cpu"):
-        raise UsageError(f"--format torch-export runs on the CPU only; leave out --device {arguments.device}")
     arguments.device = "cpu"
     model, stored = load(arguments)
     share = save_sampler(model, arguments.output, stored.facts, overwrite=arguments.overwrite)

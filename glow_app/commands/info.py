@@ -2,15 +2,12 @@
 
 import argparse
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glow_app.messages import image_text, pluralise, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from glow_app.models import Density
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,36 +51,25 @@ def _facts(place: str) -> dict[str, Any]:
 
 
 def _model_facts(place: str) -> dict[str, object]:
+    """Return file and hash, the configuration, the shapes of images and latents, and the facts of the training."""
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import REFERENCE_KEY
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(place)
     model, training = stored.load(), dict(stored.facts)
-    reference = training.pop(REFERENCE_KEY, None)
-    return {
-        "file": stored.path,
-        "sha256": stored.hash,
-        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        **_architecture(model),
-        **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
-        **_training(training),
-        **({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {}),
-    }
-
-
-def _architecture(model: "Density") -> dict[str, str]:
-    """Return the configuration of a model, and the shapes of images and latents."""
-    from glow_app.models.image_model import ImageModel
-
-    config: dict[str, Any] = dict(model.config)
-    facts: dict[str, str] = {}
+    reference, config = training.pop(REFERENCE_KEY, None), dict[str, Any](model.config)
+    parameters = f"{sum(p.numel() for p in model.parameters()):,}"
+    facts: dict[str, object] = {"file": stored.path, "sha256": stored.hash, "parameters": parameters}
     if isinstance(model, ImageModel):
         config |= config.pop("flow")
         bits = config.pop("num_bits")
         facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
-        facts["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
-    return facts | {_words(name): _text(value) for name, value in config.items()}
+        facts["latents"] = ", ".join("x".join(map(str, shape)) for shape in model.flow.latent_shapes)
+    facts |= {_words(name): _text(value) for name, value in config.items()}
+    facts |= {"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}
+    facts |= _training(training)
+    return facts | ({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {})
 
 
 def _training(facts: dict[str, Any]) -> dict[str, str]:
@@ -99,10 +85,6 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
 def _words(name: str) -> str:
     """Return the name of a setting as words: ``num_levels`` as levels."""
     return name.removeprefix("num_").replace("_", " ")
-
-
-def _shape(shape: Sequence[object]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _text(value: Any) -> str:

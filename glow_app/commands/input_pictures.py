@@ -32,56 +32,46 @@ def picture_files(places: Sequence[str | Path]) -> list[str]:
     return files
 
 
-def picture_batches(
-    model: "ImageModel", places: Sequence[str], batch_size: int, doing: str | None = None
-) -> "Iterator[tuple[list[str], Tensor]]":
-    """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
-
-    Prints how many were changed in size and colour, and which unreadable files of folders were skipped. Shows a
-    progress bar with the description ``doing``, if given. Raises ValueError if another file is unreadable.
-    """
-    import torch
-
-    changes: Changes = []
-    pictures = _pictures(model, places, changes)
-    count = math.ceil(len(picture_files(places)) / batch_size)
-    batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
-    for batch in batches if doing is None else tracked(batches, count, doing):
-        names, images = zip(*batch, strict=True)
-        yield list(names), torch.stack(images)
-    print_changes(changes)
-
-
 def given_batches(
     model: "ImageModel",
     places: Sequence[str],
     given: "list[Given] | None",
     batch_size: int,
-    doing: str | None = None,
+    doing: str,
     infers: bool = True,
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
-    """Yield the batches of :func:`picture_batches` with what each picture is given, as ``ImageModel.read`` returns it.
+    """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
-    That is ``given``, a value for all or one for each, or else, if ``infers``, what the name of the picture's folder
-    says or, of few values such as classes, the most likely one; the end of the output says which pictures were given
-    what. None if nothing is known. Raises UsageError for another number of values.
+    Images are in the model's shape. What they are given, as ``ImageModel.read`` returns it, is ``given``, a value for
+    all or one for each, or else, if ``infers``, what the name of the picture's folder says or, of few values such as
+    classes, the most likely one; None if nothing is known.
+
+    Shows a progress bar with the description ``doing``. Prints how many pictures were changed in size and colour, which
+    unreadable files of folders were skipped, and which pictures were given what.
+
+    Raises:
+        ValueError: If another file is unreadable.
+        UsageError: If there is another number of values.
     """
+    import torch
+
+    changes: Changes = []
     report: list[tuple[str, Any, str]] = []
-    pairs = None if given is None else _given_of_files(picture_files(places), given)
-    for names, images in picture_batches(model, places, batch_size, doing):
+    files, pictures = picture_files(places), _pictures(model, places, changes)
+    if given is not None and len(given) not in (1, len(files)):
+        values, all_pictures = pluralise(len(given), "value"), pluralise(len(files), "picture")
+        raise UsageError(f"--given has {values} for {all_pictures}; expected one, or one for each")
+    pairs = None if given is None else zip(files, itertools.cycle(given), strict=False)
+    batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
+    for batch in tracked(batches, math.ceil(len(files) / batch_size), doing):
+        names, images = [name for name, _ in batch], torch.stack([image for _, image in batch])
         if pairs is None:
             yield names, images, _find_given(model, names, images, report) if infers else None
         else:  # unreadable files of folders are skipped
             known = [next(value for file, value in pairs if file == name) for name in names]
             yield names, images, model.read(known, len(images))
+    print_changes(changes)
     _print_found(report)
-
-
-def _given_of_files(files: list[str], given: "list[Given]") -> "Iterator[tuple[str, Given]]":
-    if len(given) not in (1, len(files)):
-        values, pictures = pluralise(len(given), "value"), pluralise(len(files), "picture")
-        raise UsageError(f"--given has {values} for {pictures}; expected one, or one for each")
-    return zip(files, itertools.cycle(given), strict=False)
 
 
 def _find_given(
@@ -119,21 +109,21 @@ def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "
     """Yield name and image of each picture, and add what was changed to ``changes``."""
     import torch
 
-    from glow_app.pictures.inputs import read_picture
+    from glow_app.pictures.inputs import read_photo
 
     for place in map(Path, places):
         files, num_read = picture_files([place]), 0
         for file in files:
             try:
-                array, note = read_picture(file, model.flow.image_shape)
+                photo = read_photo(file, model.flow.image_shape)
             except ValueError as error:
                 if not place.is_dir():
                     raise
                 print(printable(f"skipped: {error}"))
                 continue
             num_read += 1
-            changes += [] if note is None else [(file, note)]
-            yield file, torch.from_numpy(array.copy())
+            changes += [] if photo.note is None else [(file, photo.note)]
+            yield file, torch.from_numpy(photo.pixels.copy())
         if not num_read:
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
 

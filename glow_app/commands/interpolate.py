@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
-    from glow_app.pictures.animations import SHORTEST, animation_bytes, shortest_loop
+    from glow_app.pictures.animations import animation_bytes
     from glow_app.pictures.images import save_png, strip
 
     output, files = Path(arguments.output), picture_files(arguments.images)
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    ((_, images, known),) = given_batches(model, files, read_given(model, arguments.given), len(files))
+    given = read_given(model, arguments.given)
+    ((_, images, known),) = given_batches(model, files, given, len(files), "reading")
     if arguments.mix:
         frames, way = mix_levels(model, images, known), "levels mixed"
         num_frames = len(frames)
@@ -59,8 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
         with atomic_file(output) as file:
             file.write(animation_bytes(frames, output.suffix.lower(), seconds))
     print(f"{pluralise(len(frames), 'frame')}: {output}")
-    if output.suffix.lower() != ".png" and (played := shortest_loop(len(frames))) > seconds:
-        print(f"it plays for {played:.2f} s instead of {seconds:g} s: a frame is shown for at least {SHORTEST} s")
 
 
 def _check(arguments: argparse.Namespace, count: int) -> None:

@@ -16,20 +16,16 @@ if TYPE_CHECKING:
     from glow_app.storage.stored_model import StoredModel
 
 
-def load(
-    arguments: argparse.Namespace, show_origin: bool = False, restores: bool | None = False
-) -> "tuple[ImageModel, StoredModel]":
+def load(arguments: argparse.Namespace, restores: bool | None = False) -> "tuple[ImageModel, StoredModel]":
     """Return the image model of ``--checkpoint`` on ``--device``, and where it is stored; see :func:`load_stored`."""
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
-    return load_stored(stored, arguments.device, show_origin, restores), stored
+    return load_stored(stored, arguments.device, restores), stored
 
 
-def load_stored(
-    stored: "StoredModel", device: "str | torch.device", show_origin: bool = False, restores: bool | None = False
-) -> "ImageModel":
-    """Return a stored image model, ready for use; print its place and hash if it is not the user's, or if asked to.
+def load_stored(stored: "StoredModel", device: "str | torch.device", restores: bool | None = False) -> "ImageModel":
+    """Return a stored image model, ready for use; print its place and hash if it is not the user's.
 
     Raises:
         ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
@@ -49,13 +45,13 @@ def load_stored(
         )
     if task is not None:
         require_task(model)  # raises if the flow is untrained
-    print_origin(stored, show_origin)
+    print_origin(stored)
     return model
 
 
-def print_origin(stored: "StoredModel", always: bool = False) -> None:
-    """Print place and hash of a model that is bundled or from the hub, or of any model with ``always``."""
-    if always or not stored.is_own:
+def print_origin(stored: "StoredModel") -> None:
+    """Print place and hash of a model that is bundled or from the hub."""
+    if not stored.is_own:
         facts = "".join(f", {name} {value}" for name, value in origin(stored.place).items() if name != "hub")
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 

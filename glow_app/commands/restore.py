@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load, provenance
-from glow_app.commands.parser import Parser, number_type, require_seeds, seed_number, temperature
+from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number, temperature
 from glow_app.commands.results import RECORD, ResultsFolder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TASKS = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
 OTHERS = f"{', '.join(bundled_restorers(DEFAULT_MODEL))} for cartoon faces, or a model of your own"
-MOST_DRAWS = 10_000  # each has a file that is checked before the picture is read
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,8 +35,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)
     parser.add_output_arguments("restored")
-    draws = f"write N possible originals, their mean and spread, and a labelled sheet: 1 to {MOST_DRAWS:,}"
-    parser.add_argument("--draws", type=number_type(int, 1, MOST_DRAWS), help=draws, metavar="N")
+    draws = "write N possible originals, their mean and spread, and a labelled sheet"
+    parser.add_argument("--draws", type=positive_int, help=draws, metavar="N")
     factor = "temperature (default: 0, the best guess; with --draws, the model's recommendation)"
     parser.add_argument("--temperature", type=temperature, help=factor)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
@@ -121,7 +120,7 @@ def _read(
     from glow_app.seeding import step_generator
 
     task, num_channels = require_task(model), model.flow.image_shape[0]
-    photo = read_photo(file, num_channels if arguments.damage else task.picture_channels(num_channels))
+    photo = read_photo(file, [num_channels if arguments.damage else task.picture_channels(num_channels)])
     pixels = torch.from_numpy(photo.pixels.copy())
     if not arguments.damage:
         return photo, task.prepare(pixels, **inputs), None

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.directions is not None and not Path(arguments.directions).is_dir():
         raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
-    model, stored = load(arguments, show_origin=True)
+    model, stored = load(arguments)
     app = application.create_app(
         model=model,
         name=_name_of(stored),
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         hosts=hosts,
         batch_size=arguments.batch_size,
     )
-    print(f"page and API of {arguments.checkpoint} on {model.device}", flush=True)
+    print(f"page and API of {arguments.checkpoint} (sha256 {stored.hash[:12]}) on {model.device}", flush=True)
     log = arguments.log_format, arguments.log_level
     process.run_server(app, process.server_config(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
@@ -100,7 +100,7 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
         base = _name_of(stored)
         names = (f"{base}-{number}" if number > 1 else base for number in count(1))
         name = next(free for free in names if free not in restorers)
-        model = load_stored(stored, device, show_origin=True, restores=True)
+        model = load_stored(stored, device, restores=True)
         restorers[name] = Restorer(name, model, _source(stored))
         print(printable(f"restorer {name}: {restorers[name].info.task}"))
     return list(restorers.values())

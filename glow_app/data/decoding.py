@@ -1,6 +1,7 @@
 """Decode image files of any mode to uint8 arrays."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -79,12 +80,12 @@ class BitDepthError(UnsupportedPictureError):
 
 @dataclass(frozen=True)
 class Photo:
-    """An image at its original size.
+    """A decoded image.
 
     Args:
         pixels: uint8 (C, H, W).
-        icc_profile: Its colour profile; None if it has none, or one for another number of channels.
-        note: What decoding lost, in words for users; None if nothing.
+        icc_profile: Its colour profile; None if it was resized, has none, or one for another number of channels.
+        note: What was changed or lost, in words for users; None if nothing.
     """
 
     pixels: np.ndarray
@@ -92,20 +93,30 @@ class Photo:
     note: str | None
 
 
-def photo_of(image: Image.Image, num_channels: int) -> Photo:
-    """Return an opened image at its original size, upright, with transparency composited on white, and its profile.
+def photo_of(image: Image.Image, shape: Sequence[int]) -> Photo:
+    """Return an opened image, upright, with transparency composited on white.
 
     Args:
         image: From :func:`open_image`; it is decoded and rotated in place.
-        num_channels: 1 (grey) or 3 (RGB).
+        shape: (C, H, W), to which it is cropped and resized as by :func:`decode_image`; or (C,), to keep its size and
+            colour profile. C is 1 or 3.
     Raises:
-        BitDepthError: If the image has more than 8 bits per value.
+        BitDepthError: If it is to keep its size, and has more than 8 bits per value.
         Exception: Whatever Pillow raises for a file that it cannot read.
     """
+    num_channels, *sides = shape
+    notes = []
+    if sides:
+        height, width = sides
+        plain, size = _upright(image, (num_channels, height, width))
+        if size != (width, height):
+            notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
+        if num_channels == 1 and _has_colour(plain, height, width):
+            notes.append("colours made grey")
+        return Photo(_fitted(plain, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
     _require_8_bits(image)
     profile = image.info.get("icc_profile")
     plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
-    notes = []
     if image.has_transparency_data:
         alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
         notes += ["transparency made white"] if np.asarray(alpha).min() < 255 else []
@@ -131,25 +142,6 @@ def _require_8_bits(image: Image.Image) -> None:
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
     """Return whether a colour profile is for grey images (1 channel) or RGB images (3)."""
     return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB "}[num_channels]
-
-
-def fit_with_note(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Return an opened image as :func:`decode_image` does with ``resize="crop"``, and a note on what was changed.
-
-    Args:
-        image: From :func:`open_image`; it is decoded and rotated in place.
-        image_shape: (C, H, W) of the result; C is 1 or 3.
-    Returns:
-        uint8 (C, H, W), and the changes of size and colour in words for users, or None if there were none.
-    """
-    channels, height, width = image_shape
-    plain, size = _upright(image, image_shape)
-    notes = []
-    if size != (width, height):
-        notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
-    if channels == 1 and _has_colour(plain, height, width):
-        notes.append("colours made grey")
-    return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
 def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None = None) -> Image.Image:

@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors.torch import load
@@ -13,17 +14,20 @@ from glow_app.data.resizing import convert_array
 from glow_app.files import sha256_of
 
 WEIGHTS = Path(__file__).with_name("fashion_cnn_64.safetensors")
+SMALL = "fashion-cnn-64"
 GREY_SIDE = 28  # of the images that the bundled network sees
 
 
-class FeatureExtractor(Protocol):
+@dataclass(frozen=True)
+class FeatureExtractor:
     """Maps images to features with meaningful distances.
 
-    Attributes:
+    Args:
         name: Name to report with results.
         trained_on: Training data, the kind of images that the features describe.
         preprocessing: Preprocessing of the images.
         sha256: SHA-256 of the file of weights.
+        extract: The function; raises ValueError for images that it does not suit.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
     """
@@ -32,28 +36,40 @@ class FeatureExtractor(Protocol):
     trained_on: str
     preprocessing: str
     sha256: str
+    extract: Callable[[Tensor], Tensor]
 
+    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features."""
+        return self.extract(images).float().cpu()
 
 
 def load_features(place: str | Path = "small", device: torch.device | str = "cpu") -> FeatureExtractor:
     """Return a feature extractor.
 
+    "small" is the bundled classifier's 64 features, trained on Fashion-MNIST. Grey images of any size are resized to
+    28x28 by Pillow's antialiased Lanczos filter. The features distinguish clothes and similar images. They are not
+    meaningful for colour images, such as faces or landscapes, which are refused.
+
+    A TorchScript module is used by the convention of NVIDIA's ``inception-2015-12-05.pt``: it takes uint8 RGB images
+    (B, 3, H, W) of any size, resizes them itself, and returns (B, F) or (B, F, 1, 1). If its ``forward`` has an
+    argument ``return_features``, it is set to True. Grey images are repeated in all three channels.
+
     Args:
-        place: "small" for :class:`SmallFeatures`; or the file of a TorchScript module, which is a program, for
-            :class:`TorchScriptFeatures`.
+        place: "small", or the file of a TorchScript module. It contains a program; load only files that you trust.
         device: Device of the extractor.
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is something else.
+        ValueError: If the file is something else; or on use, if the module does not follow the convention.
+    References:
+        Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
     """
     if place == "small":
-        return SmallFeatures(device)
+        return _small(torch.device(device))
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; --features takes small, or a TorchScript module")
-    return TorchScriptFeatures(path, device)
+    return _torchscript(path, torch.device(device))
 
 
 class FashionCNN(nn.Module):
@@ -91,87 +107,42 @@ def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
-class SmallFeatures:
-    """The 64 features of the bundled classifier, trained on Fashion-MNIST.
+def _small(device: torch.device) -> FeatureExtractor:
+    content, network = WEIGHTS.read_bytes(), FashionCNN()
+    network.load_state_dict(load(content))
+    network.eval().to(device)
 
-    Grey images of any size are resized to 28x28 by Pillow's antialiased Lanczos filter. The features distinguish
-    clothes and similar images. They are not meaningful for colour images, such as faces or landscapes, which are
-    refused. Results are comparable only with results from the same features.
-
-    Shape:
-        images: (B, 1, H, W), uint8; features: (B, 64), float32, on the CPU.
-    Raises:
-        ValueError: On use, for colour images.
-    """
-
-    name = "fashion-cnn-64"
-    trained_on = "Fashion-MNIST"
-    preprocessing = "grey, 28x28 by Lanczos"
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        content = WEIGHTS.read_bytes()
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self.device = torch.device(device)
-        self.network = FashionCNN()
-        self.network.load_state_dict(load(content))
-        self.network.eval().to(self.device)
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features."""
+    def extract(images: Tensor) -> Tensor:
         if images.shape[1] != 1:
-            raise ValueError(f"{self.name} supports only grey images; use another extractor for colour")
+            raise ValueError(f"{SMALL} supports only grey images; use another extractor for colour")
         grey = torch.from_numpy(convert_array(images.cpu().numpy(), (1, GREY_SIDE, GREY_SIDE), "stretch"))
-        return self.network.features(grey.to(self.device).float() / 255).cpu()
+        return network.features(grey.to(device).float() / 255)
+
+    digest = hashlib.sha256(content).hexdigest()
+    return FeatureExtractor(SMALL, "Fashion-MNIST", "grey, 28x28 by Lanczos", digest, extract)
 
 
-class TorchScriptFeatures:
-    """The features of a TorchScript module, by the convention of NVIDIA's ``inception-2015-12-05.pt``.
+def _torchscript(path: Path, device: torch.device) -> FeatureExtractor:
+    try:
+        # torch deprecates TorchScript, but the weights exist only in this format.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            module = torch.jit.load(str(path), map_location=device).eval()
+        arguments = [argument.name for argument in module.forward.schema.arguments]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as a TorchScript module ({reason}); download it again") from error
+    options = {"return_features": True} if "return_features" in arguments else {}
 
-    The module takes uint8 RGB images (B, 3, H, W) of any size, resizes them itself, and returns (B, F) or
-    (B, F, 1, 1). If its ``forward`` has an argument ``return_features``, it is set to True. Grey images are repeated in
-    all three channels.
-
-    Args:
-        path: The file. It contains a program; load only files that you trust.
-    Shape:
-        images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
-    Raises:
-        ValueError: If the file cannot be read; or on use, if the module does not follow the convention.
-    References:
-        Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
-    """
-
-    trained_on = "unknown data"
-    preprocessing = "the module's own"
-
-    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
-        self.name, self.sha256 = path.name, sha256_of(path)
-        self.device = torch.device(device)
+    def extract(images: Tensor) -> Tensor:
+        rgb = images.expand(-1, 3, -1, -1).to(device)
         try:
-            # torch deprecates TorchScript, but the weights exist only in this format.
-            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-                self.module = torch.jit.load(str(path), map_location=self.device).eval()
-            arguments = [argument.name for argument in self.module.forward.schema.arguments]
-        except (RuntimeError, ValueError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} cannot be read as a TorchScript module ({reason}); download it again") from error
-        self.options = {"return_features": True} if "return_features" in arguments else {}
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features.
-
-        Raises:
-            ValueError: If the module does not take uint8 RGB images, or returns something else.
-        """
-        rgb = images.expand(-1, 3, -1, -1).to(self.device)
-        try:
-            features = self.module(rgb, **self.options)
+            features = module(rgb, **options)
         except (RuntimeError, TypeError) as error:
             reason = str(error).strip().splitlines()[-1]
-            raise ValueError(f"{self.name} fails on uint8 RGB images {tuple(rgb.shape)}: {reason}") from error
+            raise ValueError(f"{path.name} fails on uint8 RGB images {tuple(rgb.shape)}: {reason}") from error
         if not isinstance(features, Tensor) or len(features) != len(images) or features[0].numel() != features.shape[1]:
             output = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ValueError(f"{self.name} returns {output} for {len(images)} images; expected ({len(images)}, F)")
-        return features.flatten(1).float().cpu()
+            raise ValueError(f"{path.name} returns {output} for {len(images)} images; expected ({len(images)}, F)")
+        return features.flatten(1)
+
+    return FeatureExtractor(path.name, "unknown data", "the module's own", sha256_of(path), extract)

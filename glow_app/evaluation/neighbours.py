@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -10,33 +11,23 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.evaluation.features import FeatureExtractor
 
+Ranked = tuple[Tensor, Tensor]  # distances to the k nearest references, nearest first, and their indices, (N, k)
 
-class Neighbours:
-    """The k nearest neighbours among references that are processed in batches and not stored.
+
+def nearest(distances: Tensor, best: Ranked | None, first: int, num: int) -> Ranked:
+    """Return the nearest references of N queries among those so far and a further batch.
 
     Args:
-        queries: Features to find neighbours of, (N, F).
-        num: The number k.
-    Attributes:
-        distances: Distances to the neighbours, nearest first, (N, k), float64; fewer columns before k references.
-            Rounding gives equal rows distances of up to 1e-7 of their norm.
-        indices: Indices of the neighbours among all references in order, (N, k).
+        distances: Distances to the references of the batch, (N, M).
+        best: The nearest so far; None before the first batch.
+        first: Index of the first reference of the batch.
+        num: The number k; fewer are returned as long as there are fewer references.
     """
-
-    def __init__(self, queries: Tensor, num: int) -> None:
-        self.queries = queries.double()
-        self.num = num
-        self.distances = torch.zeros(len(queries), 0, dtype=torch.float64)
-        self.indices = torch.zeros(len(queries), 0, dtype=torch.int64)
-        self._seen = 0
-
-    def update(self, references: Tensor) -> None:
-        """Add a batch of references, (M, F)."""
-        positions = torch.arange(self._seen, self._seen + len(references)).expand(len(self.queries), -1)
-        self._seen += len(references)
-        candidates = torch.cat([self.distances, torch.cdist(self.queries, references.double())], dim=1)
-        self.distances, columns = candidates.topk(min(self.num, candidates.shape[1]), dim=1, largest=False)
-        self.indices = torch.cat([self.indices, positions], dim=1).gather(1, columns)
+    indices = torch.arange(first, first + distances.shape[1]).expand(len(distances), -1)
+    if best is not None:
+        distances, indices = torch.cat([best[0], distances], dim=1), torch.cat([best[1], indices], dim=1)
+    distances, columns = distances.topk(min(num, distances.shape[1]), dim=1, largest=False)
+    return distances, indices.gather(1, columns)
 
 
 @dataclass(frozen=True)
@@ -89,17 +80,20 @@ def nearest_training_images(
     spaces: dict[str, Callable[[Tensor], Tensor]] = {} if extract is None else {"features": extract}
     spaces["pixels"] = _pixels
     images = torch.cat([drawn, held_out]).split(batch_size)
-    neighbours = {name: Neighbours(torch.cat([*map(space, images)]), num) for name, space in spaces.items()}
-    for part, _ in batches(train, batch_size, "looking for copies"):
+    queries = {name: torch.cat([*map(space, images)]).double() for name, space in spaces.items()}
+    best: dict[str, Ranked] = {}
+    starts = count(0, batch_size)
+    for first, (part, _) in zip(starts, batches(train, batch_size, "looking for copies"), strict=False):
         for name, space in spaces.items():
-            neighbours[name].update(space(part))
-    nearest = {}
-    for name, ranked in neighbours.items():
-        rows = ranked.indices[:num_shown]
+            # Rounding gives equal rows distances of up to 1e-7 of their norm.
+            distances = torch.cdist(queries[name], space(part).double())
+            best[name] = nearest(distances, best.get(name), first, num)
+    found = {}
+    for name, (distances, indices) in best.items():
+        rows = indices[:num_shown]
         shown, _ = train.__getitems__(rows.flatten().tolist())
-        distances = ranked.distances[:, 0].split([len(drawn), len(held_out)])
-        nearest[name] = nearness(*distances), shown.unflatten(0, rows.shape)
-    return nearest
+        found[name] = nearness(*distances[:, 0].split([len(drawn), len(held_out)])), shown.unflatten(0, rows.shape)
+    return found
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -13,13 +13,11 @@ from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import LARGEST_STRENGTH
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
 USUAL_STRENGTH = 1.25  # of changed attributes; a little above 1, they are visible more often
 FEW = 20  # below this number of images, other differences do not average out
-NOTHING = 1e-6  # rounding errors of a latent whose standard deviation is 1
 
 
 @torch.no_grad()
@@ -42,7 +40,7 @@ def learn_directions(
         ValueError: If the attributes have another shape, or one is not finite, the same in all images, or a linear
             combination of others.
     Warns:
-        UserWarning: If few images have, or lack, an attribute, or its direction is zero.
+        UserWarning: If few images have, or lack, an attribute.
     References:
         Glow, arXiv:1807.03039, section 6 (semantic manipulation).
     """
@@ -105,10 +103,8 @@ def _warn_if_useless(name: str, direction: Direction, total: Tensor, total_squar
     if total == total_square:
         counts = f"{pluralise(int(total), 'image')} with it and {count - int(total)} without"
         fewest = min(int(total), count - int(total))
-    problem = f"is learnt from {counts}: too few to separate it from other traits; use 100" if fewest < FEW else ""
-    if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
-        problem = f"has no effect: the model does not distinguish its {counts}"
-    if problem:
+    if fewest < FEW:
+        problem = f"is learnt from {counts}: too few to separate it from other traits; use 100"
         warnings.warn(f"direction {name} {problem}", stacklevel=3)
 
 
@@ -127,11 +123,9 @@ def edit(
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        strengths: Directions, each with a strength from -100 to 100, where 1 adds the attribute and -1 removes it
-            (:math:`\rho` is the direction's ``removal``), or with as many as there are images or copies of one.
+        strengths: Directions, each with a strength, where 1 adds the attribute and -1 removes it (:math:`\rho` is the
+            direction's ``removal``), or with as many as there are images or copies of one.
         given: What is known about the images, such as their classes.
-    Raises:
-        ValueError: If a strength is out of range or not a number.
     """
     images = as_images(images, model.flow.image_shape)
     known = model.read(given, len(images))
@@ -163,9 +157,9 @@ def edit_attributes(
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         wish: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
         given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
-        strength: From -100 to 100; 1 is the model itself. Several are for as many images, or for copies of one.
+        strength: 1 is the model itself. Several are for as many images, or for copies of one.
     Raises:
-        ValueError: If the model has no such attributes, or a strength is out of range or not a number.
+        ValueError: If the model has no such attributes.
     """
     images = as_images(images, model.flow.image_shape)
     wished, known = model.read(wish, len(images)), infer(model, images, given)
@@ -181,7 +175,4 @@ def edit_attributes(
 
 def _factors(strength: float | Sequence[float], removal: float = 1.0) -> Tensor:
     each = [strength] if isinstance(strength, (int, float)) else strength
-    if not all(-LARGEST_STRENGTH <= value <= LARGEST_STRENGTH for value in each):  # nor NaN
-        bounds = f"{-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
-        raise ValueError(f"strength is {strength}; expected a number from {bounds}")
     return torch.tensor([value * removal if value < 0 else value for value in each])

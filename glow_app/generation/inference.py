@@ -17,17 +17,16 @@ _PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace
 _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
 
 
-def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int = 0) -> Tensor | None:
+def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
     r"""Return the most likely value of each image, such as its class or attributes, as ``ImageModel.read`` does.
 
     Attributes are those that maximise :math:`p(y \mid a)`, found one after another, in three passes over all, from
     nothing known: both answers, or quantiles of the training data. What is given stays as it is. None for an
-    unconditional model.
+    unconditional model. All images get the noise of seed 0, so that results do not depend on the other images.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         given: What is known of them.
-        seed: Seed of the noise of each image, so that results do not depend on the other images.
     Raises:
         ValueError: If a value must be given, because there are too many to try.
     """
@@ -36,15 +35,13 @@ def infer(model: ImageModel, images: Pictures, given: Given = None, *, seed: int
     known, *others = choices = conditioning.choices(given, len(images))
     if isinstance(conditioning, AttributeConditioning) and known is not None:
         parts = zip(images.split(_AT_A_TIME), known.cpu().split(_AT_A_TIME), strict=True)
-        return torch.cat([_most_likely(model, conditioning, *part, seed) for part in parts])
+        return torch.cat([_most_likely(model, conditioning, *part) for part in parts])
     if not others:
         return known
-    return chosen(choices, torch.cat([_bits(model, part, None, seed).likeliest for part in images.split(16)]))
+    return chosen(choices, torch.cat([_bits(model, part, None).likeliest for part in images.split(16)]))
 
 
-def _most_likely(
-    model: ImageModel, conditioning: AttributeConditioning, images: Tensor, known: Tensor, seed: int
-) -> Tensor:
+def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images: Tensor, known: Tensor) -> Tensor:
     """Return the attributes, (B, A), that are known, and the most likely values of the others."""
     given, known, levels, rows = ~known.isnan(), known.clone(), torch.zeros_like(known), torch.arange(len(images))
     for distances in _PASSES:
@@ -59,14 +56,14 @@ def _most_likely(
             values = conditioning.at_quantiles(tried.flatten())[:, place].view(tried.shape)
             rivals = known.repeat(len(tried), 1, 1)
             rivals[:, :, place] = values.where(~given[:, place], known[:, place])
-            bits = _bits(model, images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1), seed).bits_per_dim
+            bits = _bits(model, images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1)).bits_per_dim
             best = bits.cpu().view(tried.shape).argmin(0)
             known, levels[:, place] = rivals[best, rows], tried[best, rows]
     return known
 
 
-def _bits(model: ImageModel, images: Tensor, given: Tensor | None, seed: int) -> BitsTable:
-    seeds = [seed] * len(images)
+def _bits(model: ImageModel, images: Tensor, given: Tensor | None) -> BitsTable:
+    seeds = [0] * len(images)
     with record_solves(image_generators(seeds)):
         return model.bits_table(images, given, generator=image_generators(seeds))
 

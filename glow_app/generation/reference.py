@@ -75,13 +75,10 @@ class Reference:
         sample = np.cov(traits, rowvar=False)
         # Leaving an image out scales its distance from the mean by count / (count - 1); the covariance loses its part.
         away = (traits - mean) * count / (count - 1)
-        distances = []
-        for rows in np.array_split(away, -(-count // 4096)):  # bounds memory: each image has its own covariance
-            part = (1 - 1 / count) * rows[:, :, None] * rows[:, None]
-            others = ((count - 1) * sample - part) / max(count - 2, 1)
-            distances.append(_distances(rows, _shrunk(others, count - 1)))
-        percentiles = _percentiles(np.concatenate(distances))
-        return cls(count, typical, scores, mean, _shrunk(sample, count), percentiles)
+        part = (1 - 1 / count) * away[:, :, None] * away[:, None]
+        others = ((count - 1) * sample - part) / max(count - 2, 1)
+        distances = _distances(away, _shrunk(others, count - 1))
+        return cls(count, typical, scores, mean, _shrunk(sample, count), _percentiles(distances))
 
     def judge(self, measures: Measures) -> list[Verdict]:
         """Return a verdict on each image."""

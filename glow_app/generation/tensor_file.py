@@ -16,7 +16,7 @@ from glow_app.storage.stored_model import model_hash
 
 LATENTS = "glow-latents/1"
 DIRECTION = "glow-direction/1"
-NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}
+NOUNS = {LATENTS: "latents", DIRECTION: "direction"}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
@@ -32,7 +32,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
 
 def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
     """Return the tensors, the facts and the model's hash of a file; errors end with ``remedy``."""
-    noun = NOUNS[kind].removeprefix("a ")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -40,8 +39,8 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
             facts, owner = json.loads(metadata.get("facts", "null")), metadata.get("model", "")
             return load(path.read_bytes()), facts, owner  # not memory-mapped, as in StoredModel
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # KeyError: a dtype that torch lacks
-        raise ValueError(f"{path} has no {noun}: it is damaged or not a safetensors file; {remedy}") from error
-    raise ValueError(f"{path} has {NOUNS.get(metadata.get('format', ''), 'other tensors')}, but no {noun}; {remedy}")
+        raise ValueError(f"{path} has no {NOUNS[kind]}: it is damaged or not a safetensors file; {remedy}") from error
+    raise ValueError(f"{path} has other tensors, but no {NOUNS[kind]}; {remedy}")
 
 
 @dataclass(frozen=True)

@@ -87,11 +87,8 @@ class Images(Tensor):
         Returns:
             The path.
         Raises:
-            ValueError: If the path is empty or has the suffix of another image format, or the images have neither 1 nor
-                3 channels.
+            ValueError: If the path has the suffix of another image format, or the images have neither 1 nor 3 channels.
         """
-        if not str(path):
-            raise ValueError("the path is empty; expected a .png file or a folder")
         path = Path(path)
         if path.suffix.lower() == ".png":
             save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)

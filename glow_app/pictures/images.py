@@ -49,11 +49,7 @@ def columns_for(count: int, period: int = 1) -> int:
     Args:
         count: Number of images.
         period: Number of images after which their classes repeat; the columns are a multiple of it, one class in each.
-    Raises:
-        ValueError: If ``count`` is 0.
     """
-    if not count:
-        raise ValueError("there are no images; expected at least one")
     # How far each layout without a partial row is from a square.
     whole = [columns for columns in range(period, count + 1, period) if count % columns == 0]
     ratio, columns = min(((max(n**2, count) / min(n**2, count), -n) for n in whole), default=(math.inf, 0))

@@ -1,8 +1,7 @@
 """Convert files, Pillow images, arrays and tensors to image tensors, in a model's shape or at their own size."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import Photo, fit_with_note, open_image, photo_of
+from glow_app.data.decoding import Photo, open_image, photo_of
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -60,33 +59,14 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
         if picture.dtype != torch.uint8 or picture.ndim != 3:
             raise ValueError(f"a picture is {picture.dtype}, {tuple(picture.shape)}; expected torch.uint8, (C, H, W)")
         return picture
-    if isinstance(picture, (str, Path)):
-        photo = read_photo(picture, num_channels)
-    else:
-        photo = photo_of(_as_pillow(picture).copy(), num_channels)
-    notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
-    if note := ", ".join(filter(None, notes)):
-        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=4)
-    return torch.from_numpy(photo.pixels.copy())
+    return _converted(picture, [num_channels])
 
 
-def read_photo(path: str | Path, num_channels: int) -> Photo:
+def read_photo(path: str | Path, shape: Sequence[int]) -> Photo:
     """Read a picture file, as :func:`~glow_app.data.decoding.photo_of`; raise ValueError if it fails."""
-    with _opened(path) as image:
-        return photo_of(image, num_channels)
-
-
-def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Read and fit a picture file, as :func:`~glow_app.data.decoding.fit_with_note`; raise ValueError if it fails."""
-    with _opened(path) as image:
-        return fit_with_note(image, image_shape)
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with open_image(Path(path)) as image:
-            yield image
+            return photo_of(image, shape)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
     except Exception as error:  # Pillow's plugins share no narrower type
@@ -104,16 +84,20 @@ def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture],
 def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
     if isinstance(picture, Tensor):
         return picture
-    if isinstance(picture, (str, Path)):
-        array, note = read_picture(picture, image_shape)
-        note = note and f"{picture}: {note}"
-    elif isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
+    if isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
         return torch.from_numpy(picture.copy())
+    return _converted(picture, image_shape)
+
+
+def _converted(picture: Image.Image | np.ndarray | str | Path, shape: Sequence[int]) -> Tensor:
+    """Return a picture as :func:`~glow_app.data.decoding.photo_of` does; warn if anything of it is changed or lost."""
+    if isinstance(picture, (str, Path)):
+        photo, name = read_photo(picture, shape), f"{picture}: "
     else:
-        array, note = fit_with_note(_as_pillow(picture).copy(), image_shape)
-    if note:
-        warnings.warn(note, stacklevel=4)
-    return torch.from_numpy(array.copy())
+        photo, name = photo_of(_as_pillow(picture).copy(), shape), ""
+    if note := ", ".join(filter(None, [photo.note, "colour profile left out" if photo.icc_profile else None])):
+        warnings.warn(name + note, stacklevel=5)
+    return torch.from_numpy(photo.pixels.copy())
 
 
 def _as_pillow(picture: Image.Image | np.ndarray) -> Image.Image:

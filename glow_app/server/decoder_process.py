@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from glow_app.data.decoding import BitDepthError, Photo, UnsupportedPictureError, fit_with_note, open_image, photo_of
+from glow_app.data.decoding import BitDepthError, Photo, UnsupportedPictureError, open_image, photo_of
 from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
@@ -43,24 +43,6 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> Photo:
         content = base64.b64decode(text, validate=True)
     except ValueError:
         raise RefusedPictureError(422, "not_base64", "not valid base64") from None
-    image = _opened(content, pixels, bound)
-    try:
-        with image:
-            if len(shape) == 3:
-                array, note = fit_with_note(image, (shape[0], shape[1], shape[2]))
-                return Photo(array, None, note)
-            photo = photo_of(image, shape[0])
-    except BitDepthError as error:
-        raise RefusedPictureError(422, "deep_image", str(error)) from None
-    except UnsupportedPictureError as error:
-        raise RefusedPictureError(415, "unknown_format", str(error)) from None
-    except Exception:
-        raise RefusedPictureError(422, "damaged_image", "truncated or damaged") from None
-    return replace(photo, icc_profile=None) if len(photo.icc_profile or b"") > LARGEST_PROFILE else photo
-
-
-def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:
-    """Open a picture; refuse it for its format or its declared size."""
     try:
         image = open_image(content, FORMATS)
     except Exception:  # Pillow's plugins share no narrower base class
@@ -69,7 +51,16 @@ def _opened(content: bytes, pixels: int, bound: str) -> Image.Image:
     if image.width * image.height > pixels or max(image.size) > LARGEST_SIDE:
         message = f"too large; the limit is {pixels:,} pixels and {LARGEST_SIDE:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
-    return image
+    try:
+        with image:
+            photo = photo_of(image, shape)
+    except BitDepthError as error:
+        raise RefusedPictureError(422, "deep_image", str(error)) from None
+    except UnsupportedPictureError as error:
+        raise RefusedPictureError(415, "unknown_format", str(error)) from None
+    except Exception:
+        raise RefusedPictureError(422, "damaged_image", "truncated or damaged") from None
+    return replace(photo, icc_profile=None) if len(photo.icc_profile or b"") > LARGEST_PROFILE else photo
 
 
 def restrict(pixels: int) -> None:

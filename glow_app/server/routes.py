@@ -1,6 +1,5 @@
 """The endpoints of the API and for operators."""
 
-import json
 from functools import partial
 from typing import Annotated, Any
 
@@ -94,12 +93,11 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if wish is None:
         changed = await service.run(generation.edit, images, strengths, given)
-        lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
-        edits = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
+        edits = {name: ", ".join(str(getattr(each, name)) for each in body.edits) for name in ("direction", "strength")}
     else:
         given = await service.run(generation.infer, images, given)
         changed = await service.run(generation.edit_attributes, images, wish, given, body.strength)
-        edits = {"wish": in_words((service.plain(wish) or [{}])[0]), "strength": body.strength}
+        edits = {"wish": in_words((service.plain(wish) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
     return await respond(request, answer, changed, facts)

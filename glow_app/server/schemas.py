@@ -22,10 +22,7 @@ Temperature = Annotated[
     Factor | list[Factor] | None,
     Field(description="Factor on the base noise, for all levels or one per level, finest first. Default: the model's."),
 ]
-Guidance = Annotated[
-    Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)] | None,
-    Field(description="Above 1, images are more typical of their class and vary less. Default: the model's."),
-]
+Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]
 Strength = Annotated[Finite, Field(ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH)]
 Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
@@ -70,7 +67,9 @@ class SampleRequest(_Request):
 
     count: int = Field(1, ge=1, description="Number of images.")
     temperature: Temperature = None
-    guidance: Guidance = None
+    guidance: Guidance | None = Field(
+        None, description="Above 1, images are more typical of their class and vary less. Default: the model's."
+    )
     seed: Seed = None
     given: Any = Field(None, description=f"{_WHAT}; all values in turn if omitted.")
 

@@ -18,11 +18,10 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, validating
 from glow_app.server.decoder import Decoder
-from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import EditRequest, GivenKind, Info
-from glow_app.server.shared_model import SharedModel
+from glow_app.server.shared_model import KEPT_SECONDS, LatentsCache, SharedModel
 from glow_app.server.worker import ModelWorker, Ticket
 from glow_app.storage.checkpoint import CONTENTS_KEY
 from glow_app.storage.model_folders import SUMMARY_KEY

@@ -1,6 +1,8 @@
 """A stand-in for a model that threads of requests share, and the rows that its worker computes."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -15,8 +17,34 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import ImageGenerators
-from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import Call, ModelWorker, Ticket
+
+KEPT_SECONDS = 60.0  # that latents are kept after their last use
+_BYTES = 2**24  # limit of all kept latents together
+
+
+class LatentsCache:
+    """Keeps latents of pictures, and of the pictures only a hash, because every move of a slider edits the same one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
+
+    def get(self, images: Tensor, given: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return the latents of images and what they are given, encoded if not kept; drop the least recently used."""
+        known = None if given is None else given.tolist()
+        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(known).encode()).digest()
+        kept = self._kept.pop(key, None)
+        latents = encode() if kept is None else kept[1]
+        self._kept[key] = time.monotonic(), latents
+        while sum(level.nbytes for _, levels in list(self._kept.values()) for level in levels) > _BYTES:
+            self._kept.pop(next(iter(self._kept)), None)
+        return latents
+
+    def expire(self) -> None:
+        """Drop latents that were not used for a minute."""
+        for key, (used, _) in list(self._kept.items()):
+            if used < time.monotonic() - KEPT_SECONDS:
+                self._kept.pop(key, None)
 
 
 class SharedModel:

@@ -283,27 +283,19 @@ def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
         ("attributed", ["--without", "hat=1"], 1, "did you mean hat?"),
         ("attributed", ["--with", "hat", "--given", "hat"], 2, "not both"),
         ("conditional", ["--with", "hat"], 2, "without attributes"),
-    ],
-)
-def test_unsuitable_wishes_are_refused(
-    kind: str, options: list[object], code: int, message: str, refused: Refused, request: pytest.FixtureRequest
-) -> None:
-    printed = refused("sample", "--checkpoint", request.getfixturevalue(kind), *options, code=code)
-    assert message in printed
-    assert not list(Path().iterdir())
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (["--size", "16"], 2, "--size: must be WIDTHxHEIGHT"),
-        (["--size", "10x8"], 1, "height is 8 and width is 10; expected multiples of"),
-        (["--seed", 2**31 - 2, "--count", 3], 2, "the last seed is 2147483648; expected at most 2147483647"),
-        (["--given", "three"], 1, "unconditional"),
+        ("exported", ["--given", "three"], 1, "unconditional"),
+        ("exported", ["--size", "16"], 2, "--size: must be WIDTHxHEIGHT"),
+        ("exported", ["--size", "10x8"], 1, "height is 8 and width is 10; expected multiples of"),
+        (
+            "exported",
+            ["--seed", 2**31 - 2, "--count", 3],
+            2,
+            "the last seed is 2147483648; expected at most 2147483647",
+        ),
     ],
 )
 def test_unsuitable_options_are_refused(
-    options: list[object], code: int, message: str, exported: Path, refused: Refused
+    kind: str, options: list[object], code: int, message: str, refused: Refused, request: pytest.FixtureRequest
 ) -> None:
-    assert message in refused("sample", "--checkpoint", exported, *options, code=code)
+    assert message in refused("sample", "--checkpoint", request.getfixturevalue(kind), *options, code=code)
     assert not list(Path().iterdir())

@@ -10,7 +10,6 @@ from glow_app.data.decoding import (
     BitDepthError,
     Photo,
     decode_image,
-    fit_with_note,
     open_image,
     photo_of,
     readable_formats,
@@ -31,7 +30,7 @@ def save(image: Image.Image, path: Path, **options: Any) -> Path:
 
 def read_photo(path: Path) -> Photo:
     with open_image(path) as image:
-        return photo_of(image, 3)
+        return photo_of(image, [3])
 
 
 def test_rgb_and_grey_bytes_are_kept(tmp_path: Path) -> None:
@@ -208,10 +207,10 @@ def test_changes_are_noted(tmp_path: Path, name: str) -> None:
     path = save(image, tmp_path / "a.jpg", **options)
     for source in (path, path.read_bytes()):
         with open_image(source) as opened:
-            array, note = fit_with_note(opened, (channels, 6, 8))
-        assert note == expected
-        assert np.array_equal(array, decode_image(path, (channels, 6, 8), "crop"))
-        assert np.array_equal(array, decode_image(path.read_bytes(), (channels, 6, 8), "crop"))
+            photo = photo_of(opened, (channels, 6, 8))
+        assert (photo.note, photo.icc_profile) == (expected, None)
+        assert np.array_equal(photo.pixels, decode_image(path, (channels, 6, 8), "crop"))
+        assert np.array_equal(photo.pixels, decode_image(path.read_bytes(), (channels, 6, 8), "crop"))
 
 
 def test_heic_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,12 +35,12 @@ def test_bits_given_nothing_are_those_of_the_mean_density_over_classes_and_draws
 
 def test_the_most_likely_classes_are_inferred(model: ImageModel) -> None:
     images = random_images(17)
-    likeliest = infer(model, images, seed=2)
+    likeliest = infer(model, images)
     assert likeliest is not None
-    assert torch.equal(likeliest, by_hand(model, images, [2] * 17)[0].argmax(0))
+    assert torch.equal(likeliest, by_hand(model, images, [0] * 17)[0].argmax(0))
     assert len(set(likeliest.tolist())) > 1
     # An image's class depends on no other image.
-    assert [infer(model, image[None], seed=2) for image in images] == likeliest.tolist()
+    assert [infer(model, image[None]) for image in images] == likeliest.tolist()
     given = infer(model, images, [3] * 17)
     assert given is not None
     assert given.tolist() == [3] * 17

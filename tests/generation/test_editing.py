@@ -32,9 +32,8 @@ def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
     assert torch.equal(edit(model, images, [(direction, 0.0)]), images)
     assert torch.equal(edit(model, images, []), images)
     assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
-    for strength in (float("nan"), -101.0):
-        with pytest.raises(ValueError, match="expected a number from -100 to 100"):
-            edit(model, images, [(direction, strength)])
+    with pytest.raises(FloatingPointError):
+        edit(model, images, [(direction, float("nan"))])
 
 
 def test_several_strengths_are_edits_of_each() -> None:

@@ -1,6 +1,5 @@
 """Attributes that a model infers from images."""
 
-import math
 from typing import Any
 
 import pytest
@@ -60,7 +59,7 @@ def test_no_other_answer_is_more_likely(model: ImageModel) -> None:
     images = random_images(6)
     inferred = infer(model, images)
     assert inferred is not None
-    assert torch.equal(infer(model, images[5:], seed=0), inferred[5:])  # type: ignore[arg-type]
+    assert torch.equal(infer(model, images[5:]), inferred[5:])  # type: ignore[arg-type]
     for place in range(2):
         other = inferred.clone()
         other[:, place] = 1 - other[:, place]
@@ -109,5 +108,3 @@ def test_unsuitable_wishes_are_refused(model: ImageModel) -> None:
     ):
         with pytest.raises(ValueError, match=message.replace("?", r"\?")):
             edit_attributes(other, images, wish)
-    with pytest.raises(ValueError, match="strength is nan"):
-        edit_attributes(model, images, {"hat": 1}, None, math.nan)

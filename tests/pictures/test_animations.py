@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from registry import random_images
 
-from glow_app.pictures.animations import animation_bytes, shortest_loop
+from glow_app.pictures.animations import animation_bytes
 
 THERE_AND_BACK = [0, 1, 2, 3, 2, 1]
 
@@ -31,10 +31,8 @@ def test_an_animation_keeps_every_pixel_and_lasts_as_requested(tmp_path: Path, s
     path.write_bytes(animation_bytes(images, path.suffix, seconds=2.0, min_side=20))
     frames, times = played(path)
     assert np.array_equal(frames[:, ::2, ::2], expected)
-    assert sum(times) == 2000
-    assert max(times) - min(times) <= 10
+    assert times == [{"gif": 330, "webp": 333}[suffix]] * 6
     path.write_bytes(animation_bytes(images, path.suffix, seconds=0.05, min_side=1))
-    assert shortest_loop(len(images)) == 0.12
     frames, times = played(path)
     assert np.array_equal(frames, expected)
     assert times == [20] * 6
@@ -45,8 +43,3 @@ def test_a_gif_in_colour_has_the_colours_of_its_frames(tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(animation_bytes(images, ".gif", min_side=1))
     frames, _ = played(tmp_path / "a.gif")
     assert np.array_equal(frames, images.permute(0, 2, 3, 1).numpy()[THERE_AND_BACK])
-
-
-def test_one_frame_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        animation_bytes(random_images(1), ".gif")

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -173,7 +172,7 @@ def test_pictures_contain_metadata(model: ImageModel, client: httpx.Client) -> N
         )
     edit["edits"] = [{"direction": "smile", "strength": 1.5}, {"direction": CYRILLIC, "strength": -1}]
     several = text_of(client.post("/v1/edit", json=edit, headers={"accept": PNG}).content)
-    assert (json.loads(several["direction"]), json.loads(several["strength"])) == (["smile", CYRILLIC], [1.5, -1.0])
+    assert (several["direction"], several["strength"]) == (f"smile, {CYRILLIC}", "1.5, -1.0")
 
 
 def test_interpolation_includes_the_pictures(model: ImageModel, client: httpx.Client) -> None:

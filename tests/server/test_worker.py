@@ -18,8 +18,7 @@ from glow_app.bijections import record_solves
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
-from glow_app.server.latents_cache import LatentsCache
-from glow_app.server.shared_model import SharedModel
+from glow_app.server.shared_model import LatentsCache, SharedModel
 from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Ticket
 
 ASKED: list[tuple[range, list[float], int, float]] = [
@@ -236,13 +235,13 @@ def test_pictures_are_encoded_only_once(
     assert sum(sizes) == 3
     shared.encode(images, labels.flip(0))  # of other classes
     assert sum(sizes) == 6
-    monkeypatch.setattr("glow_app.server.latents_cache.KEPT_SECONDS", -1)
+    monkeypatch.setattr("glow_app.server.shared_model.KEPT_SECONDS", -1)
     cache.expire()
     assert not cache._kept
 
 
 def test_the_cache_is_bounded_and_knows_pictures_of_unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
+    monkeypatch.setattr("glow_app.server.shared_model._BYTES", 3 * 16)
     cache, encoded = LatentsCache(), list[int]()
 
     def encode(number: int) -> list[torch.Tensor]:
