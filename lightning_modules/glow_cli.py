@@ -34,7 +34,7 @@ from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Th
 from lightning_modules.callbacks.outcome import outcome
 from lightning_modules.command_line.arguments import configs_first, take_option
 from lightning_modules.command_line.kinds import KindName, kind_of
-from lightning_modules.command_line.resumption import WHOLE, Start, start_of
+from lightning_modules.command_line.resumption import Start, start_of
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import LAST, AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
@@ -59,6 +59,8 @@ _UNWANTED = (
     "sync_dist=True",
     "Using `DistributedSampler`",
 )
+# With these, an evaluation uses a whole split.
+_WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
 _MISSING = re.compile(r"class_path '[\w.]*?(\w+)': the following arguments are required: (\w+(?:, \w+)*)")
 
 
@@ -191,7 +193,7 @@ class GlowCLI(LightningCLI):
         if options.max_epochs is None and options.max_steps != -1:
             kwargs["max_epochs"] = -1  # RunTrainer hides the other limit
         if self.command != "fit":
-            kwargs |= {"enable_progress_bar": live, "logger": False, "enable_checkpointing": False, **WHOLE}
+            kwargs |= {"enable_progress_bar": live, "logger": False, "enable_checkpointing": False, **_WHOLE}
             return pl.Trainer(**{**options, **kwargs})
         if SLURMEnvironment.detect():
             # Lightning's own handler would save without the checks of SaveProgress.

@@ -11,13 +11,14 @@ from torch.nn.functional import softplus
 from glow_app.conditioning import AttributeConditioning
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.shape_checks import require_at_least, require_positive
 from glow_app.running import Memory
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
 
 Batch = tuple[Tensor, Tensor]
+
+_MARGIN, _SOFTNESS = 50.0, 10.0  # of the contrastive term, nats
 
 
 class ImageModule(LikelihoodModule):
@@ -32,8 +33,6 @@ class ImageModule(LikelihoodModule):
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
         contrast: Weight of the contrastive term of attributes, see :meth:`loss`; a step takes twice as long with it.
-        contrast_margin: Margin of that term, nats.
-        contrast_softness: Width of the transition at the margin, nats.
         **options: As for :class:`~lightning_modules.likelihood_module.LikelihoodModule`.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, (B,) or (B, A), which an unconditional flow ignores.
@@ -57,8 +56,6 @@ class ImageModule(LikelihoodModule):
         memory: Memory = "store",
         compile: bool = False,
         contrast: float = 0.0,
-        contrast_margin: float = 50.0,
-        contrast_softness: float = 10.0,
         **options: Any,
     ) -> None:
         if (needed := flow.conditioning.training_kind) != self.training_kind:
@@ -70,11 +67,8 @@ class ImageModule(LikelihoodModule):
             raise ValueError(
                 f"model.contrast is {contrast}, but the flow is given no attributes; pass data.attributes or 0"
             )
-        require_at_least(0, contrast=contrast, contrast_margin=contrast_margin)
-        require_positive(contrast_softness=contrast_softness)
         super().__init__(ImageModel(flow, num_bits), **options)
-        self.num_draws = num_draws
-        self.contrast, self.contrast_margin, self.contrast_softness = contrast, contrast_margin, contrast_softness
+        self.num_draws, self.contrast = num_draws, contrast
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
@@ -97,12 +91,13 @@ class ImageModule(LikelihoodModule):
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         r"""Return bits/dim of a single dequantisation draw, given what is known about the images.
 
-        With a contrast :math:`\lambda`, margin m and softness :math:`\tau`, the gradient, but not the value, of this is
-        added, because likelihood alone ignores an attribute that is worth few nats:
+        With a contrast :math:`\lambda`, the gradient, but not the value, of this is added, because likelihood alone
+        ignores an attribute that is worth few nats:
 
         .. math:: \frac{\lambda \tau}{D \log 2} \log\left(1 + \exp\frac{\log p(y|a') - \log p(y|a) + m}{\tau}\right)
 
-        where one random known attribute in a' is another. Images of which none is known have no such term.
+        where one random known attribute in a' is another, :math:`m = 50` and :math:`\tau = 10`. Images of which none is
+        known have no such term.
         """
         images, labels = batch
         conditioning = self.model.conditioning
@@ -115,8 +110,8 @@ class ImageModule(LikelihoodModule):
         both = torch.cat([given, conditioning.with_one_changed(given, generator)])
         bits, other_bits = self.model.dequantised_bits(torch.cat([y, y]), both).chunk(2)
         nats = self.model.num_dims * math.log(2)
-        excess = ((bits - other_bits) * nats + self.contrast_margin) / self.contrast_softness
-        terms = softplus(excess) * ~given.isnan().all(1) * (self.contrast * self.contrast_softness / nats)
+        excess = ((bits - other_bits) * nats + _MARGIN) / _SOFTNESS
+        terms = softplus(excess) * ~given.isnan().all(1) * (self.contrast * _SOFTNESS / nats)
         self.log("train/contrast", terms.mean())
         return bits + (terms - terms.detach())
 

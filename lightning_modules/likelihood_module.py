@@ -24,7 +24,7 @@ from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
-from lightning_modules.resumable_data import ResumableDataModule, ends_in_repetition
+from lightning_modules.resumable_data import ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
 from lightning_modules.schedules import LinearWarmupCosine
@@ -192,10 +192,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
             clip(self.parameters(), gradient_clip_val)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to continue a run with another model, even if the weights fit it; recount batches of another size."""
+        """Refuse to continue a run with another model, even if the weights fit it."""
         require_same_model(checkpoint[CHECKPOINT_KEY]["model"], self.model.config)
-        if isinstance(data := getattr(self.trainer, "datamodule", None), ResumableDataModule):
-            data.recount_batches(checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration from which the model can be rebuilt, as plain types only."""

@@ -63,32 +63,8 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         """The examples of a split that is loaded, or else of the training."""
         return next(iter(self._sets.values()), None) or self.examples("train")
 
-    def recount_batches(self, checkpoint: dict[str, Any]) -> None:
-        """Adapt an unfinished epoch in a checkpoint to another batch size or number of ranks, before it is loaded.
-
-        Lightning restores its count of the epoch's batches from the checkpoint, and offers no other way to set it. With
-        the old count, it would end the epoch too early or too late.
-        """
-        state = checkpoint.get(type(self).__qualname__, {}).get("train_loader")
-        if state is None or self.trainer is None or self.trainer.state.fn != "fit":
-            return
-        loader = self._train_loader()
-        loader.load_state_dict(state)
-        current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        for name in current:  # "completed" lags after a save at the end of a step
-            current[name] += loader.served - state["served"]
-
     def train_dataloader(self) -> TrainLoader[Any]:
         """Return this rank's shuffled batches, all of full size."""
-        loader = self._train_loader()
-        if self._progress is not None:
-            # Lightning itself restores the loader only if the checkpoint was saved within an epoch, and too late if the
-            # optimiser's configuration has asked for the number of steps, which builds the loader.
-            loader.load_state_dict(self._progress)
-            self._progress = None
-        return loader
-
-    def _train_loader(self) -> TrainLoader[Any]:
         trainer = self.trainer
         loader = train_loader(
             self.examples("train"),
@@ -101,6 +77,11 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         if trainer:
             loader.epoch, limit = trainer.current_epoch, trainer.limit_train_batches
             loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
+        if self._progress is not None:
+            # Lightning itself restores the loader only if the checkpoint was saved within an epoch, and too late if the
+            # optimiser's configuration has asked for the number of steps, which builds the loader.
+            loader.load_state_dict(self._progress)
+            self._progress = None
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -12,24 +12,18 @@ class LinearWarmupCosine(LambdaLR):
     r"""Linear warm-up, the full rate, then half a cosine, all counted in optimiser steps.
 
     .. math:: \eta_t = \eta \cdot \begin{cases} (t + 1) / w & t < w \\ 1 & w \le t < v \\
-              f + (1 - f)\,\tfrac12 \left(1 + \cos \pi \tfrac{t - v}{T - v}\right) & t \ge v \end{cases},
+              \tfrac12 \left(1 + \cos \pi \tfrac{t - v}{T - v}\right) & t \ge v \end{cases},
               \qquad v = \max(w, (1 - d)\,T)
 
     Args:
         optimizer: Optimiser whose learning rates are scaled.
         total_steps: Steps T of the whole run; infinite for a run that only time limits, which stays at the full rate.
         warmup_steps: Steps w of the warm-up, limited to half of the run, so that short trial runs learn too.
-        final_fraction: Final learning rate as a fraction f of the full rate.
         decay_fraction: Final fraction d of the run in which the rate decays; 1 to decay from the end of the warm-up.
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        total_steps: float,
-        warmup_steps: int = 1000,
-        final_fraction: float = 0.0,
-        decay_fraction: float = 1.0,
+        self, optimizer: Optimizer, total_steps: float, warmup_steps: int = 1000, decay_fraction: float = 1.0
     ) -> None:
         warmup = max(1, min(warmup_steps, total_steps / 2))
         decay_start = warmup if math.isinf(total_steps) else max(warmup, (1 - decay_fraction) * total_steps)
@@ -40,6 +34,6 @@ class LinearWarmupCosine(LambdaLR):
             if math.isinf(total_steps):
                 return 1.0
             progress = min(1.0, max(0.0, step - decay_start) / max(1.0, total_steps - decay_start))
-            return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+            return 0.5 * (1 + math.cos(math.pi * progress))
 
         super().__init__(optimizer, factor)

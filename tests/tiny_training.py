@@ -117,9 +117,6 @@ class BatchRecorder(pl.LightningModule):
         self.seen: list[Any] = []
         self.validated: list[Any] = []
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.trainer.datamodule.recount_batches(checkpoint)  # type: ignore[attr-defined]
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         # Points, or images and labels.
         values = batch if isinstance(batch, Tensor) else batch[0]

@@ -54,8 +54,6 @@ class LazyImages:
 
     shape: tuple[int, int, int, int]
     read: Callable[[int], np.ndarray]
-    dtype = np.dtype(np.uint8)
-    ndim = 4
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -77,7 +75,7 @@ class ImageSet(BatchedSet[Batch]):
     Shape:
         An item is a uint8 (C, H, W) and its label; a batch is (B, C, H, W), and (B,) or (B, A).
     Raises:
-        ValueError: If the images are not uint8 (N, C, H, W), or the labels do not match them.
+        ValueError: If the labels do not match the images.
     """
 
     def __init__(
@@ -88,8 +86,6 @@ class ImageSet(BatchedSet[Batch]):
         indices: np.ndarray | Sequence[int] | None = None,
         attributes: Mapping[str, Kind] | None = None,
     ) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 (N, C, H, W)")
         dtype, shape = (torch.float32, (len(attributes),)) if attributes else (torch.int64, ())
         if labels.dtype != dtype or labels.shape != (len(images), *shape):
             expected = f"{dtype} {(len(images), *shape)}"

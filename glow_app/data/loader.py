@@ -62,25 +62,14 @@ class TrainLoader(DataLoader[T]):
             self.served += 1
             yield batch
 
-    @property
-    def stride(self) -> int:
-        """Examples per batch, over all ranks."""
-        return (self.batch_size or 1) * getattr(self.sampler, "num_replicas", 1)
-
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, how many of its batches and examples were served, and whether it is complete."""
-        complete = int(self.served >= (self.pass_length or len(self)))
-        examples = self.served * self.stride
-        return {"epoch": self.epoch, "served": self.served, "examples": examples, "complete": complete}
+        """Return the epoch of the next batch, and how many of its batches were served."""
+        is_complete = self.served >= (self.pass_length or len(self))
+        return {"epoch": self.epoch + is_complete, "served": 0 if is_complete else self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from :meth:`state_dict` at the next iteration; batch size and number of ranks may differ.
-
-        If the number of served examples is not a multiple of the new stride, the last few are served again.
-        """
-        self.epoch = state["epoch"]
-        self.served = (self.pass_length or len(self)) if state["complete"] else state["examples"] // self.stride
-        self._continues = True
+        """Continue from :meth:`state_dict` at the next iteration."""
+        self.epoch, self.served, self._continues = state["epoch"], state["served"], True
 
 
 def train_loader(

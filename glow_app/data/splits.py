@@ -146,8 +146,6 @@ class SplitRequest(SplitFractions):
         super().__post_init__()
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"count is {self.count}; expected at least 1, or None for the default")
         if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3) or min(self.image_shape) < 1:
             raise ValueError(f"image_shape is {self.image_shape}; expected (C, H, W), with C 1 (grey) or 3 (RGB)")
 

@@ -16,9 +16,6 @@ from lightning_modules.presets import config_path
 from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
 
-# Trainer settings with which an evaluation uses a whole split, whatever the training's settings are.
-WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
-
 
 class Start(NamedTuple):
     """Where a command starts."""
@@ -78,9 +75,6 @@ def _continued(command: str, place: str, arguments: list[str], config: Path) -> 
             raise UsageError(f"glow {command}: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
         stored = read_config(config_path(configs[0])) or {}
         arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
-    options = [] if fits else [f"--trainer.{name}" for name in WHOLE]
-    if part := next((option for option in options if take_option(option, arguments)[0] is not None), None):
-        raise UsageError(f"glow {command}: {part} is not supported; limit the images with --data.limit")
     stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked, sort_keys=False))

@@ -74,7 +74,7 @@ def test_a_pass_cut_short_is_followed_by_the_next_epoch() -> None:
 
 def test_a_shorter_pass_is_complete_when_resumed() -> None:
     batches = loader()
-    batches.load_state_dict({"epoch": 0, "examples": 8, "complete": 0})
+    batches.load_state_dict({"epoch": 0, "served": 2})
     batches.pass_length = 2
     assert one_pass(batches) == passes(loader(), 2)[5:]
 

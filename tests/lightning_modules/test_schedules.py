@@ -7,10 +7,10 @@ import torch
 from lightning_modules.schedules import LinearWarmupCosine
 
 
-def rates(num: int, total: float, warmup: int = 1000, final: float = 0.0) -> list[float]:
+def rates(num: int, total: float, warmup: int = 1000) -> list[float]:
     """Return the factor of the first steps, at a learning rate of 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
-    schedule = LinearWarmupCosine(optimizer, total, warmup_steps=warmup, final_fraction=final)
+    schedule = LinearWarmupCosine(optimizer, total, warmup_steps=warmup)
     found = []
     for _ in range(num):
         found.append(optimizer.param_groups[0]["lr"])
@@ -27,13 +27,6 @@ def test_key_steps() -> None:
     assert 0 < found[109] < 0.001
     assert found[110:] == pytest.approx([0.0] * 40)
     assert all(a >= b for a, b in pairwise(found[10:]))
-
-
-def test_the_schedule_ends_at_the_final_fraction() -> None:
-    found = rates(30, total=20, warmup=4, final=0.25)
-    assert found[4] == 1.0
-    assert found[12] == pytest.approx(0.625)
-    assert found[20:] == pytest.approx([0.25] * 10)
 
 
 def test_at_most_half_of_a_run_is_warm_up() -> None:
