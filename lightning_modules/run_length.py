@@ -35,7 +35,7 @@ def length_by_time(minutes: float, max_steps: int | None, arguments: list[str]) 
     given = int(option) if option is not None and option.isdecimal() else None
     steps = given or minutes * 60 * _TRAINING_SHARE / seconds
     if given is None:
-        words.append(f"--trainer.max_time={_clock(minutes * 60 * _CLOCK_SHARE)}")
+        words.append(f'--trainer.max_time={{"seconds": {max(1, round(minutes * 60 * _CLOCK_SHARE))}}}')
         if max_steps is not None and max_steps < steps:
             steps, minutes = max_steps, max_steps * seconds / 60 / _TRAINING_SHARE
     # Whole intervals, independent of the length of an epoch, so that the last validation follows the last step.
@@ -48,12 +48,6 @@ def length_by_time(minutes: float, max_steps: int | None, arguments: list[str]) 
     rounded = f"{minutes:.1g}" if minutes < 1 else f"{round(minutes, 1):g}"
     description = length if given else f"{rounded} minute{'' if rounded == '1' else 's'}: {length}"
     return [*words, "--trainer.check_val_every_n_epoch=null"], description
-
-
-def _clock(seconds: float) -> str:
-    """Return a duration as Lightning reads it, days:hours:minutes:seconds."""
-    minutes, rest = divmod(max(1, round(seconds)), 60)
-    return f"{minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:{rest:02}"
 
 
 def measure_step(arguments: list[str]) -> tuple[float, int, int]:

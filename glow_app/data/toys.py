@@ -30,18 +30,12 @@ class Toy:
     Args:
         draw: Draws points, float64 (count, 2).
         entropy: Differential entropy, nats; computed by quadrature unless it has a closed form.
-        density: Log-density of points, float64 (N, 2), in nats, (N,); None if it has no closed form.
+        log_density: Log-density of points, float64 (N, 2), in nats, (N,); None if it has no closed form.
     """
 
     draw: Callable[[int, Generator], Tensor]
     entropy: float
-    density: Callable[[Tensor], Tensor] | None = None
-
-    def log_density(self, points: Tensor) -> Tensor:
-        """Return the exact log-density of points (N, 2), float64 (N,), nats; raise ValueError if it is not known."""
-        if self.density is None:
-            raise ValueError("the density of this toy has no closed form")
-        return self.density(points.double())
+    log_density: Callable[[Tensor], Tensor] | None = None
 
 
 class PointSet(BatchedSet[Tensor]):

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained, save_reference
-from glow_app.storage.stored_model import StoredModel, load_density, model_hash
+from glow_app.storage.stored_model import StoredModel
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import BEST, LAST
 from lightning_modules.runs.loggers import RunWandbLogger
@@ -36,19 +37,18 @@ class ExportBest(Callback):
         path = next((path for name in (BEST, LAST) if (path := run_dir / name).exists()), None)
         if path is None or not trainer.is_global_zero:
             return
-        folder, model = run_dir / "model", load_density(path)
-        try:
-            if model_hash(load_density(folder)) == model_hash(model):
+        folder, stored = run_dir / "model", StoredModel(path)
+        model = stored.load()
+        with suppress(OSError, ValueError):  # there is no earlier export
+            if StoredModel(folder).hash == stored.hash:
                 return  # the user may have added settings or a reference
-        except (OSError, ValueError):
-            pass  # there is no earlier export
         try:
-            save_pretrained(model, folder, StoredModel(path).facts, overwrite=True)
+            save_pretrained(model, folder, stored.facts, overwrite=True)
         except FileExistsError as error:  # it holds files of the user's, which must not be lost
             aside = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
             warnings.warn(f"the earlier {folder} is now {aside}: {str(error).partition(';')[0]}", stacklevel=1)
             folder.rename(aside)
-            save_pretrained(model, folder, StoredModel(path).facts)
+            save_pretrained(model, folder, stored.facts)
         data = getattr(trainer, "datamodule", None)
         if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
             try:

@@ -17,20 +17,20 @@ def draw(name: str, count: int, seed: int = 0) -> Tensor:
     return TOYS[name].draw(count, torch.Generator().manual_seed(seed)).float()
 
 
+def log_density_of(name: str, points: Tensor) -> Tensor:
+    log_density = TOYS[name].log_density
+    assert log_density is not None
+    return log_density(points)
+
+
 @cache
 def integrand(name: str) -> tuple[Tensor, Tensor, Tensor]:
     half, count = SQUARES[name]
     step = 2 * half / count
     coordinate = -half + step * (torch.arange(count, dtype=torch.float64) + 0.5)
     points = torch.cartesian_prod(coordinate, coordinate)
-    log_density = TOYS[name].log_density(points)
+    log_density = log_density_of(name, points)
     return points, step**2 * log_density.exp(), log_density
-
-
-def test_known_densities() -> None:
-    assert {name for name, toy in TOYS.items() if toy.density} == set(SQUARES)
-    with pytest.raises(ValueError, match="no closed form"):
-        TOYS["two_moons"].log_density(torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("name", SQUARES)
@@ -38,7 +38,7 @@ def test_a_density_integrates_to_one_and_gives_the_entropy(name: str) -> None:
     _, mass, log_density = integrand(name)
     assert mass.sum().item() == pytest.approx(1, abs=1e-5)
     assert -(mass * log_density).nansum().item() == pytest.approx(TOYS[name].entropy, abs=3e-5)
-    far = TOYS[name].log_density(torch.tensor([[300.0, -40.0], [1e4, 0.0]]))
+    far = log_density_of(name, torch.tensor([[300.0, -40.0], [1e4, 0.0]]).double())
     assert (far < -1000).all()
 
 
