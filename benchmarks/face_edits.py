@@ -27,8 +27,8 @@ from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import FACE_KINDS
 from glow_app.generation import Direction, edit, edit_attributes, infer, load_directions
-from glow_app.generation.editing import USUAL_STRENGTH
 from glow_app.models.image_model import ImageModel
+from glow_app.numeric_limits import USUAL_STRENGTH
 from glow_app.storage.stored_model import StoredModel, model_hash
 
 NUM_EDITED = 64 if IS_SHORT else 600

@@ -4,11 +4,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from glow_app.commands.parser import number_type, positive_int, seed_number
+from glow_app.commands.parser import positive_int, seed_number
 from glow_app.files import require_folder
 from glow_app.messages import pluralise
-
-LARGEST_FACE = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     count = "number of faces; a larger number adds to them"
     parser.add_argument("--count", type=positive_int, default=1000, help=count)
-    size = number_type(int, 1, LARGEST_FACE)
-    parser.add_argument("--size", type=size, default=64, help="height and width in pixels", metavar="N")
+    parser.add_argument("--size", type=positive_int, default=64, help="height and width in pixels", metavar="N")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends only on it and on its index")
     parser.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
 

@@ -9,11 +9,11 @@ from glow_app.commands.loading import directions_folders, load, load_stored, pro
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
-from glow_app.numeric_limits import LARGEST_STRENGTH
+from glow_app.numeric_limits import LARGEST_STRENGTH, USUAL_STRENGTH
 
 # Strengths of a strip: along a direction, or of a wish.
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
-WISH_STRENGTHS = [0.0, 0.5, 1.0, 1.25, 1.5]
+WISH_STRENGTHS = [0.0, 0.5, 1.0, USUAL_STRENGTH, 1.5]
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -37,7 +37,8 @@ def add_arguments(parser: Parser) -> None:
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_wish_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    factor = "1 adds the attribute of a direction, -1 removes it (default: 1, or 1.25 for --with and --without)"
+    usual = f"1, or {USUAL_STRENGTH:g} for --with and --without"
+    factor = f"1 adds the attribute of a direction, -1 removes it (default: {usual})"
     apply.add_argument("--strength", type=strength, help=factor)
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
@@ -61,7 +62,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
-    folder, *other_folders = directions_folders(arguments, stored)
+    folder = directions_folders(arguments, stored)[0]
     names, places, attributes = _examples(arguments)
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
@@ -72,9 +73,6 @@ def _learn(arguments: argparse.Namespace) -> None:
     for name, direction in learn_directions(model, examples, names).items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
-        for other in other_folders:
-            if (other / path.name).exists():
-                print(f"it hides the model's own direction {name}; to use that one, pass --directions {other}")
 
 
 def _examples(arguments: argparse.Namespace) -> Examples:
@@ -114,7 +112,6 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths."""
     from glow_app.generation import edit, edit_attributes, infer, load_direction
-    from glow_app.generation.editing import USUAL_STRENGTH
     from glow_app.pictures.images import grid, save_png, to_pil
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):

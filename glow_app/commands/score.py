@@ -129,13 +129,11 @@ def _measured_reference(
 
 
 def _save_reference(arguments: argparse.Namespace) -> None:
-    from glow_app.data.listing import list_images
     from glow_app.storage.pretrained import save_reference
     from glow_app.storage.stored_model import StoredModel
 
     if not arguments.reference or arguments.images or arguments.outliers or arguments.given is not None:
         raise UsageError("--save-reference needs --reference alone: a folder of held-out pictures of all kinds")
-    list_images(Path(arguments.reference))
     stored = StoredModel(arguments.checkpoint)
     if not stored.path.is_dir() or not stored.is_own:
         raise UsageError(f"--save-reference needs an exported model of your own, got {stored.place} (see glow export)")

@@ -1,7 +1,6 @@
 """Serve a model over HTTP, with a web page at /."""
 
 import argparse
-import ipaddress
 import os
 import re
 import socket
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
     keys = _keys(arguments)
-    if not keys and not _is_local(arguments.host):
+    if not keys and arguments.host not in ("127.0.0.1", "::1", "localhost"):
         warnings.warn(f"anyone who can reach {arguments.host} can use this server; set {KEY}", stacklevel=1)
     if arguments.directions is not None and not Path(arguments.directions).is_dir():
         raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
@@ -153,13 +152,6 @@ def _require_free(host: str, port: int) -> None:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"cannot listen on port {port} of {host}: {reason}; use --port or --host") from error
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _host_name(text: str) -> str:

@@ -13,10 +13,10 @@ from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
+from glow_app.numeric_limits import USUAL_STRENGTH
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
-USUAL_STRENGTH = 1.25  # of changed attributes; a little above 1, they are visible more often
 FEW = 20  # below this number of images, other differences do not average out
 
 

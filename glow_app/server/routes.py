@@ -68,10 +68,8 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
 async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
     weights = body.weights(service.info.num_levels)
-    if weights is None:
-        service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
-    else:
-        service.check_count(len(weights), "at")
+    even = (len(body.images) - 1) * (body.frames - 1) + 1
+    service.check_count(even if weights is None else len(weights), "frames" if weights is None else "at")
     images, notes, given = await service.pictures(body.images, body.given)
     if weights is None:
         frames = await service.run(generation.interpolate, images, body.frames, given, spherical=body.spherical)
@@ -152,7 +150,7 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
 async def show_progress(request_id: str, service: Served) -> dict[str, float | None]:
     """Return the share of a restoration that is done, by its X-Request-ID; null if no such request is computed."""
     ticket = service.tickets.get(request_id)
-    return {"share": ticket and ticket.share}
+    return {"share": None if ticket is None else ticket.share}
 
 
 # Many monitors use HEAD.

@@ -8,23 +8,22 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
+from glow_app import numeric_limits
 from glow_app.data.attributes import Kind
-from glow_app.generation.editing import USUAL_STRENGTH
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_STRENGTH, LARGEST_TEMPERATURE
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server.answers import invalid
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Factor = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
+Factor = Annotated[Finite, Field(ge=0, le=numeric_limits.LARGEST_TEMPERATURE)]
 Temperature = Annotated[
     Factor | list[Factor] | None,
     Field(description="Factor on the base noise, for all levels or one per level, finest first. Default: the model's."),
 ]
-Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]
-Strength = Annotated[Finite, Field(ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH)]
-Number = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Guidance = Annotated[Finite, Field(ge=0, le=numeric_limits.LARGEST_GUIDANCE)]
+Strength = Annotated[Finite, Field(ge=-numeric_limits.LARGEST_STRENGTH, le=numeric_limits.LARGEST_STRENGTH)]
+Number = Annotated[int, Field(ge=0, le=numeric_limits.LARGEST_SEED)]
 Seed = Annotated[Number | None, Field(description="Seed of the first image; image i uses seed + i. Random if omitted.")]
 Name = Annotated[str, Field(max_length=200)]
 _WHAT = "What the model is given, such as a class by name or number, or known attributes by name"
@@ -147,7 +146,7 @@ class EditRequest(_Request):
     image: ImageFile
     edits: list[Edit] = Field([], max_length=16)
     wish: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, as in `given`.")
-    strength: Strength = Field(USUAL_STRENGTH, description="Strength of a wish; 1 is the model itself.")
+    strength: Strength = Field(numeric_limits.USUAL_STRENGTH, description="Strength of a wish; 1 is the model itself.")
     given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, for a wish each attribute that is left out.")
 
 
@@ -299,5 +298,6 @@ class Info(BaseModel):
     directions: list[str]
     restorers: list[RestorerInfo]
     generation: GenerationSettings = Field(description="The recommended settings, the defaults of requests.")
+    strength: float = Field(description="The default strength of a wish.")
     training: dict[str, Any]
     limits: dict[str, int | float]

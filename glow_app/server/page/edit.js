@@ -10,7 +10,6 @@ import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./picture
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-const STRENGTH = 1.25;  // of changes, if the model knows attributes; a little above 1, they are visible more often
 
 /** Start the tab; take(picture, changes) sets the attributes if changes are given. */
 export function startEdit(info) {
@@ -30,7 +29,7 @@ export function startEdit(info) {
   byId("edit-picture").append(zone.element);
   fillGiven(given, info, "Recognised by the model");
   const attributes = attributeControls("edit", info, follow, "As in the picture");
-  const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: STRENGTH, digits: 2, oninput: follow });
+  const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: info.strength, digits: 2, oninput: follow });
   if (knows) byId("edit-attributes").append(strength.element);
 
   function take(chosen, changes = attributes.changes) {
