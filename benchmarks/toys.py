@@ -50,7 +50,7 @@ def measure(head: str, toy: str) -> dict[str, Any]:
         model = load_density(f"{folder}/run")
     assert isinstance(model, PlaneModel)
     points = load_points(toy, "test").values
-    exact = -TOYS[toy].entropy if (density := TOYS[toy].log_density) is None else density(points.double())
+    exact = TOYS[toy].log_density(points) if TOYS[toy].density else -TOYS[toy].entropy
     found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
     excess = exact - found
     return {

@@ -119,5 +119,5 @@ def _report(log_likelihood: float, model: PlaneModel, data: PointsDataModule, sp
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
     toy = TOYS[source]
     # On the same points where possible, so that the difference does not depend on their draw.
-    exact = "" if toy.log_density is None else f"{float(toy.log_density(points.double()).mean()):.4f} on these points, "
-    print(f"best possible: {exact}{-toy.entropy:.4f} on average")
+    of_points = f"{float(toy.log_density(points).mean()):.4f} on these points, " if toy.density else ""
+    print(f"best possible: {of_points}{-toy.entropy:.4f} on average")

@@ -50,7 +50,8 @@ def load_split(source: str, split: Split, image_shape: Sequence[int], **options:
             f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
         )
     paths = {name: Path(options[name]).expanduser() for name in _PATHS if isinstance(options.get(name), str | Path)}
-    request = SplitRequest(split=split, image_shape=tuple(image_shape), **options | paths)
+    channels, height, width = image_shape
+    request = SplitRequest(split=split, image_shape=(channels, height, width), **options | paths)
     if request.count is not None and source != "faces":
         raise ValueError(f"count applies only to source 'faces', but the source is {source!r}; use limit")
     if request.attributes and source not in ("faces", "folder"):

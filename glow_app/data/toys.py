@@ -30,12 +30,22 @@ class Toy:
     Args:
         draw: Draws points, float64 (count, 2).
         entropy: Differential entropy, nats; computed by quadrature unless it has a closed form.
-        log_density: Log-density of points, float64 (N, 2), in nats, (N,); None if it has no closed form.
+        density: Log-density of points, float64 (N, 2), in nats, (N,); None if it has no closed form.
     """
 
     draw: Callable[[int, Generator], Tensor]
     entropy: float
-    log_density: Callable[[Tensor], Tensor] | None = None
+    density: Callable[[Tensor], Tensor] | None = None
+
+    def sample(self, count: int, generator: Generator) -> Tensor:
+        """Draw ``count`` points, float32 (count, 2)."""
+        return self.draw(count, generator).float()
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """Return the exact log-density of points (N, 2), float64 (N,), nats; raise ValueError if it is not known."""
+        if self.density is None:
+            raise ValueError("the density of this toy has no closed form")
+        return self.density(points.double())
 
 
 class PointSet(BatchedSet[Tensor]):
@@ -65,7 +75,7 @@ def load_points(source: str, split: Split, *, seed: int = 0, limit: int | None =
     if source not in TOYS:
         raise ValueError(f"unknown source {source!r}; known: {', '.join(TOYS)}{closest(source, TOYS)}")
     generator = step_generator(seed, 0, "cpu", f"{source}/{split}")
-    return PointSet(TOYS[source].draw(_COUNTS[split], generator).float()[:limit])
+    return PointSet(TOYS[source].sample(_COUNTS[split], generator)[:limit])
 
 
 def _normal(count: int, generator: Generator) -> Tensor:

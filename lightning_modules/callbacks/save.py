@@ -120,7 +120,7 @@ class SaveProgress(Checkpoint):
         """Restore the signal handlers, before Lightning restores its own."""
         self._signals.restore()
 
-    on_exception = on_train_end  # takes its arguments too
+    on_exception = on_train_end  # type: ignore[assignment] # takes its arguments too
 
     def _save_if(self, trainer: pl.Trainer, is_due: bool) -> int:
         """Save if it is due or a signal arrived on any rank, since clocks differ; return the signal's number or 0."""
