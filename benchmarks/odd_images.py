@@ -39,9 +39,8 @@ KINDS = {
 
 def pictures_of(model: ImageModel, folder: Path) -> np.ndarray:
     """Return the pictures of a folder, as `glow score` reads them."""
-    return np.concatenate(
-        [images.numpy() for _, images, _ in given_batches(model, [str(folder)], None, 16, "reading", infers=False)]
-    )
+    batches = given_batches(model, [str(folder)], None, 16, "reading", infers=False)
+    return np.concatenate([images.numpy() for _, images, _ in batches])
 
 
 def measured(model: ImageModel, images: np.ndarray) -> Measures:
