@@ -28,7 +28,6 @@ class PointsDataModule(ResumableDataModule[PointSet]):
         source: "two_moons", "eight_gaussians", "checkerboard", "pinwheel", "rings" or "two_spirals".
         batch_size: Training points per batch and rank.
         eval_batch_size: Points per validation or test batch and rank; ``batch_size`` if None.
-        num_workers: Loader processes; 0 is fast enough, as the points are in memory.
         seed: Seed of the points and their order.
         limit: Maximum number of points per split.
     Shape:
@@ -42,7 +41,6 @@ class PointsDataModule(ResumableDataModule[PointSet]):
         source: str = "eight_gaussians",
         batch_size: int = 512,
         eval_batch_size: int | None = None,
-        num_workers: int = 0,
         seed: int = 0,
         limit: int | None = None,
     ) -> None:

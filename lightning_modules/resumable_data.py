@@ -27,7 +27,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
     epoch. A subclass implements ``_load``, and saves the hyperparameters ``batch_size``, ``eval_batch_size``
-    (``batch_size`` if None), ``num_workers`` and ``seed``.
+    (``batch_size`` if None), ``seed`` and, unless the loaders have no processes, ``num_workers``.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             seed=self.hparams["seed"],
             num_replicas=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
-            num_workers=self.hparams["num_workers"],
+            num_workers=self.hparams.get("num_workers", 0),
         )
         if trainer:
             loader.epoch, limit = trainer.current_epoch, trainer.limit_train_batches
@@ -93,7 +93,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         return self._eval_loader("test")
 
     def _eval_loader(self, split: Split) -> DataLoader[Any]:
-        examples, num_workers = self.examples(split), self.hparams["num_workers"]
+        examples, num_workers = self.examples(split), self.hparams.get("num_workers", 0)
         return DataLoader(
             examples,
             batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],

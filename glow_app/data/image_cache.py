@@ -72,20 +72,12 @@ def folder_images(
     files = sorted((file.name, file.size, file.mtime_ns) for file in listing.files)
     content = [_VERSION, described, str(listing.root.resolve()), list(image_shape), files]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    count = len(files)
-
-    def chunks() -> Iterator[Chunk]:
-        doing = f"{described} ({count:,} files)"
-        skipped: list[tuple[str, str]] = []
-        for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, doing):
-            skipped += chunk.skipped
-            yield chunk
-        if len(skipped) == count:
-            raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
-
+    doing = f"{described} ({len(files):,} files)"
+    chunks = partial(in_chunks, partial(_read_files, listing, read), len(files), chunk_size, doing)
     images = cached(cache_folder(cache_dir) / key, image_shape, chunks)
     if images.skipped:  # repeated when the images come from the cache
-        warnings.warn(_skipped_message(listing, images.skipped), stacklevel=3)
+        total = f"{len(images.skipped)} of {len(files)} files"
+        warnings.warn(f"{total} in {listing.root} cannot be used: {_reasons(images.skipped)}", stacklevel=3)
     return images
 
 
@@ -99,6 +91,7 @@ def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]
         image_shape: (C, H, W) of every image.
         chunks: Returns the images of a new entry.
     Raises:
+        ValueError: If there are none.
         OSError: If the cache cannot be written.
     """
     if (kept := _read_entry(entry, image_shape)) is not None:
@@ -110,6 +103,8 @@ def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]
                 file.writelines(image.tobytes() for image in chunk.images)
                 new.names.extend(chunk.names)
                 new.skipped.extend(chunk.skipped)
+            if not new.names:
+                raise ValueError(f"no usable image: {_reasons(new.skipped)}")
         with atomic_file(entry.with_suffix(".json")) as file:
             file.write(json.dumps({"files": new.names, "skipped": new.skipped}).encode())
     except OSError as error:  # of reading, errors are recorded, not raised
@@ -173,8 +168,6 @@ def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indi
     return chunk
 
 
-def _skipped_message(listing: FolderListing, skipped: Iterable[tuple[str, str]]) -> str:
-    described = [f"{name} ({reason})" for name, reason in skipped]
-    more = f"; and {len(described) - _NAMED} more" if len(described) > _NAMED else ""
-    total = f"{len(described)} of {len(listing.files)} files"
-    return f"{total} in {listing.root} cannot be used: {'; '.join(described[:_NAMED])}{more}"
+def _reasons(skipped: list[tuple[str, str]]) -> str:
+    more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+    return "; ".join(f"{name} ({reason})" for name, reason in skipped[:_NAMED]) + more

@@ -161,7 +161,7 @@ def test_broken_files_and_bombs_are_reported_once_per_start(
 def test_unusable_folders_are_refused(tmp_path: Path, make_images: Make) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/a.png").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"no usable image: 1 of 1 files in .*a.png \(unknown image format"):
+    with pytest.raises(ValueError, match=r"no usable image: a.png \(unknown image format"):
         load(tmp_path / "broken")
     assert not any((tmp_path / "glow-cache").iterdir())
     with pytest.raises(ValueError, match="2 images are too few"):
