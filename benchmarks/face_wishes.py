@@ -1,7 +1,7 @@
 """Measure how well a model with attributes draws faces that are asked for, and infers attributes.
 
 ``face_edits.py`` runs it. Of the attributes that are not asked for, nothing is known ("unknown"), or they are those of
-a rendered face, which has each independently of the others, as the training data ("drawn").
+a training face ("drawn"), as :meth:`AttributeConditioning.of_draws` does for all samples of the application.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,16 +54,19 @@ def asked(
     model: ImageModel, classifier: FaceClassifier, attributes: Tensor, guidance: float, rest: str
 ) -> dict[str, Any]:
     """Return the shares of samples, with the seeds 0 to N - 1, that show what is asked for."""
-    unasked = attributes if rest == "drawn" else torch.full_like(attributes, torch.nan)
     places = torch.arange(len(NAMES))
 
     def shares(is_asked: Tensor, wanted: Tensor) -> Tensor:
         """Return whether each sample shows each wanted answer, (N, 7)."""
-        given = wanted.where(is_asked, unasked)
-        parts: list[Tensor] = [
-            model.sample(len(rows), seeds=rows.tolist(), given=given[rows], guidance=guidance)
-            for rows in torch.arange(len(given)).split(50)
-        ]
+        given = wanted.where(is_asked, torch.nan)
+        parts: list[Tensor] = []
+        for rows in torch.arange(len(given)).split(50):
+            seeds, known = rows.tolist(), given[rows]
+            if rest == "drawn":
+                parts.append(model.sample(len(seeds), seeds=seeds, given=known, guidance=guidance))
+            else:
+                noise = model.base_noise(seeds, model.generation.temperature)
+                parts.append(model.decode_with(noise, model.context(known, len(seeds), guidance)))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

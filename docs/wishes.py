@@ -3,10 +3,11 @@
     python docs/wishes.py wishes.png
     python docs/wishes.py wishes.png --checkpoint RUN --guidance 2
 
-Each column has the same noise. Attributes of which a wish says nothing are unknown.
+Each column has the same noise. Attributes of which a wish says nothing are drawn.
 """
 
 import argparse
+import re
 
 from glow_app import load_model
 from glow_app.pictures.images import picture_of_rows
@@ -33,7 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model(arguments.checkpoint)
     rows = [model.sample(NUM_COLUMNS, seeds=0, given=wish, guidance=arguments.guidance) for wish in WISHES]
-    picture_of_rows(rows, left=[row.captions[0] for row in rows]).save(arguments.output)
+    words = [re.sub(r"(\w+)=0(,|$)", r"no \1\2", wish).replace("=", " ") for wish in WISHES]
+    picture_of_rows(rows, left=words).save(arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Attributes as what is known about an image: any of them, with guidance."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
 from typing import Any, get_args
@@ -16,11 +16,11 @@ from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
 from glow_app.nn.shape_checks import require_at_least, require_choice
-from glow_app.seeding import draw_rows
+from glow_app.seeding import draw_rows, step_generator
 
 # Shares of single values and of whole rows that training hides, for the model to learn what holds without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
-_NUM_QUANTILES = 9  # of the training data, the smallest and largest value included
+_NUM_ROWS = 2048  # of the training data, evenly spaced, that the model keeps
 
 
 class AttributeConditioning(Conditioning):
@@ -33,7 +33,8 @@ class AttributeConditioning(Conditioning):
     yes/no attributes more clearly, and they are no longer samples of the model's distribution.
 
     What is given is a mapping from names to values, for all images or one per image: 0 or 1 for no or yes, and any real
-    number for the other kinds; or a text such as ``smiling, hat=0, age=37.5``. The rest is unknown.
+    number for the other kinds; or a text such as ``smiling, hat=0, age=37.5``. The rest is unknown; samples get it from
+    :meth:`of_draws`.
 
     Args:
         attributes: Kind of each of the A attributes by its name: "yes_no", "real", or "circular" for a real one whose
@@ -43,7 +44,7 @@ class AttributeConditioning(Conditioning):
     Attributes:
         mean: Mean of each attribute in the training data, (A,); of a yes/no attribute its share.
         std: Standard deviation of each attribute, (A,).
-        quantiles: Evenly spaced quantiles of each attribute, (Q, A).
+        rows: Attributes of evenly spaced training images, (R, A), the unknown ones from other images.
     Shape:
         given: (B, A), NaN for unknown; guidance: (B,) or (1,); context: (B, E).
     Raises:
@@ -54,7 +55,7 @@ class AttributeConditioning(Conditioning):
     adopted: Tensor
     mean: Tensor
     std: Tensor
-    quantiles: Tensor
+    rows: Tensor
 
     def __init__(self, attributes: dict[str, Kind], features: int = 32, hidden: int = 64) -> None:
         super().__init__()
@@ -71,7 +72,8 @@ class AttributeConditioning(Conditioning):
         self.register_buffer("adopted", torch.tensor(False))
         self.register_buffer("mean", torch.full((len(attributes),), 0.5))
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
-        self.register_buffer("quantiles", torch.linspace(0, 1, _NUM_QUANTILES)[:, None].repeat(1, len(attributes)))
+        rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
+        self.register_buffer("rows", torch.where(self._is("yes_no", rows), rows.round(), rows))
 
     @property
     def features(self) -> int:
@@ -81,6 +83,21 @@ class AttributeConditioning(Conditioning):
     def unknown(self, num: int) -> Tensor:
         """Return rows of which nothing is known, (num, A)."""
         return torch.full((num, self.num_attributes), math.nan)
+
+    def of_draws(self, given: Given, seeds: Sequence[int]) -> Tensor:
+        """Return values with the unknown ones from a training image, so that they occur together as in the data.
+
+        The seed chooses it among those of :attr:`rows` that differ in the fewest known yes/no attributes.
+        """
+        given = self.unknown(len(seeds)) if given is None else self.read(given, len(seeds))
+        rows = self.rows.to(given)
+        is_known = self._is("yes_no", given) & ~given.isnan()
+        num_different = ((given[:, None] != rows) & is_known[:, None]).sum(2)
+        is_alike = num_different == num_different.amin(1, keepdim=True)
+        draws = [torch.rand(1, generator=step_generator(seed, 0, "cpu", "attributes")) for seed in seeds]
+        place = (torch.cat(draws).to(given) * is_alike.sum(1)).long()
+        chosen = (is_alike.cumsum(1) > place[:, None]).int().argmax(1)
+        return given.where(~given.isnan(), rows[chosen])
 
     def read(self, given: Given, num: int) -> Tensor:
         """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
@@ -148,10 +165,7 @@ class AttributeConditioning(Conditioning):
 
     def at_quantiles(self, levels: Tensor) -> Tensor:
         """Return the quantiles of all attributes in the training data at levels from 0 to 1, (B,), as (B, A)."""
-        position = levels * (len(self.quantiles) - 1)
-        below = position.long().clamp(max=len(self.quantiles) - 2)
-        quantiles = self.quantiles.to(levels)
-        return torch.lerp(quantiles[below], quantiles[below + 1], (position - below)[:, None])
+        return self.rows.to(levels).quantile(levels, dim=0)
 
     def plain(self, given: Tensor | None) -> list[Any]:
         """Return the known values of each image by name; nothing if none is known."""
@@ -167,7 +181,8 @@ class AttributeConditioning(Conditioning):
 
     def describe(self) -> dict[str, Any]:
         """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
-        ranges = zip(self.attributes.items(), self.mean.tolist(), *self.quantiles[[0, -1]].tolist(), strict=True)
+        ends = torch.stack([self.rows.amin(0), self.rows.amax(0)]).tolist()
+        ranges = zip(self.attributes.items(), self.mean.tolist(), *ends, strict=True)
         known = [
             {"name": name, "kind": kind, "mean": round(mean, 6), "least": round(least, 6), "most": round(most, 6)}
             for (name, kind), mean, least, most in ranges
@@ -188,13 +203,14 @@ class AttributeConditioning(Conditioning):
             )
         if self.adopted:
             return
+        evenly = torch.linspace(0, 1, len(self.rows))
         for place, (name, column) in enumerate(zip(self.attributes, images.labels.T, strict=True)):
             known = column[~column.isnan()].double()
             if len(known) < 2:
                 raise ValueError(f"fewer than two training images have a value of {name}; leave this attribute out")
             self.mean[place], self.std[place] = known.mean(), known.std().clamp(min=1e-6)
-            ends = torch.linspace(0, len(known) - 1, len(self.quantiles)).round().long()
-            self.quantiles[:, place] = known.sort().values[ends]
+            row, other = (values[(evenly * (len(values) - 1)).round().long()] for values in (column, known))
+            self.rows[:, place] = row.where(~row.isnan(), other)
         self.adopted.fill_(True)
 
     def align(self, images: ImageSet) -> ImageSet:

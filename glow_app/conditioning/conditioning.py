@@ -106,6 +106,10 @@ class Conditioning(nn.Module, ABC):
         """Return what the draws of these seeds get by default: :attr:`values` in turn or else :meth:`unknown`."""
         return self.in_turn(self.values, seeds) if self.values else self.unknown(len(seeds))
 
+    def of_draws(self, given: Given, seeds: Sequence[int]) -> Tensor | None:
+        """Return what the draws of these seeds get: what is given, as :meth:`read` does, or :meth:`default` if None."""
+        return self.default(seeds) if given is None else self.read(given, len(seeds))
+
     def in_turn(self, values: Sequence[Any], seeds: Sequence[int]) -> Tensor | None:
         """Return the value of each seed, ``values[seed % len(values)]``."""
         return self.read([values[seed % len(values)] for seed in seeds], len(seeds))

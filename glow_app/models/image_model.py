@@ -252,6 +252,7 @@ class ImageModel(nn.Module):
                 recommendation (:attr:`generation`, usually 0.7) if None.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
             given: As for the class. If None, classes take turns: the image of seed s has class s modulo their number.
+                Attributes that are not given are drawn, by the seed, as they occur in the training data.
             guidance: Factor of what is given, see :meth:`Conditioning.context
                 <glow_app.conditioning.Conditioning.context>`; the model's recommendation if None.
             size: Height and width, for textures, if the prior allows other sizes; the model's if None.
@@ -261,10 +262,10 @@ class ImageModel(nn.Module):
         """
         seeds = one_seed_each(num, seeds)
         settings = self.generation.override(temperature, guidance)
-        given = self.conditioning.default(seeds) if given is None else self.read(given, num)
-        noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(given) or size)
-        images = self.decode_with(noise, self.context(given, num, settings.guidance))
-        return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(given)))
+        known = self.conditioning.of_draws(given, seeds)
+        noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
+        images = self.decode_with(noise, self.context(known, num, settings.guidance))
+        return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
 
     def base_noise(
         self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None

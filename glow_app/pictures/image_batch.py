@@ -1,6 +1,6 @@
 """Images from a model: a uint8 tensor with its seeds, and methods for saving, conversion and display."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, overload
@@ -63,8 +63,9 @@ class Images(Tensor):
 
     @property
     def captions(self) -> list[str]:
-        """What each image was given as text, empty where the font cannot draw it; none if nothing was given."""
-        return ["" if "?" in drawable(text) else text for text in map(in_words, self.given)]
+        """What each image was given as text, empty for attributes, or if the font cannot draw it; none for nothing."""
+        texts = ["" if isinstance(value, Mapping) else in_words(value) for value in self.given]
+        return ["" if "?" in drawable(text) else text for text in texts]
 
     def pil(self) -> list[Image.Image]:
         """Return each image as a Pillow image."""

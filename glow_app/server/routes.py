@@ -49,8 +49,7 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds, settings = service.seeds(body.count, body.seed), service.settings(body.temperature, body.guidance)
     with validating("given"):
-        values = service.model.conditioning.default(seeds) if body.given is None else body.given
-        given = service.model.read(values, len(seeds))
+        given = service.model.conditioning.of_draws(body.given, seeds)
     drawn = await service.run(
         lambda model: model.sample(len(seeds), settings.temperature, seeds, given, settings.guidance)
     )

@@ -72,7 +72,7 @@ class SharedModel:
         """Draw images; they equal those of ``glow sample`` to the last bit."""
         settings = self._model.generation.override(temperature, guidance)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
-        known = self._model.read(given, num)
+        known = self._model.conditioning.of_draws(given, seeds)
         # The noise is drawn only when a batch starts, because many requests may wait.
         rows = [(seed, temperatures, row, guidance) for seed, (row,) in zip(seeds, _rows(num, known), strict=True)]
         images = torch.stack(self._results(_sample, rows, is_padded=True))

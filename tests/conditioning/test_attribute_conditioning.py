@@ -145,6 +145,26 @@ def test_one_known_attribute_is_changed() -> None:
     assert 40 <= float(ages.min()) < 41 < 59 < float(ages.max()) <= 60
 
 
+def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
+    conditioning, labels = built(), training_data(4000).labels
+    labels[:, 1] = labels[:, 0]  # whoever smiles has a hat
+    conditioning.adopt(images_of(labels))
+    seeds = range(500)
+    drawn = conditioning.of_draws(conditioning.unknown(500), seeds)
+    assert not drawn.isnan().any()
+    assert torch.equal(drawn[:, 0], drawn[:, 1])
+    assert float(drawn[:, 0].mean()) == pytest.approx(float(conditioning.mean[0]), abs=0.08)
+    assert float(drawn[:, 2].mean()) == pytest.approx(50, abs=1.5)
+    assert torch.equal(conditioning.of_draws(conditioning.unknown(1), [7]), drawn[7:8])
+    smiling = conditioning.read({"smiling": 1, "age": 41.5}, 500)
+    asked = conditioning.of_draws(smiling, seeds)
+    assert torch.equal(asked[:, [0, 2]], smiling[:, [0, 2]])
+    assert (asked[:, 1] == 1).all()
+    assert len(asked[:, 3].unique()) > 100
+    impossible = conditioning.of_draws(conditioning.read({"smiling": 1, "hat": 0}, 1), [3])
+    assert impossible[0, :2].tolist() == [1, 0]
+
+
 def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
     conditioning, data = built(), training_data()
     conditioning.adopt(data)

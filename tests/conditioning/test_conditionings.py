@@ -175,7 +175,7 @@ def test_without_a_value_it_averages_uses_a_default_or_names_what_is_missing(kin
         return model.bits_per_dim(images, given, generator=torch.Generator().manual_seed(0))
 
     try:
-        default = conditioning.default(seeds)
+        default = conditioning.of_draws(None, seeds)
     except ValueError:
         with pytest.raises(ValueError, match=r"\w"):
             model.sample(NUM, seeds=seeds)
@@ -185,7 +185,7 @@ def test_without_a_value_it_averages_uses_a_default_or_names_what_is_missing(kin
         assert drawn.given == conditioning.plain(default)
         # The default of a seed does not depend on the other seeds.
         for number, seed in enumerate(seeds):
-            assert equal(conditioning.default([seed]), rows(default, slice(number, number + 1)))
+            assert equal(conditioning.of_draws(None, [seed]), rows(default, slice(number, number + 1)))
     if num_values := len(conditioning.values):
         nats = torch.stack([-model.num_dims * math.log(2) * bits(value) for value in conditioning.values])
         mixture = -(nats.logsumexp(0) - math.log(num_values)) / (model.num_dims * math.log(2))

@@ -1,7 +1,7 @@
 // The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
-import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
+import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, namedOf, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
@@ -39,9 +39,8 @@ export function startEdit(info) {
     zone.show(picture);
     if (chosen.settings || isOfPicture) given.value = chosen.place ?? "";
     isOfPicture = chosen.settings !== undefined;
-    attributes.start = {};
+    attributes.start = namedOf(chosen.given);
     attributes.changes = changes;
-    if (knows && chosen.settings) pair = makePair(stage, chosen.url, info);  // it takes a while to be recognised
     follow();
   }
 

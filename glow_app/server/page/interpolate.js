@@ -200,7 +200,7 @@ function framesOf({ frames }, name) {
 /** Return what there is to say about the pictures, each with its name. */
 function notesOf({ given, notes }, chosen, info) {
   return chosen.flatMap((picture, end) => {
-    const kind = given && givenText(info, given[end]);
+    const kind = !knowsAttributes(info) && given && givenText(info, given[end]);
     const note = joined(": ", kind && (picture.given ?? null) === null ? `recognised as ${kind}` : kind, noteOf(picture, notes[end]));
     return note ? [`${picture.name}: ${note}`] : [];
   });
