@@ -117,7 +117,7 @@ def test_two_ranks_of_two_workers_see_every_image_once_and_resume_within_an_epoc
 
     def seen(rank: int, num_workers: int, served: int = 0) -> list[int]:
         loader = train_loader(images, 5, num_replicas=2, rank=rank, num_workers=num_workers)
-        loader.load_state_dict({"epoch": 0, "examples": 10 * served, "complete": 0})
+        loader.load_state_dict({"epoch": 0, "served": served})
         return [value for batch, _ in loader for value in batch[:, 0, 0, 0].tolist()]
 
     ranks = [seen(rank, num_workers=0) for rank in range(2)]
