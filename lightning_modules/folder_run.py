@@ -182,7 +182,7 @@ def _choose_config(
         config += [f"{conditioning}=glow_app.conditioning.ClassConditioning"]
         config += [f"{conditioning}.init_args.num_classes={len(classes)}"]
     if attributes:
-        print(f"attributes  {', '.join(attributes)}, of attributes.csv (option: --data.attributes null)")
+        print(f"attributes  {', '.join(attributes)}, of the table in the folder (option: --data.attributes null)")
         config += ["--data.attributes=true", f"--model.contrast={_CONTRAST}"]
     if (num_files := len(parts["train"].files)) < _FEW:
         config.append(f"--data.batch_size={max(1, min(32, num_files // 2))}")
@@ -194,11 +194,11 @@ def _choose_config(
 def _attributes(listing: FolderListing, model: "ImageModel | None", rest: list[str]) -> tuple[str, ...]:
     """Return the names of the attributes in the folder's table, if there is one and the run can use it."""
     from glow_app.conditioning import AttributeConditioning
-    from glow_app.data.attributes import TABLE_NAME
+    from glow_app.data.attributes import table_in
     from glow_app.data.sources import attribute_kinds
 
     is_usable = model is None or isinstance(model.conditioning, AttributeConditioning)
-    if not is_usable or take_option("--data.attributes", rest)[0] or not (listing.root / TABLE_NAME).is_file():
+    if not is_usable or take_option("--data.attributes", rest)[0] or not table_in(listing.root):
         return ()
     return tuple(attribute_kinds("folder", listing.root, True))
 

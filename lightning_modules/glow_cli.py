@@ -25,6 +25,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
 from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError, closest, format_warning
@@ -136,6 +137,9 @@ class GlowCLI(LightningCLI):
                         message = f"model.{name} is restored as it was saved; start a new run to change it"
                         warnings.warn(message, stacklevel=2)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
+            if config.data.get("attributes") == "auto":
+                config.data.attributes = table_in(Path(config.data.root or ".")) is not None
+                config.model.contrast *= config.data.attributes
             for name in ("root", "attributes"):  # absolute, since other commands may run in other folders
                 if isinstance(path := config.data.get(name), str):
                     config.data[name] = os.path.abspath(os.path.expanduser(path))

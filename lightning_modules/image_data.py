@@ -37,7 +37,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         limit: Maximum number of images per split.
         count: Number of faces that source "faces" renders for all splits together; 10,000 if None.
         attributes: Attributes as labels instead of classes: a CSV about the images of a folder; or true for
-            ``attributes.csv`` in the folder, or for those of "faces".
+            ``attributes.csv`` or CelebA's in the folder, or for those of "faces"; "auto" for one in the folder, if any.
     Shape:
         Batches are images, uint8 (B, C, H, W), and labels, classes (B,) or attributes (B, A).
     Raises:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 Kind = Literal["yes_no", "real", "circular"]  # circular: like hue, of which 0 and 1 are the same
 
-TABLE_NAME = "attributes.csv"  # in the folder of the images
+TABLE_NAME, CELEBA_NAME = "attributes.csv", "list_attr_celeba.csv"  # in the folder of the images
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,14 @@ def read_attributes(path: Path, names: Sequence[str] | None = None, complete: bo
     return Attributes(path, [line[0] for _, line in lines], kinds, torch.stack(values, dim=1))
 
 
+def table_in(root: Path) -> Path | None:
+    """Return the table in the folder of the images: ``attributes.csv``, or the one of CelebA; None if there is none."""
+    return next((root / name for name in (TABLE_NAME, CELEBA_NAME) if (root / name).is_file()), None)
+
+
 def table_of(root: Path, attributes: str | Path | bool) -> Attributes:
-    """Return a table of images with unknown values: ``attributes.csv`` in their folder, or of another path."""
-    path = root / TABLE_NAME if attributes is True else Path(str(attributes))
+    """Return a table of images with unknown values: the one in their folder if True, or of a path."""
+    path = (table_in(root) or root / TABLE_NAME) if attributes is True else Path(str(attributes))
     return _kept_table(path, path.stat().st_mtime_ns)
 
 

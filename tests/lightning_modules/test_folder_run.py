@@ -16,6 +16,7 @@ from tiny_training import same
 
 import glow_app
 from glow_app.cli import main
+from glow_app.conditioning import AttributeConditioning
 from glow_app.data.splits import SplitFractions
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
@@ -90,7 +91,7 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     (folder / "attributes.csv").write_text("\n".join(["file,smiling,age", *lines]))
     options, said = planned(capsys, folder, "--epochs", 1)
     assert (options["data.attributes"], options["model.contrast"]) == ("true", "10.0")
-    assert "attributes  smiling, age, of attributes.csv" in said
+    assert "attributes  smiling, age, of the table" in said
     options, _ = planned(capsys, folder, "--epochs", 1, "--data.attributes=null")
     assert "model.contrast" not in options
 
@@ -115,6 +116,37 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     assert described is not None
     assert [each["name"] for each in described["attributes"]] == ["smiling", "age"]
     assert bool(model.conditioning.adopted)
+
+
+@pytest.mark.parametrize("has_table", [False, True])
+def test_the_preset_of_celeba_uses_the_attributes_that_are_there(tmp_path: Path, has_table: bool) -> None:
+    folder, run = pictures(tmp_path / "celeba", 40, 16), tmp_path / "run"
+    if has_table:
+        lines = [f"{number}.png,{(-1) ** number},{1 if number < 9 else -1}" for number in range(40)]
+        (folder / "list_attr_celeba.csv").write_text("\n".join(["image_id,Smiling,Male", *lines]))
+    words = [
+        "--config=celeba64",
+        f"--data.root={folder}",
+        f"--run_dir={run}",
+        "--model.flow.init_args.image_shape=[3,16,16]",
+    ]
+    assert (
+        main(
+            [
+                "fit",
+                *words,
+                "--trainer.max_epochs=1",
+                "--data.batch_size=16",
+                "--model.flow.init_args.num_levels=2",
+                *TINY[3:],
+            ]
+        )
+        == 0
+    )
+    conditioning = load_model(run / "last.ckpt").conditioning
+    names = list(conditioning.attributes) if isinstance(conditioning, AttributeConditioning) else []
+    assert names == (["Smiling", "Male"] if has_table else [])
+    assert ("train/contrast" in (run / "metrics.csv").read_text()) == has_table
 
 
 @pytest.mark.parametrize(
