@@ -1,7 +1,7 @@
 """Test whether edits of faces do what their names say, with a classifier of the attributes before and after.
 
     python benchmarks/face_edits.py                          # the bundled model and its directions
-    python benchmarks/face_edits.py --checkpoint RUN --faces 200 --guidance 1 2 --strength 1.25 1 1.5 --name run
+    python benchmarks/face_edits.py --checkpoint RUN --faces 200 --guidance 1 2 --strength 1 1.5 2 --name run
 
 The edited faces (seed 2) are unknown to both the model and the classifier (``face_classifier.py``). A yes/no attribute
 is added to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards
@@ -28,7 +28,6 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import FACE_KINDS
 from glow_app.generation import Direction, edit, edit_attributes, infer, load_directions
 from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import USUAL_STRENGTH
 from glow_app.storage.stored_model import StoredModel, model_hash
 
 NUM_EDITED = 64 if IS_SHORT else 600
@@ -88,8 +87,7 @@ def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor,
             after = seen(classifier, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
             result = outcome(before[rows], after, place, sign)
             halves = [outcome(before[rows][half::2], after[half::2], place, sign) for half in (0, 1)]
-            shares = [{"right": half.right, "others": half.others} for half in halves]
-            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": shares}
+            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": list(map(asdict, halves))}
             print(name, sign, result, flush=True)
     print_means(f"strength {strength:g}", results.values())
     return results
@@ -121,6 +119,7 @@ def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
     return {
         "one for all": together,
         "for each": each,
+        "with one for each": {name: by_strength[each[name]][name]["halves"][1] for name in each},
         "means with one for all": print_means(
             "one strength", [one["halves"][1] for one in by_strength[together].values()]
         ),
@@ -130,14 +129,14 @@ def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
     }
 
 
-def edit_rows(results: Results) -> list[list[str]]:
+def edit_rows(results: Results, strengths: Mapping[str, float]) -> list[list[str]]:
     """Return the rows of the table."""
     rows = []
     for name, one in results.items():
         worst = f"`{one['worst'][0]}` {100 * one['worst'][1]:.0f}"
         shares = [f"{100 * one[share]:.0f}" for share in ("right", "others")]
         attribute, sign = name.split()
-        rows.append([f"`{attribute}`", sign, str(one["num_faces"]), *shares, worst])
+        rows.append([f"`{attribute}`", sign, f"{strengths[name]:g}", str(one["num_faces"]), *shares, worst])
     return rows
 
 
@@ -152,7 +151,12 @@ def along_directions(model: ImageModel, images: Tensor, directions: Mapping[str,
 
 
 def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Editor:
-    """Return the editor by attributes, of which ``known`` are taken to be those of the images, (N, 15)."""
+    """Return the editor by attributes, of which ``known`` are taken to be those of the images, (N, 15).
+
+    The strengths are those that the model itself should get.
+    """
+    assert isinstance(model.conditioning, AttributeConditioning)
+    model.conditioning.strengths.fill_(1)
 
     def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
         wish = torch.full((len(rows), len(NAMES)), torch.nan)
@@ -169,9 +173,11 @@ def main() -> None:
     parser.add_argument("--directions", type=Path, help="folder of directions (default: beside the model)")
     parser.add_argument("--faces", type=int, default=NUM_EDITED)
     parser.add_argument(
-        "--guidance", type=float, nargs="+", default=[1.0], help="of the samples of models with attributes"
+        "--guidance", type=float, nargs="+", help="of the samples of models with attributes (default: the recommended)"
     )
-    parser.add_argument("--strength", type=float, nargs="+", help="of edits; the first goes into the table")
+    parser.add_argument(
+        "--strength", type=float, nargs="+", default=[1.0, 1.25, 1.5, 2.0], help="of edits, to choose from"
+    )
     parser.add_argument(
         "--name", default="face_edits", help="of the results; others than the default leave docs/ alone"
     )
@@ -181,13 +187,14 @@ def main() -> None:
     classifier = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
+    guidances = arguments.guidance or [model.generation.guidance]
     images, attributes = faces(2, arguments.faces)
     before = seen(classifier, images)
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
     if isinstance(model.conditioning, AttributeConditioning):
         assert list(model.conditioning.attributes) == list(NAMES)
         inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
-        result |= measure_wishes(model, classifier, images, attributes, inferred, arguments.guidance)
+        result |= measure_wishes(model, classifier, images, attributes, inferred, guidances)
         names = [name for name, kind in FACE_KINDS.items() if kind != "circular"]
         editors = {
             "from the true attributes": through_attributes(model, images, attributes),
@@ -197,16 +204,24 @@ def main() -> None:
         folders = [arguments.directions] if arguments.directions else StoredModel(arguments.checkpoint).directions
         directions = load_directions(model, *folders)
         names, editors = list(directions), {"along directions": along_directions(model, images, directions)}
-    strengths = arguments.strength or [USUAL_STRENGTH if len(editors) > 1 else 1.0]
     for way, editor in editors.items():
-        by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in strengths}
-        result[f"edits {way}"] = {"by strength": by_strength, "fitted": fitted(by_strength)}
+        by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in arguments.strength}
+        chosen = fitted(by_strength)
+        result[f"edits {way}"] = {"by strength": by_strength, "fitted": chosen}
     write_result(arguments.name, result)
     page = "edit.md" if arguments.name == "face_edits" else None
-    header = ["attribute", "change", "faces", "as requested, of 100", "another changed, of 100", "most often changed"]
-    write_table("face_edits", header, edit_rows(by_strength[strengths[0]]), page)
+    header = [
+        "attribute",
+        "change",
+        "strength",
+        "faces",
+        "as requested, of 100",
+        "another changed, of 100",
+        "most often changed",
+    ]
+    write_table("face_edits", header, edit_rows(chosen["with one for each"], chosen["for each"]), page)
     if len(editors) > 1:
-        write_table("face_wishes", *wish_rows(result, arguments.guidance[0]), page)
+        write_table("face_wishes", *wish_rows(result, guidances[0]), page and "conditioning.md")
 
 
 if __name__ == "__main__":

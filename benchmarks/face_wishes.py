@@ -62,11 +62,8 @@ def asked(
         parts: list[Tensor] = []
         for rows in torch.arange(len(given)).split(50):
             seeds, known = rows.tolist(), given[rows]
-            if rest == "drawn":
-                parts.append(model.sample(len(seeds), seeds=seeds, given=known, guidance=guidance))
-            else:
-                noise = model.base_noise(seeds, model.generation.temperature)
-                parts.append(model.decode_with(noise, model.context(known, len(seeds), guidance)))
+            noise, drawn_by = model.base_noise(seeds, model.generation.temperature), seeds if rest == "drawn" else None
+            parts.append(model.decode_with(noise, model.context(known, len(seeds), guidance, drawn_by)))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

@@ -108,13 +108,13 @@ def main() -> None:
             results[f"temperature of {count}"] = {"per_second": changes}
         settings = arguments.repeats, arguments.seconds
         page.locator(".card .picture").first.click()
-        if page.locator("#viewer-sliders").is_visible():
-            results["attribute of a sample"] = moves(page, f"#viewer-sliders {RANGE}", ".viewer-picture img", *settings)
+        if page.locator("#viewer-attributes").is_visible():
+            results["attribute"] = moves(page, f"#viewer-attributes {RANGE}", ".viewer-picture img", *settings)
         page.keyboard.press("Escape")
         page.get_by_role("tab", name="Edit").click()
-        if page.locator("#edit-sliders").is_visible():
+        if page.locator("#edit-attributes").is_visible():
             page.locator("figcaption", has_text="Unchanged").wait_for()
-            results["edit"] = moves(page, f"#edit-sliders {RANGE}", "#edited figure:last-child img", *settings)
+            results["edit"] = moves(page, f"#edit-attributes {RANGE}", "#edited figure:last-child img", *settings)
         page.get_by_role("tab", name="Blend").click()
         page.get_by_label("Four", exact=True).check()
         page.locator(".square img").nth(24).wait_for()

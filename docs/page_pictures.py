@@ -106,7 +106,7 @@ def edit(page: Page) -> None:
     """Change a sample beside itself."""
     hand_over(page, 0, "Edit")
     page.locator("figcaption", has_text="Unchanged").wait_for()
-    change(page.locator("#edit-sliders"))
+    change(page.locator("#edit-attributes"))
     page.locator("figcaption", has_text=ATTRIBUTE).wait_for()
 
 

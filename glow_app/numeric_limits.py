@@ -4,4 +4,3 @@ LARGEST_SEED = 2**31 - 1
 LARGEST_TEMPERATURE = 100.0
 LARGEST_GUIDANCE = 10.0  # images disintegrate beyond about 2
 LARGEST_STRENGTH = 100.0  # far smaller values already make pictures unrecognisable
-USUAL_STRENGTH = 1.25  # of changed attributes; a little above 1, they are visible more often

@@ -9,11 +9,11 @@ from glow_app.commands.loading import directions_folders, load, load_stored, pro
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
-from glow_app.numeric_limits import LARGEST_STRENGTH, USUAL_STRENGTH
+from glow_app.numeric_limits import LARGEST_STRENGTH
 
 # Strengths of a strip: along a direction, or of a wish.
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
-WISH_STRENGTHS = [0.0, 0.5, 1.0, USUAL_STRENGTH, 1.5]
+WISH_STRENGTHS = [0.0, 0.5, 0.8, 1.0, 1.2]
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -37,9 +37,8 @@ def add_arguments(parser: Parser) -> None:
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_wish_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    usual = f"1, or {USUAL_STRENGTH:g} for --with and --without"
-    factor = f"1 adds the attribute of a direction, -1 removes it (default: {usual})"
-    apply.add_argument("--strength", type=strength, help=factor)
+    factor = "factor of the change; -1 removes the attribute of a direction (default: 1)"
+    apply.add_argument("--strength", type=strength, default=1.0, help=factor)
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
@@ -120,10 +119,10 @@ def _apply(arguments: argparse.Namespace) -> None:
     given, wish = read_given(model, arguments.given), read_wish(model, arguments)
     if wish is None:
         direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
-        what, usual, strip = {"direction": arguments.direction}, 1.0, STRENGTHS
+        what, strip = {"direction": arguments.direction}, STRENGTHS
     else:
-        what, usual, strip = {"wish": in_words(wish[0])}, USUAL_STRENGTH, WISH_STRENGTHS
-    strengths = [usual if arguments.strength is None else arguments.strength, *strip]
+        what, strip = {"wish": in_words(wish[0])}, WISH_STRENGTHS
+    strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.

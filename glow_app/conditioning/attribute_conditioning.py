@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from glow_app.bijections import full_precision
-from glow_app.conditioning.conditioning import Conditioning, Given
+from glow_app.conditioning.conditioning import Conditioning, Given, Guidance
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
+from glow_app.nn.context import Context
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.seeding import draw_rows, step_generator
 
 # Shares of single values and of whole rows that training hides, for the model to learn what holds without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
+_USUAL_STRENGTH = 1.25  # a little above 1, changes are visible more often
 _NUM_ROWS = 2048  # of the training data, evenly spaced, that the model keeps
 
 
@@ -44,6 +46,8 @@ class AttributeConditioning(Conditioning):
     Attributes:
         mean: Mean of each attribute in the training data, (A,); of a yes/no attribute its share.
         std: Standard deviation of each attribute, (A,).
+        strengths: Usual factors by which an edit changes the context for each attribute: for yes or a larger value, and
+            for no or a smaller one, (2, A).
         rows: Attributes of evenly spaced training images, (R, A), the unknown ones from other images.
     Shape:
         given: (B, A), NaN for unknown; guidance: (B,) or (1,); context: (B, E).
@@ -55,6 +59,7 @@ class AttributeConditioning(Conditioning):
     adopted: Tensor
     mean: Tensor
     std: Tensor
+    strengths: Tensor
     rows: Tensor
 
     def __init__(self, attributes: dict[str, Kind], features: int = 32, hidden: int = 64) -> None:
@@ -72,6 +77,7 @@ class AttributeConditioning(Conditioning):
         self.register_buffer("adopted", torch.tensor(False))
         self.register_buffer("mean", torch.full((len(attributes),), 0.5))
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
+        self.register_buffer("strengths", torch.full((2, len(attributes)), _USUAL_STRENGTH))
         rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
         self.register_buffer("rows", torch.where(self._is("yes_no", rows), rows.round(), rows))
 
@@ -85,19 +91,32 @@ class AttributeConditioning(Conditioning):
         return torch.full((num, self.num_attributes), math.nan)
 
     def of_draws(self, given: Given, seeds: Sequence[int]) -> Tensor:
-        """Return values with the unknown ones from a training image, so that they occur together as in the data.
+        """Return values with the unknown ones from training images, so that answers occur together as in the data.
 
-        The seed chooses it among those of :attr:`rows` that differ in the fewest known yes/no attributes.
+        They are those of an image that the seed chooses. If its answers contradict those that are given, it takes the
+        answers of the image with the most of the given ones and, among these, with the most of its own.
         """
         given = self.unknown(len(seeds)) if given is None else self.read(given, len(seeds))
-        rows = self.rows.to(given)
-        is_known = self._is("yes_no", given) & ~given.isnan()
-        num_different = ((given[:, None] != rows) & is_known[:, None]).sum(2)
-        is_alike = num_different == num_different.amin(1, keepdim=True)
-        draws = [torch.rand(1, generator=step_generator(seed, 0, "cpu", "attributes")) for seed in seeds]
-        place = (torch.cat(draws).to(given) * is_alike.sum(1)).long()
-        chosen = (is_alike.cumsum(1) > place[:, None]).int().argmax(1)
-        return given.where(~given.isnan(), rows[chosen])
+        generators = [step_generator(seed, 0, "cpu", "attributes") for seed in seeds]
+        places = [int(torch.randint(len(self.rows), (), generator=generator)) for generator in generators]
+        rows, is_answer, is_open = self.rows.to(given), self._is("yes_no", given), given.isnan()
+        drawn = rows[places]
+        as_given = (given[:, None] == rows).sum(2)
+        as_drawn = ((drawn[:, None] == rows) & is_answer).sum(2)
+        fitting = rows[(as_given * len(is_answer) + as_drawn).argmax(1)]
+        return given.where(~is_open, fitting.where(is_answer, drawn))
+
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0, seeds: Sequence[int] | None = None) -> Context:
+        """Return the context, as for :class:`Conditioning`; guidance does not exaggerate what seeds have drawn."""
+        factors = self._guidance_factors(guidance)
+        if seeds is None or not factors:
+            return super().context(given, num, guidance, seeds)
+        plain = super().context(given, num, seeds=seeds)
+        assert isinstance(plain, Tensor)
+        known, drawn = self.unknown(num) if given is None else self.read(given, num), self.of_draws(given, seeds)
+        is_replaced = self._is("yes_no", known) & ~known.isnan()
+        base = self._embedding(drawn.where(~is_replaced, self.mean.cpu()).to(plain))
+        return self._extrapolated(plain, base, torch.tensor(factors).to(plain))
 
     def read(self, given: Given, num: int) -> Tensor:
         """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
@@ -139,6 +158,28 @@ class AttributeConditioning(Conditioning):
         is_replaced = self._is("yes_no", given) & ~given.isnan()
         base = self._embedding(torch.where(is_replaced, self.mean, given))
         return self._extrapolated(embedded, base, guidance)
+
+    def change(self, known: Tensor, wished: Tensor) -> Tensor:
+        r"""Return the change of the context by a wish, one attribute after another, (B, E).
+
+        .. math:: \sum_k r_k\, (e(a_k) - e(a_{k-1}))
+
+        where :math:`a_k` has the first k values of the wish, and :math:`r_k` is one of the :attr:`strengths`.
+
+        Args:
+            known: Values, (B, A).
+            wished: Values, (B, A), NaN for those to keep.
+        """
+        known, wished = known.to(self.mean), wished.to(self.mean)
+        before = self._embedding(known)
+        change = torch.zeros_like(before)
+        for place, (rise, fall) in enumerate(self.strengths.T):
+            value, known = known[:, place], known.clone()
+            known[:, place] = wished[:, place].where(~wished[:, place].isnan(), value)
+            after = self._embedding(known)
+            change = change + torch.where(known[:, place] > value, rise, fall)[:, None] * (after - before)
+            before = after
+        return change
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the labels; in training, some of them unknown."""

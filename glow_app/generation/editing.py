@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from glow_app.conditioning import Given
+from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.generation.calibration import Calibration
 from glow_app.generation.directions import Direction
 from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import USUAL_STRENGTH
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
@@ -144,31 +143,33 @@ def edit_attributes(
     images: Pictures,
     wish: Given,
     given: Given = None,
-    strength: float | Sequence[float] = USUAL_STRENGTH,
+    strength: float | Sequence[float] = 1.0,
 ) -> Images:
     r"""Change attributes of images by a model that was trained with attributes.
 
-    .. math:: x' = f^{-1}(f(x; e(a)); c), \qquad c = e(a) + s\, (e(a') - e(a))
+    .. math:: x' = f^{-1}(f(x; e(a)); e(a) + s\, d)
 
-    where :math:`a'` is the attributes :math:`a` with those of the wish. If they are equal, or the strength is 0, no
-    pixel changes: the low bits that a model of fewer than 8 bits ignores are restored.
+    where d is the :meth:`change <glow_app.conditioning.AttributeConditioning.change>` of the context of the attributes
+    :math:`a` by the wish. If the strength is 0, or the picture fulfils the wish, no pixel changes: the low bits that a
+    model of fewer than 8 bits ignores are restored.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         wish: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
         given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
-        strength: 1 is the model itself. Several are for as many images, or for copies of one.
+        strength: The factor s. Several are for as many images, or for copies of one.
     Raises:
         ValueError: If the model has no such attributes.
     """
     images = as_images(images, model.flow.image_shape)
     wished, known = model.read(wish, len(images)), infer(model, images, given)
     factors = _factors(strength)[:, None]
-    if wished is None or known is None or not isinstance(before := model.context(known, len(images)), Tensor):
+    conditioning = model.conditioning
+    if wished is None or known is None or not isinstance(conditioning, AttributeConditioning):
         raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
-    after = model.context(wished.where(~wished.isnan(), known.to(wished)), len(images))
-    assert isinstance(after, Tensor)
-    context = before + factors.to(before) * (after - before)
+    before = model.context(known, len(images))
+    assert isinstance(before, Tensor)
+    context = before + factors.to(before) * conditioning.change(known, wished)
     latents = [level.expand(len(context), *level.shape[1:]) for level in model.encode(images, known)]
     return Images(with_low_bits(model.decode_with(latents, context), low_bits(model, images)))
 

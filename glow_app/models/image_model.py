@@ -228,10 +228,19 @@ class ImageModel(nn.Module):
         return None if given is None else self.conditioning.read(given, num)
 
     @torch.no_grad()
-    def context(self, given: Given, num: int, guidance: float | Sequence[float] = 1.0) -> Context:
-        """Return the context of what is given for ``num`` images, for :meth:`decode_with`, in full precision."""
+    def context(
+        self,
+        given: Given,
+        num: int,
+        guidance: float | Sequence[float] = 1.0,
+        seeds: Sequence[int] | None = None,
+    ) -> Context:
+        """Return the context of what is given, for :meth:`decode_with`, in full precision.
+
+        Arguments are as for :meth:`Conditioning.context <glow_app.conditioning.Conditioning.context>`.
+        """
         with full_precision(self.device):
-            return self.conditioning.context(given, num, guidance)
+            return self.conditioning.context(given, num, guidance, seeds)
 
     def sample(
         self,
@@ -264,7 +273,7 @@ class ImageModel(nn.Module):
         settings = self.generation.override(temperature, guidance)
         known = self.conditioning.of_draws(given, seeds)
         noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
-        images = self.decode_with(noise, self.context(known, num, settings.guidance))
+        images = self.decode_with(noise, self.context(given, num, settings.guidance, seeds))
         return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
 
     def base_noise(

@@ -49,10 +49,9 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds, settings = service.seeds(body.count, body.seed), service.settings(body.temperature, body.guidance)
     with validating("given"):
-        given = service.model.conditioning.of_draws(body.given, seeds)
-    drawn = await service.run(
-        lambda model: model.sample(len(seeds), settings.temperature, seeds, given, settings.guidance)
-    )
+        drawn = await service.run(
+            lambda model: model.sample(len(seeds), settings.temperature, seeds, body.given, settings.guidance)
+        )
     images = Images(drawn, [facts | service.origin for facts in drawn.facts])
     answer = schemas.SampleAnswer(
         images=schemas.sampled(images),

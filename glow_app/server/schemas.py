@@ -146,7 +146,7 @@ class EditRequest(_Request):
     image: ImageFile
     edits: list[Edit] = Field([], max_length=16)
     wish: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, as in `given`.")
-    strength: Strength = Field(numeric_limits.USUAL_STRENGTH, description="Strength of a wish; 1 is the model itself.")
+    strength: Strength = Field(1.0, description="Factor of the change that a wish makes.")
     given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, for a wish each attribute that is left out.")
 
 
@@ -298,6 +298,5 @@ class Info(BaseModel):
     directions: list[str]
     restorers: list[RestorerInfo]
     generation: GenerationSettings = Field(description="The recommended settings, the defaults of requests.")
-    strength: float = Field(description="The default strength of a wish.")
     training: dict[str, Any]
     limits: dict[str, int | float]

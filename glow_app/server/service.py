@@ -14,7 +14,7 @@ from glow_app.conditioning import Given
 from glow_app.evaluation.trained_on import known_pictures
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.numeric_limits import LARGEST_SEED, USUAL_STRENGTH
+from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, validating
 from glow_app.server.decoder import Decoder
@@ -75,7 +75,6 @@ class Service:
             directions=list(directions),
             restorers=[restorer.info for restorer in restorers],
             generation=model.generation,
-            strength=USUAL_STRENGTH,
             training={name: value for name, value in training.items() if not name.startswith(_OMITTED)},
             limits=vars(limits),
         )

@@ -72,11 +72,12 @@ class SharedModel:
         """Draw images; they equal those of ``glow sample`` to the last bit."""
         settings = self._model.generation.override(temperature, guidance)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
-        known = self._model.conditioning.of_draws(given, seeds)
+        conditioning = self._model.conditioning
+        known = conditioning.default(seeds) if given is None else conditioning.read(given, num)
         # The noise is drawn only when a batch starts, because many requests may wait.
         rows = [(seed, temperatures, row, guidance) for seed, (row,) in zip(seeds, _rows(num, known), strict=True)]
         images = torch.stack(self._results(_sample, rows, is_padded=True))
-        return Images(images, settings.facts_of_draws(seeds, self._model.conditioning.plain(known)))
+        return Images(images, settings.facts_of_draws(seeds, conditioning.plain(conditioning.of_draws(known, seeds))))
 
     def bits_table(self, images: Tensor, given: Given = None, num_draws: int = 1, generator: Any = None) -> BitsTable:
         """Score images, within :func:`record_solves`; ``generator`` has a generator per image."""
@@ -136,7 +137,7 @@ def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
     (known,) = _columns([(row,) for row in given])
-    return model.decode_with(scaled, model.context(known, len(rows), guidance)).cpu().unbind()
+    return model.decode_with(scaled, model.context(known, len(rows), guidance, seeds)).cpu().unbind()
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:

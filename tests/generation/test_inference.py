@@ -1,5 +1,6 @@
 """Attributes that a model infers from images."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -83,19 +84,25 @@ def test_a_wish_that_is_fulfilled_changes_no_pixel(model: ImageModel) -> None:
     assert len({image.numpy().tobytes() for image in changed}) == 4
 
 
-def test_a_strength_of_one_decodes_under_the_wish(model: ImageModel) -> None:
+def test_each_attribute_is_changed_with_its_own_strength(model: ImageModel) -> None:
     images, known = random_images(3), read(model, {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}, 3)
-    wished = known.clone()
-    wished[:, 2] = 0.8
+    model = deepcopy(model)
+    conditioning = model.conditioning
+    assert isinstance(conditioning, AttributeConditioning)
+    conditioning.strengths[:] = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 1.5, 8.0]])
+    older, glad = known.clone(), known.clone()
+    older[:, 2], glad[:, 0] = 0.2, 0
+    both = older.where(older != known, glad)
     latents = model.encode(images, known)
     low_bits = images.short() - model.quantised(images).short()
-    before, after = (model.context(values, 3) for values in (known, wished))
-    assert isinstance(before, Tensor)
-    assert isinstance(after, Tensor)
-    for strength in (1.0, 1.25):
-        decoded = model.decode_with(latents, before + strength * (after - before))
-        expected = (decoded.short() + low_bits).clamp(0, 255).byte()
-        assert torch.equal(edit_attributes(model, images, {"age": 0.8}, known, strength), expected)
+    before, after, between, last = (conditioning(values) for values in (known, older, glad, both))
+    for strength in (1.0, 0.5):
+        changes = {("age", 0.2): 1.5 * (after - before), None: 5.0 * (between - before) + 1.5 * (last - between)}
+        for wish, change in changes.items():
+            decoded = model.decode_with(latents, before + strength * change)
+            expected = (decoded.short() + low_bits).clamp(0, 255).byte()
+            wished = dict([wish]) if wish else {"age": 0.2, "smiling": 0}
+            assert torch.equal(edit_attributes(model, images, wished, known, strength), expected)
 
 
 def test_unsuitable_wishes_are_refused(model: ImageModel) -> None:

@@ -17,9 +17,9 @@ export const nounOf = ({ training }) => (training.data?.source === "faces" ? "fa
 
 /** Return a drawn image with the settings that draw it again. */
 export function pictureOf(drawn, { temperature, guidance, given }, info) {
-  const shown = knowsAttributes(info) ? given : drawn.given;  // of attributes, those that were asked for
-  const [kind, place] = [givenText(info, shown), givenPlace(shown, info)];
-  const name = fileName(place === null ? nounOf(info) : kind, `seed${drawn.seed}`, ...valuesName(namedOf(shown), info));
+  const asked = knowsAttributes(info) ? given : drawn.given;
+  const [kind, place] = [givenText(info, asked), givenPlace(asked, info)];
+  const name = fileName(place === null ? nounOf(info) : kind, `seed${drawn.seed}`, ...valuesName(namedOf(asked), info));
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
   const settings = { temperature, guidance, given, seed: drawn.seed };
   return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place };
@@ -31,37 +31,33 @@ export function settingsText({ temperature, guidance }, between = ", ") {
 }
 
 /** Return a drawn picture with changes: drawn again with other values if the model knows attributes, or else edited. */
-export async function changed(picture, changes, info, signal) {
+export async function changed(picture, { changes, values }, info, signal) {
   if (Object.keys(changes).length === 0) return picture;
-  const answerOf = async () => {
-    if (!knowsAttributes(info)) return ask("edit", { image: base64Of(picture.url), ...editOf(changes, info), given: picture.given }, signal);
-    const answer = await ask("sample", { count: 1, ...picture.settings, given: { ...picture.given, ...changes } }, signal);
-    return answer.images[0];
-  };
+  if (knowsAttributes(info)) return draw({ ...picture.settings, given: values }, info, signal);
+  const body = { image: base64Of(picture.url), ...editOf(changes, info), given: picture.given };
   const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
-  const { image, given } = await answerOf();
-  return { ...picture, ...fromPng(image, name, alt), given, settings: { ...picture.settings, edits: changes } };
+  const edited = fromPng((await ask("edit", body, signal)).image, name, alt);
+  return { ...picture, ...edited, settings: { ...picture.settings, edits: changes } };
 }
 
-/** Return a drawn picture as text for a link: "7_0.7_3", with guidance "7_0.7_3_1.25", changed "7_0.7_3**smile*1.2"; or null. */
+/** Return a drawn picture as text for a link: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; or null. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
   const { seed, temperature, guidance, given, edits } = picture.settings;
   const parts = [seed, [temperature].flat().join("-"), picture.place ?? "", guidanceLink(guidance)];
-  const drawn = joined("*", parts.filter((part) => part !== null).join("_"), valuesLink(namedOf(given)));
-  return joined("**", drawn, valuesLink(edits ?? {}));
+  return joined("*", parts.filter((part) => part !== null).join("_"), valuesLink({ ...namedOf(given), ...edits }));
 }
 
 /** Return the settings of the picture in a link; null if there is none that this model can draw. */
 export function settingsOf(link, info) {
-  const [drawn, edits] = (link ?? "").split("**");
-  const [seed, temperature, given, guidance] = drawn.split("*")[0].split("_");
+  const [drawn] = (link ?? "").split("*");
+  const [seed, temperature, given, guidance] = drawn.split("_");
+  const values = valuesOf(link, info);
   const settings = {
     seed: wholeNumber(seed, LARGEST_SEED),
     temperature: temperatureOf(temperature, info),
     guidance: guidanceOf(guidance, info),
-    given: knowsAttributes(info) ? valuesOf(drawn, info) : givenOf(given, info),
-    edits: valuesOf(edits, info),
+    ...(knowsAttributes(info) ? { given: values } : { given: givenOf(given, info), edits: values }),
   };
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
@@ -70,7 +66,7 @@ export const firstSettings = (seed, info) => ({ seed, ...info.generation, given:
 
 export async function draw({ edits = {}, ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
-  return changed(pictureOf(answer.images[0], settings, info), edits, info, signal);
+  return changed(pictureOf(answer.images[0], settings, info), { changes: edits }, info, signal);
 }
 
 /** Parse a whole number from least to most; return null for anything else. */

@@ -1,7 +1,7 @@
 // The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
-import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, namedOf, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
+import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
@@ -29,7 +29,7 @@ export function startEdit(info) {
   byId("edit-picture").append(zone.element);
   fillGiven(given, info, "Recognised by the model");
   const attributes = attributeControls("edit", info, follow, "As in the picture");
-  const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: info.strength, digits: 2, oninput: follow });
+  const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: 1, digits: 2, oninput: follow });
   if (knows) byId("edit-attributes").append(strength.element);
 
   function take(chosen, changes = attributes.changes) {
@@ -39,15 +39,16 @@ export function startEdit(info) {
     zone.show(picture);
     if (chosen.settings || isOfPicture) given.value = chosen.place ?? "";
     isOfPicture = chosen.settings !== undefined;
-    attributes.start = namedOf(chosen.given);
+    attributes.start = {};
     attributes.changes = changes;
+    if (knows && chosen.settings) pair = makePair(stage, chosen.url, info);  // it takes a while to be recognised
     follow();
   }
 
   async function changed(signal) {
     const chosen = given.value;
     const send = async (image, changes) => {
-      const drawnWith = picture.place === null ? picture.given : null;  // a value that the select does not list
+      const drawnWith = picture.place === null && !knows ? picture.given : null;  // a value that the select does not list
       const known = chosenGiven(given, info) ?? inferred ?? drawnWith;
       const body = { image, given: known, ...editOf(changes, info), ...(knows && { strength: strength.value }) };
       const answer = await ask("edit", body, signal);

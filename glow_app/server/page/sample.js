@@ -83,7 +83,8 @@ export function startSample(info, uses, ondraw) {
     const { temperature: drawn, guidance: guided, given: known } = pictures[0].settings;
     const text = [drawn].flat().join("-");
     const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), given: givenPlace(known, info) };
-    const opened = shown && { open: shown.settings.seed, edit: valuesLink(shown.settings.edits ?? {}) };
+    const changed = attributes && shown?.settings.given !== known ? shown?.settings.given : shown?.settings.edits;
+    const opened = shown && { open: shown.settings.seed, edit: valuesLink(changed ?? {}) };
     keepSettings("sample", { ...link, with: valuesLink(namedOf(known)), ...opened });
   }
 

@@ -52,7 +52,7 @@ export function temperatureText(temperature, between = "-") {
 /** Return the control of guidance; its value is 1 if the model takes none. */
 export function guidanceControl(place, info, oninput) {
   if (!info.guided) return { value: 1 };
-  const range = { min: 1, max: 2, step: 0.05, value: info.generation.guidance, digits: 2 };
+  const range = { min: 1, max: 3, step: 0.05, value: info.generation.guidance, digits: 2 };
   const control = slider({ id: "guidance", label: "Guidance", ...range, oninput });
   place.append(control.element);
   return control;

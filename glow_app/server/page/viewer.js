@@ -1,6 +1,6 @@
 // The viewer: one enlarged picture of a batch, its attributes, and what it can be used for.
 
-import { attributeControls, attributesOf, namedOf } from "./attributes.js";
+import { attributeControls, attributesOf, knowsAttributes, namedOf } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
 import { changed } from "./drawn.js";
 import { download } from "./pictures.js";
@@ -37,7 +37,7 @@ export function startViewer(info, uses, onshow) {
     allow(false);
     task.follow(
       "Changing the picture",
-      (signal) => changed(batch[place], attributes.changes, info, signal),
+      (signal) => changed(batch[place], attributes, info, signal),
       (picture) => (show(picture), allow(true), "The picture is changed"),
     );
   }
@@ -45,7 +45,7 @@ export function startViewer(info, uses, onshow) {
   function turnTo(next, edits) {
     task.cancel();  // of another picture
     place = next;
-    attributes.start = namedOf(batch[place].given);
+    attributes.start = namedOf(batch[place].settings.given);
     attributes.changes = edits;
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
@@ -69,7 +69,7 @@ export function startViewer(info, uses, onshow) {
   const staying = { back: () => go(-1), forth: () => go(1), download: () => download(shown.url, shown.name) };
   const leaving = {
     interpolate: () => uses.interpolate(shown),
-    edit: () => uses.edit(batch[place], attributes.changes),
+    edit: () => (knowsAttributes(info) ? uses.edit(shown, {}) : uses.edit(batch[place], attributes.changes)),
     restore: () => uses.restore(shown),
     score: () => uses.score(shown),
   };

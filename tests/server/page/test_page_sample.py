@@ -293,7 +293,7 @@ def test_other_tabs_take_the_edited_sample(page: Page, site: Site) -> None:
     page.wait_for_url("**/#edit?picture=4_0.7_1&given=1&edit=bold*1.2")
     change()
     dialog.get_by_role("button", name="Blend").click()
-    link = "#interpolate?first=4_0.7_1**bold*1.2&second=1_0.7_1&frames=9"
+    link = "#interpolate?first=4_0.7_1*bold*1.2&second=1_0.7_1&frames=9"
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{site.address}/{link}")
     expect_image(page, page.locator("#frames .large"), edited(site, 4, 1.2))
