@@ -37,16 +37,16 @@ demo: $(BIN)/.demo-installed
 	$(BIN)/glow data render faces --count 1000 --size 24 --seed 1 --output $(DEMO)/faces
 	$(BIN)/glow reconstruct $(DEMO)/faces/00000*.png --checkpoint $(DEMO) --output $(DEMO)/pictures
 	$(BIN)/glow edit learn --attributes $(DEMO)/faces/attributes.csv --checkpoint $(DEMO)
-	$(call pictures,mine,--checkpoint $(DEMO))
-	$(call pictures,bundled,)
+	$(call pictures,mine,--checkpoint $(DEMO),--direction)
+	$(call pictures,bundled,,--with)
 	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --draws 4 --checkpoint faces-upscale4 --output $(DEMO)/pictures/restored
 	@echo "pictures of the new and the bundled model: $(DEMO)/pictures/mine/, $(DEMO)/pictures/bundled/; reconstructed and restored ones: $(DEMO)/pictures/"
 
-# Pictures of a model: $(1) is the folder, $(2) the model.
+# Pictures of a model: $(1) is the folder, $(2) the model, $(3) the option of an edit.
 define pictures
 $(BIN)/glow sample $(2) --count 48 --seed 0 --output $(DEMO)/pictures/$(1)
 $(BIN)/glow interpolate $(DEMO)/pictures/$(1)/seed000003_*.png $(DEMO)/pictures/$(1)/seed000008_*.png $(2) --output $(DEMO)/pictures/$(1)/blend.png
-$(BIN)/glow edit apply $(DEMO)/pictures/$(1)/seed000003_*.png --direction smiling $(2) --output $(DEMO)/pictures/$(1)/edited
+$(BIN)/glow edit apply $(DEMO)/pictures/$(1)/seed000003_*.png $(3) smiling $(2) --output $(DEMO)/pictures/$(1)/edited
 endef
 
 test: $(BIN)/.installed

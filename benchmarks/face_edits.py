@@ -89,7 +89,6 @@ def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor,
             halves = [outcome(before[rows][half::2], after[half::2], place, sign) for half in (0, 1)]
             results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": list(map(asdict, halves))}
             print(name, sign, result, flush=True)
-    print_means(f"strength {strength:g}", results.values())
     return results
 
 
@@ -207,7 +206,8 @@ def main() -> None:
     for way, editor in editors.items():
         by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in arguments.strength}
         chosen = fitted(by_strength)
-        result[f"edits {way}"] = {"by strength": by_strength, "fitted": chosen}
+        means = {strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()}
+        result[f"edits {way}"] = {"means by strength": means, "fitted": chosen}
     write_result(arguments.name, result)
     page = "edit.md" if arguments.name == "face_edits" else None
     header = [

@@ -1,7 +1,7 @@
 """Draw a sheet of faces that are asked for: a row of each wish, beside its words.
 
-    python docs/wishes.py wishes.png
-    python docs/wishes.py wishes.png --checkpoint RUN --guidance 2
+    python docs/wishes.py wishes.webp
+    python docs/wishes.py wishes.webp --checkpoint RUN --guidance 2
 
 Each column has the same noise. Attributes of which a wish says nothing are drawn.
 """
@@ -22,7 +22,7 @@ WISHES = [
     "glasses=0, sunglasses=0, hat=0, long_hair=0",
     "smiling, background_hue=0.6, clothes_lightness=0.2",
 ]
-NUM_COLUMNS = 8
+NUM_COLUMNS = 6
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     model = load_model(arguments.checkpoint)
     rows = [model.sample(NUM_COLUMNS, seeds=0, given=wish, guidance=arguments.guidance) for wish in WISHES]
     words = [re.sub(r"(\w+)=0(,|$)", r"no \1\2", wish).replace("=", " ") for wish in WISHES]
-    picture_of_rows(rows, left=words).save(arguments.output)
+    picture_of_rows(rows, left=words).save(arguments.output, lossless=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from glow_app.seeding import draw_rows, step_generator
 # Shares of single values and of whole rows that training hides, for the model to learn what holds without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
 _USUAL_STRENGTH = 1.25  # a little above 1, changes are visible more often
-_NUM_ROWS = 2048  # of the training data, evenly spaced, that the model keeps
+_NUM_ROWS = 8192  # of the training data, evenly spaced, that the model keeps; with fewer, samples vary less
 
 
 class AttributeConditioning(Conditioning):

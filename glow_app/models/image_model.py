@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
-from glow_app.conditioning import Conditioning, Given
+from glow_app.conditioning import AttributeConditioning, Conditioning, Given
 from glow_app.flows import Glow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
@@ -197,13 +197,29 @@ class ImageModel(nn.Module):
         """
         return self.decode_with(latents, self.context(given, len(latents[0])))
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context) -> Images:
-        """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`."""
-        return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
+    def decode_with(self, latents: Sequence[Tensor], context: Context, safer: Context = None) -> Images:
+        """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`.
 
-    @torch.no_grad()
+        If the context is extrapolated from ``safer``, it goes half as far, a quarter or not at all for images that
+        explode otherwise: that exceed black or white by the whole range.
+        """
+        values, far = self._decoded(latents, context), context
+        for share in (0.5, 0.25, 0.0):
+            is_fine = values.abs().flatten(1).amax(1) <= 1.5
+            if not isinstance(safer, Tensor) or is_fine.all():
+                break
+            assert isinstance(context, Tensor)
+            assert isinstance(far, Tensor)
+            context = torch.where(is_fine[:, None], context, safer + share * (far - safer))
+            values = self._decoded(latents, context)  # all, because the last bit depends on the number of images
+        return Images(to_uint8(_finite(values), self.num_bits))
+
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
+        return _finite(self._decoded(latents, context))
+
+    @torch.no_grad()
+    def _decoded(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         latents = [level.to(self.device, self.dtype) for level in latents]
         self.flow.check_latents(latents)
         num = size = len(latents[0])
@@ -212,16 +228,9 @@ class ImageModel(nn.Module):
                 _, _, height, width = latents[0].shape
                 size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
             parts = [slice(start, start + size) for start in range(0, num, size)]
-            images = torch.cat(
+            return torch.cat(
                 [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
             )
-        # to_uint8 would make them black, which could pass for samples of the model.
-        if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
-            raise FloatingPointError(
-                f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
-                "another checkpoint"
-            )
-        return images
 
     def read(self, given: Given, num: int) -> Tensor | None:
         """Return what is given for ``num`` images as a tensor, which all methods take; None for nothing."""
@@ -241,6 +250,12 @@ class ImageModel(nn.Module):
         """
         with full_precision(self.device):
             return self.conditioning.context(given, num, guidance, seeds)
+
+    def safer_context(self, given: Given, seeds: Sequence[int], guidance: Sequence[float]) -> Context:
+        """Return the context without guidance of attributes, for :meth:`decode_with`; None for other kinds."""
+        if set(guidance) == {1} or not isinstance(self.conditioning, AttributeConditioning):
+            return None
+        return self.context(given, len(seeds), seeds=seeds)
 
     def sample(
         self,
@@ -272,8 +287,9 @@ class ImageModel(nn.Module):
         seeds = one_seed_each(num, seeds)
         settings = self.generation.override(temperature, guidance)
         known = self.conditioning.of_draws(given, seeds)
+        safer = self.safer_context(given, seeds, [settings.guidance])
         noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
-        images = self.decode_with(noise, self.context(given, num, settings.guidance, seeds))
+        images = self.decode_with(noise, self.context(given, num, settings.guidance, seeds), safer)
         return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
 
     def base_noise(
@@ -311,3 +327,13 @@ class ImageModel(nn.Module):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._folded = ()
         super()._load_from_state_dict(*arguments, **options)
+
+
+def _finite(images: Tensor) -> Tensor:
+    # to_uint8 would make them black, which could pass for samples of the model.
+    if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
+        raise FloatingPointError(
+            f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+            "another checkpoint"
+        )
+    return images

@@ -102,10 +102,11 @@ class SharedModel:
         known = self._model.read(given, len(latents[0]))
         return Images(torch.stack(self._results(_decode, _rows(len(latents[0]), known, *latents))))
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context) -> Images:
+    def decode_with(self, latents: Sequence[Tensor], context: Context, safer: Context = None) -> Images:
         """Decode latents with a context."""
         assert not isinstance(context, Sequence)  # feature maps are only those of restorers
-        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, *latents))))
+        assert not isinstance(safer, Sequence)
+        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, safer, *latents))))
 
     def run_steps(self, steps: Iterator[None], total: int) -> Iterator[None]:
         """Yield the results of steps of a restoration, each a call of the worker; note on the ticket what is done."""
@@ -137,7 +138,9 @@ def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
     (known,) = _columns([(row,) for row in given])
-    return model.decode_with(scaled, model.context(known, len(rows), guidance, seeds)).cpu().unbind()
+    context = model.context(known, len(rows), guidance, seeds)
+    safer = model.safer_context(known, seeds, guidance)
+    return model.decode_with(scaled, context, safer).cpu().unbind()
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
@@ -157,8 +160,8 @@ def _decode(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
 
 
 def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    context, *latents = _columns(rows)
-    return model.decode_with(latents, context).cpu().unbind()
+    context, safer, *latents = _columns(rows)
+    return model.decode_with(latents, context, safer).cpu().unbind()
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ def test_the_default_model_is_faces(glow: Glow) -> None:
     picture = next(Path("samples").glob("seed*.png"))
     assert pixels(picture).shape == (64, 64, 3)
     assert "largest pixel error 0 of 255" in glow("reconstruct", picture).output
-    assert glow("edit", "apply", picture, "--direction", "smiling").code == 0
+    assert glow("edit", "apply", picture, "--with", "smiling").code == 0
 
 
 def test_a_bundled_model_by_its_name(glow: Glow) -> None:

@@ -155,6 +155,23 @@ def test_images_come_back_exactly_from_a_deeper_flow_under_autocast() -> None:
         assert torch.equal(model.decode(model.encode(images)), images)
 
 
+def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: ImageModel, monkeypatch: Any) -> None:
+    contexts: list[Tensor] = []
+
+    def decoded(_: ImageModel, latents: Any, context: Tensor) -> Tensor:
+        contexts.append(context)
+        return context[:, :, None, None]
+
+    monkeypatch.setattr(ImageModel, "_decoded", decoded)
+    far = torch.tensor([[1.0], [2.0], [-4.0], [torch.inf], [16.0]])
+    trained.decode_with([], far[:3], 0 * far[:3])
+    assert contexts[-1].flatten().tolist() == [1, 1, -1]
+    trained.decode_with([], far[4:], 0 * far[4:])
+    assert contexts[-1].flatten().tolist() == [0]
+    with pytest.raises(FloatingPointError, match="1 of 5 images are not finite"):
+        trained.decode_with([], far)
+
+
 def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
     state = torch.get_rng_state()
     together = trained.sample(4, seeds=10)
