@@ -127,7 +127,14 @@ class AttributeConditioning(Conditioning):
         if isinstance(given, Tensor):
             return self._checked(given, num)
         rows = torch.tensor([self._row(known) for known in self._each(given, num, "mappings of attributes")])
-        return self._checked(rows.view(num, self.num_attributes), num)
+        rows = rows.view(num, self.num_attributes)
+        least, most = self.rows.amin(0).cpu(), self.rows.amax(0).cpu()
+        is_far = ((rows - (least + most) / 2).abs() > most - least) & self._is("real", rows) & self.adopted.cpu()
+        for place in is_far.any(0).nonzero().flatten().tolist():
+            value = rows[is_far[:, place], place][0]
+            expected = f"about {least[place]:.3g} to {most[place]:.3g}, as in the training data"
+            raise ValueError(f"{list(self.attributes)[place]} is {value:.6g}; expected {expected}")
+        return self._checked(rows, num)
 
     def parse(self, present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, Any]:
         """Return values by name, for :meth:`read`, of names of yes/no attributes and of texts such as ``age=37.5``.

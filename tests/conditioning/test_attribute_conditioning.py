@@ -170,6 +170,14 @@ def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
     same(conditioning.context(None, 500, 2.0, seeds), conditioning(drawn))
 
 
+def test_real_values_far_from_the_training_data_are_refused() -> None:
+    conditioning = built()
+    conditioning.adopt(training_data())
+    assert conditioning.read({"age": 68, "hue": 3}, 1)[0, 2] == 68
+    with pytest.raises(ValueError, match="age is 500; expected about 40"):
+        conditioning.read([{"age": 50}, {"age": 500}], 2)
+
+
 def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
     conditioning, data = built(), training_data()
     conditioning.adopt(data)
