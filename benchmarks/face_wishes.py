@@ -62,8 +62,9 @@ def asked(
         parts: list[Tensor] = []
         for rows in torch.arange(len(given)).split(50):
             seeds, known = rows.tolist(), given[rows]
-            noise, drawn_by = model.base_noise(seeds, model.generation.temperature), seeds if rest == "drawn" else None
-            parts.append(model.decode_with(noise, model.context(known, len(seeds), guidance, drawn_by)))
+            noise = model.base_noise(seeds, model.generation.temperature)
+            drawn = model.conditioning.of_draws(known, seeds) if rest == "drawn" else known
+            parts.append(model.decode_draws(noise, known, drawn, guidance))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

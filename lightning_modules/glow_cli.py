@@ -139,7 +139,8 @@ class GlowCLI(LightningCLI):
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             if config.data.get("attributes") == "auto":
                 config.data.attributes = table_in(Path(config.data.root or ".")) is not None
-                config.model.contrast *= config.data.attributes
+                if not config.data.attributes:
+                    config.model.contrast = 0.0
             for name in ("root", "attributes"):  # absolute, since other commands may run in other folders
                 if isinstance(path := config.data.get(name), str):
                     config.data[name] = os.path.abspath(os.path.expanduser(path))

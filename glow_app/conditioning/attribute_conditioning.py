@@ -106,17 +106,13 @@ class AttributeConditioning(Conditioning):
         fitting = rows[(as_given * len(is_answer) + as_drawn).argmax(1)]
         return given.where(~is_open, fitting.where(is_answer, drawn))
 
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0, seeds: Sequence[int] | None = None) -> Context:
-        """Return the context, as for :class:`Conditioning`; guidance does not exaggerate what seeds have drawn."""
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0, drawn: Tensor | None = None) -> Context:
+        """Return the context, as for :class:`Conditioning`; guidance exaggerates only what is given, not the rest."""
         factors = self._guidance_factors(guidance)
-        if seeds is None or not factors:
-            return super().context(given, num, guidance, seeds)
-        plain = super().context(given, num, seeds=seeds)
-        assert isinstance(plain, Tensor)
-        known, drawn = self.unknown(num) if given is None else self.read(given, num), self.of_draws(given, seeds)
-        is_replaced = self._is("yes_no", known) & ~known.isnan()
-        base = self._embedding(drawn.where(~is_replaced, self.mean.cpu()).to(plain))
-        return self._extrapolated(plain, base, torch.tensor(factors).to(plain))
+        if drawn is None or not factors:
+            return super().context(given, num, guidance, drawn)
+        asked = self.unknown(num) if given is None else self.read(given, num)
+        return self._guided(drawn.to(self.mean), asked.to(self.mean), torch.tensor(factors).to(self.mean))
 
     def read(self, given: Given, num: int) -> Tensor:
         """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
@@ -127,14 +123,10 @@ class AttributeConditioning(Conditioning):
         if isinstance(given, Tensor):
             return self._checked(given, num)
         rows = torch.tensor([self._row(known) for known in self._each(given, num, "mappings of attributes")])
-        rows = rows.view(num, self.num_attributes)
-        least, most = self.rows.amin(0).cpu(), self.rows.amax(0).cpu()
-        is_far = ((rows - (least + most) / 2).abs() > most - least) & self._is("real", rows) & self.adopted.cpu()
-        for place in is_far.any(0).nonzero().flatten().tolist():
-            value = rows[is_far[:, place], place][0]
-            expected = f"about {least[place]:.3g} to {most[place]:.3g}, as in the training data"
-            raise ValueError(f"{list(self.attributes)[place]} is {value:.6g}; expected {expected}")
-        return self._checked(rows, num)
+        rows = self._checked(rows.view(num, self.num_attributes), num)
+        if self.adopted:
+            self._refuse_far(rows)
+        return rows
 
     def parse(self, present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, Any]:
         """Return values by name, for :meth:`read`, of names of yes/no attributes and of texts such as ``age=37.5``.
@@ -159,12 +151,7 @@ class AttributeConditioning(Conditioning):
 
     def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Return the context, (B, E): without guidance, to the last bit, where that is 1."""
-        embedded = self._embedding(given)
-        if guidance is None:
-            return embedded
-        is_replaced = self._is("yes_no", given) & ~given.isnan()
-        base = self._embedding(torch.where(is_replaced, self.mean, given))
-        return self._extrapolated(embedded, base, guidance)
+        return self._embedding(given) if guidance is None else self._guided(given, given, guidance)
 
     def change(self, known: Tensor, wished: Tensor) -> Tensor:
         r"""Return the change of the context by a wish, one attribute after another, (B, E).
@@ -229,7 +216,7 @@ class AttributeConditioning(Conditioning):
 
     def describe(self) -> dict[str, Any]:
         """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
-        ends = torch.stack([self.rows.amin(0), self.rows.amax(0)]).tolist()
+        ends = (end.tolist() for end in self.rows.aminmax(dim=0))
         ranges = zip(self.attributes.items(), self.mean.tolist(), *ends, strict=True)
         known = [
             {"name": name, "kind": kind, "mean": round(mean, 6), "least": round(least, 6), "most": round(most, 6)}
@@ -285,6 +272,20 @@ class AttributeConditioning(Conditioning):
         with full_precision(given.device):
             embedded: Tensor = self.network(torch.cat([*parts, known.to(values)], dim=1))
         return embedded
+
+    def _guided(self, known: Tensor, asked: Tensor, guidance: Tensor) -> Tensor:
+        """Return the context of known values, extrapolated away from the shares of the answers that are asked for."""
+        is_replaced = self._is("yes_no", asked) & ~asked.isnan()
+        base = self._embedding(torch.where(is_replaced, self.mean, known))
+        return self._extrapolated(self._embedding(known), base, guidance)
+
+    def _refuse_far(self, rows: Tensor) -> None:
+        """Raise ValueError for real values further from the training data than half its range."""
+        least, most = self.rows.cpu().aminmax(dim=0)
+        is_far = ((rows - (least + most) / 2).abs() > most - least) & self._is("real", rows)
+        for row, place in is_far.nonzero().tolist():
+            name, expected = list(self.attributes)[place], f"about {least[place]:.3g} to {most[place]:.3g}"
+            raise ValueError(f"{name} is {rows[row, place]:.6g}; expected {expected}, as in the training data")
 
     def _is(self, kind: Kind, like: Tensor) -> Tensor:
         return torch.tensor([other == kind for other in self.attributes.values()], device=like.device)

@@ -66,7 +66,7 @@ class Conditioning(nn.Module, ABC):
             guidance: (B,) or (1,), if the kind is :attr:`guided`; 1 if None.
         """
 
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0, seeds: Sequence[int] | None = None) -> Context:
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0, drawn: Tensor | None = None) -> Context:
         """Return the context of what is given for ``num`` images.
 
         Args:
@@ -74,16 +74,13 @@ class Conditioning(nn.Module, ABC):
             num: Number of images.
             guidance: The factor by which the context is extrapolated away from that of an unknown image, one for all
                 or one per image; 1 is the model itself.
-            seeds: Those of the images that are to be drawn; :meth:`of_draws` may add to what is given.
+            drawn: Of images that are to be drawn, what :meth:`of_draws` has made of what is given.
         Raises:
             ValueError: If something must be given, or as :meth:`read`; if a guidance is negative or not finite, or not
                 1 and this kind has none.
         """
         factors = self._guidance_factors(guidance)
-        if seeds is None:
-            known = self.read(self.unknown(num) if given is None else given, num)
-        else:
-            known = self.of_draws(given, seeds)
+        known = self.read(self.unknown(num) if given is None else given, num) if drawn is None else drawn
         if known is None:
             return None
         first = next(self.parameters(), torch.empty(0))

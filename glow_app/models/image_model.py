@@ -242,20 +242,27 @@ class ImageModel(nn.Module):
         given: Given,
         num: int,
         guidance: float | Sequence[float] = 1.0,
-        seeds: Sequence[int] | None = None,
+        drawn: Tensor | None = None,
     ) -> Context:
         """Return the context of what is given, for :meth:`decode_with`, in full precision.
 
         Arguments are as for :meth:`Conditioning.context <glow_app.conditioning.Conditioning.context>`.
         """
         with full_precision(self.device):
-            return self.conditioning.context(given, num, guidance, seeds)
+            return self.conditioning.context(given, num, guidance, drawn)
 
-    def safer_context(self, given: Given, seeds: Sequence[int], guidance: Sequence[float]) -> Context:
-        """Return the context without guidance of attributes, for :meth:`decode_with`; None for other kinds."""
-        if set(guidance) == {1} or not isinstance(self.conditioning, AttributeConditioning):
-            return None
-        return self.context(given, len(seeds), seeds=seeds)
+    def decode_draws(
+        self, noise: Sequence[Tensor], given: Given, drawn: Tensor | None, guidance: float | Sequence[float]
+    ) -> Images:
+        """Return the images of base noise, with guidance, which is reduced where attributes make an image explode.
+
+        Args:
+            given: What is given, and exaggerated by the guidance.
+            drawn: What ``conditioning.of_draws`` has made of it.
+        """
+        num = len(noise[0])
+        safer = self.context(drawn, num) if isinstance(self.conditioning, AttributeConditioning) else None
+        return self.decode_with(noise, self.context(given, num, guidance, drawn), safer)
 
     def sample(
         self,
@@ -287,9 +294,8 @@ class ImageModel(nn.Module):
         seeds = one_seed_each(num, seeds)
         settings = self.generation.override(temperature, guidance)
         known = self.conditioning.of_draws(given, seeds)
-        safer = self.safer_context(given, seeds, [settings.guidance])
         noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
-        images = self.decode_with(noise, self.context(given, num, settings.guidance, seeds), safer)
+        images = self.decode_draws(noise, given, known, settings.guidance)
         return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
 
     def base_noise(

@@ -73,11 +73,13 @@ class SharedModel:
         settings = self._model.generation.override(temperature, guidance)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
         conditioning = self._model.conditioning
-        known = conditioning.default(seeds) if given is None else conditioning.read(given, num)
+        asked = conditioning.default(seeds) if given is None else conditioning.read(given, num)
+        known = conditioning.of_draws(asked, seeds)
         # The noise is drawn only when a batch starts, because many requests may wait.
-        rows = [(seed, temperatures, row, guidance) for seed, (row,) in zip(seeds, _rows(num, known), strict=True)]
+        both = zip(seeds, _rows(num, asked, known), strict=True)
+        rows = [(seed, temperatures, guidance, *row) for seed, row in both]
         images = torch.stack(self._results(_sample, rows, is_padded=True))
-        return Images(images, settings.facts_of_draws(seeds, conditioning.plain(conditioning.of_draws(known, seeds))))
+        return Images(images, settings.facts_of_draws(seeds, conditioning.plain(known)))
 
     def bits_table(self, images: Tensor, given: Given = None, num_draws: int = 1, generator: Any = None) -> BitsTable:
         """Score images, within :func:`record_solves`; ``generator`` has a generator per image."""
@@ -133,14 +135,12 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    seeds, temperatures, given, guidance = zip(*rows, strict=True)
+    seeds, temperatures, guidance, *given = zip(*rows, strict=True)
     levels = model.base_noise(seeds)
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
-    (known,) = _columns([(row,) for row in given])
-    context = model.context(known, len(rows), guidance, seeds)
-    safer = model.safer_context(known, seeds, guidance)
-    return model.decode_with(scaled, context, safer).cpu().unbind()
+    asked, known = _columns(list(zip(*given, strict=True)))
+    return model.decode_draws(scaled, asked, known, guidance).cpu().unbind()
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
