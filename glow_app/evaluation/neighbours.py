@@ -88,12 +88,12 @@ def nearest_training_images(
             # Rounding gives equal rows distances of up to 1e-7 of their norm.
             distances = torch.cdist(queries[name], space(part).double())
             best[name] = nearest(distances, best.get(name), first, num)
-    found = {}
+    neighbours = {}
     for name, (distances, indices) in best.items():
         rows = indices[:num_shown]
         shown, _ = train.__getitems__(rows.flatten().tolist())
-        found[name] = nearness(*distances[:, 0].split([len(drawn), len(held_out)])), shown.unflatten(0, rows.shape)
-    return found
+        neighbours[name] = nearness(*distances[:, 0].split([len(drawn), len(held_out)])), shown.unflatten(0, rows.shape)
+    return neighbours
 
 
 def _pixels(images: Tensor) -> Tensor:
