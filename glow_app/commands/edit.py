@@ -11,9 +11,8 @@ from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
-# Strengths of a strip: along a direction, or of a wish.
-STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
-WISH_STRENGTHS = [0.0, 0.5, 0.8, 1.0, 1.2]
+STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of a strip along a direction
+WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # of --strength, in the strip of a wish
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -121,7 +120,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
         what, strip = {"direction": arguments.direction}, STRENGTHS
     else:
-        what, strip = {"wish": in_words(wish[0])}, WISH_STRENGTHS
+        what, strip = {"wish": in_words(wish[0])}, [share * arguments.strength for share in WISH_SHARES]
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)

@@ -88,7 +88,8 @@ def test_attributes_are_changed_by_name(
     attributed: Path, conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     apply = ["edit", "apply", *pictures[:2], "--checkpoint", attributed, "--without", "hat", "--with", "age=0.7"]
-    for output, options in (("usual", []), ("same", ["--strength", 0]), ("known", ["--given", "smiling,hat=1"])):
+    known = ["--given", "smiling,hat=1", "--strength", 0.5]
+    for output, options in (("usual", []), ("same", ["--strength", 0]), ("known", known)):
         result = glow(*apply, *options, "--output", output)
         assert result.code == 0, result
         assert f"{pictures[1]}: " in result.output
@@ -97,16 +98,18 @@ def test_attributes_are_changed_by_name(
         name = f"{number:03d}_{path.stem}_no_hat_age_0.7"
         assert np.array_equal(pixels(Path(f"same/{name}.png")), pixels(path))
         image = torch.from_numpy(pixels(path).copy())[None, None]
-        for output, given in (("usual", None), ("known", {"smiling": 1, "hat": 1})):
-            strengths = [1, 0, 0.5, 0.8, 1, 1.2]
+        for output, given, strengths in (
+            ("usual", None, [1, 0, 0.5, 0.8, 1, 1.2]),
+            ("known", {"smiling": 1, "hat": 1}, [0.5, 0, 0.25, 0.4, 0.5, 0.6]),
+        ):
             changed = edit_attributes(model, image, {"hat": 0, "age": 0.7}, given, strengths)
             assert np.array_equal(pixels(Path(f"{output}/{name}.png")), changed[0, 0].numpy())
-            strip = grid(changed[1:], 5, above=["0", "+0.5", "+0.8", "+1", "+1.2"])
+            strip = grid(changed[1:], 5, above=["0", *(f"{strength:+g}" for strength in strengths[2:])])
             assert np.array_equal(np.asarray(strip), pixels(Path(f"{output}/{name}_strip.png")))
         facts = read_png_text(Path(f"known/{name}.png"))
         assert facts["wish"] == "no hat, age 0.7"
         assert facts["given"].startswith("smiling, hat, age ")
-        assert facts["strength"] == "1.0"
+        assert facts["strength"] == "0.5"
     for options, code, message in (
         (["--checkpoint", attributed, "--with", "hatt"], 1, "did you mean hat?"),
         (["--checkpoint", attributed, "--with", "hat", "--given", "hat=3"], 1, "0 or 1"),

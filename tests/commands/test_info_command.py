@@ -1,5 +1,6 @@
 """`glow info` and `glow models`."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,12 @@ def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
     assert (printed["val/bpd"], printed["train/bpd"]) == (f"{bits['val/bpd']:.4g}", f"{bits['train/bpd']:.4g}")
     assert printed["data"].startswith("source digits, seed 0, ")
     assert not any(sign in value for name, value in printed.items() if name != "file" for sign in "{}[]_")
+
+
+def test_attributes_are_shown_as_they_are_given(attributed: Path, glow: Glow) -> None:
+    printed = facts(glow, attributed)
+    assert printed["conditioning"] == "AttributeConditioning"
+    assert re.fullmatch(r"smiling, hat, age 0\.\d\d to \d\.\d\d, hue 0\.\d\d to \d\.\d\d", printed["attributes"])
 
 
 def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> None:

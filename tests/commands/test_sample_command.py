@@ -268,6 +268,8 @@ def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
         assert np.array_equal(pixels(Path(folder, f"{name}{end}.png")), expected[0].numpy())
     (hue,) = (row["hue"] for row in model.conditioning.plain(model.conditioning.of_draws(given, [4])))
     assert read_png_text(Path("wish") / f"{name}.png")["given"] == f"smiling, no hat, age 0.25, hue {hue:.3g}"
+    assert "guidance" not in glow(*options, "open", "--guidance", 1.02).output  # there is nothing to exaggerate
+    assert "note" not in record_of("open")
     assert glow(*options, "turns", "--given", "hat", "hat=0").code == 0
     assert [entry["given"]["hat"] for entry in record_of("turns")["files"][:2]] == [0, 1]
 
