@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from registry import random_images
 from run_files import pixels
 from safetensors.torch import load_file
 
 from glow_app import __version__
-from glow_app.generation import edit, edit_attributes, load_direction, sample_batches
+from glow_app.generation import Reference, edit, edit_attributes, load_direction, measure, sample_batches
 from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
-from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.pretrained import REFERENCE_KEY, save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
@@ -118,6 +119,21 @@ def test_attributes_are_changed_by_name(
         (["--checkpoint", attributed, "--with", "hat", "--direction", "hat"], 2, "either --direction, or"),
     ):
         assert message in refused("edit", "apply", pictures[0], *options, "--output", "refused", code=code)
+
+
+def test_a_picture_unlike_the_training_images_is_changed_with_a_warning(
+    attributed: Path, pictures: list[Path], tmp_path: Path, glow: Glow
+) -> None:
+    model = load_model(attributed)
+    reference = Reference.of(measure(model, random_images(30, (1, 8, 8)))).to_plain()
+    apply = ["edit", "apply", pictures[0], "--with", "hat", "--checkpoint"]
+    for share, is_warned in ((0.4, True), (1.0, False)):
+        typical = {"bits_per_dim": share * reference["typical"]["bits_per_dim"]}
+        facts = {REFERENCE_KEY: reference | {"typical": reference["typical"] | typical}}
+        known = save_pretrained(model, tmp_path / f"known{share}", facts)
+        result = glow(*apply, known, "--output", f"edits{share}")
+        assert result.code == 0
+        assert any("is unlike the model's training images" in line for line in result.errors) == is_warned
 
 
 def test_other_commands_take_unknown_or_given_attributes(attributed: Path, pictures: list[Path], glow: Glow) -> None:
