@@ -75,7 +75,6 @@ def asked(
             print(f"guidance {guidance:g}, rest {rest}:", name, word, result["one"][f"{name} {word}"], flush=True)
     result["mean of one"] = sum(result["one"].values()) / len(result["one"])
     right = shares(places < NUM_BINARY, attributes)
-    result["each of seven"] = dict(zip(YES_NO, right.double().mean(0).tolist(), strict=True))
     result["all seven"] = float(right.all(1).double().mean())
     pairs = torch.rand(len(attributes), NUM_BINARY, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :2]
     right = shares((places == pairs[:, :1]) | (places == pairs[:, 1:]), attributes)
