@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load, provenance
-from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number, temperature
+from glow_app.commands.parser import Parser, positive_int, require_seeds, seed_number, temperature
 from glow_app.commands.results import RECORD, ResultsFolder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -44,8 +44,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
     mask = "short for --input mask=FILE, for filling: a picture that is white where pixels are missing"
     parser.add_argument("--mask", help=mask, metavar="FILE")
-    sigma = "short for --input sigma=N, for denoising: deviation of the noise, grey levels (default: estimated)"
-    parser.add_argument("--sigma", type=number_type(float, 1, 255), help=sigma, metavar="N")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)
 
@@ -100,9 +98,8 @@ def _restore_all(
         for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
             folder.save(with_profile(picture, photo.icc_profile), f"{name}_{kind}.png", facts, picture=file)
         num_restored += 1
-        level = ", ".join(f"{name} {value}" for name, value in task.facts(damaged).items())
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        notes = "; ".join(filter(None, [photo.note, restoration.note or level, gain]))
+        notes = "; ".join(filter(None, [photo.note, restoration.note, gain]))
         print(printable(f"{file}: {folder.path / f'{name}_{kind}.png'}{notes and f' ({notes})'}"))
     if not num_restored:
         raise ValueError(f"none of the {len(named)} pictures could be restored")
@@ -167,8 +164,7 @@ def _read_inputs(task: "RestorationTask", arguments: argparse.Namespace) -> tupl
 
     inputs: dict[str, Any] = {}
     files: list[str] = []
-    short = [(name, value) for name in ("mask", "sigma") if (value := getattr(arguments, name)) is not None]
-    for name, value in [*arguments.input, *short]:
+    for name, value in arguments.input + [("mask", file) for file in [arguments.mask] if file]:
         if arguments.damage or name not in task.takes:
             user = "--damage" if arguments.damage else f"a model with the task {type(task).__name__}"
             raise UsageError(f"{name} cannot be used with {user}; leave it out")

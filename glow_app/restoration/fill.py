@@ -72,7 +72,9 @@ class Fill(RestorationTask):
         """Return the biharmonic filling of a picture."""
         from skimage.restoration import inpaint_biharmonic
 
-        return picture_of(inpaint_biharmonic(unit_pixels(damaged), damaged[0, -1].numpy() >= 128, channel_axis=-1))
+        return picture_of(
+            inpaint_biharmonic(unit_pixels(damaged[:, :-1]), damaged[0, -1].numpy() >= 128, channel_axis=-1)
+        )
 
 
 def _without(pictures: Tensor, missing: Tensor) -> Tensor:

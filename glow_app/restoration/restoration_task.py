@@ -28,8 +28,8 @@ class RestorationTask(ABC):
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
     condition_name: str = "damaged picture"  # of what the flow sees, in reports
     classical_name: str | None = None  # of the method of :meth:`classical`
-    # The change that a picture needs, expected by the model, root mean square, grey levels: below the first, it is
-    # returned as it is; above the second, it is unlike those of training.
+    # Changes that the model expects in the median block, root mean square, grey levels: below the first, a picture is
+    # returned as it is, because restored ones lose texture; above the second, it is unlike those of training.
     least_change: float = 0.0
     most_change: float = math.inf
 
@@ -102,10 +102,6 @@ class RestorationTask(ABC):
         """Return which pictures agree with the damaged ones, (B,); None if these determine nothing exactly."""
         return None
 
-    def facts(self, damaged: Tensor) -> dict[str, int | float]:
-        """Return metadata of a prepared picture, such as its noise level; none by default."""
-        return {}
-
     def missing(self, damaged: Tensor) -> Tensor | None:
         """Return where pixels are missing, boolean (B, 1, H, W), if only these are restored; otherwise None."""
         return None
@@ -125,8 +121,8 @@ class RestorationTask(ABC):
 
 
 def unit_pixels(damaged: Tensor) -> np.ndarray:
-    """Return a picture without its last channel as scikit-image takes it, (H, W, C) from 0 to 1."""
-    pixels: np.ndarray = damaged[0, :-1].permute(1, 2, 0).numpy() / 255
+    """Return a picture as scikit-image takes it, (H, W, C) from 0 to 1."""
+    pixels: np.ndarray = damaged[0].permute(1, 2, 0).numpy() / 255
     return pixels
 
 

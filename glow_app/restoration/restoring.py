@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -32,8 +33,10 @@ _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
-# Sides of the blocks, and pixels in them, from which the change of a large picture is estimated.
-_BLOCK, _PIXELS_LOOKED_AT = 256, 1 << 19
+# Sides of the parts, and pixels in them, from which the change of a large picture is estimated.
+_PART, _PIXELS_LOOKED_AT = 256, 1 << 19
+# A picture that is good enough may change more where it is textured, but not by more than this overall.
+_LARGEST_RATIO = 1.5
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
 
@@ -46,13 +49,15 @@ class Restoration:
         base: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
+        facts: Of tasks with limits, the expected "change", root mean square, grey levels.
         note: A message if the picture was returned as it is, or differs from those of training; otherwise None.
     """
 
     draws: Images
     base: Tensor
     overshoot: Tensor
-    note: str | None = None
+    facts: dict[str, float]
+    note: str | None
 
     @property
     def mean(self) -> Tensor:
@@ -112,8 +117,7 @@ def restore(
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
         inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
-            pixels are missing; for denoising, ``sigma``, the standard deviation of the noise in grey levels, estimated
-            if omitted.
+            pixels are missing.
     Raises:
         ValueError: If the model has no task, the task does not take an argument, or the picture cannot be read, is a
             tensor of another type or shape, or is too large.
@@ -135,9 +139,9 @@ def restore_damaged(
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
-    grey too, unless the task is to colour it. A picture of which hardly anything would change is returned as it is.
-    Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and their number, such
-    as :func:`~glow_app.progress.tracked`.
+    grey too, unless the task is to colour it. At temperature 0, a picture of which hardly anything would change is
+    returned as it is. Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and
+    their number, such as :func:`~glow_app.progress.tracked`.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
@@ -149,13 +153,15 @@ def restore_damaged(
     settings = model.generation.override(temperature, 1.0)  # without guidance
     is_certain = not any(settings.temperatures(len(model.flow.levels)))
     base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
-    facts = [fact | task.facts(damaged) for fact in settings.facts_of_draws(seeds)]
-    change, note = _expected_change(model, padded) if task.least_change else 0.0, None
-    if change < task.least_change:
+    note, is_limited = None, task.least_change > 0 or task.most_change < math.inf
+    change, usual = _expected_changes(model, padded) if is_limited else (0.0, 0.0)
+    known = {"change": round(change, 1)} if is_limited else {}
+    facts = [fact | known for fact in settings.facts_of_draws(seeds)]
+    if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
         note = f"good enough, returned as it is: restoring would change it by {change:.1f} grey levels"
-        return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), note)
-    if change > task.most_change:
-        note = f"it changes by {change:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+        return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), known, note)
+    if usual > task.most_change:
+        note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     height, width = condition.shape[2:]
     draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
     overshoot, size = torch.zeros(count), (padded.shape[2], padded.shape[3])
@@ -184,20 +190,25 @@ def restore_damaged(
     total = parts * num_tiles(*size) + count
     for _ in steps() if track is None else track(steps(), total):
         pass
-    return Restoration(Images(draws, facts), base, overshoot, note)
+    return Restoration(Images(draws, facts), base, overshoot, known, note)
 
 
-def _expected_change(model: ImageModel, condition: Tensor) -> float:
-    """Return the root mean square of the encoder's changes, grey levels; of a large picture, those of blocks of it."""
-    step = _BLOCK * math.ceil(math.sqrt(condition[0, 0].numel() / _PIXELS_LOOKED_AT))
+def _expected_changes(model: ImageModel, condition: Tensor) -> tuple[float, float]:
+    """Return root mean squares of the encoder's changes, grey levels: of all pixels, and of the median block of 16x16.
+
+    Those of a large picture are of parts of it.
+    """
+    step = _PART * math.ceil(math.sqrt(condition[0, 0].numel() / _PIXELS_LOOKED_AT))
     conditioning, squares, num_channels = picture_conditioning_of(model), [], model.flow.image_shape[0]
     for top in range(0, condition.shape[2], step):
         for left in range(0, condition.shape[3], step):
-            block = condition[:, :, top : top + _BLOCK, left : left + _BLOCK]
-            estimate = 256 * (conditioning.estimate(block).cpu() + 0.5) - 0.5
-            error = estimate.clamp(0, 255) - base_picture(block, num_channels)
-            squares.append(error.square().flatten())
-    return float(torch.cat(squares).mean().sqrt())
+            part = condition[:, :, top : top + _PART, left : left + _PART]
+            estimate = 256 * (conditioning.estimate(part).cpu() + 0.5) - 0.5
+            square = (estimate.clamp(0, 255) - base_picture(part, num_channels)).square().mean(1)
+            rows, columns = (math.ceil(side / 16) for side in square.shape[1:])
+            squares.append(F.adaptive_avg_pool2d(square, (rows, columns)).flatten())
+    together = torch.cat(squares)
+    return float(together.mean().sqrt()), float(together.median().sqrt())
 
 
 def task_of(model: ImageModel) -> RestorationTask | None:

@@ -76,15 +76,14 @@ class Restorer:
         restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
-        facts = self.task.facts(damaged)
-        common = {"restorer": self.info.name, **facts}
+        common = {"restorer": self.info.name, **restored.facts}
         answer = RestoreAnswer(
             images=sampled(draws, profile),
             mean=Picture(restored.mean, common, profile),
             base=Picture(restored.base, common, profile),
             spread=Picture(restored.shown_spread, common, profile),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
-            facts=facts,
+            facts=restored.facts,
             temperature=settings.temperatures(len(self.model.flow.latent_shapes)),
             note=", ".join(filter(None, [picture.note, restored.note])) or None,
             restorer=self.info.name,

@@ -244,7 +244,9 @@ class RestoreAnswer(BaseModel):
     overshoot: list[float] = Field(
         description="Largest overshoot of each draw beyond black or white before clipping, grey levels; tens are usual."
     )
-    facts: dict[str, int | float] = Field(description="Facts about the damage, such as `sigma`, given or estimated.")
+    facts: dict[str, int | float] = Field(
+        description="Facts about the damage: the `change` that the model expects, root mean square, grey levels."
+    )
     temperature: Levels
     note: str | None = Field(description="How the picture was converted or differs from training; null if neither.")
     restorer: str

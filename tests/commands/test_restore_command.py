@@ -199,8 +199,7 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     assert result.output.count("skipped: ") == 3
     assert "skipped: in/deep.png" in result.output
     assert "5 of 8 pictures restored, in out" in result.output
-    for entry in files_of("out"):
-        assert f"sigma {entry['sigma']}" in result.output
+    assert all(entry["change"] > 0 for entry in files_of("out"))
 
 
 def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, glow: Glow) -> None:
@@ -269,7 +268,7 @@ def test_damage_and_draws_use_different_noise(
 
     def damage(self: Denoise, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         noise.append(torch.randn(images.shape, generator=generator))
-        return self.prepare(images[0], sigma=25.0)[None]
+        return images
 
     monkeypatch.setattr(Denoise, "damage", damage)
     assert glow("restore", photo, "--checkpoint", models / "denoise", "--damage", "--draws", 4, "--seed", 3).code == 0

@@ -42,13 +42,8 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     forms: list[Sequence[Picture]] = [files, [to_pil(pixels), to_pil(hole)], arrays, [pixels, hole]]
     for form in forms:
         assert torch.equal(restore(model, form[0], 2, seeds=0, mask=form[1]).draws, expected)
-    noisy = tiny_restorer(Denoise())
-    cases: list[tuple[float | None, Picture]] = [(12.0, pixels), (12.0, str(files[0])), (None, files[0])]
-    for sigma, picture in (*cases, (None, pixels)):
-        expected = restore(noisy, Denoise().prepare(pixels, sigma=sigma), 1, seeds=0).draws
-        assert torch.equal(restore(noisy, picture, 1, seeds=0, sigma=sigma).draws, expected)
     with pytest.raises(ValueError, match=r"^Denoise takes no input 'mask'"):
-        restore(noisy, files[0], mask=files[1])
+        restore(tiny_restorer(Denoise()), files[0], mask=files[1])
 
 
 @pytest.mark.parametrize("task", [Upscale(), Deblock(), Fill()])
@@ -179,11 +174,29 @@ def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, i
     with torch.no_grad():
         for parameter in correction.parameters():
             parameter.zero_()
-        result = restore(model, picture, 2, seeds=0)
-        correction.bias.fill_(0.1)  # 1.6 grey levels
+        result = restore(model, picture, 2, temperature=0.0, seeds=0)
+        draws = restore(model, picture, 2, seeds=0)
+        correction.bias.fill_(1.0)  # 16 grey levels
     assert torch.equal(result.draws[:], picture.expand(2, -1, -1, -1))
     assert result.note is not None
-    assert restore(model, picture, 1, seeds=0).note is None
+    assert draws.note is None
+    assert not torch.equal(draws.draws[0], draws.draws[1])
+    assert restore(model, picture, 1, temperature=0.0, seeds=0).note is None
+
+
+def test_loss_of_texture_in_a_few_blocks_does_not_count_but_much_noise_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, picture = tiny_restorer(Denoise()), random_images(1, (3, 48, 48))[0] // 2 + 64
+    conditioning, bounds = picture_conditioning_of(model), (Denoise.least_change, 1.5 * Denoise.least_change)
+    changes = torch.zeros(48, 48)
+    monkeypatch.setattr(conditioning, "estimate", lambda damaged: (damaged.float() + changes) / 256 - 0.498)
+    for share, change, is_returned in (
+        (16, 1.1 * bounds[0], True),
+        (16, 1.8 * bounds[1], False),  # overall, 1.04 times the second bound
+        (32, 1.1 * bounds[0], False),
+    ):
+        changes[:, :share] = change
+        note = restore(model, picture, 1, seeds=0, temperature=0.0).note
+        assert (note is not None) == is_returned, (share, change)
 
 
 def test_a_change_beyond_those_of_training_is_said() -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -22,7 +22,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
-from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, Upscale
+from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, RestorationTask, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
@@ -30,12 +30,30 @@ from glow_app.storage.stored_model import model_hash
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
+
+class Lit(RestorationTask):
+    """Brighten pictures taken with a share of the light."""
+
+    takes: ClassVar = {"light": "number"}
+
+    def damage(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return images // 2
+
+    def prepare(self, picture: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        super().prepare(picture, **inputs)
+        light = inputs.get("light", 1.0)
+        if not 0 < light <= 1:
+            raise ValueError("light: expected a share")
+        return (picture * light).to(torch.uint8)
+
+
 LIMITS = Limits(count=8, restored_pixels=20_000, estimated_pixels=40_000, seconds=20)
 MODELS = {
     "larger": tiny_restorer(Upscale()),
     "clean": tiny_restorer(Denoise()),
     "colour": tiny_restorer(Colourise()),
     "whole": tiny_restorer(Fill()),
+    "lit": tiny_restorer(Lit()),
 }
 MODELS["clean"].generation = GenerationSettings((0.5, 0.8))
 PICTURE = random_images(1, (3, 9, 13))[0] // 2 + 64
@@ -60,11 +78,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
     "larger": ({}, PICTURE, {}),
-    "clean": (
-        {"inputs": {"sigma": 12.4}},
-        Denoise().prepare(PICTURE, sigma=12.4),
-        {"facts": {"sigma": 12}, "temperature": [0.5, 0.8]},
-    ),
+    "lit": ({"inputs": {"light": 0.4}}, Lit().prepare(PICTURE, light=0.4), {}),
     "colour": ({}, PICTURE[:1], {}),
     "whole": (
         {"inputs": {"mask": as_base64(MASK)}, "temperature": [0.3, 0.9]},
@@ -103,7 +117,7 @@ def test_large_pictures_are_restored_in_the_same_tiles(client: httpx.Client, til
 def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
-    assert answer["facts"]["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
+    assert answer["facts"] == restoration.restore(MODELS["clean"], PICTURE, 1, 0.0).facts
     (best,) = answer["images"]
     assert torch.equal(from_base64(best["image"]), restoration.restore(MODELS["clean"], PICTURE, 1, 0.0).draws[0])
     several = client.post("/v1/restore", json={**body, "count": 2}).json()
@@ -119,7 +133,7 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     assert from_base64(answer["base"])[:1].numpy().tobytes() == grey.tobytes()
     assert answer["note"] == "colours made grey"
     transparent = as_base64(saved(Image.fromarray(np.full((6, 4, 4), 128, np.uint8)), "PNG"))
-    body = {"restorer": "clean", "count": 1}
+    body = {"restorer": "clean", "count": 1, "temperature": 0}
     assert client.post("/v1/restore", json=body | {"image": as_base64(PICTURE)}).json()["note"] is None
     monkeypatch.setattr(Denoise, "least_change", 1e3)
     note = client.post("/v1/restore", json=body | {"image": transparent}).json()["note"]
@@ -152,11 +166,10 @@ def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
 
 def test_a_png_answer(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean", "temperature": [0.5, 0.8], "seed": 7}
-    body |= {"inputs": {"sigma": 12}}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
-    expected = restoration.restore(MODELS["clean"], PICTURE, 1, None, 7, sigma=12)
+    expected = restoration.restore(MODELS["clean"], PICTURE, 1, None, 7)
     assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
-    facts = {"seed": "7", "temperature": "[0.5, 0.8]", "restorer": "clean", "sigma": "12"}
+    facts = {"seed": "7", "temperature": "[0.5, 0.8]", "restorer": "clean", "change": str(expected.facts["change"])}
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert picture.info.items() >= facts.items()
     for name, value in facts.items():
@@ -181,16 +194,16 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
         ({"restorer": "whole", "inputs": {"mask": as_base64(0 * MASK)}}, "inputs: mask: "),
         ({"restorer": "whole"}, "inputs: "),
         ({"restorer": "larger", "image": as_base64(DEEP)}, "image: "),
-        ({"restorer": "clean", "inputs": {"sigma": 0.5}}, "inputs: sigma: "),
-        ({"restorer": "clean", "inputs": {"sigma": True}}, "inputs.sigma: "),
+        ({"restorer": "lit", "inputs": {"light": 2}}, "inputs: light: "),
+        ({"restorer": "lit", "inputs": {"light": True}}, "inputs.light: "),
         ({"restorer": "larger", "temperature": [0.5]}, "got 1 temperatures"),
         ({"restorer": "larger", "count": 9}, "count: "),
         ({"restorer": "larger", "seed": 2**31 - 1}, "seed: "),
         # What a task does not take, before pictures are decoded.
         ({"restorer": "larger", "inputs": {"mask": as_base64(MASK)}, **BROKEN}, "inputs.mask: "),
-        ({"restorer": "whole", "inputs": {"mask": as_base64(MASK), "sigma": 5}, **BROKEN}, "inputs.sigma: "),
+        ({"restorer": "whole", "inputs": {"mask": as_base64(MASK), "light": 5}, **BROKEN}, "inputs.light: "),
         ({"restorer": "whole", "inputs": {"mask": 5}, **BROKEN}, "inputs.mask: "),
-        ({"restorer": "clean", "inputs": {"sigma": "5"}, **BROKEN}, "inputs.sigma: "),
+        ({"restorer": "lit", "inputs": {"light": "5"}, **BROKEN}, "inputs.light: "),
     ],
 )
 def test_invalid_requests_are_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
@@ -221,7 +234,7 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
     with running(app) as single:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
-            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {"sigma": "number"},
+            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {},
             "source": "photos", "model": model_hash(MODELS["clean"]),
             "temperature": [0.5, 0.8],
         }  # fmt: skip

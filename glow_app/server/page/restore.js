@@ -31,7 +31,6 @@ export function startRestore(info) {
   const settings = restoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
   const limit = h("p", { className: "hint" });
   const frame = makeFrame("restore-part", limit, changed);
-  const use = h("button", { className: "primary", onclick: () => follow(true) }, "Restore this part");
   let source = null;  // the picture as it was chosen
   let whole = null;  // the picture as it was read or damaged
   let sent = null;  // the picture as it is sent: whole, or the part in the frame
@@ -56,7 +55,7 @@ export function startRestore(info) {
     frame.show(source.url, whole.size, whole.size, Math.max(1, Math.sqrt(pixels / most)));
     const draws = asked.count > 1 ? ` for ${asked.count} draws` : "";
     const bound = `This server takes up to ${(most / 1e6).toPrecision(2)} megapixels of this picture at a time${draws}.`;
-    limit.textContent = `${bound} Drag the frame to the part to restore, or use the sliders.`;
+    limit.textContent = `${bound} Drag the frame to the part to restore, or use the sliders, then press Restore.`;
     return frame.box;
   }
 
@@ -116,7 +115,7 @@ export function startRestore(info) {
     const url = whole.url ?? (await dataUrl(part ? await partOf(whole.content, part) : whole.content));
     signal.throwIfAborted();
     sent = { url, size: part ? [part.width, part.height] : whole.size, key };
-    brush.element.hidden = !settings.takes("mask") || sent.size === null;
+    brush.element.hidden = !settings.takesMask || sent.size === null;
     if (!brush.element.hidden) brush.show(sent.url, sent.size);
     return sent.url;
   }
@@ -132,7 +131,7 @@ export function startRestore(info) {
     const others = files.map(([, file]) => async () => dataUrl(part ? await partOf(file, part) : file));
     const reads = [() => prepare(part, signal), ...others].map((read) => ({ read }));
     const [image, ...pictures] = await readAll(reads, info.limits);
-    const mask = settings.takes("mask") ? { mask: brush.mask() } : {};
+    const mask = settings.takesMask ? { mask: brush.mask() } : {};
     if (mask.mask === null) return { waits: "Paint over what is missing", isUncovered: true };
     const read = Object.fromEntries(files.map(([name], place) => [name, pictures[place]]));
     const body = { ...asked, image, inputs: { ...asked.inputs, ...read, ...mask } };
@@ -162,10 +161,8 @@ export function startRestore(info) {
     }
     if (waits) return waits;
     view ??= makeRestored(stage);
-    const { facts, seed } = view.show(result, sent.url, source, settings.done);
-    const { restorer, inputs: { sigma } } = body;
-    if (sigma === null) settings.showSigma(facts.sigma);
-    keepSettings("restore", { restorer, picture: linkOf(source), ...settings.draws(seed), sigma });
+    const seed = view.show(result, sent.url, source, settings.done);
+    keepSettings("restore", { restorer: body.restorer, picture: linkOf(source), ...settings.draws(seed) });
     if (isAsked) reveal(stage);
     return "The picture is restored";
   }
@@ -195,7 +192,6 @@ export function startRestore(info) {
   }
 
   byId("restore-picture").prepend(zone.element);
-  frame.element.append(use);
   stage.before(frame.element, brush.element);
   begin();
   form.addEventListener("submit", () => follow(true));

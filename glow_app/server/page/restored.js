@@ -35,20 +35,20 @@ export function makeRestored(place) {
   return {
     /**
      * Show the answer to a request with the picture that was sent; done is what was done, for the names of files. Return
-     * the seed of the first draw and facts about the damage.
+     * the seed of the first draw.
      */
-    show({ body, answer, response, blob }, url, source, done) {
-      const { seed, facts, note } = answer ? { ...answer, ...answer.images[0] } : factsIn(response.headers);
+    show({ body: { count, temperature }, answer, response, blob }, url, source, done) {
+      const { seed, note } = answer ? { ...answer, ...answer.images[0] } : factsIn(response.headers);
       pictures.forEach(release);
       pictures = answer ? drawsOf(answer, source, done) : [resultOf(blob, source, done)];
       if (source.settings) pictures.push({ ...source, caption: "original", alt: "The sample before it was damaged" });
       before = { url };
-      notes.textContent = notesOf(body, facts, note);
-      legend.hidden = body.count === 1;
+      notes.textContent = joined(" · ", temperature !== 0 && `temperature ${temperatureText(temperature, ", ")}`, note);
+      legend.hidden = count === 1;
       choices.hidden = pictures.length === 1;
       choices.replaceChildren(...pictures.map(choice));
       choose(pictures.find((picture) => picture.caption === chosen?.caption) ?? pictures[0]);
-      return { seed, facts };
+      return seed;
     },
   };
 }
@@ -88,8 +88,7 @@ function makeCompare() {
 /** Return what the headers of a picture say. */
 function factsIn(headers) {
   const [seed, note] = ["Seed", "Note"].map((name) => headers.get(`X-Glow-${name}`));
-  const sigma = headers.get("X-Glow-Sigma");
-  return { seed: Number(seed), note: note && decodeURIComponent(note), facts: sigma === null ? {} : { sigma: Number(sigma) } };
+  return { seed: Number(seed), note: note && decodeURIComponent(note) };
 }
 
 function resultOf(blob, source, done) {
@@ -103,9 +102,4 @@ function drawsOf({ images, mean, spread }, source, done) {
   const drawn = ({ image, seed }, place) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`, ...(place ? [`${place + 1}`] : []));
   const [average, spreads] = [[mean, "mean", "Mean of the draws"], [spread, "spread", "Spread of the draws"]];
   return [...images.map(drawn), picture(...average, "mean"), picture(...spreads, "spread")];
-}
-
-function notesOf({ temperature, inputs }, { sigma }, note) {
-  const level = sigma !== undefined && `noise level ${sigma}${inputs.sigma === null ? ", estimated" : ""}`;
-  return joined(" · ", temperature !== 0 && `temperature ${temperatureText(temperature, ", ")}`, level, note);
 }

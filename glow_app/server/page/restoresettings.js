@@ -15,18 +15,15 @@ const WORDS = {
 const DONE = { Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
-const KNOWN = { mask: "picture", sigma: "number" };  // inputs with controls of their own: a brush, and a slider
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "several", "draws", "seed", "estimate"];
-  const [select, several, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "several", "draws", "seed"];
+  const [select, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
-  const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
-  const sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
-  let inputs = [];  // the fields of inputs without controls of their own
+  let inputs = [];  // the fields of all inputs but a mask
   let isRecommended = true;  // whether the temperature is the restorer's own, which may differ by level
 
   const settings = {
@@ -37,10 +34,10 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     get done() {
       return DONE[settings.restorer.task] ?? "restored";
     },
-    /** Return whether the restorer takes a mask or a sigma. */
-    takes: (what) => what in KNOWN && settings.restorer.takes[what] === KNOWN[what],
-    /** Show the noise level that the server has estimated. */
-    showSigma: (level) => (sigma.value = level),
+    /** Whether the restorer takes a mask, which is painted; other inputs have fields. */
+    get takesMask() {
+      return "mask" in settings.restorer.takes;
+    },
     /**
      * Return the settings of a request, with its pictures as files; null if a number is invalid, as its field shows. By
      * default it is for one result at temperature 0.
@@ -49,8 +46,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       const asked = several.checked ? readDraws() : { count: 1, temperature: 0, seed: 0 };
       for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
       if (Object.values(asked).includes(undefined) || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
-      const level = settings.takes("sigma") ? { sigma: estimate.checked ? null : sigma.value } : {};
-      return { restorer: select.value, ...asked, inputs: { ...level, ...Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) } };
+      return { restorer: select.value, ...asked, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
     },
     /** Return what a link says of the draws that begin with a seed; nothing for one result. */
     draws: (first) =>
@@ -63,9 +59,6 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       showDraws(count !== null);
       draws.value = count ?? draws.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
-      const level = Number(link.get("sigma"));
-      estimateNoise(!(level >= 1));
-      if (level >= 1) sigma.value = level;
     },
   };
 
@@ -86,33 +79,22 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     isRecommended = wanted === null;
     const recommended = [settings.restorer.temperature].flat();
     temperature.value = wanted ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
-    byId("restore-sigma").hidden = !settings.takes("sigma");
-    const others = Object.entries(settings.restorer.takes).filter(([what]) => !settings.takes(what));
-    inputs = others.map(([what, kind]) => h("input", { ...FIELDS[kind], name: what, onchange }));
+    const others = Object.entries(settings.restorer.takes).filter(([name]) => name !== "mask");
+    inputs = others.map(([name, kind]) => h("input", { ...FIELDS[kind], name, onchange }));
     const fields = inputs.map((input) => h("label", { className: "field" }, h("span", {}, input.name), input));
     byId("restore-inputs").replaceChildren(...fields);
   }
 
-  function estimateNoise(isEstimated) {
-    estimate.checked = sigma.element.hidden = isEstimated;
-  }
-
   byId("restore-temperature").append(temperature.element);
-  byId("restore-sigma").append(sigma.element);
   select.append(...optionsOf(info.restorers));
   select.closest(".field").hidden = info.restorers.length === 1;
   draws.max = info.limits.count;
   draws.value = Math.min(4, info.limits.count);
-  estimateNoise(true);
   const first = info.restorers.find(({ name }) => name === select.value);
   choose(first.name);
   select.addEventListener("change", () => {
     choose(select.value);
     onrestorer();
-  });
-  estimate.addEventListener("change", () => {
-    estimateNoise(estimate.checked);
-    onchange();
   });
   several.addEventListener("change", () => {
     showDraws(several.checked);
