@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if (arguments.task is None) == (arguments.checkpoint is None):
         tasks = ", ".join(TASKS)
-        raise UsageError(f"glow restore needs either --task ({tasks}) for photographs, or --checkpoint: {OTHERS}")
+        raise UsageError(f"glow restore needs one of --task ({tasks}) for photographs and --checkpoint: {OTHERS}")
     arguments.checkpoint = arguments.checkpoint or TASKS[arguments.task]
     if arguments.draws is None:
         arguments.temperature = arguments.temperature or 0.0

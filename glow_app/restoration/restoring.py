@@ -158,7 +158,7 @@ def restore_damaged(
     known = {"change": round(change, 1)} if is_limited else {}
     facts = [fact | known for fact in settings.facts_of_draws(seeds)]
     if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
-        note = f"good enough, returned as it is: restoring would change it by {change:.1f} grey levels"
+        note = f"good enough, returned as it is: most parts would change by less than {task.least_change:g} grey levels"
         return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), known, note)
     if usual > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
