@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
-from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_given, read_wish
+from glow_app.commands.loading import (
+    directions_folders,
+    load,
+    load_stored,
+    provenance,
+    read_given,
+    read_wish,
+    stored_reference,
+)
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from glow_app.models.image_model import ImageModel
-    from glow_app.storage.stored_model import StoredModel
+    from glow_app.generation import Reference
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of a strip along a direction
 WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # of --strength, in the strip of a wish
@@ -123,12 +128,13 @@ def _apply(arguments: argparse.Namespace) -> None:
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
-    given, wish = read_given(model, arguments.given), read_wish(model, arguments)
+    given, wish, reference = read_given(model, arguments.given), read_wish(model, arguments), None
     if wish is None:
         direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
         what, strip = {"direction": arguments.direction}, STRENGTHS
     else:
         what, strip = {"wish": in_words(wish[0])}, [share * arguments.strength for share in WISH_SHARES]
+        reference = stored_reference(model, stored)
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
@@ -144,7 +150,8 @@ def _apply(arguments: argparse.Namespace) -> None:
             changed = edit(model, image, [(direction, strengths)], known)
         else:
             known = infer(model, image, known)
-            _warn_if_unlike(model, stored, file, image, known)
+            if reference is not None:
+                _warn_if_unlike(reference, float(model.bits_per_dim(image, known)), file)
             changed = edit_attributes(model, image, wish[0], known, strengths)
         facts = what | provenance(stored) | model.conditioning.metadata(known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
@@ -158,16 +165,9 @@ def _apply(arguments: argparse.Namespace) -> None:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
 
 
-def _warn_if_unlike(
-    model: "ImageModel", stored: "StoredModel", file: str, image: "Tensor", known: "Tensor | None"
-) -> None:
-    """Warn of a picture that is far less likely than the ordinary ones stored with the model, such as a photograph."""
-    from glow_app.generation import Reference
-    from glow_app.storage.pretrained import REFERENCE_KEY
-
-    if plain := stored.facts.get(REFERENCE_KEY):
-        usual = Reference.from_plain(plain, len(model.flow.latent_shapes)).typical.bits_per_dim
-        bits = float(model.bits_per_dim(image, known))
-        if bits > 2 * usual:
-            message = f"{file} is unlike the model's training images: {bits:.2f} bits/dim, and theirs are {usual:.2f}"
-            warnings.warn(message, stacklevel=2)
+def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:
+    """Warn of a picture that is far less likely than ordinary ones, such as a photograph."""
+    usual = reference.typical.bits_per_dim
+    if bits > 2 * usual:
+        message = f"{file} is unlike the model's training images: {bits:.2f} bits/dim, and theirs are {usual:.2f}"
+        warnings.warn(message, stacklevel=2)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from glow_app.conditioning import Given
+    from glow_app.generation import Reference
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
@@ -59,6 +60,15 @@ def print_origin(stored: "StoredModel") -> None:
 def provenance(stored: "StoredModel") -> dict[str, str]:
     """Return what the results of a command record about their origin: the model's hash and the version."""
     return {"model": stored.hash, "version": __version__}
+
+
+def stored_reference(model: "ImageModel", stored: "StoredModel") -> "Reference | None":
+    """Return the statistics of ordinary pictures that are stored with the model; None without any."""
+    from glow_app.generation import Reference
+    from glow_app.storage.pretrained import REFERENCE_KEY
+
+    plain = stored.facts.get(REFERENCE_KEY)
+    return None if plain is None else Reference.from_plain(plain, len(model.flow.latent_shapes))
 
 
 def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> list[Path]:

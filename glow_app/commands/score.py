@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import load, load_stored, provenance, read_given
+from glow_app.commands.loading import load, load_stored, provenance, read_given, stored_reference
 from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
 from glow_app.files import atomic_file
@@ -102,15 +102,11 @@ def _reference(
     model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace
 ) -> "tuple[Reference, str] | tuple[None, None]":
     """Return the reference of ordinary pictures and a description of these pictures, or None for both."""
-    from glow_app.generation import Reference
-    from glow_app.storage.pretrained import REFERENCE_KEY
-
     if arguments.reference:
         return _measured_reference(model, stored, given, arguments), arguments.reference
-    plain = stored.facts.get(REFERENCE_KEY)
-    if plain is None:
+    reference = stored_reference(model, stored)
+    if reference is None:
         return None, None
-    reference = Reference.from_plain(plain, len(model.flow.latent_shapes))
     of_all = "" if given is None else ", of all kinds"
     return reference, f"{reference.num_images:,} ordinary images stored with the model{of_all}"
 

@@ -11,7 +11,7 @@ from glow_app.restoration.restoration_task import RestorationTask, picture_of, u
 class Denoise(RestorationTask):
     """Remove noise with a standard deviation uniform in ``[min_sigma, max_sigma]``.
 
-    The flow is not told the level, which is seldom known, differs between dark and bright parts, and is mistaken for
+    The level is no input of the flow: it is seldom known, differs between dark and bright parts, and is mistaken for
     texture by simple estimates. All channels of a grey picture have the same noise.
 
     Args:
