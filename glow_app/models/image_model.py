@@ -261,7 +261,8 @@ class ImageModel(nn.Module):
             drawn: What ``conditioning.of_draws`` has made of it.
         """
         num = len(noise[0])
-        safer = self.context(drawn, num) if isinstance(self.conditioning, AttributeConditioning) else None
+        has_attributes = isinstance(self.conditioning, AttributeConditioning)
+        safer = self.context(drawn, num) if has_attributes and guidance != 1 else None
         return self.decode_with(noise, self.context(given, num, guidance, drawn), safer)
 
     def sample(
