@@ -12,21 +12,23 @@ photographs. ``tried`` gets four kinds of pictures that are in none of them: hor
 drawings of animals, people and vehicles, and icons of another theme. Each has folders of 50 to 3,000 pictures to learn
 from, beside the same 300 for validation.
 
-At size 96 there are only crops of photographs, for the models that restore: reduced 2 to 8 times, which removes the
-traces of JPEG, and a fifth of them grey. ``validation`` is of other photographs. Neither are those of
-``photographs.py``, nor HELD_OUT.
+At size 96, for the models that restore, ``train`` has crops of photographs, reduced 2 to 8 times, which removes the
+traces of JPEG, and a fifth of them grey; crops of drawings; and random words in the fonts of matplotlib. ``validation``
+is of other photographs. Neither are those of ``photographs.py``, nor HELD_OUT.
 """
 
 import argparse
 import random
+import string
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import resvg_py
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from glow_app.data.faces.rendered import face_chunks
 from glow_app.data.resizing import array_to_image
@@ -91,6 +93,21 @@ def is_flat(image: Image.Image) -> bool:
     return all(highest - lowest < 24 for lowest, highest in image.getextrema())  # type: ignore[misc]
 
 
+def text(size: int, rng: random.Random) -> Image.Image:
+    """Return random words in a random font: half of them black on white or the reverse, half in similar colours."""
+    levels: list[Sequence[int]] = [range(86), range(170, 256)] if rng.random() < 0.5 else [[0], [255]]
+    ink, paper = (tuple(rng.choices(each, k=3)) for each in rng.sample(levels, 2))
+    fonts = sorted(
+        (Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuS*[!y].ttf")
+    )  # without the Display ones
+    font = ImageFont.truetype(rng.choice(fonts), rng.randint(9, 36))
+    words = ["".join(rng.choices(string.ascii_letters + string.digits, k=rng.randint(1, 9))) for _ in range(400)]
+    picture = Image.new("RGB", (size, size), paper)
+    lines = "\n".join(" ".join(words[start : start + 20]) for start in range(0, len(words), 20))
+    ImageDraw.Draw(picture).multiline_text((-rng.randrange(size), -rng.randrange(size)), lines, ink, font)
+    return picture
+
+
 def write_kind(images: Sequence[Image.Image], kind: str, size: int, folder: Path) -> None:
     """Write the pictures of a kind to ``train`` and ``validation``."""
     rng = random.Random(kind)
@@ -132,6 +149,14 @@ def write_clean(images: Sequence[Image.Image], count: int, folder: Path) -> None
         picture = picture.transpose(rng.choice(list(Image.Transpose)))
         save(picture if number % 5 else picture.convert("L"), folder / f"{number:06d}.png")
         number += 1
+
+
+def write_drawn(paths: Sequence[Path], folder: Path) -> None:
+    """Write a crop of each drawing, and as many pictures of text."""
+    rng = random.Random("drawn")
+    for number, path in enumerate(paths):
+        save(cropped(drawn(path), 96, rng), folder / f"drawing{number:06d}.png")
+        save(text(96, rng), folder / f"text{number:06d}.png")
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -185,14 +210,15 @@ def main() -> None:
     names = [name for name in SKIMAGE if args.size < 96 or name not in IN_TABLE]
     photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
     others = [path for path in wallpapers if path not in files]
+    clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
+    drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
     if args.size == 96:
         write_clean(photographs, NUM_CLEAN, args.output / "train")
+        write_drawn(drawings, args.output / "train")
         others = [path for path in others if path.name.split("_by_")[0] not in HELD_OUT]
         write_clean([Image.open(path) for path in others], NUM_VALIDATION, args.output / "validation")
         return
     write_test([Image.open(path) for path in others], args.size, args.output)
-    clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
-    drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
     icons = shuffled(path for path in (share / "icons/Tango").rglob("scalable/*/*.svg") if path.stem != NOT_FREE)
     write_kind(photographs, "photographs", args.size, args.output)
     write_kind([drawn(path) for path in drawings], "drawings", args.size, args.output)

@@ -47,7 +47,7 @@ class RestorationModule(ImageModule):
     Args:
         flow: The flow to train, with a :class:`~glow_app.restoration.PictureConditioning`.
         estimate_steps: Number of steps that train the encoder before the flow. If None, two thirds of the run, or 1,000
-            if only time limits it. An encoder that is trained already is not trained again.
+            if only time limits it; 0 if the run starts from a model whose encoder is trained.
         **options: As for :class:`~lightning_modules.image_module.ImageModule`.
     Attributes:
         encoder_steps: The resulting number of steps.
@@ -107,6 +107,8 @@ class RestorationModule(ImageModule):
         self.encoder_steps = first = self._first_part()
         if not first:
             return super().schedule(optimizer, total_steps)
+        if self._stored_encoder_steps is None:
+            self.conditioning.encoder.trained.fill_(False)
         self.length_note = f", the first {first:,} steps for the encoder"
         rates = [group["lr"] for group in optimizer.param_groups]
 
@@ -199,13 +201,10 @@ class RestorationModule(ImageModule):
         """Return the number of steps that train only the encoder."""
         if self._stored_encoder_steps is not None:
             return self._stored_encoder_steps
-        if self.trains_flow or self.estimate_steps == 0:
-            return 0
-        total = self.trainer.estimated_stepping_batches
-        steps = _ENDLESS_ENCODER_STEPS if math.isinf(total) else total * 2 / 3
-        if self.estimate_steps is not None:
-            steps = self.estimate_steps
-        return int(max(1, min(steps, total - 1)))
+        total, steps = self.trainer.estimated_stepping_batches, self.estimate_steps
+        if steps is None and not self.trains_flow:
+            steps = _ENDLESS_ENCODER_STEPS if math.isinf(total) else int(total * 2 / 3)
+        return int(max(1, min(steps, total - 1))) if steps else 0
 
     def _idle_parameters(self) -> list[Tensor]:
         """Return the parameters that are not being trained: of the encoder's estimate, or all others."""
