@@ -201,9 +201,12 @@ class RestorationModule(ImageModule):
         """Return the number of steps that train only the encoder."""
         if self._stored_encoder_steps is not None:
             return self._stored_encoder_steps
-        total, steps = self.trainer.estimated_stepping_batches, self.estimate_steps
-        if steps is None and not self.trains_flow:
-            steps = _ENDLESS_ENCODER_STEPS if math.isinf(total) else int(total * 2 / 3)
+        total = self.trainer.estimated_stepping_batches
+        steps = _ENDLESS_ENCODER_STEPS if math.isinf(total) else total * 2 / 3
+        if self.estimate_steps is not None:
+            steps = self.estimate_steps
+        elif self.trains_flow:
+            return 0
         return int(max(1, min(steps, total - 1))) if steps else 0
 
     def _idle_parameters(self) -> list[Tensor]:

@@ -33,8 +33,6 @@ _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
-# Sides of the parts, and pixels in them, from which the change of a large picture is estimated.
-_PART, _PIXELS_LOOKED_AT = 256, 1 << 19
 # A picture that is good enough may change more where it is textured, but not by more than this overall.
 _LARGEST_RATIO = 1.5
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
@@ -153,62 +151,64 @@ def restore_damaged(
     settings = model.generation.override(temperature, 1.0)  # without guidance
     is_certain = not any(settings.temperatures(len(model.flow.levels)))
     base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
-    note, is_limited = None, task.least_change > 0 or task.most_change < math.inf
-    change, usual = _expected_changes(model, padded) if is_limited else (0.0, 0.0)
-    known = {"change": round(change, 1)} if is_limited else {}
-    facts = [fact | known for fact in settings.facts_of_draws(seeds)]
-    if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
-        note = f"good enough, returned as it is: most parts would change by less than {task.least_change:g} grey levels"
-        return Restoration(Images(base.repeat(count, 1, 1, 1), facts), base, torch.zeros(count), known, note)
-    if usual > task.most_change:
-        note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+    facts = settings.facts_of_draws(seeds)
     height, width = condition.shape[2:]
     draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
     overshoot, size = torch.zeros(count), (padded.shape[2], padded.shape[3])
     num_pixels = math.prod(size)
     at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
-    groups = slices(count, max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels)))
+    groups = [] if is_certain else slices(count, max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels)))
+    is_limited, known, note = task.least_change > 0 or task.most_change < math.inf, {}, None
+
+    def finished(image: Tensor) -> Tensor:
+        """Return a padded picture, (1, C, H, W), as a result, (C, H, W)."""
+        if is_grey:
+            for rows in image.split(TILE, dim=2):  # because int32 takes four times the memory
+                rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
+        return task.known(image[:, :, :height, :width], damaged[None])[0]
 
     def steps() -> Iterator[None]:
+        nonlocal known, note
+        if is_certain or is_limited:
+            estimate = torch.empty(1, num_channels, *size, dtype=torch.uint8)
+            yield from estimate_in_tiles(model, padded, estimate)
+        if is_limited:
+            change, usual = _changes(estimate[0], base_picture(padded, num_channels)[0])
+            known = {"change": round(change, 1)}
+            if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
+                draws.copy_(base)
+                least = f"{task.least_change:g} grey levels"
+                note = f"good enough, returned as it is: most parts would change by less than {least}"
+                return
+            if usual > task.most_change:
+                note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+        if is_certain:
+            draws.copy_(finished(estimate))
         for group in groups:
-            images = torch.empty(1 if is_certain else len(seeds[group]), num_channels, *size, dtype=torch.uint8)
-            if is_certain:
-                yield from estimate_in_tiles(model, padded, images)
-            else:
-                noise = model.base_noise(seeds[group], settings.temperature, size)
-                tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
-                del noise  # the generator keeps it only until its last tile
-                yield from tiles
-            for draw, image in zip(draws[group], images.expand(len(seeds[group]), -1, -1, -1), strict=True):
-                if is_grey:
-                    for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
-                        rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
-                draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
-                yield  # task.known takes a while for a large picture
+            images = torch.empty(len(seeds[group]), num_channels, *size, dtype=torch.uint8)
+            noise = model.base_noise(seeds[group], settings.temperature, size)
+            tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
+            del noise  # the generator keeps it only until its last tile
+            yield from tiles
+            for draw, image in zip(draws[group], images, strict=True):
+                draw.copy_(finished(image[None]))
+                yield  # it takes a while for a large picture
 
-    parts = len(groups) if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
-    total = parts * num_tiles(*size) + count
+    parts = sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
+    total = (parts + (is_certain or is_limited)) * num_tiles(*size) + (0 if is_certain else count)
     for _ in steps() if track is None else track(steps(), total):
         pass
-    return Restoration(Images(draws, facts), base, overshoot, known, note)
+    return Restoration(Images(draws, [fact | known for fact in facts]), base, overshoot, known, note)
 
 
-def _expected_changes(model: ImageModel, condition: Tensor) -> tuple[float, float]:
-    """Return root mean squares of the encoder's changes, grey levels: of all pixels, and of the median block of 16x16.
-
-    Those of a large picture are of parts of it.
-    """
-    step = _PART * math.ceil(math.sqrt(condition[0, 0].numel() / _PIXELS_LOOKED_AT))
-    conditioning, squares, num_channels = picture_conditioning_of(model), [], model.flow.image_shape[0]
-    for top in range(0, condition.shape[2], step):
-        for left in range(0, condition.shape[3], step):
-            part = condition[:, :, top : top + _PART, left : left + _PART]
-            estimate = 256 * (conditioning.estimate(part).cpu() + 0.5) - 0.5
-            square = (estimate.clamp(0, 255) - base_picture(part, num_channels)).square().mean(1)
-            rows, columns = (math.ceil(side / 16) for side in square.shape[1:])
-            squares.append(F.adaptive_avg_pool2d(square, (rows, columns)).flatten())
-    together = torch.cat(squares)
-    return float(together.mean().sqrt()), float(together.median().sqrt())
+def _changes(estimate: Tensor, base: Tensor) -> tuple[float, float]:
+    """Return root mean squares of changes, uint8 (C, H, W), grey levels: of all pixels; of the median 16x16 block."""
+    squares = [
+        F.avg_pool2d((estimate[:, rows].float() - base[:, rows]).square().mean(0, keepdim=True), 16, ceil_mode=True)
+        for rows in slices(estimate.shape[1], TILE)
+    ]
+    blocks = torch.cat([square.flatten() for square in squares])
+    return float(blocks.mean().sqrt()), float(blocks.median().sqrt())
 
 
 def task_of(model: ImageModel) -> RestorationTask | None:

@@ -109,9 +109,10 @@ def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
 
 
 def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None:
-    def rates(**options: Any) -> list[tuple[float, bool]]:
-        kept = Rates()
-        fit(tmp_path, kept, module=restorer(estimate_steps=options.pop("estimate_steps", None)), **options)
+    def rates(trained: bool = False, estimate_steps: int | None = None, **options: Any) -> list[tuple[float, bool]]:
+        kept, module = Rates(), restorer(estimate_steps=estimate_steps)
+        module.conditioning.encoder.trained.fill_(trained)
+        fit(tmp_path, kept, module=module, **options)
         return kept.seen
 
     def parts(*lengths: int) -> list[tuple[Any, bool]]:
@@ -119,6 +120,7 @@ def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None
         return [(pytest.approx(share * rate), flow) for share, flow, n in kinds for rate in expected_rates(n)]
 
     assert rates(max_steps=4, estimate_steps=3) == parts(3, 1)
+    assert rates(max_steps=4, estimate_steps=3, trained=True) == parts(3, 1), "again, if it is asked for"
     whole = Rates()
     fit(tmp_path, Keep(2, 8), whole, module=restorer())
     assert whole.seen == parts(5, 3)
