@@ -94,7 +94,7 @@ $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
 # Short forms of the benchmarks; results are printed, not saved. Nothing else should run at the same time.
 bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
-	$(BIN)/python benchmarks/speed.py --short
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
 

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: timing, peak memory, the machine, a server, results and the tables of docs/."""
+"""Shared parts of the benchmarks: timing, peak memory, the machine, classifiers, `glow`, results and tables."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 # Set by `make bench`: results of such short runs are printed, not kept.
@@ -52,22 +53,17 @@ def build(spec: Mapping[str, Any]) -> Any:
     return getattr(import_module(module), name)(**arguments)
 
 
-def interleaved_medians(
-    runs: Mapping[str, Callable[[], object]],
-    repeats: int,
-    warm: int = 2,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
+def interleaved_medians(runs: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, float]:
     """Return the median seconds of each run; the runs take turns, so that a slow moment affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + warm):
         for name, run in runs.items():
-            start = clock()
+            start = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if repeat >= warm:
-                times[name].append(clock() - start)
+                times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -88,6 +84,41 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+def train_classifier(
+    network: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    num_images: int,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> None:
+    """Train with AdamW and a one-cycle learning rate; ``loss_of`` returns the loss of the images with some indices.
+
+    Each epoch drops an incomplete last batch, of random images.
+    """
+    num_batches = num_images // batch_size
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=num_epochs * num_batches)
+    network.train()
+    for epoch in range(num_epochs):
+        total = 0.0
+        for rows in torch.randperm(num_images)[: num_batches * batch_size].split(batch_size):
+            loss = loss_of(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / num_batches
+        print(f"epoch {epoch + 1} of {num_epochs}: loss {total:.4f}", flush=True)
+
+
+def glow(*arguments: str) -> None:
+    """Run ``glow`` on one thread; raise CalledProcessError if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "glow_app", *arguments], env=environment, check=True)
 
 
 @contextmanager

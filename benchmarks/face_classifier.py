@@ -9,8 +9,7 @@ kept in runs/. Its last but one layer is saved too, as features for FID, precisi
 from pathlib import Path
 
 import torch
-from classifiers import train_classifier
-from common import IS_SHORT
+from common import IS_SHORT, train_classifier
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,20 +1,20 @@
 """Test whether edits of faces do what their names say, with a classifier of the attributes before and after.
 
-    python benchmarks/face_edits.py                          # the bundled model and its directions
-    python benchmarks/face_edits.py --checkpoint RUN --faces 200 --guidance 1 2 --strength 1 1.5 2 --name run
+    python benchmarks/face_edits.py                                             # the bundled model
+    python benchmarks/face_edits.py --checkpoint RUN --faces 200 --name run     # a model of your own
 
 The edited faces (seed 2) are unknown to both the model and the classifier (``face_classifier.py``). A yes/no attribute
 is added to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards
 the other half. A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
-A model with attributes is edited through them, from the true and from the inferred attributes. ``face_wishes.py`` then
-measures how well it infers them, its likelihood, and whether its samples show what they were asked for.
+The model infers the attributes of the faces. ``face_wishes.py`` measures how well, its likelihood, and whether its
+samples show what they were asked for.
 """
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -26,13 +26,15 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import FACE_KINDS
-from glow_app.generation import Direction, edit, edit_attributes, infer, load_directions
+from glow_app.generation import edit_attributes, infer
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.stored_model import StoredModel, model_hash
+from glow_app.storage.stored_model import model_hash
 
+NAME = "face_edits"
 NUM_EDITED = 64 if IS_SHORT else 600
 REAL_CHANGE = 0.25  # smallest change of a continuous attribute that counts, as a share of its range
 REAL_STRENGTH = 0.5
+STRENGTHS = (1.0, 1.25, 1.5, 2.0)  # to choose from
 # Edits some of the images: (rows, place of the attribute in NAMES, sign, strength) to images.
 Editor = Callable[[Tensor, int, int, float], Tensor]
 Results = dict[str, dict[str, Any]]
@@ -76,11 +78,11 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
     )
 
 
-def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
+def edits(editor: Editor, strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
     """Return the outcomes of adding and of removing each attribute, by its name and sign; also those of both halves."""
     results: Results = {}
     for place, name in enumerate(NAMES):
-        for sign in (1, -1) if name in names else ():
+        for sign in () if FACE_KINDS[name] == "circular" else (1, -1):
             rows = ((before[:, place] < 0.5) == (sign > 0)).nonzero()[:, 0]
             if len(rows) < 2:
                 continue
@@ -94,10 +96,8 @@ def edits(editor: Editor, names: Iterable[str], strength: float, before: Tensor,
 
 def print_means(what: str, results: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Print and return the means of both shares."""
-    pairs = [(one["right"], one["others"]) for one in results]
-    means = dict(
-        zip(("right", "others"), (sum(column) / len(pairs) for column in zip(*pairs, strict=True)), strict=True)
-    )
+    results = list(results)
+    means = {share: mean(one[share] for one in results) for share in ("right", "others")}
     print(what, means, flush=True)
     return means
 
@@ -115,16 +115,14 @@ def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
     each = {
         name: max(by_strength, key=lambda strength: gain(by_strength[strength][name])) for name in by_strength[together]
     }
+    with_one = [one["halves"][1] for one in by_strength[together].values()]
+    with_each = {name: by_strength[strength][name]["halves"][1] for name, strength in each.items()}
     return {
         "one for all": together,
         "for each": each,
-        "with one for each": {name: by_strength[each[name]][name]["halves"][1] for name in each},
-        "means with one for all": print_means(
-            "one strength", [one["halves"][1] for one in by_strength[together].values()]
-        ),
-        "means with one for each": print_means(
-            "strengths for each", [by_strength[each[name]][name]["halves"][1] for name in each]
-        ),
+        "with one for each": with_each,
+        "means with one for all": print_means("one strength", with_one),
+        "means with one for each": print_means("strengths for each", with_each.values()),
     }
 
 
@@ -137,16 +135,6 @@ def edit_rows(results: Results, strengths: Mapping[str, float]) -> list[list[str
         attribute, sign = name.split()
         rows.append([f"`{attribute}`", sign, f"{strengths[name]:g}", str(one["num_faces"]), *shares, worst])
     return rows
-
-
-def along_directions(model: ImageModel, images: Tensor, directions: Mapping[str, Direction]) -> Editor:
-    """Return the editor by directions."""
-
-    def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
-        strength *= sign * (1.0 if place < NUM_BINARY else REAL_STRENGTH)
-        return edit(model, images[rows], [(directions[NAMES[place]], strength)])
-
-    return editor
 
 
 def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Editor:
@@ -168,60 +156,31 @@ def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Edit
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="faces")
-    parser.add_argument("--directions", type=Path, help="folder of directions (default: beside the model)")
+    parser.add_argument("--checkpoint", default="faces", help="a model with the attributes of rendered faces")
     parser.add_argument("--faces", type=int, default=NUM_EDITED)
-    parser.add_argument(
-        "--guidance", type=float, nargs="+", help="of the samples of models with attributes (default: the recommended)"
-    )
-    parser.add_argument(
-        "--strength", type=float, nargs="+", default=[1.0, 1.25, 1.5, 2.0], help="of edits, to choose from"
-    )
-    parser.add_argument(
-        "--name", default="face_edits", help="of the results; others than the default leave docs/ alone"
-    )
+    parser.add_argument("--name", default=NAME, help="of the results; others than the default leave docs/ alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     classifier = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
-    guidances = arguments.guidance or [model.generation.guidance]
     images, attributes = faces(2, arguments.faces)
     before = seen(classifier, images)
+    inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
-    if isinstance(model.conditioning, AttributeConditioning):
-        assert list(model.conditioning.attributes) == list(NAMES)
-        inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
-        result |= measure_wishes(model, classifier, images, attributes, inferred, guidances)
-        names = [name for name, kind in FACE_KINDS.items() if kind != "circular"]
-        editors = {
-            "from the true attributes": through_attributes(model, images, attributes),
-            "from the inferred attributes": through_attributes(model, images, inferred),
-        }
-    else:
-        folders = [arguments.directions] if arguments.directions else StoredModel(arguments.checkpoint).directions
-        directions = load_directions(model, *folders)
-        names, editors = list(directions), {"along directions": along_directions(model, images, directions)}
-    for way, editor in editors.items():
-        by_strength = {strength: edits(editor, names, strength, before, classifier) for strength in arguments.strength}
-        chosen = fitted(by_strength)
-        means = {strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()}
-        result[f"edits {way}"] = {"means by strength": means, "fitted": chosen}
-    write_result(arguments.name, result)
-    page = "edit.md" if arguments.name == "face_edits" else None
-    header = [
-        "attribute",
-        "change",
-        "strength",
-        "faces",
-        "as requested, of 100",
-        "another changed, of 100",
-        "most often changed",
-    ]
-    write_table("face_edits", header, edit_rows(chosen["with one for each"], chosen["for each"]), page)
-    if len(editors) > 1:
-        write_table("face_wishes", *wish_rows(result, guidances[0]), page and "conditioning.md")
+    result |= measure_wishes(model, classifier, images, attributes, inferred)
+    editor = through_attributes(model, images, inferred)
+    by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
+    chosen = fitted(by_strength)
+    means = {strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()}
+    write_result(arguments.name, result | {"edits": {"means by strength": means, "fitted": chosen}})
+    is_documented = arguments.name == NAME
+    changes = ["as requested, of 100", "another changed, of 100", "most often changed"]
+    rows = edit_rows(chosen["with one for each"], chosen["for each"])
+    header = ["attribute", "change", "strength", "faces", *changes]
+    write_table("face_edits", header, rows, "edit.md" if is_documented else None)
+    write_table("face_wishes", *wish_rows(result), "conditioning.md" if is_documented else None)
 
 
 if __name__ == "__main__":

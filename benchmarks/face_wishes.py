@@ -4,7 +4,7 @@
 a training face ("drawn"), as :meth:`AttributeConditioning.of_draws` does for all samples of the application.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from glow_app.models.image_model import ImageModel
 
 YES_NO = NAMES[:NUM_BINARY]
+RESTS = ("unknown", "drawn")
 
 
 def measure_wishes(
@@ -22,9 +23,8 @@ def measure_wishes(
     images: Tensor,
     attributes: Tensor,
     inferred: Tensor,
-    guidances: Sequence[float],
 ) -> dict[str, Any]:
-    """Return bits/dim, how well attributes are inferred, and by guidance what samples show of the wishes.
+    """Return bits/dim, how well attributes are inferred, and what samples with the recommended settings show.
 
     Args:
         model: The model.
@@ -32,7 +32,6 @@ def measure_wishes(
         images: Faces that nothing has seen, (N, 3, 64, 64).
         attributes: Their attributes, (N, 15); those that are asked for are taken from here too.
         inferred: Those that the model infers, (N, 15).
-        guidances: Factors of guidance.
     """
     pairs = list(zip(images.split(50), attributes.split(50), strict=True))
     bits = {
@@ -44,15 +43,10 @@ def measure_wishes(
         "inferred": accuracies(inferred, attributes),
     }
     print(result)
-    for guidance in guidances:
-        for rest in ("unknown", "drawn"):
-            result[f"asked at {guidance:g}, rest {rest}"] = asked(model, classifier, attributes, guidance, rest)
-    return result
+    return result | {f"asked, rest {rest}": asked(model, classifier, attributes, rest) for rest in RESTS}
 
 
-def asked(
-    model: ImageModel, classifier: FaceClassifier, attributes: Tensor, guidance: float, rest: str
-) -> dict[str, Any]:
+def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, rest: str) -> dict[str, Any]:
     """Return the shares of samples, with the seeds 0 to N - 1, that show what is asked for."""
     places = torch.arange(len(NAMES))
 
@@ -64,7 +58,7 @@ def asked(
             seeds, known = rows.tolist(), given[rows]
             noise = model.base_noise(seeds, model.generation.temperature)
             drawn = model.conditioning.of_draws(known, seeds) if rest == "drawn" else known
-            parts.append(model.decode_draws(noise, known, drawn, guidance))
+            parts.append(model.decode_draws(noise, known, drawn, model.generation.guidance))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}
@@ -72,7 +66,7 @@ def asked(
         for answer, word in ((1.0, "yes"), (0.0, "no")):
             right = shares(places == place, torch.full_like(attributes, answer))
             result["one"][f"{name} {word}"] = float(right[:, place].double().mean())
-            print(f"guidance {guidance:g}, rest {rest}:", name, word, result["one"][f"{name} {word}"], flush=True)
+            print(f"rest {rest}:", name, word, result["one"][f"{name} {word}"], flush=True)
     result["mean of one"] = sum(result["one"].values()) / len(result["one"])
     right = shares(places < NUM_BINARY, attributes)
     result["all seven"] = float(right.all(1).double().mean())
@@ -83,9 +77,9 @@ def asked(
     return result
 
 
-def wish_rows(result: Mapping[str, Any], guidance: float) -> tuple[list[str], list[list[str]]]:
+def wish_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table: of 100 samples, or of 100 faces, those that are right."""
-    samples = [result[f"asked at {guidance:g}, rest {rest}"] for rest in ("unknown", "drawn")]
+    samples = [result[f"asked, rest {rest}"] for rest in RESTS]
     rows = []
     for name in YES_NO:
         shares = [f"{100 * one['one'][f'{name} yes']:.0f}, {100 * one['one'][f'{name} no']:.0f}" for one in samples]

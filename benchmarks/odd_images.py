@@ -10,7 +10,6 @@ with 1,000 validation images of Fashion-MNIST. ``--save`` stores these statistic
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,21 +60,18 @@ def blurred(images: np.ndarray) -> np.ndarray:
 def odd_images(clothes: np.ndarray) -> dict[str, np.ndarray]:
     """Return pictures of other things, and clothes changed in ways that the model has not seen."""
     rng = np.random.default_rng(0)
-    changed: dict[str, Callable[[], np.ndarray]] = {
-        "handwritten digits": lambda: load_split("digits", "train", SHAPE, limit=NUM_ODD).images,
-        "noise": lambda: rng.integers(0, 256, (NUM_ODD, *SHAPE), np.uint8),
-        "flat grey, a different grey per picture": lambda: np.broadcast_to(
-            rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8), clothes.shape
-        ),
-        "clothes, inverted": lambda: 255 - clothes,
-        "clothes, with noise of 15 of 255": lambda: np.clip(clothes + rng.normal(0, 15, clothes.shape), 0, 255).astype(
-            np.uint8
-        ),
-        "clothes, blurred": lambda: blurred(clothes),
-        "clothes, turned by 90°": lambda: np.rot90(clothes, axes=(2, 3)),
-        "clothes, half as bright": lambda: clothes // 2,
+    noise = rng.integers(0, 256, (NUM_ODD, *SHAPE), np.uint8)
+    grey = rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8)
+    return {
+        "handwritten digits": load_split("digits", "train", SHAPE, limit=NUM_ODD).images,
+        "noise": noise,
+        "flat grey, a different grey per picture": np.broadcast_to(grey, clothes.shape),
+        "clothes, inverted": 255 - clothes,
+        "clothes, with noise of 15 of 255": (clothes + rng.normal(0, 15, clothes.shape)).clip(0, 255).astype(np.uint8),
+        "clothes, blurred": blurred(clothes),
+        "clothes, turned by 90°": np.rot90(clothes, axes=(2, 3)),
+        "clothes, half as bright": clothes // 2,
     }
-    return {name: make() for name, make in changed.items()}
 
 
 def scores(model: ImageModel, pictures: Path) -> None:

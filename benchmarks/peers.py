@@ -9,11 +9,10 @@ import importlib
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import FrEIA.framework as freia
 import FrEIA.modules as freia_modules
@@ -38,7 +37,7 @@ class Architecture:
 
     size: int = 32  # height and width of the images
     levels: int = 3
-    steps: int | list[int] = 8  # per level; only this project accepts a list with a number for each level
+    steps: int = 8  # per level
     width: int = 128  # of the conditioners, which have 3x3, 1x1 and 3x3 convolutions
     channels: int = 3
 
@@ -70,9 +69,9 @@ class GlowModel(nn.Module, ABC):
         dims = math.prod(images.shape[1:])
         return 8.0 - self.log_prob(y) / (dims * math.log(2.0))
 
-    @abstractmethod
     def log_prob(self, y: Tensor) -> Tensor:
-        """Return log-densities in nats, (B,), of images in [-1/2, 1/2)."""
+        """Return log-densities in nats, (B,), of images in [-1/2, 1/2); for :meth:`forward`."""
+        raise NotImplementedError
 
     @abstractmethod
     def sample(self, count: int) -> Tensor:
@@ -80,12 +79,12 @@ class GlowModel(nn.Module, ABC):
 
 
 class Ours(GlowModel):
-    """This project's implementation, by its public API; ``options`` are passed to its Glow."""
+    """This project's implementation, by its public API; ``steps`` of each level replace the architecture's."""
 
-    def __init__(self, architecture: Architecture, **options: Any) -> None:
+    def __init__(self, architecture: Architecture, steps: Sequence[int] = ()) -> None:
         super().__init__()
         a = architecture
-        self.model = ImageModel(Glow(a.shape, a.levels, a.steps, a.width, **options))
+        self.model = ImageModel(Glow(a.shape, len(steps) or a.levels, list(steps) or a.steps, a.width))
 
     def initialize(self, images: Tensor) -> None:
         self.model.initialize(images)
@@ -98,9 +97,6 @@ class Ours(GlowModel):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
-
-    def log_prob(self, y: Tensor) -> Tensor:
-        return self.model.fastest_flow.log_prob(y)
 
     def sample(self, count: int) -> Tensor:
         return self.model.sample(count, 1.0, seeds=0)
@@ -115,7 +111,7 @@ class Normflows(GlowModel):
         flows, bases, merges = [], [], []
         for level, (channels, height, width) in reversed(list(enumerate(shapes))):
             block = partial(normflows.flows.GlowBlock, channels, architecture.width, split_mode="channel")
-            steps = [block() for _ in range(_number(architecture.steps))]
+            steps = [block() for _ in range(architecture.steps)]
             flows.append(nn.ModuleList([*steps, normflows.flows.Squeeze()]))
             last = level == architecture.levels - 1
             bases.append(normflows.distributions.DiagGaussian((channels if last else channels // 2, height, width)))
@@ -150,7 +146,7 @@ class Freia(GlowModel):
         block = {"subnet_constructor": network, "permute_soft": True}
         for level, (channels, _, _) in enumerate(self.shapes):
             nodes.append(node := freia.Node(node, freia_modules.IRevNetDownsampling, {}))
-            for _ in range(_number(a.steps)):
+            for _ in range(a.steps):
                 nodes.append(node := freia.Node(node, freia_modules.AllInOneBlock, block))
             if level < a.levels - 1:
                 sections = {"section_sizes": [channels // 2, channels // 2], "dim": 0}
@@ -188,9 +184,6 @@ class Y0ast(GlowModel):
     def forward(self, images: Tensor) -> Tensor:
         return self.flow(images / 256 - 0.5)[1]  # it adds the noise itself
 
-    def log_prob(self, y: Tensor) -> Tensor:
-        raise NotImplementedError("its forward pass gives bits/dim at once")
-
     def sample(self, count: int) -> Tensor:
         mean, log_scale = (part[:1].expand(count, -1, -1, -1) for part in self.flow.prior(torch.empty(1)))
         return self.flow.flow(mean + log_scale.exp() * torch.randn_like(mean), temperature=1.0, reverse=True)
@@ -207,8 +200,3 @@ def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], G
     if arguments.y0ast:
         found["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
     return found
-
-
-def _number(steps: int | list[int]) -> int:
-    assert isinstance(steps, int), "the other implementations need the same number of steps in every level"
-    return steps

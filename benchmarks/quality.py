@@ -58,7 +58,7 @@ PEER, PEER_BY_OURS = Recipe(), replace(SAME, narrow=False)
 def best(architecture: Architecture) -> GlowModel:
     """Return our best architecture: many narrow steps, most of them at high resolution."""
     steps = [12, 8, 4, 4] if architecture.size % 16 == 0 else [12, 8]
-    return Ours(Architecture(architecture.size, len(steps), steps, 48, architecture.channels))
+    return Ours(replace(architecture, width=48), steps)
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:

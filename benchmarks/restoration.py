@@ -11,13 +11,11 @@ The classical methods need scikit-image. The figures of other presets are kept.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import describe_machine, earlier_results, write_result, write_table
+from common import describe_machine, earlier_results, glow, write_result, write_table
 
 PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
 # Published figures of other methods are for this level of noise; the preset uses random levels from 5 to 50.
@@ -29,17 +27,13 @@ SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder",
 
 def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a preset and return its figures."""
-    glow = [sys.executable, "-m", "glow_app"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         before = os.times()
-        fit = [*glow, "fit", "--config", f"restore/{preset}", "--run_dir", f"{folder}/run", *SMALL]
-        fit += [f"--data.root={arguments.root}", f"--trainer.max_steps={arguments.steps}", *OPTIONS.get(preset, [])]
-        subprocess.run(fit, env=environment, check=True)
+        options = [f"--data.root={arguments.root}", f"--trainer.max_steps={arguments.steps}", *OPTIONS.get(preset, [])]
+        glow("fit", "--config", f"restore/{preset}", "--run_dir", f"{folder}/run", *SMALL, *options)
         after = os.times()
-        evaluate = [*glow, "evaluate", "--checkpoint", f"{folder}/run", "--output", f"{folder}/out", "--count", "16"]
-        evaluate += ["--temperature", "1", "--limit", str(arguments.limit)]
-        subprocess.run(evaluate, env=environment, check=True)
+        draws = ["--count", "16", "--temperature", "1", "--limit", str(arguments.limit)]
+        glow("evaluate", "--checkpoint", f"{folder}/run", "--output", f"{folder}/out", *draws)
         figures = json.loads(Path(f"{folder}/out/evaluation.json").read_text())
         del figures["data"]["root"]  # a path on this machine
     seconds = after.children_user + after.children_system - before.children_user - before.children_system

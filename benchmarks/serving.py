@@ -1,19 +1,18 @@
-"""A server under load, with mixes of requests.
+"""A server under load, with one kind of requests at a time.
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another. Processor time and memory are those of the server and its decoding process
-together. Writes results/serving.json, quoted in docs/serving.md.
+Each client sends one request after another. Memory is that of the server and its decoding process together. Writes
+results/serving.json, quoted in docs/serving.md.
 """
 
 import argparse
 import asyncio
 import base64
 import json
-import os
 import statistics
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,10 @@ from common import serving, write_result
 from glow_app.generation import load_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.storage.model_folders import find_folder
-from glow_app.storage.stored_model import load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
-Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint
+Answers = list[tuple[int, float]]  # status and seconds
 Body = Callable[[int], dict[str, Any]]
-
-MIXES = {
-    "draws": ["sample"],
-    "edits": ["edit"],
-    "scores": ["score"],
-    "all": ["sample"] * 5 + ["edit"] * 2 + ["score"],
-}
 
 
 def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
@@ -65,61 +56,51 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
     return int(head_lines.split()[1]), json.loads(await reader.readexactly(length))
 
 
-async def client(port: int, number: int, end: float, mix: list[str], sent: dict[str, Body], answers: Answers) -> None:
+async def client(port: int, number: int, end: float, path: str, body: Body, answers: Answers) -> None:
     """Send requests until the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     count = number * 1_000_000
     while (begun := time.perf_counter()) < end:
-        path = mix[(count + number) % len(mix)]
-        status, answer = await exchange(reader, writer, path, sent[path](count))
-        answers[path].append((status, time.perf_counter() - begun))
+        status, answer = await exchange(reader, writer, path, body(count))
+        answers.append((status, time.perf_counter() - begun))
         assert status != 200 or path != "sample" or answer["images"][0]["seed"] == count
         count += 1
     writer.close()
 
 
-async def load(port: int, clients: int, seconds: float, mix: list[str], sent: dict[str, Body], pid: int) -> Any:
-    answers: Answers = defaultdict(list)
+async def load(port: int, pid: int, arguments: argparse.Namespace, path: str, body: Body) -> tuple[Answers, float]:
+    """Run the clients; return their answers, and the highest memory of the server in megabytes."""
+    answers: Answers = []
     held: list[float] = []
-    begun, end = processor_seconds(pid), time.perf_counter() + seconds
-    tasks = [asyncio.create_task(client(port, number, end, mix, sent, answers)) for number in range(clients)]
+    end = time.perf_counter() + arguments.seconds
+    clients = [client(port, number, end, path, body, answers) for number in range(arguments.clients)]
+    tasks = [asyncio.create_task(one) for one in clients]
     while time.perf_counter() < end:
         held.append(resident(pid))
         await asyncio.sleep(0.5)
     await asyncio.gather(*tasks)
-    return answers, held, processor_seconds(pid) - begun
-
-
-def family(process: int) -> list[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [process, *map(int, children)]
-
-
-def processor_seconds(process: int) -> float:
-    stats = [Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split() for member in family(process)]
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+    return answers, max(held)
 
 
 def resident(process: int) -> float:
     """Return the resident memory of a process and its children, in megabytes."""
-    texts = [Path(f"/proc/{member}/status").read_text() for member in family(process)]
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    texts = [Path(f"/proc/{member}/status").read_text() for member in (process, *children)]
     return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
 
 
-def measure(arguments: argparse.Namespace, sent: dict[str, Body], mix: str) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, path: str, body: Body) -> dict[str, Any]:
+    """Measure a new server."""
     with serving(arguments.checkpoint, f"--max-queue={arguments.clients}", "--log-level=warning") as (process, port):
-        httpx.post(f"http://127.0.0.1:{port}/v1/score", json=sent["score"](0), timeout=60)
-        loading = load(port, arguments.clients, arguments.seconds, MIXES[mix], sent, process)
-        answers, held, seconds = asyncio.run(loading)
-    kinds = {}
-    for path, all_answers in answers.items():
-        latencies = [latency for status, latency in all_answers if status == 200]
-        kinds[path] = {
-            "answers": {str(status): number for status, number in Counter(status for status, _ in all_answers).items()},
-            "p50_seconds": statistics.median(latencies),
-            "p99_seconds": statistics.quantiles(latencies, n=100)[98],
-        }
-    return {"mix": mix, "kinds": kinds, "processor_seconds": seconds, "megabytes": max(held)}
+        httpx.post(f"http://127.0.0.1:{port}/v1/{path}", json=body(0), timeout=60)
+        answers, megabytes = asyncio.run(load(port, process, arguments, path, body))
+    latencies = [latency for status, latency in answers if status == 200]
+    return {
+        "answers": {str(status): number for status, number in Counter(status for status, _ in answers).items()},
+        "p50_seconds": statistics.median(latencies),
+        "p99_seconds": statistics.quantiles(latencies, n=100)[98],
+        "megabytes": megabytes,
+    }
 
 
 def main() -> None:
@@ -127,16 +108,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="fashion-mnist")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(arguments.checkpoint).freeze()
-    folder = find_folder(arguments.checkpoint) or Path(arguments.checkpoint)
-    sent = bodies(model, list(load_directions(model, folder / "directions")))
-    results = []
-    for mix in arguments.mixes:
-        results.append(measure(arguments, sent, mix))
-        print(json.dumps(results[-1], indent=1), flush=True)
+    directions = load_directions(model, *StoredModel(arguments.checkpoint).directions)
+    results = {}
+    for path, body in bodies(model, list(directions)).items():
+        results[path] = measure(arguments, path, body)
+        print(path, json.dumps(results[path], indent=1), flush=True)
     settings = {"clients": arguments.clients, "seconds": arguments.seconds}
     write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})
 

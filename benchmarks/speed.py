@@ -1,12 +1,12 @@
 """Time and memory of training, sampling and encoding, compared with public Glow implementations and the physical limit.
 
     python benchmarks/speed.py --y0ast FOLDER
-    python benchmarks/speed.py --short --only sampling
+    python benchmarks/speed.py --only sampling
     python benchmarks/speed.py --device cuda
 
 The physical limit of training is the time of the conditioners' convolutions alone, forward and backward. The entries of
 a table row are measured in turns in one process, with the same shapes and threads, after a warm-up; compare the ratios
-of their medians. Results are kept only if all cases were run on a CPU.
+of their medians. Results are kept only if all cases were run on a CPU. `make bench` runs fewer, without compilation.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from common import describe_machine, interleaved_medians, peak_memory, write_result, write_table
+from common import IS_SHORT, describe_machine, interleaved_medians, peak_memory, write_result, write_table
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
@@ -74,8 +74,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.builds: dict[str, Build] = peers(arguments)
         self.device = torch.device(arguments.device)
-        self.is_short = arguments.short
-        self.repeats = 5 if arguments.short else 11
+        self.repeats = 5 if IS_SHORT else 11
 
     def measure(self, case: Case) -> dict[str, float]:
         """Return the seconds or bytes of each implementation."""
@@ -98,7 +97,7 @@ class Bench:
         runs = {LIMIT: self.convolutions(case)}
         runs |= {name: self.training_step(build, case) for name, build in self.builds.items()}
         runs[BF16] = self.training_step(self.builds[OURS], case, narrow=True)
-        if not self.is_short:
+        if not IS_SHORT:
             torch.compiler.reset()  # the compiler keeps graphs for at most eight shapes
             runs[COMPILED] = self.training_step(self.builds[OURS], case, narrow=True, compiled=True)
         return runs
@@ -185,7 +184,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = sorted({case.kind for case in CASES})
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
-    parser.add_argument("--short", action="store_true", help="fewer cases and repeats, without compilation")
     parser.add_argument("--device", default="cpu")
     add_peer_arguments(parser)
     arguments = parser.parse_args()
@@ -193,7 +191,7 @@ def main() -> None:
     results, rows = [], []
     header = ["", OURS, BF16, COMPILED, REVERSIBLE, *list(bench.builds)[1:], LIMIT]
     for case in CASES:
-        if case.kind in arguments.only and (case.is_short or not arguments.short):
+        if case.kind in arguments.only and (case.is_short or not IS_SHORT):
             values = bench.measure(case)
             found = ratios(case, values, bench.builds)
             results.append({"title": case.title, "values": values})

@@ -9,12 +9,10 @@ validation counts. Runs that are done already are not repeated.
 
 import argparse
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
-from common import DOCS, write_result, write_table
+from common import DOCS, glow, write_result, write_table
 
 from glow_app import load_model
 from glow_app.pictures.images import picture_of_rows
@@ -36,8 +34,7 @@ def curve_of(run: Path) -> list[tuple[int, float]]:
 def train(folder: Path, run: Path, options: list[str]) -> list[tuple[int, float]]:
     """Train if there is no such run yet; return its curve."""
     if not (run / "model").exists():
-        command = [sys.executable, "-m", "glow_app", "fit", str(folder), f"--run_dir={run}", "--device=cpu", *options]
-        subprocess.run(command, check=True)
+        glow("fit", str(folder), f"--run_dir={run}", "--device=cpu", *options)
     return curve_of(run)
 
 

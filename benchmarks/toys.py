@@ -9,21 +9,17 @@ the Kullback-Leibler divergence.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import earlier_results, write_result, write_table
+from common import earlier_results, glow, write_result, write_table
 
 from glow_app.data.toys import TOYS, load_points
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density
 
-ROOT = Path(__file__).parents[1]
 AFFINE = ["--model.prior.init_args.elementwise", "affine", "--model.prior.init_args.num_layers", "6"]
 HEADS: dict[str, list[str]] = {
     "gaussian": ["gaussian"],
@@ -39,13 +35,8 @@ def measure(head: str, toy: str) -> dict[str, Any]:
     """Train by `glow fit` in a new process, and evaluate the exported model."""
     config, *options = HEADS[head]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "glow_app.cli", "fit", f"--config={ROOT}/configs/toy/{config}.yaml"]
         start = time.perf_counter()
-        subprocess.run(
-            [*command, "--data.source", toy, "--run_dir", f"{folder}/run", *options],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        glow("fit", f"--config=toy/{config}", "--data.source", toy, "--run_dir", f"{folder}/run", *options)
         seconds = time.perf_counter() - start
         model = load_density(f"{folder}/run")
     assert isinstance(model, PlaneModel)
