@@ -55,14 +55,6 @@ def gaussian_of(head: Bijection) -> GaussianPrior:
     return gaussian
 
 
-@pytest.mark.parametrize("context_features", [0, 3])
-def test_gaussian_starts_as_the_standard_normal(context_features: int) -> None:
-    x, context = torch.randn(5, *SHAPE), torch.randn(5, context_features) if context_features else None
-    z, log_det = GaussianPrior(SHAPE, context_features)(x, context)
-    assert torch.equal(z, x)
-    assert torch.equal(log_det, torch.zeros(5))
-
-
 @heads
 @pytest.mark.parametrize("context_features", [0, 3])
 def test_learned_prior_starts_close_to_the_gaussian(prior: Callable[..., HeadPrior], context_features: int) -> None:

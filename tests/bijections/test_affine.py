@@ -6,6 +6,7 @@ from registry import perturb
 
 from glow_app.bijections import DiagonalAffine
 from glow_app.likelihood import standard_normal_log_density
+from glow_app.priors import GaussianPrior
 
 
 def test_diagonal_affine_is_the_density_of_a_gaussian() -> None:
@@ -16,9 +17,10 @@ def test_diagonal_affine_is_the_density_of_a_gaussian() -> None:
     torch.testing.assert_close(standard_normal_log_density([z]) + log_det, expected)
 
 
-def test_both_start_as_the_identity() -> None:
+def test_all_start_as_the_identity() -> None:
     x, context = torch.randn(5, 3, 2, 4), torch.randn(5, 2, 2, 4)
-    for z, log_det in (DiagonalAffine(3)(x), DiagonalAffine(3, 2)(x, context)):
+    gaussian = GaussianPrior((3, 2, 4), 2)
+    for z, log_det in (DiagonalAffine(3)(x), DiagonalAffine(3, 2)(x, context), gaussian(x, context)):
         assert torch.equal(z, x)
         assert torch.equal(log_det, torch.zeros(5))
 

@@ -118,6 +118,8 @@ def test_the_exact_trace_is_that_of_the_jacobian(velocity: Velocity, shape: tupl
         jacobian = torch.autograd.functional.jacobian(row, x[index].detach()).reshape(num_dims, num_dims)
         torch.testing.assert_close(trace[index], jacobian.trace(), rtol=0, atol=1e-12)
         torch.testing.assert_close(rows[:, index], jacobian, rtol=0, atol=1e-12)
+    later = velocity(t + 0.5, x, context) - velocity(t, x, context)
+    assert later.abs().flatten(1).amax(1).min() > 1e-4, "the velocity depends on the time"
 
 
 def test_the_noise_is_drawn_once_a_solve_and_the_estimate_is_unbiased() -> None:

@@ -88,15 +88,6 @@ def test_a_change_of_a_file_moves_no_other_picture_between_the_splits(
     assert {value: after.get(value) for value in before if value not in changed}.items() <= before.items()
 
 
-def test_a_picture_that_is_converted_stays_in_its_split(tmp_path: Path, make_images: Make) -> None:
-    root = make_images(tmp_path / "some", 20)
-    before = {split: values(load(root, split)) for split in SPLITS}
-    for file in root.iterdir():
-        Image.open(file).save(file.with_suffix(".bmp"))
-        file.unlink()
-    assert {split: values(load(root, split)) for split in SPLITS} == before
-
-
 def test_by_class(tmp_path: Path, make_images: Make) -> None:
     make_images(tmp_path / "pets/dog/deeper", 10)
     make_images(tmp_path / "pets/train", 10, first=100)  # among other classes a class

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from registry import perturb
 
 from glow_app.bijections import ActNorm
-from glow_app.nn import ActNormConv2d, DataDependentAffine, ZeroConv2d
+from glow_app.nn import ActNormConv2d, ZeroConv2d
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
@@ -30,14 +30,3 @@ def test_zero_conv_starts_at_zero_and_follows_its_formula() -> None:
     perturb(conv)
     expected = F.conv2d(x, conv.weight, conv.bias, padding=1) * (3 * conv.log_scale).exp()[:, None, None]
     torch.testing.assert_close(conv(x), expected)
-
-
-@pytest.mark.parametrize("shape", [(50, 3), (10, 3, 2, 2)])
-def test_data_dependent_parameters_normalise_any_shape_and_leave_no_graph(shape: tuple[int, ...]) -> None:
-    x = (4 + 2 * torch.randn(shape)).requires_grad_()
-    affine = DataDependentAffine(3)
-    affine.initialize_parameters(x)
-    values = x.detach().transpose(0, 1).reshape(3, -1)
-    torch.testing.assert_close(affine.bias.data, -values.mean(1))
-    torch.testing.assert_close(affine.log_scale.data, -values.std(1, correction=0).log())
-    assert affine.bias.grad_fn is None
