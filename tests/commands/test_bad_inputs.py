@@ -40,11 +40,16 @@ def test_bad_pictures_are_refused(exported: Path, tmp_path: Path, refused: Refus
     assert not Path("reconstructions").exists()
 
 
+CONDITIONING = "--model.flow.conditioning"
 BAD_RUNS = {
     "--kind=point": "kind is 'point'",
     "--trainer.max_epoch=3": "did you mean --trainer.max_epochs?",
+    "--trainer.gradient_clip_algorithm=x": "glow fit: `gradient_clip_algorithm` x is invalid",
     "--model.num_bits=9": "num_bits is 9",
-    "--model.flow.conditioning=ClassConditioning": "add --model.flow.conditioning.num_classes VALUE",
+    f"{CONDITIONING}=ClassConditioning": f"add {CONDITIONING}.num_classes VALUE",
+    f"{CONDITIONING}=PictureConditioning {CONDITIONING}.task=Upscale": "a run of kind images cannot",
+    "--data.batch_size=1000": "batch_size is 1000, but with 256 training examples it must be from 1 to 256",
+    "--data.limit=0": "limit is 0",
     "--data.source=folder --data.root=broken": "no usable image",
     "--config broken.yaml": "parsing",
     "--config typo.yaml": "num_bit",
@@ -56,7 +61,8 @@ def test_bad_training_options_are_refused(refused: Refused, glow: Callable[..., 
     Path("broken/a.png").write_bytes(b"\x89PNG and no more")
     Path("broken.yaml").write_text("model: [\n")
     Path("typo.yaml").write_text("model:\n  num_bit: 3\n")
-    fit = ["fit", "--run_dir", "run", *tiny_run, "--trainer.max_steps=1"]
+    fit = ["fit", "--run_dir", "a/b/run", *tiny_run, "--trainer.max_steps=1"]
     for options, words in BAD_RUNS.items():
         assert words in refused(*fit, *options.split()), options
-    assert glow(*fit).code == 0  # in the folder of the failed runs
+        assert not [path for path in Path("a").rglob("*") if path.is_file()], options
+    assert glow(*fit).code == 0

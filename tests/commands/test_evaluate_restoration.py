@@ -5,29 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from registry import random_images
 
 from glow_app.evaluation import evaluation_data, mean_bits
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.restoration import measure_restorations
 from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def held_out_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, image in enumerate(random_images(12, (3, 8, 8), 4)):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
-    return folder
-
-
-def test_all_figures_of_restorations(models: Path, held_out_pictures: Path, tmp_path: Path, glow: Glow) -> None:
-    options = ["--source", "folder", "--root", held_out_pictures, "--count", 3, "--seed", 5, "--limit", 9]
+def test_all_figures_of_restorations(models: Path, tmp_path: Path, glow: Glow) -> None:
+    root = Images(random_images(12, (3, 8, 8), 4)).save(tmp_path / "pictures")
+    options = ["--source", "folder", "--root", root, "--count", 3, "--seed", 5, "--limit", 9]
     result = glow("evaluate", "--checkpoint", models / "fill", *options)
     assert (result.code, result.errors) == (0, []), result
     record = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
@@ -35,7 +28,7 @@ def test_all_figures_of_restorations(models: Path, held_out_pictures: Path, tmp_
     assert isinstance(model, ImageModel)
     assert (record["model"], record["task"]["name"]) == (model_hash(model), "Fill")
     assert (record["data"]["images"], record["data"]["training_images"]) == (9, None)
-    held_out = evaluation_data(model, {}, source="folder", root=str(held_out_pictures), limit=9).held_out
+    held_out = evaluation_data(model, {}, source="folder", root=str(root), limit=9).held_out
     bits = mean_bits(model, held_out, 1, 5)
     assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(bits.mean)
     measured = measure_restorations(model, held_out, 3, None, 5)
@@ -56,11 +49,8 @@ def test_all_figures_of_restorations(models: Path, held_out_pictures: Path, tmp_
 
 
 def test_photographs_are_measured_in_crops(models: Path, tmp_path: Path, glow: Glow) -> None:
-    array = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
-    for number in range(2):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        Image.fromarray(array + number).save(tmp_path / f"photos/{number}.png")
-    options = ["--source", "photos", "--root", tmp_path / "photos", "--limit", 10, "--count", 1, "--temperature", 0]
+    root = Images(random_images(2, (3, 24, 40))).save(tmp_path / "photos")
+    options = ["--source", "photos", "--root", root, "--limit", 10, "--count", 1, "--temperature", 0]
     result = glow("evaluate", "--checkpoint", models / "upscale", *options)
     assert (result.code, result.errors) == (0, []), result
     assert "data: photos, 10 images of" in result.output

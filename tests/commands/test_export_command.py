@@ -1,4 +1,4 @@
-"""`glow export` of samplers; weights are tested in tests/storage/test_pretrained.py."""
+"""`glow export` of samplers; what it writes and refuses is tested in tests/export and tests/storage."""
 
 import json
 from collections.abc import Callable
@@ -7,10 +7,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from registry import tiny_model
 
-from glow_app.priors import PlanarPrior
-from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
@@ -26,11 +23,3 @@ def test_export_of_a_torch_export_program(trained: Path, glow: Glow, monkeypatch
     assert facts["epoch"] == json.loads((trained / "model/config.json").read_text())["training"]["epoch"]
     assert f"out/sampler.pt2 (model {model_hash(model)[:12]})" in result.output
     assert "100.0000% of the pixels are equal" in result.output
-
-
-def test_wrong_inputs_are_refused(conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    export = ["export", "--output", "out", "--format", "torch-export", "--checkpoint"]
-    planar = save_pretrained(tiny_model(prior=PlanarPrior), tmp_path / "planar")
-    assert "use glow sample" in refused(*export, planar, code=1)
-    (tmp_path / "out").mkdir()
-    assert "--overwrite" in refused(*export, conditional, code=1)

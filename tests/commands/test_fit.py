@@ -13,17 +13,17 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from registry import random_images
 from run_files import assert_same_training, load, logged, rows
 from tiny_training import TINY_FIT
 
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pictures.image_batch import Images
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 from lightning_modules.image_module import ImageModule
-
-CONDITIONING = "--model.flow.conditioning"
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -39,32 +39,6 @@ def test_the_run_folder_holds_everything(trained: Path) -> None:
         assert len(values) == count
         assert all(math.isfinite(value) and value > 0 for value in values), name
     assert logged(trained, "val/bpd")[1] < logged(trained, "val/bpd")[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training examples it must be from 1 to 128"),
-        (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
-        (["--run_dir=a/b/c", "--data.limit=0"], 1, ""),
-        ([f"{CONDITIONING}=PictureConditioning", f"{CONDITIONING}.task=Upscale"], 1, "a run of kind images cannot"),
-    ],
-    ids=str,
-)
-def test_a_run_that_does_not_begin_leaves_no_folder(
-    options: list[str],
-    code: int,
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *TINY_FIT, *options]) == code
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {words}")
-    assert errors.count("\n") == 1
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_progress_is_live_on_a_terminal(
@@ -201,12 +175,8 @@ def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any
 
 
 def test_a_folder_with_a_broken_file_trains(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
-    root = tmp_path / "pictures"
-    root.mkdir()
-    for index in range(50):
-        pixels = np.random.default_rng(index).integers(0, 256, (9, 13, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / f"{index}.png")
-    (root / "broken.png").write_bytes((root / "0.png").read_bytes()[:60])
+    root = Images(random_images(50, (3, 9, 13))).save(tmp_path / "pictures")
+    (root / "broken.png").write_bytes((root / "0000.png").read_bytes()[:60])
     options = ["--data.source", "folder", "--data.root", root, "--data.batch_size", 16, "--trainer.max_epochs", 1]
     result = glow("fit", "--run_dir", tmp_path / "run", *tiny_run, *options)
     assert result.code == 0, result

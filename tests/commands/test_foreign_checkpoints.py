@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from registry import random_images
 
+from glow_app.pictures.image_batch import Images
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
@@ -111,10 +111,7 @@ def test_a_checkpoint_away_from_its_run(
 def test_folders_and_addresses_come_from_the_configuration(
     run: Path, glow: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
 ) -> None:
-    root, rng = tmp_path / "digits", np.random.default_rng(0)
-    root.mkdir()
-    for number in range(100):
-        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(root / f"{number}.png")
+    root = Images(random_images(100, (1, 8, 8))).save(tmp_path / "digits")
     recorded = read_checkpoint(run / "last.ckpt")["datamodule_hyper_parameters"]
     recorded |= {"source": "folder", "contents": None, "root": "/home/me"}
     path = change_checkpoint(run, datamodule_hyper_parameters=recorded)

@@ -1,30 +1,20 @@
 """`glow fit --init-from`: a run that starts from the weights of another model."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
-from PIL import Image
-from registry import tiny_restorer
+from registry import random_images, tiny_restorer
 from tiny_training import TINY_FIT, same
 
 from glow_app.cli import main
+from glow_app.pictures.image_batch import Images
 from glow_app.restoration import Upscale
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 
 DIGITS = TINY_FIT[0]
 STILL = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0", "--trainer.max_epochs=1", "--data.limit=128"]
-
-
-def pictures(folder: Path, count: int, side: int, mode: str) -> Path:
-    folder.mkdir()
-    draw = np.random.default_rng(0)
-    for number in range(count):
-        pixels = draw.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        Image.fromarray(pixels).convert(mode).save(folder / f"{number}.png")
-    return folder
 
 
 def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path: Path) -> None:
@@ -37,7 +27,7 @@ def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path
 
 
 def test_a_folder_is_fitted_in_the_size_of_the_model(trained: Path, tmp_path: Path) -> None:
-    folder, run = pictures(tmp_path / "few", 40, 20, "L"), tmp_path / "run"
+    folder, run = Images(random_images(40, (1, 20, 20))).save(tmp_path / "few"), tmp_path / "run"
     assert main(["fit", str(folder), "--init-from", str(trained), "--epochs=1", f"--run_dir={run}"]) == 0
     assert load_model(run).config == load_model(trained).config
 
@@ -45,7 +35,7 @@ def test_a_folder_is_fitted_in_the_size_of_the_model(trained: Path, tmp_path: Pa
 def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
     source, run = tiny_restorer(Upscale()), tmp_path / "run"
     save_pretrained(source, tmp_path / "source")
-    photos = pictures(tmp_path / "photos", 20, 24, "RGB")
+    photos = Images(random_images(20, (3, 24, 24))).save(tmp_path / "photos")
     words = ["fit", "--config=restore/upscale2", f"--init-from={tmp_path / 'source'}", f"--data.root={photos}"]
     words += ["--data.batch_size=8", "--trainer.max_steps=3", "--trainer.max_epochs=3", f"--run_dir={run}"]
     assert main(words) == 0
@@ -56,42 +46,23 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
     assert not [name for name in changed if name.startswith("flow.conditioning.encoder") and ".heads." not in name]
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (
-            ["--resume={trained}"],
-            2,
-            "glow fit: use either --init-from or --resume, not both",
-        ),
-        (["--model.flow.hidden_channels=8"], 1, "{trained} does not match the configuration, for example because"),
-        (["--resume=photos32"], 1, "photos32 is an exported model"),
-        (["--init-from=nowhere"], 1, "there is no model nowhere"),
-        (["--init-from"], 2, "--init-from needs a path"),
-    ],
-    ids=str,
-)
-def test_what_does_not_fit_is_refused_in_one_line(
-    options: list[str],
-    code: int,
-    words: str,
-    trained: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    options = [option.format(trained=trained) for option in options]
-    assert main(["fit", DIGITS, f"--init-from={trained}", *options]) == code
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {words.format(trained=trained)}")
-    assert error.count("\n") == 1
+REFUSED = {
+    "--resume={trained}": (2, "glow fit: use either --init-from or --resume, not both"),
+    "--model.flow.hidden_channels=8": (1, "{trained} does not match the configuration, for example because"),
+    "--resume=photos32": (1, "photos32 is an exported model"),
+    "--init-from=nowhere": (1, "there is no model nowhere"),
+    "--init-from": (2, "--init-from needs a path"),
+}
+
+
+def test_what_does_not_fit_is_refused_in_one_line(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    for option, (code, words) in REFUSED.items():
+        message = refused("fit", DIGITS, f"--init-from={trained}", option.format(trained=trained), code=code)
+        assert message.startswith(f"error: {words.format(trained=trained)}")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_restorer_does_not_begin_a_folder_of_whole_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = pictures(tmp_path / "few", 20, 24, "RGB")
-    assert main(["fit", str(folder), "--init-from=faces-fill", "--epochs=1"]) == 2
-    assert "glow fit --config restore/NAME --init-from faces-fill --data.root" in capsys.readouterr().err
+def test_a_restorer_does_not_begin_a_folder_of_whole_pictures(tmp_path: Path, refused: Callable[..., str]) -> None:
+    folder = Images(random_images(20, (3, 24, 24))).save(tmp_path / "few")
+    message = refused("fit", folder, "--init-from=faces-fill", "--epochs=1", code=2)
+    assert "glow fit --config restore/NAME --init-from faces-fill --data.root" in message

@@ -20,6 +20,7 @@ from glow_app import allow_class
 from glow_app.commands.restore import TASKS
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures import images
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
 from glow_app.restoration import Denoise, RestorationTask, picture_conditioning_of, require_task
 from glow_app.seeding import image_generator
@@ -285,10 +286,7 @@ def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) 
 
 
 def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glow: Glow) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, image in enumerate(random_images(12, (3, 40, 48))):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    folder = Images(random_images(12, (3, 40, 48))).save(tmp_path / "photos")
     tiny = ["--model.flow.image_shape=[3,32,32]", "--model.flow.num_steps=1", "--model.flow.hidden_channels=4"]
     tiny += ["--data.limit=40", "--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--data.batch_size=10"]
     tiny += ["--data.cache_dir=cache", "--run_dir=run"]

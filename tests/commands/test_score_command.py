@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from glow_app.data.sources import load_split
-from glow_app.generation import ODDITIES, sample_batches
-from glow_app.pictures.images import save_png, to_pil
+from glow_app.generation import ODDITIES
+from glow_app.pictures.image_batch import Images
 from glow_app.seeding import image_generators
 from glow_app.storage.model_folders import read_config
 from glow_app.storage.stored_model import load_model, model_hash
@@ -29,18 +29,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def ordinary(trained: Path, tmp_path: Path) -> Path:
-    (tmp_path / "ordinary").mkdir()
-    for seed, image in sample_batches(load_model(trained), 24, 1.0, 50):
-        save_png(to_pil(image), tmp_path / f"ordinary/{seed}.png")
-    return tmp_path / "ordinary"
+    return load_model(trained).sample(24, 1.0, 50).save(tmp_path / "ordinary")
 
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    (tmp_path / "odd").mkdir()
-    for number in range(12):
-        Image.fromarray(np.full((8, 8), 255 * (number % 2), np.uint8)).save(tmp_path / f"odd/{number}.png")
-    return tmp_path / "odd"
+    images = torch.tensor([0, 255] * 6, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    return Images(images).save(tmp_path / "odd")
 
 
 def test_one_row_per_picture(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
