@@ -99,10 +99,7 @@ class SharedModel:
         rows = _rows(len(images), images, known)
         return self._cache.get(images, known, lambda: _columns(self._results(_encode, rows)))
 
-    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
-        """Decode latents."""
-        known = self._model.read(given, len(latents[0]))
-        return Images(torch.stack(self._results(_decode, _rows(len(latents[0]), known, *latents))))
+    decode = ImageModel.decode  # by the context and decode_with
 
     def decode_with(self, latents: Sequence[Tensor], context: Context, safer: Context = None) -> Images:
         """Decode latents with a context."""
@@ -152,11 +149,6 @@ def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
 
 def _encode(model: ImageModel, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
     return _rows(len(rows), *model.encode(*_columns(rows)))
-
-
-def _decode(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    given, *latents = _columns(rows)
-    return model.decode(latents, given).cpu().unbind()
 
 
 def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
