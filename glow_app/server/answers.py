@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from traceback import clear_frames
 from typing import Any
 from urllib.parse import quote
 
@@ -133,6 +134,7 @@ def error_answer(raised: BaseException, scope: Scope) -> JSONResponse:
     error = _api_error(raised)
     if error.code == "internal_error":
         _LOG.error("request %s failed", request_id, exc_info=raised)
+    clear_frames(raised.__traceback__)  # they hold the body, in reference cycles with their exceptions
     details = ErrorDetails(code=error.code, message=error.detail, request_id=request_id)
     return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status_code, error.headers)
 

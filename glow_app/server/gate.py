@@ -1,16 +1,17 @@
-"""ASGI middleware in front of the application: host, key, bounded body, queue slot and deadline of each request."""
+"""What each request passes: middleware that checks host and key; for one with a body its size, a slot, a deadline."""
 
 import asyncio
-import gc
 import hmac
 import ipaddress
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,8 +34,9 @@ _HEADERS = {  # sent with every answer
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _BODIES = 8  # largest bodies that fit into memory together
-_LARGE = 2**20  # bytes of a body after which garbage is collected
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Gate:
@@ -43,7 +45,7 @@ class Gate:
     Args:
         limits: See :class:`Limits`.
         keys, hosts: See :func:`~glow_app.server.app.create_app`.
-        endpoints: Methods of each path of the API, in lower case; all other paths are counted as one.
+        endpoints: Paths of the API; all other paths are counted as one.
         worker: The worker, whose backlog says when to try again.
     """
 
@@ -52,7 +54,7 @@ class Gate:
         limits: Limits,
         keys: Sequence[str],
         hosts: Sequence[str],
-        endpoints: Mapping[str, Collection[str]],
+        endpoints: Collection[str],
         worker: ModelWorker,
     ) -> None:
         self._limits, self._keys, self._endpoints, self._worker = limits, keys, endpoints, worker
@@ -85,50 +87,22 @@ class Gate:
             await send(message)
 
         try:
-            await self._handle(scope, headers, receive, send_with_headers)
+            self._check_host(headers)
+            if scope["path"].startswith("/v1/"):
+                self._check_key(headers)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass
         except (Exception, asyncio.CancelledError) as raised:
             if not status:
                 # Without closing the connection: most clients read only after they have written the whole body.
-                answer = error_answer(raised, scope)
-                raised.__traceback__ = None  # would hold the body until the client has read its answer
-                await answer(scope, receive, send_with_headers)
+                await error_answer(raised, scope)(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
                 self._seconds.labels(endpoint, status).observe(seconds)
             log_request(scope, status, seconds)
-
-    async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        self._check_host(headers)
-        if scope["path"].startswith("/v1/"):
-            self._check_key(headers)
-        if scope["method"] != "POST" or "post" not in self._endpoints.get(scope["path"], ()):
-            await self._app(scope, receive, send)
-            return
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise ApiError(415, "not_json", "the Content-Type must be application/json")
-        self._check_size(int(headers.get("content-length", "0")))
-        body, size, seconds = bytearray(), 0, self._limits.body_seconds
-        try:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._read(body, receive)
-            except TimeoutError as error:
-                raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
-            finally:
-                size = len(body)
-            # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
-            if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
-                message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
-                raise ApiError(422, "too_many_values", message)
-            await self._compute(scope, body, receive, send)
-        finally:
-            self.body_bytes -= size
-            if size > _LARGE:  # a JSON error holds the body, in a reference cycle with its traceback
-                gc.collect()
 
     def _check_host(self, headers: Headers) -> None:
         # Against DNS rebinding: pages of other sites whose name resolves to this server's address. Starlette's
@@ -151,55 +125,70 @@ class Gate:
         if size > self._limits.body_bytes:
             raise ApiError(413, "body_too_large", f"the body exceeds {self._limits.body_bytes:,} bytes")
 
-    async def _read(self, body: bytearray, receive: Receive) -> None:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-            body += chunk
-            self.body_bytes += len(chunk)
-            self._check_size(len(body))
-            if self.body_bytes > _BODIES * self._limits.body_bytes and len(body) > _SMALL:
-                raise unavailable("too_many_bodies", "too many bodies are being received", 1)
+    async def admit(self, request: Request, handle: Handler) -> Response:
+        """Receive the body of a request, and return the response that ``handle`` computes in a slot of the queue."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ApiError(415, "not_json", "the Content-Type must be application/json")
+        self._check_size(int(request.headers.get("content-length", "0")))
+        body, size, seconds = bytearray(), 0, self._limits.body_seconds
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    async for chunk in request.stream():
+                        body += chunk
+                        size += len(chunk)
+                        self.body_bytes += len(chunk)
+                        self._check_size(size)
+                        if self.body_bytes > _BODIES * self._limits.body_bytes and size > _SMALL:
+                            raise unavailable("too_many_bodies", "too many bodies are being received", 1)
+            except TimeoutError as error:
+                raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
+            # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
+            if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
+                message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
+                raise ApiError(422, "too_many_values", message)
+            if self.depth >= self._limits.queue:
+                raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
+            self.depth += 1
+            try:
+                return await self._until_disconnect(request, handle, body)
+            finally:
+                self.depth -= 1
+        finally:
+            self.body_bytes -= size
 
-    async def _compute(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
-        if self.depth >= self._limits.queue:
-            raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
-
+    async def _until_disconnect(self, request: Request, handle: Handler, body: bytearray) -> Response:
         async def replay() -> Message:
             whole = bytes(body)
             body.clear()  # keeps a single copy
             return {"type": "http.request", "body": whole, "more_body": False}
 
-        async def send_without_slot(message: Message) -> None:
-            slot.close()  # a client that reads its answer slowly must not occupy a slot
-            await send(message)
+        working = asyncio.ensure_future(handle(Request(request.scope, replay)))
+        leaving = asyncio.ensure_future(request.receive())  # after the body, the only message is a disconnect
+        try:
+            await asyncio.wait([working, leaving], timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                late = ApiError(504, "too_slow", f"no result within {self._limits.seconds:g} s")
+                raise ClientDisconnect if leaving.done() else late
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.wait([working, leaving])
+        return working.result()
 
-        def release() -> None:
-            self.depth -= 1
 
-        with ExitStack() as slot:
-            self.depth += 1
-            slot.callback(release)
-            await _run_until_disconnect(self._app(scope, replay, send_without_slot), receive, self._limits.seconds)
+class GatedRoute(APIRoute):
+    """A route whose requests with a body pass :meth:`Gate.admit`."""
 
+    def get_route_handler(self) -> Handler:
+        """Return the function that answers a request."""
+        handle = super().get_route_handler()
 
-async def _run_until_disconnect(work: Awaitable[None], receive: Receive, seconds: float) -> None:
-    """Run work to its end; raise ApiError after some seconds, or ClientDisconnect when the client disconnects."""
-    # After the body, the only message is a disconnect.
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())
-    try:
-        await asyncio.wait([working, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            late = ApiError(504, "too_slow", f"no result within {seconds:g} s")
-            raise ClientDisconnect if leaving.done() else late
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait([working, leaving])
-    working.result()
+        async def admitted(request: Request) -> Response:
+            gate: Gate = request.app.state.gate
+            return await gate.admit(request, handle)
+
+        return admitted if self.body_field else handle
 
 
 def _is_address(name: str) -> bool:

@@ -1,7 +1,6 @@
 """The server process: uvicorn with time limits for clients, and its graceful shutdown."""
 
 import asyncio
-import gc
 import resource
 
 import httptools
@@ -21,7 +20,6 @@ _LEAST_BYTES = 2**14  # that a client must read of its answer in the time for a 
 
 def run_server(app: FastAPI, config: uvicorn.Config) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s."""
-    gc.freeze()  # so that garbage collections after large bodies skip the existing objects
     service = app.state.service
     service.decoder.start()
     try:

@@ -15,6 +15,7 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
 from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, respond, validating
+from glow_app.server.gate import GatedRoute
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
 from glow_app.server.worker import ModelEndedError
@@ -33,7 +34,7 @@ def _picture(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
 
 
 Served = Annotated[Service, Depends(service_of)]
-API = APIRouter(prefix="/v1", responses=ERRORS)
+API = APIRouter(prefix="/v1", responses=ERRORS, route_class=GatedRoute)
 HEALTH = APIRouter()  # for operators: health and metrics
 _FRAMES = "a strip of the frames, with `image/gif` or `image/webp` an animation that plays forward and back"
 

@@ -126,7 +126,9 @@ class ModelWorker:
     def _close(self) -> None:
         with self._changed:
             self._is_closing = True
-            self._finish(self._calls, ModelEndedError())
+            for call in self._calls:
+                self._finish([call], ModelEndedError())  # one each, whose traceback is that of one request
+            self._changed.notify()
 
     def _finish(self, calls: Sequence[Call], error: Exception | None = None) -> None:
         """Remove calls from the queue, and set their results, or an error."""
