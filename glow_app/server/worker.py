@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -76,7 +77,7 @@ class ModelWorker:
         flows = [module for module in model.modules() if isinstance(module, ContinuousFlow)]
         self._can_share = not any("dopri5" in flow.solvers for flow in flows)
         self._batch_size = batch_size if self._can_share else 1
-        self._calls: list[Call] = []
+        self._calls: list[Call] = []  # that which is due first comes first
         self._changed = threading.Condition()
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
         self._num_served = 0  # calls that the last batch completed
@@ -109,7 +110,7 @@ class ModelWorker:
                 raise ModelEndedError
             call.ticket.seconds += len(call.rows) * self._rate(call)
             call.due = call.ticket.arrived + _PATIENCE * call.ticket.seconds
-            self._calls.append(call)
+            insort(self._calls, call, key=attrgetter("due"))
             self._changed.notify()
 
     def abandon(self, ticket: Ticket) -> None:
@@ -158,10 +159,10 @@ class ModelWorker:
         """Return the rows of the next batch by call."""
         if not self._calls:  # all were abandoned
             return []
-        first = min(self._calls, key=attrgetter("due"))
-        calls = [call for call in self._calls if call.kind == first.kind and not call.is_alone]
+        first = self._calls[0]
+        alike = [call for call in self._calls if call.kind == first.kind and not call.is_alone]
         batch, room = [], self._max_rows(first)
-        for call in [first] if first.is_alone else sorted(calls, key=attrgetter("due")):
+        for call in [first] if first.is_alone else alike:
             rows = call.rows[len(call.results) :][:room]
             if rows:
                 batch.append((call, rows))
