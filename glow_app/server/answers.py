@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from glow_app.messages import printable
 from glow_app.pictures.animations import animation_bytes
@@ -125,12 +124,12 @@ def validating(field: str = "") -> Iterator[None]:
         raise invalid(f"{field}: {text}".removeprefix(": ")) from error
 
 
-def error_answer(raised: BaseException, scope: Scope) -> JSONResponse:
+async def answer_error(request: Request, raised: BaseException) -> Response:
     """Return the response to an exception; log unexpected ones.
 
     The text of a foreign exception is never sent.
     """
-    request_id = scope["glow.request_id"]
+    request_id = request.scope["glow.request_id"]
     error = _api_error(raised)
     if error.code == "internal_error":
         _LOG.error("request %s failed", request_id, exc_info=raised)

@@ -11,7 +11,7 @@ import fastapi_offline
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
-from glow_app.server.answers import error_answer
+from glow_app.server.answers import answer_error
 from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.restorer import Restorer
@@ -63,7 +63,7 @@ def create_app(
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     service = Service(model, limits, directions or {}, training or {}, restorers, name, batch_size)
     for kind in (RequestValidationError, HTTPException):  # all others reach the gate
-        app.add_exception_handler(kind, _answer_error)
+        app.add_exception_handler(kind, answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)
     app.add_route("/docs", _show_docs, include_in_schema=False)
@@ -73,10 +73,6 @@ def create_app(
     app.state.service, app.state.gate = service, gate
     app.add_middleware(gate.wrap)
     return app
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    return error_answer(error, request.scope)
 
 
 async def _show_docs(_: Request) -> HTMLResponse:

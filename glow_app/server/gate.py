@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.answers import ApiError, error_answer, unavailable
+from glow_app.server.answers import ApiError, answer_error, unavailable
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_request, queue_metrics
 from glow_app.server.worker import ModelWorker
@@ -79,11 +79,11 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answer = MutableHeaders(scope=message)
-                answer["X-Request-ID"] = request_id
+                sent = MutableHeaders(scope=message)
+                sent["X-Request-ID"] = request_id
                 for name, value in _HEADERS.items():
-                    answer.setdefault(name, value)
-                answer["Cache-Control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
+                    sent.setdefault(name, value)
+                sent["Cache-Control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
             await send(message)
 
         try:
@@ -96,7 +96,8 @@ class Gate:
         except (Exception, asyncio.CancelledError) as raised:
             if not status:
                 # Without closing the connection: most clients read only after they have written the whole body.
-                await error_answer(raised, scope)(scope, receive, send_with_headers)
+                answer = await answer_error(Request(scope), raised)
+                await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"

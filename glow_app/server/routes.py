@@ -14,7 +14,7 @@ from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, respond, validating
+from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, invalid, respond, validating
 from glow_app.server.gate import GatedRoute
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
@@ -85,7 +85,10 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 @API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    wish = service.wish(body)
+    if bool(body.edits) == (body.wish is not None):
+        raise invalid("expected either edits or a wish")
+    with validating("wish"):
+        wish = service.model.read(body.wish, 1)
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if wish is None:

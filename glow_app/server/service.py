@@ -20,7 +20,7 @@ from glow_app.server.answers import ApiError, invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import EditRequest, GivenKind, Info
+from glow_app.server.schemas import GivenKind, Info
 from glow_app.server.shared_model import KEPT_SECONDS, LatentsCache, SharedModel
 from glow_app.server.worker import ModelWorker, Ticket
 from glow_app.storage.checkpoint import CONTENTS_KEY
@@ -157,13 +157,6 @@ class Service:
             settings = model.generation.override(temperature, guidance)
             settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
         return settings
-
-    def wish(self, body: EditRequest) -> Tensor | None:
-        """Return the attributes to change; None if there are edits instead."""
-        if bool(body.edits) == (body.wish is not None):
-            raise invalid("expected either edits or a wish")
-        with validating("wish"):
-            return None if body.wish is None else self.model.read(body.wish, 1)
 
     def restorer(self, name: str | None) -> Restorer:
         """Return a restorer by name, or the only restorer if the name is None."""
