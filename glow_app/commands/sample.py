@@ -46,7 +46,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and the record of the run."""
-    from glow_app.conditioning import AttributeConditioning
     from glow_app.generation.sampling import turn_length
     from glow_app.seeding import random_seed
 
@@ -58,10 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     turns = read_wish(model, arguments) or read_given(model, arguments.given)
     if arguments.size:
         model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
-    settings = model.generation.override(arguments.temperature, arguments.guidance)
-    if turns is None and isinstance(model.conditioning, AttributeConditioning):
-        settings = settings.override(None, 1.0)  # no attribute is asked for, so there is nothing to exaggerate
-    settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
+    settings = model.draw_settings(arguments.temperature, arguments.guidance, turns)
     turn = turn_length(model, turns)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     require_seeds(arguments.seed or 0, count)

@@ -82,6 +82,21 @@ class ImageModel(nn.Module):
         settings.check(len(self.flow.latent_shapes), self.conditioning.guided)
         self._generation = settings
 
+    def draw_settings(
+        self, temperature: float | Sequence[float] | None = None, guidance: float | None = None, given: Given = None
+    ) -> GenerationSettings:
+        """Return the settings of draws: :attr:`generation`, except for what is not None.
+
+        If nothing is given and there are no values that take turns, the guidance is 1: it would exaggerate nothing.
+
+        Raises:
+            ValueError: If a setting is out of range, or does not fit the model.
+        """
+        settings = self.generation.override(temperature, guidance)
+        settings.check(len(self.flow.latent_shapes), self.conditioning.guided)
+        has_values = given is not None or len(self.conditioning.values)
+        return settings if has_values else settings.override(None, 1.0)
+
     def initialize(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> None:
         """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
         y = self.dequantised(images, generator)
@@ -286,14 +301,15 @@ class ImageModel(nn.Module):
             given: As for the class. If None, classes take turns: the image of seed s has class s modulo their number.
                 Attributes that are not given are drawn, by the seed, as they occur in the training data.
             guidance: Factor of what is given, see :meth:`Conditioning.context
-                <glow_app.conditioning.Conditioning.context>`; the model's recommendation if None.
+                <glow_app.conditioning.Conditioning.context>`; the model's recommendation if None. See also
+                :meth:`draw_settings`.
             size: Height and width, for textures, if the prior allows other sizes; the model's if None.
         Raises:
             ValueError: If a temperature or the guidance is out of range, the number of seeds is wrong, or there is
                 guidance but the model takes none.
         """
         seeds = one_seed_each(num, seeds)
-        settings = self.generation.override(temperature, guidance)
+        settings = self.draw_settings(temperature, guidance, given)
         known = self.conditioning.of_draws(given, seeds)
         noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
         images = self.decode_draws(noise, given, known, settings.guidance)

@@ -48,7 +48,9 @@ async def show_info(service: Served) -> schemas.Info:
 @API.post("/sample", response_model=schemas.SampleAnswer, responses=_picture("the image, or a grid of several"))
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
-    seeds, settings = service.seeds(body.count, body.seed), service.settings(body.temperature, body.guidance)
+    seeds = service.seeds(body.count, body.seed)
+    with validating():
+        settings = service.model.draw_settings(body.temperature, body.guidance, body.given)
     with validating("given"):
         drawn = await service.run(
             lambda model: model.sample(len(seeds), settings.temperature, seeds, body.given, settings.guidance)
@@ -135,7 +137,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     """Restore a damaged picture of any size: its best estimate, or draws of possible originals, mean and spread."""
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
     temperature = 0.0 if body.count == 1 and body.temperature is None else body.temperature
-    settings = service.settings(temperature, None, restorer.model)
+    with validating():
+        settings = restorer.model.draw_settings(temperature)
     is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
     picture, inputs = await restorer.read(body, service.decoder, most)

@@ -12,7 +12,6 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
 from glow_app.evaluation.trained_on import known_pictures
-from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
@@ -147,16 +146,6 @@ class Service:
         if seed + count - 1 > LARGEST_SEED:
             raise invalid(f"seed: must be at most {LARGEST_SEED - count + 1} with count {count}")
         return range(seed, seed + count)
-
-    def settings(
-        self, temperature: float | Sequence[float] | None, guidance: float | None, model: ImageModel | None = None
-    ) -> GenerationSettings:
-        """Return the settings for sampling: the model's recommendation with the given overrides."""
-        model = model or self.model
-        with validating():
-            settings = model.generation.override(temperature, guidance)
-            settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
-        return settings
 
     def restorer(self, name: str | None) -> Restorer:
         """Return a restorer by name, or the only restorer if the name is None."""

@@ -70,14 +70,14 @@ class SharedModel:
         guidance: float = 1.0,
     ) -> Images:
         """Draw images; they equal those of ``glow sample`` to the last bit."""
-        settings = self._model.generation.override(temperature, guidance)
+        settings = self._model.draw_settings(temperature, guidance, given)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
         conditioning = self._model.conditioning
         asked = conditioning.default(seeds) if given is None else conditioning.read(given, num)
         known = conditioning.of_draws(asked, seeds)
         # The noise is drawn only when a batch starts, because many requests may wait.
         both = zip(seeds, _rows(num, asked, known), strict=True)
-        rows = [(seed, temperatures, guidance, *row) for seed, row in both]
+        rows = [(seed, temperatures, settings.guidance, *row) for seed, row in both]
         images = torch.stack(self._results(_sample, rows, is_padded=True))
         return Images(images, settings.facts_of_draws(seeds, conditioning.plain(known)))
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from registry import tiny_model
 
-from glow_app.evaluation import evaluation_data, fingerprint
+from glow_app.conditioning import AttributeConditioning
+from glow_app.evaluation import evaluation_data, fingerprint, turns_of
 
 
 def test_the_trainings_own_cut_is_used() -> None:
@@ -74,3 +75,8 @@ def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) ->
     assert held_out.class_names == names
     assert held_out.labels.tolist() == held_out.images[:, 0, 0, 0].tolist()
     assert sorted(held_out.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_samples_are_given_nothing_where_no_attribute_of_the_held_out_images_is_known() -> None:
+    model = tiny_model(image_shape=(1, 8, 8), conditioning=AttributeConditioning({"smiling": "yes_no"}))
+    assert turns_of(model, evaluation_data(model, {}, source="digits", limit=5).held_out) is None

@@ -238,7 +238,9 @@ def test_attributes_are_given_wished_and_inferred() -> None:
         assert [one["given"] for one in answer["images"]] == drawn
         expected = generation.sample_batches(model, 2, 0.7, 7, [given], guidance=1.5)
         assert all(map(torch.equal, images_of(answer), (image for _, image in expected)))
-        assert client.post("/v1/sample", json={"seed": 7}).json()["images"][0]["given"].keys() == kinds.keys()
+        answer = client.post("/v1/sample", json={"seed": 7, "guidance": 1.5}).json()  # with nothing to exaggerate
+        assert (answer["guidance"], answer["images"][0]["given"].keys()) == (1, kinds.keys())
+        assert "guidance" not in model.sample(1, seeds=7, guidance=1.5).facts[0]
 
         first = client.post("/v1/edit", json={"image": FILES[0], "wish": {}, "given": given}).json()
         assert torch.equal(from_base64(first["image"]), IMAGES[0])
