@@ -58,7 +58,7 @@ def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, res
             seeds, known = rows.tolist(), given[rows]
             noise = model.base_noise(seeds, model.generation.temperature)
             drawn = model.conditioning.of_draws(known, seeds) if rest == "drawn" else known
-            parts.append(model.decode_draws(noise, known, drawn, model.generation.guidance))
+            parts.append(model.decode_draws(noise, drawn, model.generation.guidance, known))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

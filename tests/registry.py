@@ -175,8 +175,9 @@ def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 
 def class_grid(model: ImageModel, images: Tensor, seed: int, turns: Sequence[Given] | None = None) -> Image.Image:
     """Return the grid of images of the seeds from ``seed`` on, with what they were given."""
     seeds = range(seed, seed + len(images))
-    given = model.conditioning.default(seeds) if turns is None else model.conditioning.in_turn(turns, seeds)
-    return Images(images, [{"given": value} for value in model.conditioning.plain(given)]).grid()
+    in_turn = None if turns is None else [turns[each % len(turns)] for each in seeds]
+    given = model.conditioning.plain(model.conditioning.of_draws(in_turn, seeds))
+    return Images(images, [{"given": value} for value in given]).grid()
 
 
 # Every kind of conditioning: an entry earns every test of ``tests/conditioning/test_conditionings.py``. They are given

@@ -2,4 +2,4 @@
 
 from glow_app.conditioning.attribute_conditioning import AttributeConditioning
 from glow_app.conditioning.class_conditioning import ClassConditioning
-from glow_app.conditioning.conditioning import Conditioning, Given, Unconditional
+from glow_app.conditioning.conditioning import Conditioning, Given, Guidance, Unconditional

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from glow_app.bijections import full_precision
-from glow_app.conditioning.conditioning import Conditioning, Given, Guidance
+from glow_app.conditioning.conditioning import Conditioning, Given
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
-from glow_app.nn.context import Context
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.seeding import draw_rows, step_generator
 
@@ -28,11 +27,9 @@ _NUM_ROWS = 8192  # of the training data, evenly spaced, that the model keeps; w
 class AttributeConditioning(Conditioning):
     r"""A network of attributes :math:`a`, each known or unknown, with a guidance :math:`w` for yes/no attributes.
 
-    .. math:: c = e(\bar a) + w\, (e(a) - e(\bar a))
+    .. math:: c = e(a) + (w - 1)\, (e(a) - e(\bar a))
 
-    In :math:`\bar a`, the known yes/no attributes are replaced by their shares in the training data. With :math:`w = 1`
-    this is :math:`e(a)` itself, to the last bit; some papers count from there, as guidance 0. Above 1 images show the
-    yes/no attributes more clearly, and they are no longer samples of the model's distribution.
+    In :math:`\bar a`, the yes/no attributes that are asked for are replaced by their shares in the training data.
 
     What is given is a mapping from names to values, for all images or one per image: 0 or 1 for no or yes, and any real
     number for the other kinds; or a text such as ``smiling, hat=0, age=37.5``. The rest is unknown; samples get it from
@@ -50,12 +47,12 @@ class AttributeConditioning(Conditioning):
             for no or a smaller one, (2, A).
         rows: Attributes of evenly spaced training images, (R, A), the unknown ones from other images.
     Shape:
-        given: (B, A), NaN for unknown; guidance: (B,) or (1,); context: (B, E).
+        given: (B, A), NaN for unknown; context: (B, E).
     Raises:
         ValueError: If there are no attributes, a name is not a line of text, a kind is unknown, or a size is below 1.
     """
 
-    guided = True
+    guided = guarded = True
     adopted: Tensor
     mean: Tensor
     std: Tensor
@@ -106,14 +103,6 @@ class AttributeConditioning(Conditioning):
         fitting = rows[(as_given * len(is_answer) + as_drawn).argmax(1)]
         return given.where(~is_open, fitting.where(is_answer, drawn))
 
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0, drawn: Tensor | None = None) -> Context:
-        """Return the context, as for :class:`Conditioning`; guidance exaggerates only what is given, not the rest."""
-        factors = self._guidance_factors(guidance)
-        if drawn is None or not factors:
-            return super().context(given, num, guidance, drawn)
-        asked = self.unknown(num) if given is None else self.read(given, num)
-        return self._guided(drawn.to(self.mean), asked.to(self.mean), torch.tensor(factors).to(self.mean))
-
     def read(self, given: Given, num: int) -> Tensor:
         """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
 
@@ -149,9 +138,21 @@ class AttributeConditioning(Conditioning):
                 values[name] = float(value)
         return values
 
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
-        """Return the context, (B, E): without guidance, to the last bit, where that is 1."""
-        return self._embedding(given) if guidance is None else self._guided(given, given, guidance)
+    def forward(self, given: Tensor) -> Tensor:
+        """Return the context, (B, E), from the values, of circular ones sine and cosine, and which are known."""
+        known, values = ~given.isnan(), given.nan_to_num()
+        scaled = torch.where(self._is("yes_no", given), 2 * values - 1, (values - self.mean) / self.std)
+        angles = 2 * math.pi * values[:, self._circular]
+        parts = [(scaled * known)[:, self._straight]]
+        parts += [wave * known[:, self._circular] for wave in (angles.sin(), angles.cos())]
+        with full_precision(given.device):
+            context: Tensor = self.network(torch.cat([*parts, known.to(values)], dim=1))
+        return context
+
+    def emphasis(self, known: Tensor, asked: Tensor) -> Tensor:
+        """Return the context minus that with the shares of the answers that are asked for, (B, E)."""
+        is_replaced = self._is("yes_no", asked) & ~asked.isnan()
+        return self(known) - self(torch.where(is_replaced, self.mean, known))
 
     def change(self, known: Tensor, wished: Tensor) -> Tensor:
         r"""Return the change of the context by a wish, one attribute after another, (B, E).
@@ -165,12 +166,12 @@ class AttributeConditioning(Conditioning):
             wished: Values, (B, A), NaN for those to keep.
         """
         known, wished = known.to(self.mean), wished.to(self.mean)
-        before = self._embedding(known)
+        before = self(known)
         change = torch.zeros_like(before)
         for place, (rise, fall) in enumerate(self.strengths.T):
             value, known = known[:, place], known.clone()
             known[:, place] = wished[:, place].where(~wished[:, place].isnan(), value)
-            after = self._embedding(known)
+            after = self(known)
             change = change + torch.where(known[:, place] > value, rise, fall)[:, None] * (after - before)
             before = after
         return change
@@ -261,23 +262,6 @@ class AttributeConditioning(Conditioning):
         """Names and kinds of the attributes, and the sizes of the network."""
         hidden: Any = self.network[0]
         return {"attributes": self.attributes, "features": self.features, "hidden": hidden.out_features}
-
-    def _embedding(self, given: Tensor) -> Tensor:
-        """Return the output for the inputs: values, of circular ones sine and cosine, and which are known."""
-        known, values = ~given.isnan(), given.nan_to_num()
-        scaled = torch.where(self._is("yes_no", given), 2 * values - 1, (values - self.mean) / self.std)
-        angles = 2 * math.pi * values[:, self._circular]
-        parts = [(scaled * known)[:, self._straight]]
-        parts += [wave * known[:, self._circular] for wave in (angles.sin(), angles.cos())]
-        with full_precision(given.device):
-            embedded: Tensor = self.network(torch.cat([*parts, known.to(values)], dim=1))
-        return embedded
-
-    def _guided(self, known: Tensor, asked: Tensor, guidance: Tensor) -> Tensor:
-        """Return the context of known values, extrapolated away from the shares of the answers that are asked for."""
-        is_replaced = self._is("yes_no", asked) & ~asked.isnan()
-        base = self._embedding(torch.where(is_replaced, self.mean, known))
-        return self._extrapolated(self._embedding(known), base, guidance)
 
     def _refuse_far(self, rows: Tensor) -> None:
         """Raise ValueError for real values further from the training data than half its range."""

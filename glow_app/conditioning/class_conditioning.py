@@ -17,10 +17,7 @@ from glow_app.nn.shape_checks import require_at_least
 class ClassConditioning(Conditioning):
     r"""A learned vector per class, extrapolated away from the mean of all classes by a guidance :math:`w`.
 
-    .. math:: c = \bar e + w\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
-
-    With :math:`w = 1` this is the embedding :math:`e_y` itself, to the last bit. Above 1 images show their class more
-    clearly and vary less, and they are no longer samples of the model's distribution.
+    .. math:: c = e_y + (w - 1)\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
 
     What is given is a class by number or name, one for all images or one per image. Draws without it have the class of
     their seed modulo M.
@@ -29,7 +26,7 @@ class ClassConditioning(Conditioning):
         num_classes: Number of classes :math:`M`.
         features: Size :math:`E` of a vector.
     Shape:
-        given: (B,), int64, from 0 to :math:`M - 1`; guidance: (B,) or (1,); context: (B, E).
+        given: (B,), int64, from 0 to :math:`M - 1`; context: (B, E).
     Raises:
         ValueError: If a size is below 1.
     """
@@ -92,12 +89,14 @@ class ClassConditioning(Conditioning):
         known = self._numbers()
         return torch.tensor([self._number(str(value), known) for value in each], dtype=torch.long)
 
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
-        """Return the embeddings, (B, E): they themselves, to the last bit, where the guidance is 1."""
+    def forward(self, given: Tensor) -> Tensor:
+        """Return the embeddings, (B, E)."""
         embedded: Tensor = self.embedding(given)
-        if guidance is None:
-            return embedded
-        return self._extrapolated(embedded, self.embedding.weight.mean(0), guidance)
+        return embedded
+
+    def emphasis(self, known: Tensor, asked: Tensor) -> Tensor:
+        """Return the embeddings minus the mean of all classes, (B, E)."""
+        return self(known) - self.embedding.weight.mean(0)
 
     def plain(self, given: Tensor | None) -> list[int | str]:
         """Return each class by name or, if the name is unknown or is also the number of another class, by number."""

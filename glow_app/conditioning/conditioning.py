@@ -25,8 +25,13 @@ class Conditioning(nn.Module, ABC):
     not the image's label, and override the other methods where their defaults do not fit. The context is computed on
     the device and in the type of the parameters, of which there must be one.
 
+    A kind with an :meth:`emphasis` d takes a guidance w, which makes the context :math:`c + (w - 1)\, d`: with
+    :math:`w = 1` it is the model itself, to the last bit. Above 1 images show more clearly what is given and vary less,
+    and they are no longer samples of the model's distribution. Some papers count from there, as guidance 0.
+
     Attributes:
-        guided: Whether :meth:`forward` takes a guidance other than 1.
+        guided: Whether this kind has an :meth:`emphasis`.
+        guarded: Whether an image that explodes with guidance is drawn with less of it.
         parts: Objects that :attr:`config` names by their classes, other than modules.
         training_kind: The ``kind`` of run that trains a flow with it: "images", or "restoration" if an encoder is
             trained before the flow.
@@ -37,6 +42,7 @@ class Conditioning(nn.Module, ABC):
     """
 
     guided: ClassVar[bool] = False
+    guarded: ClassVar[bool] = False
     parts: Sequence[Any] = ()
     training_kind: ClassVar[str] = "images"
 
@@ -58,34 +64,49 @@ class Conditioning(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Context:
-        """Return the context of a tensor from :meth:`read`.
+    def forward(self, given: Tensor) -> Context:
+        """Return the context of a tensor from :meth:`read`, a row per image, of the parameters' type if it is real."""
+
+    def emphasis(self, known: Tensor, asked: Tensor) -> Tensor:
+        """Return what a guidance of 2 adds to the context, (B, E), if the kind is :attr:`guided`.
 
         Args:
-            given: A row per image; real numbers have the type of the parameters.
-            guidance: (B,) or (1,), if the kind is :attr:`guided`; 1 if None.
+            known: As for :meth:`forward`.
+            asked: The part of it to exaggerate, for a kind of which :meth:`of_draws` adds to what is given.
         """
+        raise NotImplementedError
 
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0, drawn: Tensor | None = None) -> Context:
-        """Return the context of what is given for ``num`` images.
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> Context:
+        """Return the context of what is given for ``num`` images, :meth:`unknown` if None.
 
-        Args:
-            given: As for :meth:`read`; :meth:`unknown` if None.
-            num: Number of images.
-            guidance: The factor by which the context is extrapolated away from that of an unknown image, one for all
-                or one per image; 1 is the model itself.
-            drawn: Of images that are to be drawn, what :meth:`of_draws` has made of what is given.
         Raises:
-            ValueError: If something must be given, or as :meth:`read`; if a guidance is negative or not finite, or not
-                1 and this kind has none.
+            ValueError: As :meth:`read` and :meth:`exaggeration`, or if something must be given.
         """
-        factors = self._guidance_factors(guidance)
-        known = self.read(self.unknown(num) if given is None else given, num) if drawn is None else drawn
-        if known is None:
+        known = self.read(self.unknown(num) if given is None else given, num)
+        added = self.exaggeration(known, guidance)
+        context: Context = None if known is None else self(self._placed(known))
+        return context + added if isinstance(context, Tensor) and added is not None else context
+
+    def exaggeration(self, known: Tensor | None, guidance: Guidance, asked: Tensor | None = None) -> Tensor | None:
+        """Return what guidance adds to the context, (B, E); None where it is 1.
+
+        Args:
+            known: What holds for each image, from :meth:`read` or :meth:`of_draws`.
+            guidance: The factor w of the class, one for all images or one per image.
+            asked: The part of it to exaggerate; all of it if None.
+        Raises:
+            ValueError: If a guidance is negative or not finite, or not 1 although this kind takes none.
+        """
+        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
+        for factor in factors:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"guidance is {factor}; expected a finite number of at least 0; 1 is the model itself")
+        if all(factor == 1 for factor in factors):
             return None
-        first = next(self.parameters(), torch.empty(0))
-        known = known.to(first) if known.is_floating_point() else known.to(first.device)
-        return self(known, torch.tensor(factors).to(first) if factors else None)
+        if known is None or not self.guided:
+            raise ValueError("this model takes no guidance, which needs classes or attributes; leave it out")
+        added = self.emphasis(self._placed(known), self._placed(known if asked is None else asked))
+        return (torch.tensor(factors).to(added)[:, None] - 1) * added
 
     def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
         """Create what depends on the flow; :class:`~glow_app.flows.Glow` calls it once, before it reads `features`."""
@@ -105,15 +126,12 @@ class Conditioning(nn.Module, ABC):
 
     def default(self, seeds: Sequence[int]) -> Tensor | None:
         """Return what the draws of these seeds get by default: :attr:`values` in turn or else :meth:`unknown`."""
-        return self.in_turn(self.values, seeds) if self.values else self.unknown(len(seeds))
+        in_turn = [self.values[seed % len(self.values)] for seed in seeds if self.values]
+        return self.read(in_turn, len(seeds)) if in_turn else self.unknown(len(seeds))
 
     def of_draws(self, given: Given, seeds: Sequence[int]) -> Tensor | None:
         """Return what the draws of these seeds get: what is given, as :meth:`read` does, or :meth:`default` if None."""
         return self.default(seeds) if given is None else self.read(given, len(seeds))
-
-    def in_turn(self, values: Sequence[Any], seeds: Sequence[int]) -> Tensor | None:
-        """Return the value of each seed, ``values[seed % len(values)]``."""
-        return self.read([values[seed % len(values)] for seed in seeds], len(seeds))
 
     def choices(self, given: Given, num: int) -> list[Tensor | None]:
         """Return the values under which images are scored: what is given or else each of :attr:`values`.
@@ -198,23 +216,10 @@ class Conditioning(nn.Module, ABC):
             raise ValueError(f"got {len(each)} {values} for {num} images")
         return each
 
-    @staticmethod
-    def _extrapolated(context: Tensor, base: Tensor, guidance: Tensor) -> Tensor:
-        """Return ``base + guidance * (context - base)``: the context itself, to the last bit, where guidance is 1."""
-        factors = guidance[:, None]
-        return torch.where(factors == 1, context, base + factors * (context - base))
-
-    def _guidance_factors(self, guidance: Guidance) -> list[float]:
-        """Return the guidance as a list, empty if it is 1; raise ValueError if it is invalid or cannot be used."""
-        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
-        for factor in factors:
-            if not (math.isfinite(factor) and factor >= 0):
-                raise ValueError(f"guidance is {factor}; expected a finite number of at least 0; 1 is the model itself")
-        if all(factor == 1 for factor in factors):
-            return []
-        if not self.guided:
-            raise ValueError("this model takes no guidance, which needs classes or attributes; leave it out")
-        return factors
+    def _placed(self, given: Tensor) -> Tensor:
+        """Return what is given on the device of the parameters and, if it is real, in their type."""
+        first = next(self.parameters())
+        return given.to(first) if given.is_floating_point() else given.to(first.device)
 
 
 class Unconditional(Conditioning):
@@ -227,7 +232,7 @@ class Unconditional(Conditioning):
         if given is not None:
             raise ValueError("this model is unconditional; leave out what is given")
 
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> None:
+    def forward(self, given: Tensor) -> None:
         """Return None, for no context."""
 
     def unknown(self, num: int) -> None:

@@ -67,7 +67,10 @@ class Sampler(nn.Module):
         """Return the images of ``latents``."""
         # Conditioning.context would check the values of what is given.
         given = given.to(latents[0].dtype) if given is not None and given.is_floating_point() else given
-        context = None if given is None else self.flow.conditioning(given, guidance)
+        conditioning = self.flow.conditioning
+        context: Any = None if given is None else conditioning(given)
+        if given is not None and guidance is not None:
+            context = context + (guidance[:, None] - 1) * conditioning.emphasis(given, given)
         return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
 

@@ -169,11 +169,9 @@ def edit_attributes(
         raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
     before = model.context(known, len(images))
     assert isinstance(before, Tensor)
-    context = before + factors.to(before) * conditioning.change(known, wished)
-    latents = [level.expand(len(context), *level.shape[1:]) for level in model.encode(images, known)]
-    return Images(
-        with_low_bits(model.decode_with(latents, context, before.expand_as(context)), low_bits(model, images))
-    )
+    change = factors.to(before) * conditioning.change(known, wished)
+    latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, known)]
+    return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
 
 
 def _factors(strength: float | Sequence[float], removal: float = 1.0) -> Tensor:

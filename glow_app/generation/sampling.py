@@ -48,7 +48,7 @@ def sample_batches(
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
-        given = None if turns is None else model.conditioning.in_turn(turns, seeds)
+        given = None if turns is None else [turns[each % len(turns)] for each in seeds]
         images = model.sample(len(seeds), temperature, seeds, given, guidance, size)
         yield from zip(seeds[:count], images, strict=False)
 

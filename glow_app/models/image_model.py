@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
-from glow_app.conditioning import AttributeConditioning, Conditioning, Given
+from glow_app.conditioning import Conditioning, Given, Guidance
 from glow_app.flows import Glow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
@@ -212,21 +212,21 @@ class ImageModel(nn.Module):
         """
         return self.decode_with(latents, self.context(given, len(latents[0])))
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context, safer: Context = None) -> Images:
+    def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
         """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`.
 
-        If the context is extrapolated from ``safer``, it goes half as far, a quarter or not at all for images that
-        explode otherwise: that exceed black or white by the whole range.
+        A change is added to the context, but only half of it, a quarter or nothing for images that explode otherwise:
+        that exceed black or white by the whole range.
         """
-        values, far = self._decoded(latents, context), context
-        for share in (0.5, 0.25, 0.0):
+        if change is None or not isinstance(context, Tensor):
+            return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
+        added = change
+        for share in (0.5, 0.25, 0.0, None):
+            values = self._decoded(latents, context + added)  # all: the last bit depends on the number of images
             is_fine = values.abs().flatten(1).amax(1) <= 1.5
-            if not isinstance(safer, Tensor) or is_fine.all():
+            if share is None or is_fine.all():
                 break
-            assert isinstance(context, Tensor)
-            assert isinstance(far, Tensor)
-            context = torch.where(is_fine[:, None], context, safer + share * (far - safer))
-            values = self._decoded(latents, context)  # all, because the last bit depends on the number of images
+            added = torch.where(is_fine[:, None], added, share * change)
         return Images(to_uint8(_finite(values), self.num_bits))
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
@@ -252,33 +252,28 @@ class ImageModel(nn.Module):
         return None if given is None else self.conditioning.read(given, num)
 
     @torch.no_grad()
-    def context(
-        self,
-        given: Given,
-        num: int,
-        guidance: float | Sequence[float] = 1.0,
-        drawn: Tensor | None = None,
-    ) -> Context:
+    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> Context:
         """Return the context of what is given, for :meth:`decode_with`, in full precision.
 
         Arguments are as for :meth:`Conditioning.context <glow_app.conditioning.Conditioning.context>`.
         """
         with full_precision(self.device):
-            return self.conditioning.context(given, num, guidance, drawn)
+            return self.conditioning.context(given, num, guidance)
 
+    @torch.no_grad()
     def decode_draws(
-        self, noise: Sequence[Tensor], given: Given, drawn: Tensor | None, guidance: float | Sequence[float]
+        self, noise: Sequence[Tensor], known: Tensor | None, guidance: Guidance = 1.0, asked: Tensor | None = None
     ) -> Images:
-        """Return the images of base noise, with guidance, which is reduced where attributes make an image explode.
+        """Return the images of base noise; if the kind is guarded, with less guidance where an image explodes.
 
-        Args:
-            given: What is given, and exaggerated by the guidance.
-            drawn: What ``conditioning.of_draws`` has made of it.
+        Arguments are as for :meth:`Conditioning.exaggeration <glow_app.conditioning.Conditioning.exaggeration>`.
         """
-        num = len(noise[0])
-        has_attributes = isinstance(self.conditioning, AttributeConditioning)
-        safer = self.context(drawn, num) if has_attributes and guidance != 1 else None
-        return self.decode_with(noise, self.context(given, num, guidance, drawn), safer)
+        context = self.context(known, len(noise[0]))
+        with full_precision(self.device):
+            added = self.conditioning.exaggeration(known, guidance, asked)
+        if isinstance(context, Tensor) and added is not None and not self.conditioning.guarded:
+            context, added = context + added, None
+        return self.decode_with(noise, context, added)
 
     def sample(
         self,
@@ -310,9 +305,10 @@ class ImageModel(nn.Module):
         """
         seeds = one_seed_each(num, seeds)
         settings = self.draw_settings(temperature, guidance, given)
-        known = self.conditioning.of_draws(given, seeds)
+        asked = self.read(given, num)
+        known = self.conditioning.of_draws(asked, seeds)
         noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
-        images = self.decode_draws(noise, given, known, settings.guidance)
+        images = self.decode_draws(noise, known, settings.guidance, asked)
         return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
 
     def base_noise(

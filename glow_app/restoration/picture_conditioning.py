@@ -85,7 +85,7 @@ class PictureConditioning(Conditioning):
             )
         return given
 
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> list[Tensor]:
+    def forward(self, given: Tensor) -> list[Tensor]:
         """Return the feature maps of a condition."""
         return self.encoder(self._real(given))
 

@@ -72,11 +72,10 @@ class SharedModel:
         """Draw images; they equal those of ``glow sample`` to the last bit."""
         settings = self._model.draw_settings(temperature, guidance, given)
         temperatures = settings.temperatures(len(self._model.flow.latent_shapes))
-        conditioning = self._model.conditioning
-        asked = conditioning.default(seeds) if given is None else conditioning.read(given, num)
+        asked, conditioning = self._model.read(given, num), self._model.conditioning
         known = conditioning.of_draws(asked, seeds)
         # The noise is drawn only when a batch starts, because many requests may wait.
-        both = zip(seeds, _rows(num, asked, known), strict=True)
+        both = zip(seeds, _rows(num, known, known if asked is None else asked), strict=True)
         rows = [(seed, temperatures, settings.guidance, *row) for seed, row in both]
         images = torch.stack(self._results(_sample, rows, is_padded=True))
         return Images(images, settings.facts_of_draws(seeds, conditioning.plain(known)))
@@ -101,11 +100,10 @@ class SharedModel:
 
     decode = ImageModel.decode  # by the context and decode_with
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context, safer: Context = None) -> Images:
+    def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
         """Decode latents with a context."""
         assert not isinstance(context, Sequence)  # feature maps are only those of restorers
-        assert not isinstance(safer, Sequence)
-        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, safer, *latents))))
+        return Images(torch.stack(self._results(_decode_with, _rows(len(latents[0]), context, change, *latents))))
 
     def run_steps(self, steps: Iterator[None], total: int) -> Iterator[None]:
         """Yield the results of steps of a restoration, each a call of the worker; note on the ticket what is done."""
@@ -136,8 +134,8 @@ def _sample(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
     levels = model.base_noise(seeds)
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
-    asked, known = _columns(list(zip(*given, strict=True)))
-    return model.decode_draws(scaled, asked, known, guidance).cpu().unbind()
+    known, asked = _columns(list(zip(*given, strict=True)))
+    return model.decode_draws(scaled, known, guidance, asked).cpu().unbind()
 
 
 def _level_bits(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
@@ -152,8 +150,8 @@ def _encode(model: ImageModel, rows: list[Any]) -> list[tuple[Tensor | None, ...
 
 
 def _decode_with(model: ImageModel, rows: list[Any]) -> Sequence[Tensor]:
-    context, safer, *latents = _columns(rows)
-    return model.decode_with(latents, context, safer).cpu().unbind()
+    context, change, *latents = _columns(rows)
+    return model.decode_with(latents, context, change).cpu().unbind()
 
 
 @torch.no_grad()

@@ -164,10 +164,10 @@ def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
     impossible = conditioning.of_draws(conditioning.read({"smiling": 1, "hat": 0}, 1), [3])
     assert impossible[0, :2].tolist() == [1, 0]
     assert torch.equal(asked[:, 3], drawn[:, 3])  # the same image, but for the answers
-    context = conditioning.context(smiling, 500, 2.0, asked)
     base = conditioning(torch.cat([conditioning.mean[:1].expand(500, 1), asked[:, 1:]], 1))
-    torch.testing.assert_close(context, base + 2 * (conditioning(asked) - base))
-    same(conditioning.context(None, 500, 2.0, drawn), conditioning(drawn))
+    torch.testing.assert_close(conditioning.exaggeration(asked, 3.0, smiling), 2 * (conditioning(asked) - base))
+    nothing = conditioning.exaggeration(drawn, 3.0, conditioning.unknown(500))
+    same(nothing, torch.zeros_like(base))
 
 
 def test_real_values_far_from_the_training_data_are_refused() -> None:

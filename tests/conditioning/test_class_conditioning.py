@@ -89,7 +89,6 @@ def test_names_that_are_numbers_or_differ_in_case_only() -> None:
 def test_draws_take_the_classes_in_turn_by_their_seeds() -> None:
     conditioning = built()
     assert conditioning.default([3, 4, 2, 7]).tolist() == [0, 1, 2, 1]  # type: ignore[union-attr]
-    assert conditioning.in_turn(["owl", 0], [3, 4, 2]).tolist() == [0, 2, 2]  # type: ignore[union-attr]
 
 
 def test_guidance_extrapolates_from_the_mean_of_all_classes() -> None:

@@ -61,7 +61,7 @@ class Brightness(Conditioning):
             raise ValueError(f"brightness is {given}; expected a number from 0 to 1, or one for each of {num} images")
         return values
 
-    def forward(self, given: Tensor, guidance: Tensor | None = None) -> Tensor:
+    def forward(self, given: Tensor) -> Tensor:
         context: Tensor = self.network(given[:, None])
         return context
 

@@ -99,7 +99,7 @@ def test_each_attribute_is_changed_with_its_own_strength(model: ImageModel) -> N
     for strength in (1.0, 0.5):
         changes = {("age", 0.2): 1.5 * (after - before), None: 5.0 * (between - before) + 1.5 * (last - between)}
         for wish, change in changes.items():
-            decoded = model.decode_with(latents, before + strength * change, before)
+            decoded = model.decode_with(latents, before, strength * change)
             expected = (decoded.short() + low_bits).clamp(0, 255).byte()
             wished = dict([wish]) if wish else {"age": 0.2, "smiling": 0}
             assert torch.equal(edit_attributes(model, images, wished, known, strength), expected)

@@ -164,9 +164,9 @@ def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: ImageMode
 
     monkeypatch.setattr(ImageModel, "_decoded", decoded)
     far = torch.tensor([[1.0], [2.0], [-4.0], [torch.inf], [16.0]])
-    trained.decode_with([], far[:3], 0 * far[:3])
+    trained.decode_with([], 0 * far[:3], far[:3])
     assert contexts[-1].flatten().tolist() == [1, 1, -1]
-    trained.decode_with([], far[4:], 0 * far[4:])
+    trained.decode_with([], 0 * far[4:], far[4:])
     assert contexts[-1].flatten().tolist() == [0]
     with pytest.raises(FloatingPointError, match="1 of 5 images are not finite"):
         trained.decode_with([], far)
