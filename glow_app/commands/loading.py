@@ -90,11 +90,11 @@ def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given
         UsageError: If the model has no attributes.
         ValueError: If one is unknown, is there twice or has a wrong value.
     """
-    from glow_app.conditioning import AttributeConditioning
+    from glow_app.conditioning import parse_attributes
 
-    conditioning, present, absent = model.conditioning, arguments.present or [], arguments.absent or []
-    if not present and not absent:
+    conditioning, wish = model.conditioning, parse_attributes(arguments.present or (), arguments.absent or ())
+    if not wish:
         return None
-    if not isinstance(conditioning, AttributeConditioning):
+    if "attributes" not in (conditioning.describe() or {}):
         raise UsageError(f"{arguments.checkpoint} was trained without attributes; leave out --with and --without")
-    return conditioning.plain(conditioning.read(conditioning.parse(present, absent), 1))
+    return conditioning.plain(conditioning.read(wish, 1))

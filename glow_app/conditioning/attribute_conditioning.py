@@ -109,34 +109,20 @@ class AttributeConditioning(Conditioning):
         Raises:
             ValueError: If there is no such attribute, a value does not fit, or there is not a mapping per image.
         """
-        if isinstance(given, Tensor):
-            return self._checked(given, num)
-        rows = torch.tensor([self._row(known) for known in self._each(given, num, "mappings of attributes")])
-        rows = self._checked(rows.view(num, self.num_attributes), num)
-        if self.adopted:
-            self._refuse_far(rows)
-        return rows
-
-    def parse(self, present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, Any]:
-        """Return values by name, for :meth:`read`, of names of yes/no attributes and of texts such as ``age=37.5``.
-
-        Raises:
-            ValueError: If an attribute is there twice, or lacks a value.
-        """
-        values: dict[str, Any] = {}
-        for text, answer in [*((text, "1") for text in present), *((text, "0") for text in absent)]:
-            name, equals, value = text.rpartition("=")
-            if not equals or answer == "0" or text in self.attributes:
-                name, value = text, answer
-                if self.attributes.get(name, "yes_no") != "yes_no":
-                    mean = dict(zip(self.attributes, self.mean.tolist(), strict=True))[name]
-                    raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
-            if name in values:
-                raise ValueError(f"{name:.100} is given twice; expected it once")
-            values[name] = value
-            with suppress(ValueError):
-                values[name] = float(value)
-        return values
+        if not isinstance(given, Tensor):
+            known = {each["name"]: each for each in self.describe()["attributes"]}
+            rows = [self._row(values, known) for values in self._each(given, num, "mappings of attributes")]
+            given = torch.tensor(rows).view(num, self.num_attributes)
+        if not given.is_floating_point() or given.shape != (num, self.num_attributes):
+            shape = f"({num}, {self.num_attributes})"
+            raise ValueError(f"attributes are {given.dtype} {tuple(given.shape)}; expected real numbers {shape}")
+        if self._is_checkable(given):
+            is_no_answer = self._is("yes_no", given) & ~given.isnan() & (given != 0) & (given != 1)
+            wrong = (is_no_answer | given.isinf()).any(0).tolist()
+            if name := next((name for name, is_wrong in zip(self.attributes, wrong, strict=True) if is_wrong), None):
+                expected = "0 or 1" if self.attributes[name] == "yes_no" else "a finite number"
+                raise ValueError(f"a value of {name} is not {expected}")
+        return given
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the context, (B, E), from the values, of circular ones sine and cosine, and which are known."""
@@ -263,41 +249,46 @@ class AttributeConditioning(Conditioning):
         hidden: Any = self.network[0]
         return {"attributes": self.attributes, "features": self.features, "hidden": hidden.out_features}
 
-    def _refuse_far(self, rows: Tensor) -> None:
-        """Raise ValueError for real values further from the training data than half its range."""
-        least, most = self.rows.cpu().aminmax(dim=0)
-        is_far = ((rows - (least + most) / 2).abs() > most - least) & self._is("real", rows)
-        for row, place in is_far.nonzero().tolist():
-            name, expected = list(self.attributes)[place], f"about {least[place]:.3g} to {most[place]:.3g}"
-            raise ValueError(f"{name} is {rows[row, place]:.6g}; expected {expected}, as in the training data")
-
     def _is(self, kind: Kind, like: Tensor) -> Tensor:
         return torch.tensor([other == kind for other in self.attributes.values()], device=like.device)
 
-    def _row(self, known: Any) -> list[float]:
-        if isinstance(known, str):
-            known = self.parse(text.strip() for text in known.split(","))
-        if not isinstance(known, Mapping):
-            raise ValueError(f"attributes are {known!r:.40}; expected a mapping from names to values")
-        for name, value in known.items():
-            if name not in self.attributes:
-                names = ", ".join(self.attributes)
-                raise ValueError(
-                    f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), self.attributes)}"
-                )
+    def _row(self, values: Any, known: Mapping[str, dict[str, Any]]) -> list[float]:
+        """Return a row of values by name, or of a text, for the facts of :meth:`describe` by name."""
+        if isinstance(values, str):
+            values = parse_attributes(values.split(","))
+        if not isinstance(values, Mapping):
+            raise ValueError(f"attributes are {values!r:.40}; expected a mapping from names to values")
+        for name, value in values.items():
+            if name not in known:
+                names = ", ".join(known)
+                raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), known)}")
             if not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
-        return [float(known.get(name, math.nan)) for name in self.attributes]
+            kind, mean, least, most = (known[name][fact] for fact in ("kind", "mean", "least", "most"))
+            if isinstance(value, bool) and kind != "yes_no":
+                raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
+            # Half the range further than the training data is far.
+            if kind == "real" and self.adopted and abs(value - (least + most) / 2) > most - least:
+                expected = f"about {least:.3g} to {most:.3g}, as in the training data"
+                raise ValueError(f"{name} is {value:.6g}; expected {expected}")
+        return [float(values.get(name, math.nan)) for name in self.attributes]
 
-    def _checked(self, values: Tensor, num: int) -> Tensor:
-        if not values.is_floating_point() or values.shape != (num, self.num_attributes):
-            shape = f"({num}, {self.num_attributes})"
-            raise ValueError(f"attributes are {values.dtype} {tuple(values.shape)}; expected real numbers {shape}")
-        # In a training step on a GPU the check would wait for the device.
-        if values.device.type == "cpu" or not torch.is_grad_enabled():
-            is_no_answer = self._is("yes_no", values) & ~values.isnan() & (values != 0) & (values != 1)
-            wrong = (is_no_answer | values.isinf()).any(0).tolist()
-            if name := next((name for name, is_wrong in zip(self.attributes, wrong, strict=True) if is_wrong), None):
-                expected = "0 or 1" if self.attributes[name] == "yes_no" else "a finite number"
-                raise ValueError(f"a value of {name} is not {expected}")
-        return values
+
+def parse_attributes(present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, float]:
+    """Return values by name, for :meth:`AttributeConditioning.read`, of names and of texts such as ``age=37.5``.
+
+    Raises:
+        ValueError: If an attribute is there twice.
+    """
+    values: dict[str, float] = {}
+    answers: list[tuple[str, float]] = [*((text, True) for text in present), *((text, False) for text in absent)]
+    for text, answer in answers:
+        name, value = text.strip(), answer
+        start, _, number = name.rpartition("=")
+        if start and answer:
+            with suppress(ValueError):  # then it is a name with an equals sign
+                name, value = start, float(number)
+        if name in values:
+            raise ValueError(f"{name:.100} is given twice; expected it once")
+        values[name] = value
+    return values

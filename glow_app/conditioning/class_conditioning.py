@@ -39,7 +39,7 @@ class ClassConditioning(Conditioning):
         self.num_classes = num_classes
         # nn.Embedding(...) would import torch's compiler on the meta device.
         self.embedding = nn.Embedding.from_pretrained(torch.randn(num_classes, features), freeze=False)
-        self._names: tuple[str, ...] = ()
+        self.names = ()
 
     @property
     def features(self) -> int:
@@ -62,6 +62,9 @@ class ClassConditioning(Conditioning):
         if names and len(names) != self.num_classes:
             raise ValueError(f"got {len(names)} names for {self.num_classes} classes")
         self._names = tuple(names)
+        # The number as text takes precedence over a name.
+        by_name = {name: number for number, name in enumerate(names)}
+        self._numbers = by_name | {str(number): number for number in range(self.num_classes)}
 
     @property
     def values(self) -> Sequence[int]:
@@ -80,14 +83,20 @@ class ClassConditioning(Conditioning):
         Raises:
             ValueError: If there is no such class, or not one per image.
         """
-        if isinstance(given, Tensor):
-            return self._checked(given, num)
-        each = self._each(given, num, "classes")
-        for value in each:
-            if isinstance(value, bool) or not isinstance(value, (Integral, str)):
-                raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
-        known = self._numbers()
-        return torch.tensor([self._number(str(value), known) for value in each], dtype=torch.long)
+        if not isinstance(given, Tensor):
+            each = self._each(given, num, "classes")
+            return torch.tensor([self._number(value) for value in each], dtype=torch.long)
+        if given.ndim > 1 or given.is_floating_point() or given.dtype == torch.bool:
+            raise ValueError(
+                f"classes are {given.dtype} of shape {tuple(given.shape)}; expected numbers of shape ({num},)"
+            )
+        numbers = given.long().expand(num) if given.ndim == 0 else given.long()
+        if len(numbers) != num:
+            raise ValueError(f"got {len(numbers)} classes for {num} images")
+        if num and self._is_checkable(numbers) and not 0 <= numbers.min() <= numbers.max() < self.num_classes:
+            span = f"from {int(numbers.min())} to {int(numbers.max())}"
+            raise ValueError(f"classes are {span}; expected 0 to {self.num_classes - 1}")
+        return numbers
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the embeddings, (B, E)."""
@@ -102,8 +111,7 @@ class ClassConditioning(Conditioning):
         """Return each class by name or, if the name is unknown or is also the number of another class, by number."""
         if given is None or not self._names:
             return super().plain(given)
-        known = self._numbers()
-        return [name if known[name := self._names[number]] == number else number for number in given.tolist()]
+        return [name if self._numbers[name := self._names[number]] == number else number for number in given.tolist()]
 
     def of_folder(self, name: str) -> int | None:
         """Return the number of the class of exactly this name."""
@@ -159,31 +167,13 @@ class ClassConditioning(Conditioning):
         """The number of classes and the size of a vector."""
         return {"num_classes": self.num_classes, "features": self.features}
 
-    def _checked(self, numbers: Tensor, num: int) -> Tensor:
-        if numbers.ndim > 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
-            raise ValueError(
-                f"classes are {numbers.dtype} of shape {tuple(numbers.shape)}; expected numbers of shape ({num},)"
-            )
-        numbers = numbers.long().expand(num) if numbers.ndim == 0 else numbers.long()
-        if len(numbers) != num:
-            raise ValueError(f"got {len(numbers)} classes for {num} images")
-        # In a training step on a GPU the check would wait for the device, which reports a number out of range itself.
-        is_checked = num and (numbers.device.type == "cpu" or not torch.is_grad_enabled())
-        if is_checked and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.num_classes:
-            span = f"from {int(numbers.min())} to {int(numbers.max())}"
-            raise ValueError(f"classes are {span}; expected 0 to {self.num_classes - 1}")
-        return numbers
-
-    def _numbers(self) -> dict[str, int]:
-        """Return the number of each class by its name, and by the number as text, which takes precedence."""
-        names = {name: number for number, name in enumerate(self._names)}
-        return names | {str(number): number for number in range(self.num_classes)}
-
-    def _number(self, name: str, known: Mapping[str, int]) -> int:
-        folded = name.casefold()
-        alike = [name] if name in known else [other for other in known if other.casefold() == folded]
+    def _number(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, (Integral, str)):
+            raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
+        name = str(value)
+        alike = [name] if name in self._numbers else [n for n in self._numbers if n.casefold() == name.casefold()]
         if len(alike) == 1:
-            return known[alike[0]]
+            return self._numbers[alike[0]]
         name = name[:100]  # an untrusted name may have any length
         names = f", or one of {', '.join(self._names)}" if self._names else ""
         raise ValueError(

@@ -208,6 +208,11 @@ class Conditioning(nn.Module, ABC):
         return {}
 
     @staticmethod
+    def _is_checkable(given: Tensor) -> bool:
+        """Return whether checking values costs little: in a training step on a GPU it would wait for the device."""
+        return given.device.type == "cpu" or not torch.is_grad_enabled()
+
+    @staticmethod
     def _each(given: Given, num: int, values: str) -> list[Any]:
         """Return a value per image, of one for all or one per image; raise ValueError for another number."""
         is_sequence = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from registry import perturb, tiny_model
 
-from glow_app.conditioning import AttributeConditioning
+from glow_app.conditioning import AttributeConditioning, parse_attributes
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.models.image_model import ImageModel
@@ -66,6 +66,11 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
     assert torch.equal(context_of(conditioning, None, 3), context_of(conditioning, {}, 3))
 
 
+def test_a_wish_names_attributes_or_gives_them_numbers() -> None:
+    wish = parse_attributes(["smiling", " age=37.5", "a=b", "c=d=-1e-2"], ["hat", "hue=1"])
+    assert wish == {"smiling": True, "age": 37.5, "a=b": True, "c=d": -0.01, "hat": False, "hue=1": False}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -75,7 +80,8 @@ def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: l
         ({"age": math.inf}, "age is inf; expected a finite number"),
         ({"age": "old"}, "age is 'old'; expected a finite number"),
         ({3: 1}, "there is no attribute 3"),
-        ("age", "age needs a number"),
+        ("age", "age needs a number, such as age=0.5, its mean"),
+        ({"hue": False}, "hue needs a number"),
         ("hat=0,hat", "hat is given twice"),
         (3, "expected a mapping"),
         ([{}], "got 1 mappings of attributes for 2 images"),
