@@ -262,7 +262,8 @@ class AttributeConditioning(Conditioning):
             if name not in known:
                 names = ", ".join(known)
                 raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), known)}")
-            if not isinstance(value, Real) or not math.isfinite(value):
+            largest = torch.finfo(torch.float32).max
+            if not isinstance(value, Real) or not abs(value) <= largest:  # type: ignore[operator]  # nor NaN
                 raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
             kind, mean, least, most = (known[name][fact] for fact in ("kind", "mean", "least", "most"))
             if isinstance(value, bool) and kind != "yes_no":

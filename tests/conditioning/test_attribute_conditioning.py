@@ -78,6 +78,8 @@ def test_a_wish_names_attributes_or_gives_them_numbers() -> None:
         ({"a" * 10**6: 1}, "there is no attribute"),
         ({"smiling": 0.5}, "a value of smiling is not 0 or 1"),
         ({"age": math.inf}, "age is inf; expected a finite number"),
+        ({"age": math.nan}, "age is nan; expected a finite number"),
+        ({"age": 10**400}, "expected a finite number"),
         ({"age": "old"}, "age is 'old'; expected a finite number"),
         ({3: 1}, "there is no attribute 3"),
         ("age", "age needs a number, such as age=0.5, its mean"),
