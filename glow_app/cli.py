@@ -15,7 +15,6 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
-    "test": "bits/dim of a checkpoint on held-out images",
     "presets": "list the configurations for glow fit --config, or show one",
 }
 COMMANDS = {
@@ -25,6 +24,7 @@ COMMANDS = {
     "restore": "enlarge, denoise, deblock, colour or fill pictures",
     "reconstruct": "encode and decode images, and report the error",
     "score": "score how likely and how unusual images are",
+    "test": "bits/dim of held-out images",
     "evaluate": "evaluate a model: likelihood, FID, copies, exactness",
     "encode": "write the latents of images to a file",
     "decode": "decode latents to images",

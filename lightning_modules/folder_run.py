@@ -39,7 +39,7 @@ _MINUTES = 30.0
 _PLAN_VARIABLE = "GLOW_FIT_PLAN"  # by which the first process tells its choices to those that it starts
 
 
-def main(command: str, arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Run ``glow fit FOLDER``: print the choices, then train as ``glow fit --config`` does."""
     if not {"-h", "--help"}.isdisjoint(arguments):
         options_parser().print_help()
@@ -50,7 +50,7 @@ def main(command: str, arguments: list[str]) -> None:
 
     os.environ[_PLAN_VARIABLE] = json.dumps(planned)
     try:
-        fit(command, planned)
+        fit(planned)
     finally:
         del os.environ[_PLAN_VARIABLE]
 
@@ -79,7 +79,7 @@ def train(
     for name, value in {"minutes": minutes, **options}.items():
         option = f"--{name if '.' in name else name.replace('_', '-')}"
         words += [option] if value is True else [] if value is None or value is False else [f"{option}={value}"]
-    main("fit", words)
+    main(words)
     return load_model(run_dir)
 
 

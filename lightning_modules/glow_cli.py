@@ -1,4 +1,4 @@
-"""`glow fit` and `glow test`: LightningCLI with a folder for each run."""
+"""`glow fit`: LightningCLI with a folder for each run."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -33,7 +33,7 @@ from glow_app.nn.class_path import class_path
 from glow_app.storage.stored_model import read_run_config
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
 from lightning_modules.callbacks.outcome import outcome
-from lightning_modules.command_line.arguments import configs_first, take_option
+from lightning_modules.command_line.arguments import configs_first
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.resumption import Start, start_of
 from lightning_modules.image_data import ImageDataModule
@@ -60,16 +60,14 @@ _UNWANTED = (
     "sync_dist=True",
     "Using `DistributedSampler`",
 )
-# With these, an evaluation uses a whole split.
-_WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
 _MISSING = re.compile(r"class_path '[\w.]*?(\w+)': the following arguments are required: (\w+(?:, \w+)*)")
 
 
 class GlowCLI(LightningCLI):
-    """Builds module, data and trainer of "fit" or "test", with a folder for each run and this project's callbacks."""
+    """Builds module, data and trainer, with a folder for each run and this project's callbacks."""
 
-    def __init__(self, command: str, start: Start) -> None:
-        self.command, self.start = command, start
+    def __init__(self, start: Start) -> None:
+        self.start = start
         arguments = configs_first(start.arguments)
         self.kind = kind_of(arguments)
         super().__init__(
@@ -82,10 +80,10 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0 if start.source is None else -1},
             seed_everything_default=0,
             parser_kwargs={
-                "prog": f"glow {command}",
+                "prog": "glow fit",
                 "exit_on_error": False,  # errors are reported in one line
                 "allow_abbrev": False,  # new options could make abbreviations ambiguous
-                "default_config_files": [str(BASE_CONFIG)] if command == "fit" else [],
+                "default_config_files": [str(BASE_CONFIG)],
             },
             args=arguments,
             run=False,
@@ -100,9 +98,6 @@ class GlowCLI(LightningCLI):
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to load; set by --resume.")
-        if self.command == "test":
-            splits = "Split to measure: validation or test."
-            parser.add_argument("--split", type=Literal["validation", "test"], default="test", help=splits)
         kinds = "Kind of the run: images, restoration or points."
         parser.add_argument("--kind", type=KindName, default=self.kind.name, help=kinds)
         for name, callback in self.kind.callbacks.items():
@@ -121,39 +116,38 @@ class GlowCLI(LightningCLI):
             if missing := _MISSING.search(message):
                 keys = re.findall(r'Parser key "([\w.]+)"', message[: missing.start()])
                 options = " ".join(f"--{'.'.join([*keys, name])} VALUE" for name in missing[2].split(", "))
-                raise UsageError(f"glow {self.command}: {missing[1]} needs {missing[2]}; add {options}") from error
+                raise UsageError(f"glow fit: {missing[1]} needs {missing[2]}; add {options}") from error
             _, unknown, words = message.partition("unrecognized arguments: ")
             hint = closest(words.split("=")[0], map("--{}".format, parser.get_defaults().keys())) if unknown else ""
-            raise UsageError(f"glow {self.command}: {message[:600]}{hint}") from error
+            raise UsageError(f"glow fit: {message[:600]}{hint}") from error
 
     def before_instantiate_classes(self) -> None:
         """Check and complete the configuration, and prepare the run's folder."""
         config = self.config
-        if self.command == "fit":
-            if stored := self.start.config.get("model"):
-                chosen = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
-                for name in ("optimizer", "lr_scheduler"):
-                    if chosen[name] != stored.get(name):
-                        message = f"model.{name} is restored as it was saved; start a new run to change it"
-                        warnings.warn(message, stacklevel=2)
-            config.run_dir = choose_run_dir(config.name, config.run_dir)
-            if config.data.get("attributes") == "auto":
-                config.data.attributes = table_in(Path(config.data.root or ".")) is not None
-                if not config.data.attributes:
-                    config.model.contrast = 0.0
-            for name in ("root", "attributes"):  # absolute, since other commands may run in other folders
-                if isinstance(path := config.data.get(name), str):
-                    config.data[name] = os.path.abspath(os.path.expanduser(path))
-            if config.data.get("attributes") and (self.start.source is None or self.start.by_levels):
-                self._condition_on_attributes(config)
-            resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
-            prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
-            loggers = config.trainer.logger
-            for logger in loggers if isinstance(loggers, list) else [loggers]:
-                if arguments := getattr(logger, "init_args", None):
-                    arguments.save_dir = config.run_dir
-                    if "id" in arguments and resumed is None:
-                        arguments.id = token_hex(4)
+        if stored := self.start.config.get("model"):
+            chosen = yaml.safe_load(self.parser.dump(config, skip_none=False))["model"]
+            for name in ("optimizer", "lr_scheduler"):
+                if chosen[name] != stored.get(name):
+                    message = f"model.{name} is restored as it was saved; start a new run to change it"
+                    warnings.warn(message, stacklevel=2)
+        config.run_dir = choose_run_dir(config.name, config.run_dir)
+        if config.data.get("attributes") == "auto":
+            config.data.attributes = table_in(Path(config.data.root or ".")) is not None
+            if not config.data.attributes:
+                config.model.contrast = 0.0
+        for name in ("root", "attributes"):  # absolute, since other commands may run in other folders
+            if isinstance(path := config.data.get(name), str):
+                config.data[name] = os.path.abspath(os.path.expanduser(path))
+        if config.data.get("attributes") and (self.start.source is None or self.start.by_levels):
+            self._condition_on_attributes(config)
+        resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
+        prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if arguments := getattr(logger, "init_args", None):
+                arguments.save_dir = config.run_dir
+                if "id" in arguments and resumed is None:
+                    arguments.id = token_hex(4)
         config.trainer.default_root_dir = config.run_dir
 
     def _condition_on_attributes(self, config: Any) -> None:
@@ -165,11 +159,11 @@ class GlowCLI(LightningCLI):
             flow.conditioning = Namespace(class_path=class_path(AttributeConditioning), init_args=arguments)
 
     def instantiate_classes(self) -> None:
-        """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""
+        """Build all parts, raising a constructor's own error; load weights; tell the data module what is recorded."""
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
-            raise UsageError(f"glow {self.command}: {error}") from error
+            raise UsageError(f"glow fit: {error}") from error
         except ValueError as error:
             cause: BaseException = error
             while cause.__cause__ is not None:  # jsonargparse wraps it in errors of all accepted types
@@ -180,15 +174,11 @@ class GlowCLI(LightningCLI):
                 self.num_taken = copy_levels(self.model.model.flow, source.flow)
             else:
                 self.model.model.load_state_dict(source.state_dict())
-        if isinstance(self.datamodule, ImageDataModule):
-            if self.command != "fit":  # the limit of another folder is not that of the training
-                limit, _ = take_option("--data.limit", self.start.arguments)
-                self.datamodule.compare(self.start.data, None if limit is None else self.datamodule.hparams["limit"])
-            elif self.start.data:
-                self.datamodule.recorded = self.start.data
+        if isinstance(self.datamodule, ImageDataModule) and self.start.data:
+            self.datamodule.recorded = self.start.data
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer; for "fit", with this project's callbacks, a CSV log and the configured loggers."""
+        """Build the trainer with this project's callbacks, a CSV log and the configured loggers."""
         config = self.config_init
         options = config.trainer
         live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
@@ -197,9 +187,6 @@ class GlowCLI(LightningCLI):
         kwargs |= {"plugins": plugins, "enable_model_summary": bool(options.enable_model_summary)}
         if options.max_epochs is None and options.max_steps != -1:
             kwargs["max_epochs"] = -1  # RunTrainer hides the other limit
-        if self.command != "fit":
-            kwargs |= {"enable_progress_bar": live, "logger": False, "enable_checkpointing": False, **_WHOLE}
-            return pl.Trainer(**{**options, **kwargs})
         if SLURMEnvironment.detect():
             # Lightning's own handler would save without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
@@ -217,18 +204,14 @@ class GlowCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, logger=loggers, enable_progress_bar=False, **kwargs)
 
     def run(self) -> None:
-        """Run the command; exit with the code of a signal that stops it."""
+        """Train; exit with the code of a signal that stops it."""
         run_dir, ckpt_path = self.config.run_dir, self.config.ckpt_path
-        if self.command == "fit" and self.trainer.is_global_zero:
+        if self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.place is not None:
                 print(self._origin())
-        with exit_code_of_signals(self.trainer, None if run_dir is None else Path(run_dir)):
-            if self.command == "fit":
-                self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
-            else:
-                evaluate = self.trainer.validate if self.config.split == "validation" else self.trainer.test
-                evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, verbose=False)
+        with exit_code_of_signals(self.trainer, Path(run_dir)):
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=ckpt_path)
 
     def _origin(self) -> str:
         """Return the line that says what a run resumes or begins from."""
@@ -243,24 +226,17 @@ class GlowCLI(LightningCLI):
         return f"begins from {place} ({taken})"
 
 
-def main(command: str, arguments: list[str]) -> None:
-    """Run "fit" or "test" with the rest of the command line; raise UsageError if an option is unknown or invalid."""
-    with built(command, arguments) as cli:
+def main(arguments: list[str]) -> None:
+    """Train with the rest of the command line; raise UsageError if an option is unknown or invalid."""
+    with built(arguments) as cli:
         cli.run()
-    if not cli.trainer.is_global_zero:
-        return
-    if command == "fit":
+    if cli.trainer.is_global_zero:
         _print_end(cli)
-    else:
-        split = cli.config.split
-        stage = "val" if split == "validation" else "test"
-        figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
-        cli.kind.report(cli.model, cli.datamodule, split, figures)
 
 
 @contextmanager
-def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
-    """Build the module, data and trainer of a command; unlock the run's folder at the end."""
+def built(arguments: list[str]) -> Iterator[GlowCLI]:
+    """Build the module, data and trainer of a run; unlock its folder at the end."""
     warnings.formatwarning = format_warning  # Lightning has replaced it
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -269,9 +245,9 @@ def built(command: str, arguments: list[str]) -> Iterator[GlowCLI]:
     # Arithmetic with numbers below 1e-38, as in old moments, can be a hundred times slower.
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as scratch:
-        start = start_of(command, arguments, Path(scratch))
+        start = start_of(arguments, Path(scratch))
         try:
-            yield GlowCLI(command, start)
+            yield GlowCLI(start)
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise

@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Resize, Split, SplitRequest
@@ -17,7 +16,7 @@ from lightning_modules.resumable_data import SPLITS, ResumableDataModule
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
-    """Train, validation and test loaders of one image source.
+    """Training and validation loaders of one image source.
 
     Args:
         source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "datasets" (a
@@ -25,7 +24,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
         root: The image folder, or the folder of the data set's files.
         batch_size: Training images per batch and rank.
-        eval_batch_size: Images per validation or test batch and rank; ``batch_size`` if None.
+        eval_batch_size: Images per validation batch and rank; ``batch_size`` if None.
         num_workers: Loader processes; 0 is fast enough for images in memory.
         download: Whether to download missing files of the torchvision sets.
         seed: Seed of splits, order and flips.
@@ -71,49 +70,18 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters(logger=False)
         self.recorded: Mapping[str, Any] | None = None  # known arguments of this module in the run so far
-        self.other_root: str | None = None
-
-    def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
-        """Compare the data with that of a training run, whose known arguments are ``recorded``; call before ``setup``.
-
-        If ``root`` is another folder than the run's, validation and test use all its images, at most ``limit`` (or its
-        split, if it has official ones), and the training split still comes from the run's folder.
-        """
-        root = self.hparams["root"]
-        trained_on = recorded.get("root") if recorded.get("source") == self.hparams["source"] else None
-        if is_other_folder(self.hparams["source"], root, trained_on):
-            self.other_root, self._other_limit = root, limit
-            self.hparams.update({"root": trained_on, "limit": recorded.get("limit")})
-        self.recorded = recorded
-
-    @property
-    def changes(self) -> str:
-        """In words, how splits and training pictures differ from those recorded; empty if they do not."""
-        if self.recorded is None or self.other_root is not None:
-            return ""
-        is_limited = self.hparams["limit"] != self.recorded.get("limit")
-        return changes(self.recorded, self._facts(None if is_limited else self.examples("train")))
-
-    def origin(self, split: Split) -> str:
-        """Return in words how the images of a split relate to the recorded training."""
-        if self.recorded is None:
-            return origin(True, None)
-        is_same = self.other_root is None and is_same_split(self.recorded, self._facts(None), split)
-        return origin(is_same, count_trained_on(self.recorded, self.examples(split)))
-
-    def _facts(self, train: ImageSet | None) -> dict[str, Any]:
-        return {**self.hparams, "contents": record_of(self.hparams, train)}
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits of a stage; for "fit", record them and compare them with those of the run so far."""
         super().setup(stage)
         if stage != "fit":
             return
-        facts = self._facts(self.examples("train"))
-        contents = facts["contents"]
+        contents = record_of(self.hparams, self.examples("train"))
+        facts = {**self.hparams, "contents": contents}
         if self.recorded is not None and (words := changes(self.recorded, facts)):
-            origin = self.origin("validation")
-            rank_zero_warn(f"since the start of the run: {words}. Validation images: {origin}")
+            is_same = is_same_split(self.recorded, facts, "validation")
+            count = count_trained_on(self.recorded, self.examples("validation"))
+            rank_zero_warn(f"since the start of the run: {words}. Validation images: {origin(is_same, count)}")
             contents = merged(self.recorded, facts)
         self.hparams["contents"] = contents  # for the checkpoint
 
@@ -136,23 +104,12 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
-    def part(self, split: Split) -> str:
-        """Return a description of where the images of a split come from."""
-        if self.other_root is None:
-            return f"{self.hparams['source']}, {split} split"
-        if whole_folder(self.hparams["source"], self.other_root, split)["split"] == split:
-            return f"{self.other_root}, {split} split"
-        amount = "all images" if self._other_limit is None else "limited by data.limit"
-        return f"{self.other_root}, {amount}"
-
     def _load(self, split: Split) -> ImageSet:
         names = (field.name for field in fields(SplitRequest) if field.name in self.hparams)
         options = {"split": split, **{name: self.hparams[name] for name in names}}
-        if self.other_root is not None and split != "train":
-            options |= whole_folder(self.hparams["source"], self.other_root, split) | {"limit": self._other_limit}
         try:
             return load_split(self.hparams["source"], **options)
         except FileNotFoundError as error:
-            if self.recorded is None or not self.trainer or self.trainer.state.fn != "fit":
+            if self.recorded is None:
                 raise
             raise FileNotFoundError(f"{error}; if the pictures have moved, pass --data.root") from error

@@ -27,7 +27,7 @@ class ImageModule(LikelihoodModule):
     Args:
         flow: The flow to train.
         num_bits: Number of most significant bits of the images that are modelled, 1 to 8.
-        num_draws: Number of dequantisation draws in validation and test; 1 is usual in the literature.
+        num_draws: Number of dequantisation draws in validation; 1 is usual in the literature.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
             "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
@@ -116,27 +116,10 @@ class ImageModule(LikelihoodModule):
         return bits + (terms - terms.detach())
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return bits/dim of ``num_draws`` draws; of the marginal over all values unless :attr:`knows_labels`."""
+        """Return bits/dim of ``num_draws`` draws, given what is known about the images."""
         images, labels = batch
-        given = self.model.conditioning.observe(images, labels, generator) if self.knows_labels else None
+        given = self.model.conditioning.observe(images, labels, generator)
         return {self.metric: self.model.bits_per_dim(images, given, self.num_draws, generator)}
-
-    @property
-    def knows_labels(self) -> bool:
-        """Whether the labels of the data are those that the model knows; in an unlabelled folder, all labels are 0."""
-        data = getattr(self.trainer, "datamodule", None)
-        return not isinstance(data, ImageDataModule) or self.model.conditioning.knows(data.any_examples)
-
-    @property
-    def details(self) -> str:
-        """What a report of bits/dim adds to their description."""
-        num_values = len(self.model.conditioning.values)
-        averaged = f": averaged over {num_values} values" if num_values else ""
-        return "" if self.knows_labels else f", labels unknown{averaged}"
-
-    def report_lines(self, figures: dict[str, float]) -> list[str]:
-        """Return the lines that a report adds to bits/dim; none."""
-        return []
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what an earlier part of the run has adopted from its data."""

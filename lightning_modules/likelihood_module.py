@@ -96,7 +96,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def evaluate(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the figures that validation and test report, by name; each has a value per example, (B,)."""
+        """Return the figures that validation reports, by name; each has a value per example, (B,)."""
 
     def setup(self, stage: str) -> None:
         """Check that the trainer suits a flow, and begin the means in the widest type of the device."""
@@ -147,30 +147,22 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch, with the same noise in every epoch; infinite ones if an ODE solve fails."""
+        loader: Any = self.trainer.val_dataloaders
+        num_rows = getattr(loader, "batch_size", None)
         try:
-            self._log_figures(batch, batch_idx, "val", self.trainer.val_dataloaders)
+            with record_solves(self.generator(batch_idx, "trace-val", num_rows)) as solves:
+                figures = self.evaluate(batch, self.generator(batch_idx, "val", num_rows))
         except SolverError as error:  # infinite figures are never the best, and training may recover
             rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
-            self._log_means("val", dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device)))
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the figures of the batch."""
-        self._log_figures(batch, batch_idx, "test", self.trainer.test_dataloaders)
-
-    def _log_figures(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
-        num_rows = getattr(loader, "batch_size", None)
-        with record_solves(self.generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
-            figures = self.evaluate(batch, self.generator(batch_idx, stage, num_rows))
-        if ends_in_repetition(loader, batch_idx):
-            figures = {name: values[:-1] for name, values in figures.items()}
-        self._log_means(stage, figures)
-        self.log_evaluations(solves.num_evaluations, stage, len(figures[self.metric]))
-
-    def _log_means(self, stage: str, figures: dict[str, Tensor]) -> None:
+            figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
+        else:
+            if ends_in_repetition(loader, batch_idx):
+                figures = {name: values[:-1] for name, values in figures.items()}
+            self.log_evaluations(solves.num_evaluations, "val", len(figures[self.metric]))
         for name, values in figures.items():
             mean: Any = self.means[name]
             mean.update(values)
-            self.log(f"{stage}/{name}", mean)
+            self.log(f"val/{name}", mean)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; all are NaN if the adjoint's solve fails."""

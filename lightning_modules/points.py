@@ -1,4 +1,4 @@
-"""Training a prior by itself, as a density of points in the plane: data, module and report."""
+"""Training a prior by itself, as a density of points in the plane: data, module and pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,27 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glow_app.bijections import Bijection, record_solves
+from glow_app.bijections import Bijection
 from glow_app.data.splits import Split
-from glow_app.data.toys import TOYS, PointSet, load_points
-from glow_app.evaluation.bits import estimated_trace_note
+from glow_app.data.toys import PointSet, load_points
+from glow_app.evaluation.points import points_report
 from glow_app.models.plane_model import PlaneModel
 from glow_app.models.plane_pictures import density_picture, flow_picture, samples_picture
 from glow_app.pictures.images import save_png
 from glow_app.priors import GaussianPrior
-from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_density
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.resumable_data import ResumableDataModule
 
 
 class PointsDataModule(ResumableDataModule[PointSet]):
-    """Train, validation and test loaders of a toy density.
+    """Training and validation loaders of a toy density.
 
     Args:
         source: "two_moons", "eight_gaussians", "checkerboard", "pinwheel", "rings" or "two_spirals".
         batch_size: Training points per batch and rank.
-        eval_batch_size: Points per validation or test batch and rank; ``batch_size`` if None.
+        eval_batch_size: Points per validation batch and rank; ``batch_size`` if None.
         seed: Seed of the points and their order.
         limit: Maximum number of points per split.
     Shape:
@@ -92,30 +91,10 @@ def finish_points(run_dir: Path, data: PointsDataModule) -> None:
         return  # the run stopped before an export
     model = load_density(run_dir / "model")
     assert isinstance(model, PlaneModel)
+    print(points_report(model, data.hparams, "test"))
     points = data.examples("test").values
-    parts = points.split(data.hparams["eval_batch_size"] or data.hparams["batch_size"])
-    total = 0.0
-    for index, part in enumerate(parts):
-        with record_solves(step_generator(data.hparams["seed"], index, model.device, "trace-test")):  # as `glow test`
-            total += float(model.log_prob(part).double().sum())
-    _report(total / len(points), model, data, "test")
     folder = run_dir / "pictures"
     save_png(density_picture(model, points), folder / "density.png")
     save_png(samples_picture(model, points), folder / "samples.png")
     save_png(flow_picture(model), folder / "flow.png")
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
-
-
-def print_points_report(module: PointsModule, data: PointsDataModule, split: Split, figures: dict[str, float]) -> None:
-    """Print the log-likelihood of a split, whose negative is in ``figures``, and the best possible one."""
-    _report(-figures[module.metric], module.model, data, split)
-
-
-def _report(log_likelihood: float, model: PlaneModel, data: PointsDataModule, split: Split) -> None:
-    points, source = data.examples(split).values, data.hparams["source"]
-    described = f"{source}, {split} split, {len(points)} points{estimated_trace_note(model, 2)}"
-    print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
-    toy = TOYS[source]
-    # On the same points where possible, so that the difference does not depend on their draw.
-    of_points = f"{float(toy.log_density(points).mean()):.4f} on these points, " if toy.density else ""
-    print(f"best possible: {of_points}{-toy.entropy:.4f} on average")

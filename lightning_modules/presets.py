@@ -55,7 +55,7 @@ def expected(path: Path) -> tuple[str, str]:
     return figure[1] + (figure[2] or ""), source
 
 
-def main(command: str, arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """List the presets and overlays, or print a single one."""
     match arguments:
         case _ if not {"-h", "--help"}.isdisjoint(arguments):
@@ -65,7 +65,7 @@ def main(command: str, arguments: list[str]) -> None:
         case ["show", name]:
             print(Path(config_path(name)).read_text(encoding="utf-8"), end="")
         case _:
-            raise UsageError(f"glow {command} takes no arguments, or show NAME; got {' '.join(arguments)}")
+            raise UsageError(f"glow presets takes no arguments, or show NAME; got {' '.join(arguments)}")
 
 
 def _print_list() -> None:

@@ -14,16 +14,11 @@ from glow_app.data.splits import Split
 
 S = TypeVar("S", bound=BatchedSet[Any])
 
-SPLITS: dict[str | None, tuple[Split, ...]] = {
-    "fit": ("train", "validation"),
-    "validate": ("validation",),
-    "test": ("test",),
-    None: ("train", "validation", "test"),
-}
+SPLITS: dict[str | None, tuple[Split, ...]] = {"fit": ("train", "validation"), "validate": ("validation",)}
 
 
 class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
-    """Train, validation and test loaders of one source.
+    """Training and validation loaders of one source.
 
     The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
     epoch. A subclass implements ``_load``, and saves the hyperparameters ``batch_size``, ``eval_batch_size``
@@ -48,7 +43,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         self._progress = state.get("train_loader")
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage: "fit", "validate", "test", or None for all."""
+        """Load the splits of a stage: "fit" or "validate"."""
         for split in SPLITS.get(stage, ()):
             self.examples(split)
 
@@ -57,11 +52,6 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         if split not in self._sets:
             self._sets[split] = self._load(split)
         return self._sets[split]
-
-    @property
-    def any_examples(self) -> S:
-        """The examples of a split that is loaded, or else of the training."""
-        return next(iter(self._sets.values()), None) or self.examples("train")
 
     def train_dataloader(self) -> TrainLoader[Any]:
         """Return this rank's shuffled batches, all of full size."""
@@ -86,14 +76,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation split in order, which Lightning divides among ranks; the last batch may be smaller."""
-        return self._eval_loader("validation")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Return the test split in order, which Lightning divides among ranks; the last batch may be smaller."""
-        return self._eval_loader("test")
-
-    def _eval_loader(self, split: Split) -> DataLoader[Any]:
-        examples, num_workers = self.examples(split), self.hparams.get("num_workers", 0)
+        examples, num_workers = self.examples("validation"), self.hparams.get("num_workers", 0)
         return DataLoader(
             examples,
             batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],

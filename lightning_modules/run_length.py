@@ -55,7 +55,7 @@ def measure_step(arguments: list[str]) -> tuple[float, int, int]:
     with (
         warnings.catch_warnings(action="ignore"),  # the run itself warns
         TemporaryDirectory() as scratch,
-        built("fit", [*arguments, f"--run_dir={scratch}/run"]) as cli,
+        built([*arguments, f"--run_dir={scratch}/run"]) as cli,
     ):
         loader, trainer = cli.datamodule.train_dataloader(), cli.trainer
         batches = max(1, len(loader) // trainer.world_size)

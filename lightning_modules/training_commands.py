@@ -8,24 +8,7 @@ from glow_app.storage.model_folders import CONFIG_NAME, find_folder, refuse_miss
 from lightning_modules.command_line.arguments import take_option, take_options
 from lightning_modules.presets import config_path
 
-_HELP = {
-    "test": """usage: glow test --checkpoint PATH [OPTIONS]
-
-Bits/dim of a checkpoint on held-out images, and of the same images as a PNG.
-
-options:
-  --checkpoint PATH    a .ckpt file, a run folder or a folder of runs (the best
-                       checkpoint of the newest), from which data and settings
-                       are taken
-  --split SPLIT        images to measure: test (default) or validation
-  --training DIR       folder of the training images, if it has moved
-  --data.root DIR      another folder of images, measured as a whole
-  --data.limit N       use at most N images
-  --model.num_draws N  dequantisation draws (default: 1, as in the literature)
-
-Other options of glow fit override those of the run. For an exported
-model, use glow evaluate.""",
-    "fit": """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
+_HELP = """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
        glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
 
@@ -48,8 +31,7 @@ common options:
                           begin with the levels of another model that fit, as
                           glow fit FOLDER does with a bundled one
   --print_config          print the configuration and exit
-  --help-all              list all options""",
-}
+  --help-all              list all options"""
 
 # Prefixes of options that can replace --config.
 _WITHOUT_CONFIG = ("--kind", "--model", "--resume", "--print_config", "--help-all")
@@ -59,30 +41,29 @@ def main(command: str, arguments: list[str]) -> None:
     """Run a training command."""
     if command == "presets":
         from lightning_modules.presets import main as run
-    elif command == "fit" and arguments and not arguments[0].startswith("-"):
+    elif arguments and not arguments[0].startswith("-"):
         from lightning_modules.folder_run import main as run
     elif not {"-h", "--help"}.isdisjoint(arguments):
-        print(_HELP[command])
+        print(_HELP)
         return
     else:
-        _refuse_simple_mistakes(command, arguments)
+        _refuse_simple_mistakes(arguments)
         from lightning_modules.glow_cli import main as run
-    run(command, arguments)
+    run(arguments)
 
 
-def _refuse_simple_mistakes(command: str, arguments: list[str]) -> None:
+def _refuse_simple_mistakes(arguments: list[str]) -> None:
     """Refuse missing or unknown configurations and checkpoints, without building the parser."""
     configs, _ = take_options("--config", arguments)
     for config in configs:
         config_path(config)
-    checkpoint, _ = take_option("--resume" if command == "fit" else "--checkpoint", arguments)
-    if command == "test" and checkpoint is None:
-        raise UsageError("glow test needs --checkpoint: a .ckpt file or a run's folder")
-    if command == "fit" and not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
+    checkpoint, _ = take_option("--resume", arguments)
+    if not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
         raise UsageError("glow fit needs a folder of pictures or --config NAME, such as folder32 (see glow presets)")
     if checkpoint in (None, "auto"):
         return
     refuse_missing(checkpoint)
     if checkpoint.startswith(HUB) or find_folder(checkpoint) or Path(checkpoint, CONFIG_NAME).exists():
-        remedy = "glow evaluate measures an exported model" if command == "test" else "begin from it with --init-from"
-        raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run; {remedy}")
+        raise ValueError(
+            f"{checkpoint} is an exported model; --resume needs a .ckpt file or a run; begin from it with --init-from"
+        )

@@ -55,7 +55,7 @@ def write_only_into_tmp_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def build(tmp_path: Path, *arguments: str) -> GlowCLI:
     with torch.device("meta"):
-        return GlowCLI("fit", Start(["--run_dir", str(tmp_path / "run"), *arguments]))
+        return GlowCLI(Start(["--run_dir", str(tmp_path / "run"), *arguments]))
 
 
 def test_the_folders_contain_configurations() -> None:

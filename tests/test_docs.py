@@ -49,16 +49,13 @@ def check(line: str) -> None:
         assert command in TRAINING, line
         if command == "fit" and not arguments[0].startswith("-"):
             _, rest = folder_run.options_parser().parse_known_args(arguments)
-            ParsedCLI("fit", new_run(["--config=folder_cpu", *rest]))
-        elif command == "fit":
+            ParsedCLI(new_run(["--config=folder_cpu", *rest]))
+        else:
+            assert command == "fit", line
             resumed, arguments = take_option("--resume", arguments)
             assert resumed != "auto" or "--run_dir" in arguments, line
             base = [] if resumed in (None, "auto") else ["--config", "digits"]
-            ParsedCLI("fit", new_run([*base, *arguments]))
-        else:
-            checkpoint, rest = take_option("--checkpoint", arguments)
-            assert checkpoint, line
-            assert not rest, line
+            ParsedCLI(new_run([*base, *arguments]))
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)

@@ -4,17 +4,13 @@ A restoration model is evaluated by PSNR, SSIM, and the share of true values wit
 """
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from glow_app.commands.held_out_images import add_data_arguments, held_out_images
 from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser, guidance, number_type, positive_int, seed_number, temperatures
 from glow_app.commands.results import refuse_existing, write_json
-from glow_app.messages import UsageError, pluralise, printable, size_text
-
-if TYPE_CHECKING:
-    from glow_app.evaluation import EvaluationData
-    from glow_app.models.image_model import ImageModel
-    from glow_app.storage.stored_model import StoredModel
+from glow_app.messages import UsageError
 
 LEAST = 8  # minimum number of images for a meaningful comparison
 LIMIT, LIMIT_RESTORED = 2000, 500  # default numbers of held-out images
@@ -29,13 +25,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow evaluate``."""
     parser.add_model_arguments()
     parser.add_output_arguments("evaluation")
-    source = "source of the images, such as digits or folder (default: as in training, if recorded)"
-    parser.add_argument("--source", help=source)
-    root = "folder of images (default: as in training); any other folder is measured as a whole"
-    parser.add_argument("--root", help=root, metavar="FOLDER")
-    training = "folder of the training images, if it has moved or is not recorded"
-    parser.add_argument("--training", help=training, metavar="FOLDER")
-    parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
+    add_data_arguments(parser)
     most = f"maximum number of held-out images (default: {LIMIT}; {LIMIT_RESTORED} for a restoration model)"
     parser.add_argument("--limit", type=_enough, help=most)
     among = "maximum number of training images to search for nearest neighbours"
@@ -70,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([picture_path], arguments.overwrite)
     without_features = restores or (arguments.features == "small" and model.flow.image_shape[0] != 1)
     extract = None if without_features else load_features(arguments.features, model.device)
-    data = _data(model, stored, restores, arguments)
+    limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
+    data = held_out_images(model, stored, arguments, limit, 0 if restores else arguments.train_limit, LEAST)
     count = arguments.count or (DRAWS if restores else len(data.held_out))
     figures, picture = (
         evaluate_restorer(model, data, count, arguments)
@@ -96,33 +87,3 @@ def _check(arguments: argparse.Namespace, restores: bool) -> None:
             raise UsageError(f"--{name.replace('_', '-')} does not apply to a restoration model; leave it out")
     if not restores and arguments.count is not None and arguments.count < LEAST:
         raise UsageError(f"--count must be at least {LEAST}, got {arguments.count}")
-
-
-def _data(
-    model: "ImageModel", stored: "StoredModel", restores: bool, arguments: argparse.Namespace
-) -> "EvaluationData":
-    """Return the images to measure on, and print what they are."""
-    from glow_app.evaluation import evaluation_data
-
-    chosen = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
-    recorded = stored.data()
-    known = {"source": arguments.source, "root": arguments.root or arguments.training}
-    for name in [name for name, value in known.items() if value is None and name in recorded]:
-        print(printable(f"{name}: {recorded[name]} (that of the training)"))
-    limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
-    data = evaluation_data(model, recorded, limit=limit, train_limit=0 if restores else arguments.train_limit, **chosen)
-    if len(data.held_out) < LEAST:
-        raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
-    origin = data.facts["origin"]
-    part = f"of the {arguments.split} split ({origin})"
-    if data.facts["split"] == "whole":
-        whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
-        part = f"of {arguments.root}, {whole} ({origin})"
-    channels, height, width = model.flow.image_shape
-    print(
-        f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
-        f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit"
-    )
-    if data.facts["changes"]:
-        print(f"since the training: {data.facts['changes']}")
-    return data

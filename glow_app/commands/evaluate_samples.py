@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app import evaluation
+from glow_app.commands.held_out_images import print_bits
 from glow_app.commands.results import print_row
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import EvaluationData, FeatureExtractor
@@ -29,7 +30,7 @@ def evaluate_samples(
     """Print and return all figures; return a picture of the nearest training images, if these are known."""
     size, count = arguments.batch_size, count if extract else min(count, COMPARED)
     bits = evaluation.bits_record(model, data.held_out, arguments.draws, arguments.seed, size)
-    _print_bits(bits)
+    print_bits(bits, len(data.held_out))
     record: dict[str, Any] = {"bits_per_dim": bits, "features": None, "comparisons": None, "nearest": None}
     turns, picture = evaluation.turns_of(model, data.held_out, arguments.seed, size), None
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
@@ -53,16 +54,6 @@ def evaluate_samples(
     print_row("reconstructed exactly", f"{exact.exact_images:.4%} of images", error)
     record["reconstruction"] = asdict(exact)
     return record | {"verdict": evaluation.verdict(record)}, picture
-
-
-def _print_bits(bits: dict[str, Any]) -> None:
-    note = ", trace of the prior estimated" if bits["trace_estimated"] else ""
-    one, several = bits["one_draw"], bits["importance_weighted"]
-    for each in [one] if one == several else [one, several]:
-        draws = each["num_draws"]
-        words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
-        print_row("bits/dim", f"{each['mean']:.4f} ± {each['standard_error']:.4f}", f"{words}{note}")
-    print_row("bits/dim of a PNG", f"{bits['png']:.4f}", "of the same images, stacked")
 
 
 def _comparisons(

@@ -135,7 +135,12 @@ class ClassConditioning(Conditioning):
             )
 
     def align(self, images: ImageSet) -> ImageSet:
-        """Return the images with this model's order of classes; warn of other names; raise ValueError if unfit."""
+        """Return the images with this model's order of classes; warn of other names; raise ValueError if unfit.
+
+        Images of an unlabelled folder stay as they are; this model does not know their classes.
+        """
+        if not images.class_names:
+            return images
         if sorted(self._names) == sorted(images.class_names):
             images = images.with_class_order(self._names)
         if len(images.class_names) != self.num_classes:
@@ -147,8 +152,8 @@ class ClassConditioning(Conditioning):
         return images
 
     def knows(self, images: ImageSet) -> bool:
-        """Return whether the images have this model's classes; in an unlabelled folder, all labels are 0."""
-        return len(images.class_names) == self.num_classes and self._names in ((), images.class_names)
+        """Return whether the images have classes; in an unlabelled folder, all labels are 0."""
+        return bool(images.class_names)
 
     @property
     def facts(self) -> dict[str, Any]:

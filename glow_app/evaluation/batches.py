@@ -24,13 +24,14 @@ def observed_batches(
 ) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
     """Yield images on the model's device, what the model is given about them, and a generator of the noise of each.
 
-    What is given is what :meth:`Conditioning.observe <glow_app.conditioning.Conditioning.observe>` returns; image i has
-    the noise of ``seed`` + i.
+    What is given is what :meth:`Conditioning.observe <glow_app.conditioning.Conditioning.observe>` returns, and None if
+    the model does not know the labels; image i has the noise of ``seed`` + i.
     """
+    knows = model.conditioning.knows(images)
     for part, labels in batches(images, size, doing):
         part, generator = part.to(model.device), image_generators(range(seed, seed + len(part)))
         seed += len(part)
-        yield part, model.conditioning.observe(part, labels, generator), generator
+        yield part, model.conditioning.observe(part, labels, generator) if knows else None, generator
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:

@@ -8,15 +8,13 @@ from typing import Any, Literal
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.data.splits import Split
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress, StopEarly
 from lightning_modules.command_line.arguments import read_config, take_option, take_options
-from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.image_module import ImageModule
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.points import PointsDataModule, PointsModule, finish_points, print_points_report
+from lightning_modules.points import PointsDataModule, PointsModule, finish_points
 from lightning_modules.restoration import RestorationGrids, RestorationModule
 
 KindName = Literal["images", "restoration", "points"]
@@ -24,30 +22,23 @@ KindName = Literal["images", "restoration", "points"]
 
 @dataclass(frozen=True)
 class Kind:
-    """The classes behind ``glow fit``, and what it prints of a split and at the end of a run."""
+    """The classes behind ``glow fit``, and what it prints at the end of a run."""
 
     name: KindName
     module: type[LikelihoodModule]
     data: type[LightningDataModule]
     callbacks: Mapping[str, type[Callback]]
-    report: Callable[[Any, Any, Split, dict[str, float]], None]
     finish: Callable[[Path, Any], None] | None = None
 
 
 # The grids come before the averaging, which restores the current weights when validation ends.
 _CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA}
-_IMAGES = Kind("images", ImageModule, ImageDataModule, _CALLBACKS | {"early_stopping": StopEarly}, print_image_report)
+_IMAGES = Kind("images", ImageModule, ImageDataModule, _CALLBACKS | {"early_stopping": StopEarly})
 _RESTORATION = replace(
     _IMAGES, name="restoration", module=RestorationModule, callbacks=_CALLBACKS | {"samples": RestorationGrids}
 )
-_POINTS = Kind(
-    "points",
-    PointsModule,
-    PointsDataModule,
-    {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
-    print_points_report,
-    finish_points,
-)
+_POINT_CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA}
+_POINTS = Kind("points", PointsModule, PointsDataModule, _POINT_CALLBACKS, finish_points)
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (_IMAGES, _RESTORATION, _POINTS)}
 
 

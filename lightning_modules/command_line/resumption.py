@@ -1,4 +1,4 @@
-"""The checkpoint or model from which a command starts; the run's configuration is put before the command's options."""
+"""The checkpoint or model from which a run starts; its configuration is put before the options of the command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import CONTENTS_KEY, density_of, facts_of, read_checkpoint
+from glow_app.storage.checkpoint import CONTENTS_KEY, density_of, facts_of
 from glow_app.storage.stored_model import DATA_FOLDERS, RUN_CONFIG, StoredModel
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
@@ -18,7 +18,7 @@ from lightning_modules.runs.run_config import known_run_config
 
 
 class Start(NamedTuple):
-    """Where a command starts."""
+    """Where a run starts."""
 
     arguments: list[str]  # for the parser
     place: str | None = None  # of a checkpoint or of ``source``; None for a new run that begins from nothing
@@ -30,12 +30,9 @@ class Start(NamedTuple):
     by_levels: bool = False  # whether only the levels that fit are taken from ``source``
 
 
-def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit`` or ``glow test`` starts; write the configuration of a run or model to ``scratch``."""
+def start_of(arguments: list[str], scratch: Path) -> Start:
+    """Return where ``glow fit`` starts; write the configuration of a run or model to ``scratch``."""
     config = scratch / "config.yaml"
-    if command != "fit":
-        checkpoint, arguments = take_option("--checkpoint", arguments)
-        return _continued(command, str(checkpoint), arguments, config)
     checkpoint, arguments = take_option("--resume", arguments)
     place, arguments = take_option(INIT_FROM, arguments)
     levels_of, arguments = take_option(INIT_LEVELS_FROM, arguments)
@@ -49,7 +46,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     elif checkpoint is not None and place is not None:
         raise UsageError(f"glow fit: use either {INIT_FROM} or --resume, not both")
     if checkpoint is not None:
-        return _continued(command, checkpoint, arguments, config)
+        return _continued(checkpoint, arguments, config)
     if place is None and levels_of is None:
         return Start(arguments, begin_anew=begin_anew)
     model = StoredModel(place or str(levels_of)).load_image_model()
@@ -59,26 +56,22 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     return Start([*arguments, f"--config={config}"], place, begin_anew, source=model)
 
 
-def _continued(command: str, place: str, arguments: list[str], config: Path) -> Start:
+def _continued(place: str, arguments: list[str], config: Path) -> Start:
     """Return the start from a checkpoint; write the configuration of its run to ``config``."""
-    fits = command == "fit"
-    path = StoredModel(place, (LAST, PREVIOUS, BEST) if fits else (BEST, LAST)).path
-    if fits and Path(place).is_dir():
+    path = StoredModel(place, (LAST, PREVIOUS, BEST)).path
+    if Path(place).is_dir():
         path = good_checkpoint(path.parent) or path
-    checkpoint = read_whole(path) if fits else read_checkpoint(path)
+    checkpoint = read_whole(path)
     density_of(checkpoint)  # raises clearer errors than Lightning
-    training, arguments = (None, arguments) if fits else take_option("--training", arguments)
     stored = known_run_config(path.parent)
     if stored is None:  # then the first --config is that of the run
         configs, arguments = take_options("--config", arguments)
         if not configs:
-            raise UsageError(f"glow {command}: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
+            raise UsageError(f"glow fit: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
         stored = read_config(config_path(configs[0])) or {}
         arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
-    stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
-    asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
-    config.write_text(yaml.safe_dump(asked, sort_keys=False))
-    folders = {name: stored["data"][name] for name in DATA_FOLDERS if name in stored["data"]}
+    config.write_text(yaml.safe_dump(stored, sort_keys=False))
+    folders = {name: value for name, value in stored.get("data", {}).items() if name in DATA_FOLDERS}
     facts = facts_of(checkpoint)
     contents = {CONTENTS_KEY: facts[CONTENTS_KEY]} if CONTENTS_KEY in facts else {}
     data = facts.get("data", {}) | contents | folders

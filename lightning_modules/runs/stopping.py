@@ -67,7 +67,7 @@ class StopSignals:
 
 
 @contextmanager
-def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
+def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
     """End all processes of a failed command, print how to resume, and exit with the code of the signal received.
 
     Raises:
@@ -92,8 +92,7 @@ def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[
         if (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(signal.SIGKILL)  # they may be waiting in a collective, where they do not handle SIGTERM
         raise
-    saved = run_dir is not None and (run_dir / LAST).exists()
-    resume = resume if saved else "nothing was saved yet"
+    resume = resume if (run_dir / LAST).exists() else "nothing was saved yet"
     if trainer.received_sigterm:
         print(f"terminated; {resume}", file=sys.stderr)
         raise SystemExit(143)

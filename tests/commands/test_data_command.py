@@ -61,5 +61,6 @@ def test_training_on_a_folder_of_hugging_face_datasets(
     datasets.Dataset.from_dict(columns, features=features).save_to_disk("mine")
     options = [*tiny_run, "--data.batch_size=16", "--data.source=datasets"]
     assert glow("fit", "--run_dir", "run", *options, "--data.root=mine").code == 0
-    assert "(datasets, test split, 8 images of 8x8" in glow("test", "--checkpoint", "run").output
+    measured = glow("test", "--checkpoint", "run").output
+    assert "data: datasets, 8 images of the test split (held out from the training), 8x8," in measured
     assert "nowhere is not a folder" in refused("fit", "--run_dir", "other", *options, "--data.root=nowhere")

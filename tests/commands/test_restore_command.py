@@ -292,8 +292,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     tiny += ["--data.cache_dir=cache", "--run_dir=run"]
     result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny, "--trainer.max_steps=1")
     assert "next: glow fit --resume run --trainer.max_steps STEPS (its flow is not trained yet)" in result.output
-    result = glow("test", "--split=validation", "--checkpoint", "run")
-    assert "damaged by Upscale, of a Gaussian around the encoder's estimate: the flow is not" in result.output
+    assert any("the flow of this model is untrained" in line for line in glow("test", "--checkpoint", "run").errors)
     result = glow("fit", "--resume", "run", "--trainer.max_steps=6")
     assert re.search(r", \d steps, the first \d steps for the encoder, ", result.output), result
     assert "next: glow restore PICTURE --checkpoint run\n" in result.output
@@ -303,5 +302,4 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     assert require_task(model).config == {"factor": 2, "mixed": True}
     assert glow("restore", photo, "--checkpoint", "run").code == 0
     result = glow("test", "--split=validation", "--checkpoint", "run/last.ckpt")
-    assert "given the images damaged by Upscale)" in result.output, result
-    assert re.search(r"^\d+\.\d\d dB +PSNR of the estimate, of all pixels", result.output, re.MULTILINE)
+    assert re.search(r"^bits/dim +\d.* one draw, given the damaged picture$", result.output, re.MULTILINE), result

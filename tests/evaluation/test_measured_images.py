@@ -3,11 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from registry import tiny_model
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.evaluation import evaluation_data, fingerprint, turns_of
+from glow_app.data.sources import load_split
+from glow_app.data.splits import SplitFractions
+from glow_app.evaluation import evaluation_data, exactness, fingerprint, mean_bits, turns_of
+from glow_app.evaluation.trained_on import record_of
+from glow_app.seeding import image_generators
 
 
 def test_the_trainings_own_cut_is_used() -> None:
@@ -62,6 +67,18 @@ def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> 
         evaluation_data(model, {**recorded, "contents": {"pictures": "?"}})
 
 
+def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
+    for name, count in (("mine", 10), ("others", 8)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    model, recorded = tiny_model(image_shape=(3, 8, 8)), {"source": "photos", "root": str(tmp_path / "mine")}
+    for root, counts in {"others": (16, 16), "mine": (2, 16)}.items():
+        data = evaluation_data(model, recorded, root=str(tmp_path / root))
+        assert data.train is not None
+        assert (len(data.held_out), len(data.train)) == counts
+
+
 def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
     names = ("shirt", "bag", "coat")
@@ -80,3 +97,41 @@ def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) ->
 def test_samples_are_given_nothing_where_no_attribute_of_the_held_out_images_is_known() -> None:
     model = tiny_model(image_shape=(1, 8, 8), conditioning=AttributeConditioning({"smiling": "yes_no"}))
     assert turns_of(model, evaluation_data(model, {}, source="digits", limit=5).held_out) is None
+
+
+@pytest.mark.parametrize("source", ["folder", "photos"])
+def test_changes_since_the_training_are_reported(source: str, tmp_path: Path) -> None:
+    def write(name: str, value: int) -> None:
+        Image.new("RGB", (8, 8), (value, 0, 0)).save(tmp_path / name)
+
+    def report() -> tuple[str, str]:
+        facts = evaluation_data(tiny_model(image_shape=(3, 8, 8)), recorded).facts
+        return facts["origin"], facts["changes"]
+
+    for value in range(20):
+        write(f"{value}.png", value)
+    recorded: dict[str, Any] = {"source": source, "root": str(tmp_path)}
+    train = load_split(image_shape=(3, 8, 8), split="train", **recorded)
+    recorded["contents"] = record_of(recorded, train)
+    assert report() == ("held out from the training", "")
+    names = [f"{number}.png" for number in range(20, 200)]
+    new, renamed = (names[row] for row in SplitFractions().rows(names, "test")[:2])
+    write(new, 100)
+    assert report() == ("none equal to training images", "test split changed")
+    row = int(train.images[0, 0, 0, 0])
+    (tmp_path / f"{row}.png").rename(tmp_path / renamed)
+    origin, changes = report()
+    assert origin.endswith(" equal to training images")
+    assert origin[0] in "12", "a photograph of this size has two crops"
+    assert changes == "1 training picture gone, 0 new; test split changed"
+
+
+def test_of_images_without_classes_the_marginal_is_measured(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
+    held_out = evaluation_data(model, {}, source="folder", root=str(tmp_path)).held_out
+    images, generator = torch.from_numpy(held_out.images), image_generators(range(len(held_out)))
+    marginal = model.bits_per_dim(images, None, 1, generator)
+    assert mean_bits(model, held_out).mean == pytest.approx(float(marginal.mean()), rel=1e-6)
+    assert exactness(model, held_out).exact_images == 1.0

@@ -96,7 +96,7 @@ def train(folder: Path, fatal: int | None) -> None:
         print(json.dumps({"resumed_at": trainer.global_step}), flush=True)
 
     ExportBest.on_train_start = print_step  # type: ignore[method-assign]
-    cli.main("fit", [*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
+    cli.main([*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
 
 
 def saved_step(folder: Path) -> int:

@@ -331,19 +331,19 @@ def test_other_ranks_use_the_choices_of_the_first(
 ) -> None:
     runs: list[list[str]] = []
     monkeypatch.setattr(
-        "lightning_modules.glow_cli.main", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
+        "lightning_modules.glow_cli.main", lambda words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
     )
     folder = str(pictures(tmp_path / "a", 3))
-    folder_run.main("fit", [folder, "--epochs", "1"])
+    folder_run.main([folder, "--epochs", "1"])
     assert "GLOW_FIT_PLAN" not in os.environ
     monkeypatch.setenv("GLOW_FIT_PLAN", runs[0][-1])
     monkeypatch.setenv("LOCAL_RANK", "1")
-    folder_run.main("fit", [folder, "--minutes", "5"])
+    folder_run.main([folder, "--minutes", "5"])
     assert runs[1] == runs[0]
     assert "GLOW_FIT_PLAN" not in os.environ
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="use --epochs"):
-        folder_run.main("fit", [folder, "--minutes", "5"])
+        folder_run.main([folder, "--minutes", "5"])
 
 
 def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

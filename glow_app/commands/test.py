@@ -1,0 +1,41 @@
+"""Measure the likelihood of held-out images: bits/dim, and that of the same images as a PNG.
+
+A density of points in the plane is measured on points of its toy. Nothing is written.
+"""
+
+import argparse
+
+from glow_app.commands.held_out_images import add_data_arguments, held_out_images, print_bits
+from glow_app.commands.loading import load_stored
+from glow_app.commands.parser import Parser, positive_int, seed_number
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options of ``glow test``."""
+    parser.add_model_arguments()
+    add_data_arguments(parser)
+    parser.add_argument("--limit", type=positive_int, help="maximum number of images (default: the whole split)")
+    draws = "dequantisation draws; with several, the importance-weighted bits/dim is also measured"
+    parser.add_argument("--draws", type=positive_int, default=1, help=draws)
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
+    parser.add_batch_size_argument(64)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the figures."""
+    from glow_app.data.toys import TOYS
+    from glow_app.evaluation import bits_record, points_report
+    from glow_app.models import PlaneModel
+    from glow_app.restoration import task_of
+    from glow_app.storage.stored_model import StoredModel
+
+    stored = StoredModel(arguments.checkpoint)
+    if stored.data().get("source") in TOYS:
+        density = stored.load(arguments.device)
+        assert isinstance(density, PlaneModel)
+        print(points_report(density, stored.data(), arguments.split))
+        return
+    model = load_stored(stored, arguments.device, restores=None)
+    data = held_out_images(model, stored, arguments, arguments.limit, train_limit=0, least=2)
+    bits = bits_record(model, data.held_out, arguments.draws, arguments.seed, arguments.batch_size)
+    print_bits(bits, len(data.held_out), "" if task_of(model) is None else ", given the damaged picture")
