@@ -9,8 +9,8 @@ import yaml
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import CONTENTS_KEY, density_of, facts_of
-from glow_app.storage.stored_model import DATA_FOLDERS, RUN_CONFIG, StoredModel
+from glow_app.storage.checkpoint import density_of
+from glow_app.storage.stored_model import RUN_CONFIG, StoredModel
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
 from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
@@ -25,7 +25,7 @@ class Start(NamedTuple):
     begin_anew: bool = False  # a run that left no checkpoint may be restarted in its folder
     first_step: int = 0  # number of optimiser steps that the checkpoint has done
     config: Mapping[str, Any] = {}  # of the checkpoint's run
-    data: Mapping[str, Any] = {}  # training data of the checkpoint's run, as arguments of the data module
+    data: Mapping[str, Any] = {}  # arguments of the data module in the checkpoint, with its record
     source: ImageModel | None = None  # the model of --init-from or --init-levels-from, from which a new run begins
     by_levels: bool = False  # whether only the levels that fit are taken from ``source``
 
@@ -71,10 +71,7 @@ def _continued(place: str, arguments: list[str], config: Path) -> Start:
         stored = read_config(config_path(configs[0])) or {}
         arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
     config.write_text(yaml.safe_dump(stored, sort_keys=False))
-    folders = {name: value for name, value in stored.get("data", {}).items() if name in DATA_FOLDERS}
-    facts = facts_of(checkpoint)
-    contents = {CONTENTS_KEY: facts[CONTENTS_KEY]} if CONTENTS_KEY in facts else {}
-    data = facts.get("data", {}) | contents | folders
+    data = checkpoint.get("datamodule_hyper_parameters") or {}  # stored by Lightning
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
     return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data)
 
