@@ -1,1 +1,1 @@
-"""The command line of training: arguments, kinds of runs, stored configurations, reports."""
+"""The command line of training: arguments, kinds of runs, stored configurations."""

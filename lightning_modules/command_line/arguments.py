@@ -5,26 +5,19 @@ from typing import Any
 
 import yaml
 
-from glow_app.messages import UsageError
+from glow_app.commands.parser import Parser
 from lightning_modules.presets import config_path
 
-SHORT = {"--config": "-c"}
+_SHORT = {"--config": ["-c"]}
 INIT_FROM, INIT_LEVELS_FROM = "--init-from", "--init-levels-from"
 
 
 def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return all values of ``option``, and the arguments without them; raise UsageError if a value is missing."""
-    values, rest, words = [], [], iter(arguments)
-    names = {option, SHORT.get(option, option)}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in names:
-            rest.append(word)
-            continue
-        if not equals and not (value := next(words, "")):
-            raise UsageError(f"{option} needs a path")
-        values.append(value)
-    return values, rest
+    parser = Parser(prog="glow fit", add_help=False)
+    parser.add_argument(option, *_SHORT.get(option, []), dest="values", action="append", default=[])
+    taken, rest = parser.parse_known_args(arguments)
+    return taken.values, rest
 
 
 def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:

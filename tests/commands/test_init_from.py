@@ -51,7 +51,7 @@ REFUSED = {
     "--model.flow.hidden_channels=8": (1, "{trained} does not match the configuration, for example because"),
     "--resume=photos32": (1, "photos32 is an exported model"),
     "--init-from=nowhere": (1, "there is no model nowhere"),
-    "--init-from": (2, "--init-from needs a path"),
+    "--init-from": (2, "glow fit: argument --init-from: expected one argument"),
 }
 
 
