@@ -3,7 +3,6 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ class StoredModel:
         place: A ``.ckpt`` file, an exported folder, a run's folder, a folder of runs, the name of a bundled model, such
             as "faces", or "hf://USER/NAME[@REVISION]" on the hub. From a run's folder comes its exported model, unless
             the run was resumed and has a later best checkpoint; otherwise its best or else its last checkpoint.
-        in_run: Names to look for in a run's folder; the first that exists is used.
     Attributes:
         place: The argument; for a folder of runs, the newest run.
         path: The checkpoint file or exported folder.
@@ -50,10 +48,10 @@ class StoredModel:
         ValueError: If the model cannot be fetched.
     """
 
-    def __init__(self, place: str | Path, in_run: Sequence[str] = RUN_MODELS) -> None:
+    def __init__(self, place: str | Path) -> None:
         folder = find_folder(place)
-        self.place = place = place if folder is not None else _newest_run(Path(place), in_run)
-        self.path = folder or _own_path(Path(place), in_run)
+        self.place = place = place if folder is not None else newest_run(Path(place))
+        self.path = folder or _own_path(Path(place))
         self.is_own = folder is None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
@@ -198,11 +196,11 @@ def model_hash(model: Density) -> str:
     return digest.hexdigest()
 
 
-def _own_path(path: Path, in_run: Sequence[str]) -> Path:
+def _own_path(path: Path) -> Path:
     refuse_missing(path)
     if not path.is_dir() or (path / CONFIG_NAME).exists():
         return path
-    names = [name for name in in_run if (path / name).exists()]
+    names = [name for name in RUN_MODELS if (path / name).exists()]
     if not names:
         raise FileNotFoundError(f"{path} is neither a model nor a run: it has no {CONFIG_NAME}, best.ckpt or last.ckpt")
     is_outdated = names[:2] == ["model", "best.ckpt"] and _is_outdated(path / "model", path / "best.ckpt")
@@ -228,12 +226,12 @@ def _is_outdated(exported: Path, best: Path) -> bool:
     return True
 
 
-def _newest_run(folder: Path, in_run: Sequence[str]) -> Path:
+def newest_run(folder: Path) -> Path:
     """Return the newest run in a folder of runs, with a warning if there are several; other paths unchanged."""
-    if any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
+    if any((folder / name).exists() for name in (CONFIG_NAME, *RUN_MODELS)):
         return folder
     for pattern in ("*", "*/*"):
-        models = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
+        models = [path for name in RUN_MODELS for path in folder.glob(f"{pattern}/{name}")]
         if models:
             run = max(models, key=lambda path: path.stat().st_mtime).parent
             if (count := len({path.parent for path in models})) > 1:

@@ -10,10 +10,10 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of
-from glow_app.storage.stored_model import RUN_CONFIG, StoredModel
+from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run
 from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, read_config, take_option, take_options
 from lightning_modules.presets import config_path
-from lightning_modules.runs.checkpoints import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
 
 
@@ -58,9 +58,10 @@ def start_of(arguments: list[str], scratch: Path) -> Start:
 
 def _continued(place: str, arguments: list[str], config: Path) -> Start:
     """Return the start from a checkpoint; write the configuration of its run to ``config``."""
-    path = StoredModel(place, (LAST, PREVIOUS, BEST)).path
-    if Path(place).is_dir():
-        path = good_checkpoint(path.parent) or path
+    run = newest_run(Path(place))
+    path = good_checkpoint(run) if run.is_dir() else run
+    if path is None:
+        raise FileNotFoundError(f"{run} is not a run that can be resumed: it has no checkpoint")
     checkpoint = read_whole(path)
     density_of(checkpoint)  # raises clearer errors than Lightning
     stored = known_run_config(path.parent)

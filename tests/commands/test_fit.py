@@ -111,6 +111,7 @@ def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, 
     shutil.copytree(trained, tmp_path / "run")
     message = refused("fit", "--resume", tmp_path / "run", "--model.num_bits=3", "--trainer.max_epochs=3", code=1)
     assert message.startswith("error: num_bits is 3, but 4 in the checkpoint")
+    assert "samples is not a run that can be resumed" in refused("fit", "--resume", tmp_path / "run/samples", code=1)
 
 
 def test_options_override_those_of_a_resumed_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
@@ -146,7 +147,7 @@ def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run/last.ckpt").write_bytes(b"damaged")
-    result = glow("fit", "--resume", tmp_path / "run", "--trainer.max_epochs", "3")
+    result = glow("fit", "--resume", tmp_path, "--trainer.max_epochs", "3")  # a folder of runs
     assert result.code == 0, result
     assert f"resumes     {tmp_path}/run/best.ckpt at step" in result.output
     assert any("skipping" in line and "last.ckpt" in line for line in result.errors)
