@@ -179,18 +179,6 @@ class RestorationModule(ImageModule):
         return max(1, _FINAL_FRACTION * (self.trainer.estimated_stepping_batches - self.encoder_steps))
 
     @property
-    def details(self) -> str:
-        """What the report of bits/dim adds to their description."""
-        untrained = (
-            "" if self.trains_flow else ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
-        )
-        return f", given the images damaged by {type(self.conditioning.task).__name__}{untrained}"
-
-    def report_lines(self, figures: dict[str, float]) -> list[str]:
-        """Return the lines that a report adds to bits/dim."""
-        return [f"{figures['psnr']:.2f} dB            PSNR of the estimate, of all pixels (glow evaluate: as restored)"]
-
-    @property
     def next_command(self) -> str:  # type: ignore[override]
         """The command to go on with after a run."""
         if self.trains_flow:

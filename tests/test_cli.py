@@ -70,7 +70,7 @@ def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
         "        with contextlib.suppress(SystemExit):\n            main(line.split())\n"
         "        assert not {'torch', *without} & set(sys.modules), line\n"
         "run('--help', '--version', 'fit --help', without={'numpy', 'PIL', 'pytorch_lightning', 'jsonargparse'})\n"
-        "run('fit', 'fit nosuch', 'fit --config nosuch', 'test extra', without={'pytorch_lightning', 'jsonargparse'})\n"
+        "run('fit', 'fit nosuch', 'fit --config nosuch', 'test', without={'pytorch_lightning', 'jsonargparse'})\n"
         "run(*(f'{command} --help' for command in (*TRAINING, *COMMANDS)), without=())\n"
     )
     done = python(code)

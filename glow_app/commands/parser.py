@@ -44,11 +44,12 @@ class Parser(argparse.ArgumentParser):
         takes_all = message.endswith("required: PICTURE") and "--given" in self._option_string_actions
         raise UsageError(f"{self.prog}: {message}{', before --given' if takes_all else ''}")
 
-    def add_model_arguments(self) -> None:
-        """Add ``--checkpoint`` and ``--device``."""
+    def add_model_arguments(self, default: str | None = DEFAULT_MODEL) -> None:
+        """Add ``--checkpoint``, which is required without a default, and ``--device``."""
         self.add_argument(
             "--checkpoint",
-            default=DEFAULT_MODEL,
+            default=default,
+            required=default is None,
             help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is used), "
             "hf://USER/NAME, or a name that glow models lists",
             metavar="PATH",

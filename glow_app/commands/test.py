@@ -12,7 +12,7 @@ from glow_app.commands.parser import Parser, positive_int, seed_number
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow test``."""
-    parser.add_model_arguments()
+    parser.add_model_arguments(default=None)
     add_data_arguments(parser)
     parser.add_argument("--limit", type=positive_int, help="maximum number of images (default: the whole split)")
     draws = "dequantisation draws; with several, the importance-weighted bits/dim is also measured"
