@@ -34,6 +34,7 @@ def evaluate_samples(
     record: dict[str, Any] = {"bits_per_dim": bits, "features": None, "comparisons": None, "nearest": None}
     turns, picture = evaluation.turns_of(model, data.held_out, arguments.seed, size), None
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
+    guidance = model.draw_settings(temperature, guidance, turns).guidance
     settings: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
     drawn, features = evaluation.draw_samples(
         model, count, extract, num_kept=COMPARED, turns=turns, batch_size=size, **settings

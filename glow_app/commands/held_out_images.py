@@ -42,14 +42,14 @@ def held_out_images(
         print(printable(f"{name}: {recorded[name]} (that of the training)"))
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:
-        raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {least}")
+        raise ValueError(f"expected at least {least} images to measure on, got {len(data.held_out)}")
     origin = data.facts["origin"]
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
         whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
         part = f"of {arguments.root}, {whole} ({origin})"
     channels, height, width = model.flow.image_shape
-    labels = "" if model.conditioning.knows(data.held_out) else ", classes unknown"
+    labels = "" if model.conditioning.knows(data.held_out) else ", labels unknown"
     print(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
         f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit{labels}"
@@ -64,8 +64,8 @@ def print_bits(bits: dict[str, Any], num_images: int, note: str = "") -> None:
     from glow_app.evaluation.bits import PNG_IMAGES
 
     note = f"{', trace of the prior estimated' if bits['trace_estimated'] else ''}{note}"
-    one, several = bits["one_draw"], bits["importance_weighted"]
-    for each in [one] if one == several else [one, several]:
+    single, weighted = bits["one_draw"], bits["importance_weighted"]
+    for each in [single] if single == weighted else [single, weighted]:
         draws = each["num_draws"]
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
         print_row("bits/dim", f"{each['mean']:.4f} ± {each['standard_error']:.4f}", f"{words}{note}")

@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     stored = StoredModel(arguments.checkpoint)
     if stored.data().get("source") in TOYS:
         density = stored.load(arguments.device)
-        assert isinstance(density, PlaneModel)
+        if not isinstance(density, PlaneModel):
+            raise ValueError(f"{stored.place} is an image model, trained on points; expected a density of points")
         print(points_report(density, stored.data(), arguments.split))
         return
     model = load_stored(stored, arguments.device, restores=None)

@@ -203,11 +203,12 @@ class AttributeConditioning(Conditioning):
 
     def describe(self) -> dict[str, Any]:
         """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
-        ends = (end.tolist() for end in self.rows.aminmax(dim=0))
+        ends, facts = (end.tolist() for end in self.rows.aminmax(dim=0)), ("mean", "least", "most")
         ranges = zip(self.attributes.items(), self.mean.tolist(), *ends, strict=True)
         known = [
-            {"name": name, "kind": kind, "mean": round(mean, 6), "least": round(least, 6), "most": round(most, 6)}
-            for (name, kind), mean, least, most in ranges
+            {"name": name, "kind": kind}
+            | {fact: float(f"{value:.6g}") for fact, value in zip(facts, values, strict=True)}
+            for (name, kind), *values in ranges
         ]
         return {"kind": type(self).__name__, "values": [], "attributes": known}
 
@@ -240,8 +241,8 @@ class AttributeConditioning(Conditioning):
         return images.with_attributes(self.attributes)
 
     def knows(self, images: ImageSet) -> bool:
-        """Return whether the images have this model's attributes."""
-        return list(images.attributes) == list(self.attributes)
+        """Return whether the images have this model's attributes, and a value of any is known."""
+        return list(images.attributes) == list(self.attributes) and not bool(images.labels.isnan().all())
 
     @property
     def config(self) -> dict[str, object]:
@@ -260,6 +261,9 @@ class AttributeConditioning(Conditioning):
             raise ValueError(f"attributes are {values!r:.40}; expected a mapping from names to values")
         for name, value in values.items():
             if name not in known:
+                start, _, word = str(name).rpartition("=")
+                if start in known:
+                    raise ValueError(f"{start} is {word!r:.40}; expected a number")
                 names = ", ".join(known)
                 raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), known)}")
             largest = torch.finfo(torch.float32).max

@@ -165,7 +165,7 @@ class ClassConditioning(Conditioning):
         adopted, self.names = self._names, facts.get("classes", ())
         if adopted:
             _warn_of_other_names(self._names, adopted)
-            self._names = adopted
+            self.names = adopted
 
     @property
     def config(self) -> dict[str, object]:

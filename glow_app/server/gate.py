@@ -1,4 +1,4 @@
-"""What each request passes: middleware that checks host and key; for one with a body its size, a slot, a deadline."""
+"""Checks of each request: host and key, and for those with a body its size, a slot in the queue and a deadline."""
 
 import asyncio
 import hmac

@@ -61,8 +61,10 @@ class Call:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What calls that share a batch have in common."""
-        return self.run, id(self.model), self.is_padded
+        """What calls that share a batch have in common, also which parts of a row are missing."""
+        row = self.rows[0]
+        missing = [part is None for part in row] if isinstance(row, tuple) else []
+        return self.run, id(self.model), self.is_padded, *missing
 
 
 class ModelWorker:

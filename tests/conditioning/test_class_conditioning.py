@@ -128,6 +128,7 @@ def test_names_of_a_stored_model_yield_to_those_of_the_data() -> None:
     with pytest.warns(UserWarning, match="'hare' of the model is 'dog' here"):
         trained.load_facts({"classes": ["cat", "hare", "owl"]})
     assert trained.names == NAMES
+    assert trained.plain(trained.read(list(NAMES), 3)) == list(NAMES)
     for names in (["cat", "dog"], "abc", ["a", "b", 3], ["a", "b", "c\nd"], 5):
         for conditioning in (fresh, built(())):
             with pytest.raises(ValueError, match="names"):

@@ -139,6 +139,25 @@ def test_small_calls_overtake_large_ones_without_starving_them(model: ImageModel
     assert order == ["small", "medium", "large", "late"]
 
 
+def test_only_calls_with_the_same_parts_share_a_batch(model: ImageModel, worker: ModelWorker) -> None:
+    latents, context = model.encode(random_images(1), [1]), model.context([1], 1)
+    assert isinstance(context, torch.Tensor)
+    calls = [(context, None), (context, context)]  # without and with a change
+    expected = [model.decode_with(latents, *call) for call in calls]
+    shared = shared_model(model, worker)
+    for call in calls:
+        shared.decode_with(latents, *call)  # a kind of calls is batched once its rate is known
+    busy = BusyWorker(worker, model)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = []
+        for call in calls:
+            waiting.append(pool.submit(shared.decode_with, latents, *call))
+            wait_until(lambda: len(worker._calls) == 1 + len(waiting))
+        busy.release()
+    assert not torch.equal(*expected)
+    assert all(torch.equal(future.result(), each) for future, each in zip(waiting, expected, strict=True))
+
+
 def test_a_failing_call_does_not_affect_others_in_its_batch(model: ImageModel, worker: ModelWorker) -> None:
     left = Ticket()
 
