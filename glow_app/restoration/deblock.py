@@ -27,7 +27,7 @@ class Deblock(RestorationTask):
     """
 
     condition_name = "JPEG picture"
-    least_change = 0.7
+    least_change = 0.75
 
     def __init__(self, min_quality: int = 10, max_quality: int = 60, mixed: bool = False) -> None:
         if not 1 <= min_quality <= max_quality <= 100:
