@@ -261,9 +261,6 @@ class AttributeConditioning(Conditioning):
             raise ValueError(f"attributes are {values!r:.40}; expected a mapping from names to values")
         for name, value in values.items():
             if name not in known:
-                start, _, word = str(name).rpartition("=")
-                if start in known:
-                    raise ValueError(f"{start} is {word!r:.40}; expected a number")
                 names = ", ".join(known)
                 raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), known)}")
             largest = torch.finfo(torch.float32).max
