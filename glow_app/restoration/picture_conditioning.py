@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.bijections import Bijection
@@ -11,6 +12,7 @@ from glow_app.conditioning import Conditioning, Given
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
+from glow_app.nn.context import Context
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.restoration.context_difference import ContextDifference
 from glow_app.restoration.encoder import ConditionEncoder
@@ -92,6 +94,11 @@ class PictureConditioning(Conditioning):
     def estimate(self, given: Tensor) -> Tensor:
         """Return the encoder's estimate of the image, real, (B, C, H, W)."""
         return self.encoder.estimate(self._real(given))
+
+    def estimate_in(self, context: Context) -> Tensor:
+        """Return the estimate that the feature maps of a condition begin with, (B, C, H, W)."""
+        assert isinstance(context, Sequence)
+        return F.pixel_shuffle(context[0][:, : 4 * self.encoder.num_channels], 2)
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the conditions of randomly damaged copies of images."""

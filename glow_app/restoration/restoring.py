@@ -151,54 +151,48 @@ def restore_damaged(
     settings = model.generation.override(temperature, 1.0)  # without guidance
     is_certain = not any(settings.temperatures(len(model.flow.levels)))
     base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
-    facts = settings.facts_of_draws(seeds)
     height, width = condition.shape[2:]
     draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
     overshoot, size = torch.zeros(count), (padded.shape[2], padded.shape[3])
     num_pixels = math.prod(size)
     at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
-    groups = [] if is_certain else slices(count, max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels)))
-    is_limited, known, note = task.least_change > 0 or task.most_change < math.inf, {}, None
-
-    def finished(image: Tensor) -> Tensor:
-        """Return a padded picture, (1, C, H, W), as a result, (C, H, W)."""
-        if is_grey:
-            for rows in image.split(TILE, dim=2):  # because int32 takes four times the memory
-                rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
-        return task.known(image[:, :, :height, :width], damaged[None])[0]
+    groups = slices(count, count if is_certain else max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels)))
+    change = usual = 0.0
 
     def steps() -> Iterator[None]:
-        nonlocal known, note
-        if is_certain or is_limited:
-            estimate = torch.empty(1, num_channels, *size, dtype=torch.uint8)
-            yield from estimate_in_tiles(model, padded, estimate)
-        if is_limited:
-            change, usual = _changes(estimate[0], base_picture(padded, num_channels)[0])
-            known = {"change": round(change, 1)}
-            if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
-                draws.copy_(base)
-                least = f"{task.least_change:g} grey levels"
-                note = f"good enough, returned as it is: most parts would change by less than {least}"
-                return
-            if usual > task.most_change:
-                note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
-        if is_certain:
-            draws.copy_(finished(estimate))
+        nonlocal change, usual
         for group in groups:
-            images = torch.empty(len(seeds[group]), num_channels, *size, dtype=torch.uint8)
-            noise = model.base_noise(seeds[group], settings.temperature, size)
-            tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
-            del noise  # the generator keeps it only until its last tile
-            yield from tiles
-            for draw, image in zip(draws[group], images, strict=True):
-                draw.copy_(finished(image[None]))
-                yield  # it takes a while for a large picture
+            num = 0 if is_certain else len(seeds[group])
+            images = torch.empty(1 + num, num_channels, *size, dtype=torch.uint8)  # the estimate, and draws
+            if is_certain:
+                yield from estimate_in_tiles(model, padded, images)
+            else:
+                noise = model.base_noise(seeds[group], settings.temperature, size)
+                tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
+                del noise  # the generator keeps it only until its last tile
+                yield from tiles
+            change, usual = _changes(images[0], base_picture(padded, num_channels)[0])  # of all groups the same
+            results = images[1:] if num else images.expand(count, -1, -1, -1)
+            for draw, image in zip(draws[group], results, strict=True):
+                if is_grey:
+                    for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
+                        rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
+                draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
+                yield  # task.known takes a while for a large picture
 
-    parts = sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
-    total = (parts + (is_certain or is_limited)) * num_tiles(*size) + (0 if is_certain else count)
+    parts = 0 if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
+    total = (len(groups) + parts) * num_tiles(*size) + count
     for _ in steps() if track is None else track(steps(), total):
         pass
-    return Restoration(Images(draws, [fact | known for fact in facts]), base, overshoot, known, note)
+    is_limited, note = task.least_change > 0 or task.most_change < math.inf, None
+    if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
+        draws.copy_(base)
+        note = f"good enough, returned as it is: most parts would change by less than {task.least_change:g} grey levels"
+    elif usual > task.most_change:
+        note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+    known = {"change": round(change, 1)} if is_limited else {}
+    facts = [fact | known for fact in settings.facts_of_draws(seeds)]
+    return Restoration(Images(draws, facts), base, overshoot, known, note)
 
 
 def _changes(estimate: Tensor, base: Tensor) -> tuple[float, float]:

@@ -40,10 +40,10 @@ def decode_in_tiles(
     overshoot: Tensor,
     at_a_time: int,
 ) -> Iterator[None]:
-    """Decode noise given a condition, writing ``images``, uint8 (N, C, H, W), and their ``overshoot``, (N,).
+    """Decode noise given a condition, writing ``images``, uint8 (1 + N, C, H, W), and the ``overshoot`` of N draws.
 
-    Each step decodes a tile of ``at_a_time`` images. All images share the tile's feature maps, which take longer than a
-    draw.
+    The first image is the encoder's estimate. A step writes a tile of it, or of ``at_a_time`` draws. All share the
+    tile's feature maps, which take longer than a draw.
     """
     height, width = images.shape[2:]
 
@@ -51,14 +51,15 @@ def decode_in_tiles(
         levels = [
             level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)] for number, level in enumerate(noise)
         ]
-        context = model.context(condition[:, :, rows, columns], len(images))
+        context = model.context(condition[:, :, rows, columns], len(overshoot))
+        yield slice(1), to_uint8(picture_conditioning_of(model).estimate_in(context).float().cpu(), model.num_bits)
         kept = _kept(rows, height), _kept(columns, width)
-        for part in slices(len(images), at_a_time):
+        for part in slices(len(overshoot), at_a_time):
             values, most = _values_without_outliers(
                 model, [level[part] for level in levels], rows_of(context, part), kept
             )
             overshoot[part] = torch.maximum(overshoot[part], most)
-            yield part, to_uint8(values, model.num_bits)
+            yield slice(part.start + 1, part.stop + 1), to_uint8(values, model.num_bits)
 
     yield from _written(images, decoded)
 

@@ -216,10 +216,10 @@ def test_images_without_classes_are_tested_by_the_marginal(
     assert model.conditioning.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
     images = torch.from_numpy(np.asarray(whole.images))
-    found = float(re.findall(r"^bits/dim +(\S+)", result.output, re.MULTILINE)[0])
-    assert found == pytest.approx(float(model.bits_per_dim(images).mean()), abs=0.1)
+    measured = float(re.findall(r"^bits/dim +(\S+)", result.output, re.MULTILINE)[0])
+    assert measured == pytest.approx(float(model.bits_per_dim(images).mean()), abs=0.1)
     as_the_first_class = model.bits_per_dim(images, torch.zeros(len(images), dtype=torch.int64))
-    assert found < float(as_the_first_class.mean()) - 0.2
+    assert measured < float(as_the_first_class.mean()) - 0.2
     two_kinds.rename("moved")
     moved = glow("test", "--checkpoint", "run", "--training", "moved").output
     assert "data: folder, 8 images of the test split (held out from the training), 8x8," in moved

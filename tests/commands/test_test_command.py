@@ -23,10 +23,10 @@ def test_it_measures_a_run_and_writes_nothing(trained: Path, tmp_path: Path, glo
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     result = glow("test", "--split", "validation", "--checkpoint", trained)
     assert (result.code, result.errors) == (0, []), result
-    found, png = rows_of(result.output)
+    bits, png = rows_of(result.output)
     validation = load_split("digits", "validation", (1, 8, 8))
-    assert found == pytest.approx(mean_bits(load_model(trained), validation).mean, abs=6e-5)
-    assert found == pytest.approx(min(logged(trained, "val/bpd")), abs=0.02)  # of other noise
+    assert bits == pytest.approx(mean_bits(load_model(trained), validation).mean, abs=6e-5)
+    assert bits == pytest.approx(min(logged(trained, "val/bpd")), abs=0.02)  # of other noise
     assert png == pytest.approx(png_bits_per_dim(validation.images, 4), abs=6e-5)
     described = "digits, 180 images of the validation split (held out from the training), 8x8, 1 channel, 4-bit\n"
     assert described in result.output
@@ -37,5 +37,5 @@ def test_it_measures_a_run_and_writes_nothing(trained: Path, tmp_path: Path, glo
 def test_several_draws_are_weighted(trained: Path, glow: Callable[..., Any]) -> None:
     result = glow("test", "--checkpoint", trained / "last.ckpt", "--limit", 40, "--draws", 8)
     assert "40 images of the test split" in result.output
-    one, several, _ = rows_of(result.output)
-    assert several < one
+    single, weighted, _ = rows_of(result.output)
+    assert weighted < single
