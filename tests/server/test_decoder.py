@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_client import as_base64, png, saved, scans, text_bomb
+from app_client import as_base64, png, saved, text_bomb
 from PIL import Image
 from registry import random_images
+from stalled import stall
 
 from glow_app.data.decoding import Photo
 from glow_app.server.answers import ApiError
@@ -126,27 +127,30 @@ def test_pictures_are_exact_and_errors_name_the_limit() -> None:
     with_decoder(work)
 
 
-def test_the_process_is_replaced_after_a_timeout_a_cancellation_or_its_death() -> None:
-    slow = as_base64(scans(Image.new("L", (8000, 8000)), 80))
-
+def test_the_process_is_replaced_after_a_timeout_a_cancellation_or_its_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(decoder: Decoder) -> None:
-        with pytest.raises(ApiError, match="more than 1 s") as raised:
-            await decoder.read("image", slow, SHAPE)
-        assert raised.value.status_code == 413
-        decoder._limits = PATIENT
-        assert await is_read(decoder)
-        process = process_of(decoder)
-        reading, waiting = (asyncio.create_task(decoder.read("image", slow, SHAPE)) for _ in range(2))
-        await asyncio.sleep(0.2)
-        for task in (waiting, reading):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        with monkeypatch.context() as patch:
+            patch.setattr("glow_app.server.decoder.decode", stall)
+            with pytest.raises(ApiError, match="more than 1 s") as raised:
+                await decoder.read("image", str(tmp_path / "first"), SHAPE)
+            assert raised.value.status_code == 413
+            decoder._limits = PATIENT
+            begun = tmp_path / "second"
+            reading, waiting = (asyncio.create_task(decoder.read("image", str(begun), SHAPE)) for _ in range(2))
+            while not begun.exists():
+                await asyncio.sleep(0.01)
+            process = process_of(decoder)
+            for task in (waiting, reading):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         assert await is_read(decoder)
         assert not Path(f"/proc/{process}").exists()
         os.kill(process_of(decoder), signal.SIGKILL)
         while decoder._pool.active:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         assert await is_read(decoder)
 
     with_decoder(work, Limits(pixels=10**8, decode_seconds=1))
