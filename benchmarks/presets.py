@@ -1,4 +1,4 @@
-"""Parameters and memory of every preset in configs/, in the three memory modes: the table of docs/presets.md.
+"""Parameters and memory of every preset in configs/, in both memory modes: the table of docs/presets.md.
 
     python benchmarks/presets.py
     python benchmarks/presets.py folder32 folder128    # only these; the others keep their figures

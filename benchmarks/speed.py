@@ -27,7 +27,7 @@ Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
 
 LIMIT = "convolutions alone"
-BF16, COMPILED, REVERSIBLE = f"{OURS}, bf16", f"{OURS}, bf16, compiled", f"{OURS}, reversible"
+BF16, COMPILED, CHECKPOINT = f"{OURS}, bf16", f"{OURS}, bf16, compiled", f"{OURS}, checkpoint"
 
 
 class Case(NamedTuple):
@@ -83,7 +83,7 @@ class Bench:
             return interleaved_medians(self.training_steps(case), self.repeats)
         if case.kind == "memory":
             found = {name: self.bytes_of_a_step(build, case) for name, build in self.builds.items()}
-            return found | {REVERSIBLE: self.bytes_of_a_step(self.builds[OURS], case, memory="reversible")}
+            return found | {CHECKPOINT: self.bytes_of_a_step(self.builds[OURS], case, memory="checkpoint")}
         runs: dict[str, Run] = {}
         for name, build in self.builds.items():
             model, images = self.initialized(build, case)
@@ -189,7 +189,7 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench(arguments)
     results, rows = [], []
-    header = ["", OURS, BF16, COMPILED, REVERSIBLE, *list(bench.builds)[1:], LIMIT]
+    header = ["", OURS, BF16, COMPILED, CHECKPOINT, *list(bench.builds)[1:], LIMIT]
     for case in CASES:
         if case.kind in arguments.only and (case.is_short or not IS_SHORT):
             values = bench.measure(case)

@@ -28,8 +28,8 @@ class ImageModule(LikelihoodModule):
         flow: The flow to train.
         num_bits: Number of most significant bits of the images that are modelled, 1 to 8.
         num_draws: Number of dequantisation draws in validation; 1 is usual in the literature.
-        memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
-            "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
+        memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each
+            step; see :func:`~glow_app.running.choose_runners`.
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
         contrast: Weight of the contrastive term of attributes, see :meth:`loss`; a step takes twice as long with it.

@@ -78,7 +78,7 @@ def test_experiment_builds(path: Path, tmp_path: Path) -> None:
     assert cli.trainer.max_epochs == asked["trainer"]["max_epochs"]
     assert cli.config.name == asked["name"] == path.stem
     stated = FIGURES.search(header(path))
-    assert stated is not None, "parameters, and memory in the three modes"
+    assert stated is not None, "parameters, and memory in both modes"
     num_parameters = sum(parameter.numel() for parameter in cli.model.parameters())
     recorded = RECORDED[path.stem]
     assert float(stated[1]) * 1e6 == pytest.approx(num_parameters, rel=0.005)

@@ -114,7 +114,6 @@ class ImageModel(nn.Module):
     def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
         choose_runners(self.flow, memory, compiled)
-        self.memory = memory
 
     def freeze(self) -> Self:
         """Precompute quantities that depend only on the weights, such as inverse matrices, and return the model.

@@ -20,7 +20,7 @@ from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.nn.shape_checks import require_image
-from glow_app.running.reversible import first_order_only
+from glow_app.running.checkpointed import first_order_only
 
 
 class Step(NamedTuple):

@@ -7,22 +7,21 @@ import torch
 from glow_app.bijections import Chain
 from glow_app.flows import Level, MultiscaleFlow
 from glow_app.nn.shape_checks import require_choice
+from glow_app.running.checkpointed import run_checkpointed
 from glow_app.running.fused import run_fused
-from glow_app.running.reversible import ReversibleRunner, run_checkpointed
 
-Memory = Literal["store", "checkpoint", "reversible"]
+Memory = Literal["store", "checkpoint"]
 
 
 def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
     """Select how the levels of ``flow`` are evaluated in training.
 
-    ===========  =====================================================  =============================================
-    memory       kept for the backward pass                             run in a training step
-    ===========  =====================================================  =============================================
-    store        every activation                                       forward and backward, fused where possible
-    checkpoint   the input of each bijection                            forward twice, backward
-    reversible   input and output of the level, whatever its length     forward, inverse and forward in one, backward
-    ===========  =====================================================  =============================================
+    ==========  ===========================  ==========================================
+    memory      kept for the backward pass   run in a training step
+    ==========  ===========================  ==========================================
+    store       every activation             forward and backward, fused where possible
+    checkpoint  the input of each bijection  forward twice, backward
+    ==========  ===========================  ==========================================
 
     Args:
         flow: The flow to set the runners of.
@@ -38,4 +37,4 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     stored = torch.compile(Chain.forward, dynamic=False) if compiled else run_fused
     for level in flow.levels:
         assert isinstance(level, Level)
-        level.runner = {"store": stored, "checkpoint": run_checkpointed, "reversible": ReversibleRunner()}[memory]
+        level.runner = stored if memory == "store" else run_checkpointed

@@ -31,8 +31,8 @@ NUM_STEPS = 20
 CASES: list[tuple[Memory, str, int]] = [
     *((memory, "64-true", 1) for memory in get_args(Memory)),
     ("store", "32-true", 1),
-    ("reversible", "bf16-mixed", 1),
-    ("reversible", "32-true", 2),
+    ("checkpoint", "bf16-mixed", 1),
+    ("checkpoint", "32-true", 2),
 ]
 NUM_VALIDATION = 139
 
@@ -123,7 +123,7 @@ def main() -> None:
     for memory, precision, accumulate in CASES:
         found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
     found["attributes"] = train("store", "64-true", 1, world_size, folder, has_attributes=True)
-    found["restorer"] = train("reversible", "32-true", 1, world_size, folder, RestorationModule)
+    found["restorer"] = train("checkpoint", "32-true", 1, world_size, folder, RestorationModule)
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")
