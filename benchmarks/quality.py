@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.data.image_set import ImageSet
-from glow_app.data.loader import first_examples, train_loader
 from glow_app.data.sources import load_split
+from lightning_modules.loader import first_examples, train_loader
 from lightning_modules.optimizers import Muon
 
 LOOKS = (30, 60, 100, 150, 200, 300, 450)  # seconds at which held-out bits/dim are measured

@@ -27,7 +27,6 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
-from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError, closest, format_warning
 from glow_app.nn.class_path import class_path
 from glow_app.storage.stored_model import read_run_config
@@ -43,6 +42,7 @@ from lightning_modules.runs.run_config import SaveRunConfig, foreign_names
 from lightning_modules.runs.run_folder import choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.runs.run_trainer import RunTrainer
 from lightning_modules.runs.stopping import exit_code_of_signals
+from lightning_modules.transfer import copy_levels
 
 # Defaults of all experiments; in the package, so that they are also installed.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")

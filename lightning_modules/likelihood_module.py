@@ -18,12 +18,12 @@ from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolverError, record_solves
-from glow_app.data.loader import first_examples
 from glow_app.models import Density
 from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
+from lightning_modules.loader import first_examples
 from lightning_modules.resumable_data import ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer

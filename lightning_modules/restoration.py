@@ -20,10 +20,10 @@ from glow_app.pictures.images import grid
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture
-from glow_app.restoration.likelihoods import estimate_bits, estimate_psnr, last_latent
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.callbacks import EMA, BestCheckpoint, SampleGrids
+from lightning_modules.estimates import estimate_bits, estimate_psnr, last_latent
 from lightning_modules.image_module import Batch, ImageModule
 
 _ENDLESS_ENCODER_STEPS = 1000  # of a run that only time limits

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.image_set import BatchedSet
-from glow_app.data.loader import TrainLoader, train_loader
 from glow_app.data.splits import Split
+from lightning_modules.loader import TrainLoader, train_loader
 
 S = TypeVar("S", bound=BatchedSet[Any])
 

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from glow_app.data.loader import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.loader import TrainLoader
 
 
 class Throughput(Callback):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from glow_app.data.image_set import ImageSet
-from glow_app.data.loader import train_loader
 from glow_app.data.sources import load_split
+from lightning_modules.loader import train_loader
 
 SHAPE = (3, 4, 6)
 TRAIN, TEST = range(30), range(100, 105)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
-from glow_app.flows.transfer import copy_levels
 from glow_app.nn import DataDependentAffine, GatedResidualConditioner
 from glow_app.priors import MAFPrior
+from lightning_modules.transfer import copy_levels
 
 SHAPE = (3, 16, 16)
 
