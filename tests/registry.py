@@ -142,6 +142,11 @@ def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
     return ImageModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
 
 
+def same_pictures(first: Tensor, second: Tensor, num_bits: int = 8) -> bool:
+    """Return whether uint8 images differ by at most one grey level of a model, as draws in batches of other sizes."""
+    return first.shape == second.shape and int((first.short() - second.short()).abs().max()) <= 2 ** (8 - num_bits)
+
+
 def named(model: ImageModel, *names: str) -> ImageModel:
     """Name the classes of a model."""
     assert isinstance(model.conditioning, ClassConditioning)

@@ -1,6 +1,5 @@
 """Sampling in batches, and which of the images a grid shows."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -11,11 +10,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import MOST_COLUMNS, Images
 from glow_app.pictures.images import grid
-from glow_app.running import images_at_a_time
 
 Temperature = float | Sequence[float]
-
-ALWAYS_FULL = 16  # batches up to this size are filled up, whatever the count
 
 
 def sample_batches(
@@ -30,9 +26,8 @@ def sample_batches(
 ) -> Iterator[tuple[int, Images]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image uint8 (C, H, W).
 
-    Image i depends on ``seed + i`` alone. As the order of summation in a convolution, and so the last bit, may depend
-    on the batch size, batches of up to 16 are always full. The last of larger batches has only the images needed. For
-    images larger than the model's own, which are slow, it is filled up only to the number that a CPU decodes at a time.
+    Image i depends on ``seed + i`` alone, up to one grey level of the model: rounding in convolutions depends on the
+    number of images in a batch.
 
     Args:
         temperature: A number for all levels, or one per level, finest first.
@@ -46,22 +41,9 @@ def sample_batches(
     """
     require_at_least(1, num=num, batch_size=batch_size)
     for start in range(seed, seed + num, batch_size):
-        count = min(batch_size, seed + num - start)
-        seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
+        seeds = range(start, min(start + batch_size, seed + num))
         given = None if turns is None else [turns[each % len(turns)] for each in seeds]
-        images = model.sample(len(seeds), temperature, seeds, given, guidance, size)
-        yield from zip(seeds[:count], images, strict=False)
-
-
-def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, int] | None) -> int:
-    if batch_size > ALWAYS_FULL:
-        return count
-    channels, *own_size = model.flow.image_shape
-    if size is None or math.prod(size) <= math.prod(own_size):
-        return batch_size
-    # Full parts, so that on a CPU each image goes through convolutions of the same shape as in a full batch.
-    part = images_at_a_time(model.flow.hidden_channels, (channels, *size))
-    return min(batch_size, math.ceil(count / part) * part)
+        yield from zip(seeds, model.sample(len(seeds), temperature, seeds, given, guidance, size), strict=True)
 
 
 def turn_length(model: ImageModel, turns: Sequence[Given] | None = None) -> int:

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from registry import random_images, tiny_glow, tiny_model
+from registry import random_images, same_pictures, tiny_glow, tiny_model
 from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
@@ -19,7 +19,8 @@ from glow_app.likelihood import quantise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context
-from glow_app.storage.stored_model import model_hash
+from glow_app.pictures.image_batch import Images
+from glow_app.storage.stored_model import load_model, model_hash
 
 IMAGE_SHAPE = (3, 8, 8)
 
@@ -213,6 +214,25 @@ def test_samples_are_by_default_those_of_the_command() -> None:
     drawn = torch.stack([image for _, image in sample_batches(model, 4, (0.9, 0.5), images.seeds[0], None, 4, 1.25)])
     assert torch.equal(images, drawn)
     assert tiny_model().sample(1).given == []
+
+
+def test_exactly_as_many_are_drawn_as_asked_for_and_a_seed_is_the_same_picture_in_every_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, sizes = load_model("fashion-mnist").freeze(), list[int]()
+    sample = model.sample
+
+    def counted(num: int, *arguments: Any) -> Images:
+        sizes.append(num)
+        return sample(num, *arguments)
+
+    monkeypatch.setattr(model, "sample", counted)
+    together = sample(16, 0.7, 5, guidance=1.5)
+    for batch_size in (1, 7, 16):
+        drawn = torch.stack([image for _, image in sample_batches(model, 16, 0.7, 5, None, batch_size, 1.5)])
+        assert same_pictures(drawn, together, model.num_bits)
+    assert torch.equal(drawn, together), "of equal batches"
+    assert sizes == [1] * 16 + [7, 7, 2, 16]
 
 
 def test_guidance_changes_the_context_alone() -> None:
