@@ -38,14 +38,14 @@ def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     server.should_exit = True
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     app.state.service.close()
     assert not thread.is_alive()
 
 
 def connected(client: httpx.Client, sent: bytes = b"", source: str = "") -> socket.socket:
     """Return a new connection to the server of a client, on which ``sent`` was sent."""
-    connection = socket.create_connection((client.base_url.host, client.base_url.port or 0), 10, (source, 0))
+    connection = socket.create_connection((client.base_url.host, client.base_url.port or 0), 60, (source, 0))
     connection.sendall(sent)
     return connection
 
@@ -88,13 +88,6 @@ def text_bomb() -> bytes:
     """Return a PNG whose comment inflates to 100 MB."""
     content = b"zTXtComment\x00\x00" + zlib.compress(bytes(100 * 2**20), 9)
     return png(8, 8, more=struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content)))
-
-
-def scans(image: Image.Image, number: int) -> bytes:
-    """Return a progressive JPEG with additional scans."""
-    content = saved(image, "JPEG", progressive=True)
-    first, second = (content.find(b"\xff\xda", start) for start in (0, content.find(b"\xff\xda") + 2))
-    return content[:second] + content[first:second] * number + content[second:]
 
 
 def rotated(image: Image.Image) -> bytes:

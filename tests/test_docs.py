@@ -105,11 +105,6 @@ def test_the_navigation_lists_every_page_and_part_of_the_reference() -> None:
         assert not missing, f"{index.name} does not list {missing} in a toctree, once"
 
 
-def test_pages_are_short() -> None:
-    lengths = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in MARKDOWN}
-    assert not {name: length for name, length in lengths.items() if length > 150}
-
-
 def test_pictures_are_small_and_used() -> None:
     shown = {(page.parent / link).resolve() for page in MARKDOWN for link in links_of(page.read_text("utf-8"))}
     for picture in (DOCS / "images").iterdir():

@@ -1,5 +1,6 @@
 """Training resumes only from complete and finite checkpoints, and none is lost."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ def saving(folder: Path, accumulate: int = 1, epochs: int = 2, **options: Any) -
 def test_of_epochs_that_are_soon_over_the_first_and_the_last_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lightning_modules.callbacks.save._SECONDS", math.inf)
     assert saving(tmp_path / "soon", epochs=4) == [4, 16]
     assert saving(tmp_path / "asked", epochs=4, every_n_steps=1, accumulate=4) == [1, 2, 3, 4]
     monkeypatch.setattr("lightning_modules.callbacks.save._SECONDS", 0.0)

@@ -1,6 +1,5 @@
 """A run on two machines that loses one and resumes equals an uninterrupted run."""
 
-import csv
 import os
 import signal
 import socket
@@ -33,11 +32,12 @@ OPTIONS = [
 ]
 
 
-def machine(index: int, folder: Path, port: int) -> subprocess.Popen[str]:
-    """Start the training on one machine: a torchrun of one process."""
+def machine(index: int, folder: Path, port: int, mark: Path | None = None) -> subprocess.Popen[str]:
+    """Start the training on one machine: a torchrun of one process, which waits after step 30 if a mark is given."""
+    program = ["-m", "glow_app.cli"] if mark is None else [str(Path(__file__).with_name("waits_once.py")), str(mark)]
     launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--max-restarts=3"]
     launcher += ["--rdzv-backend=c10d", "--rdzv-id=night", f"--rdzv-endpoint=127.0.0.1:{port}"]
-    launcher += [f"--rdzv-conf=is_host={int(index == 0)}", "--local-addr=127.0.0.1", "-m", "glow_app.cli"]
+    launcher += [f"--rdzv-conf=is_host={int(index == 0)}", "--local-addr=127.0.0.1", *program]
     command = [sys.executable, *launcher, "fit", *OPTIONS, "--resume=auto", f"--run_dir={folder}"]
     # Without the second variable torchrun waits in vain for the address of a store when a machine comes back.
     settings = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "PYTHONPATH": str(REPOSITORY)}
@@ -53,28 +53,21 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def last_logged(folder: Path) -> int:
-    try:
-        with (folder / "metrics.csv").open() as file:
-            return max((int(row["step"]) for row in csv.DictReader(file) if row["step"]), default=0)
-    except FileNotFoundError:
-        return 0
-
-
 def train(folder: Path, loses: bool) -> None:
-    """Train on both machines; the second may be lost at step 30, and come back."""
+    """Train on both machines; the second may be lost after step 30, and come back."""
+    mark = folder.with_name("mark")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    machines = [machine(index, folder, port) for index in range(2)]
+    machines = [machine(0, folder, port), machine(1, folder, port, mark if loses else None)]
     try:
         if loses:
-            while last_logged(folder) < 30:
+            while not mark.exists():
                 assert all(process.poll() is None for process in machines), "ended too early"
                 time.sleep(0.05)
             kill(machines[1])
             machines[1] = machine(1, folder, port)
-        assert [process.wait(timeout=500) for process in machines] == [0, 0]
+        assert [process.wait() for process in machines] == [0, 0]
     finally:
         for process in machines:
             if process.poll() is None:

@@ -1,7 +1,6 @@
 """A server under attack serves other clients and returns the memory."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,8 @@ from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GROWTH = 300  # MB: 64 of bodies and a copy of one, what they are parsed to, a picture of 20 megapixels
-PATIENCE = 30  # seconds for an answer of /healthz, on a machine that has other work; before, one body took 57
 JPEG = saved(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
-Attack = Callable[[str, int], Awaitable[None]]
+Attack = Callable[[str, int], Awaitable[list[asyncio.StreamWriter] | None]]
 
 
 def resident(process: int) -> float:
@@ -35,33 +33,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, http
     folder = save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("attacked") / "model")
     # Nobody reads the log: a line for each request would fill the pipe, and the server would wait for its reader.
     # The clients share a busy loop, which may use a connection again after some seconds.
-    with served(folder, "--max-body-seconds=20", "--log-level=warning") as (process, client):
+    with served(folder, "--max-body-seconds=300", "--max-seconds=600", "--log-level=warning") as (process, client):
         picture = as_base64(JPEG)
         for _ in range(3):
             client.post("/v1/score", json={"images": [picture] * 64})
         yield process.pid, client
 
 
-async def connections(host: str, port: int) -> None:
-    """Hold a thousand connections open: silent, with half a head, or with half a body."""
+async def connections(host: str, port: int) -> list[asyncio.StreamWriter]:
+    """Open a thousand connections: silent, with half a head, or with half a body."""
     openings = [b"", b"GET / HTTP/1.1\r\nX-A", (HEAD + "Content-Length: 99\r\n\r\n{").encode()]
     held = []
     for number in range(1000):
         _, writer = await asyncio.open_connection(host, port)
         writer.write(openings[number % 3])
         held.append(writer)
-    await asyncio.sleep(1)
-    for writer in held:
-        writer.close()
+    return held
 
 
 async def pictures(host: str, port: int) -> None:
     """Send pictures that are small as files and huge when decoded, all at once."""
     bombs = [png(10_000, 10_000, bytes(10**7)), png(4_400, 4_400), text_bomb(), JPEG[:100]]
     bodies = [{"images": [as_base64(bomb)] * 8} for bomb in bombs]
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=120) as client:
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=None) as client:
         answers = await asyncio.gather(*(client.post("/v1/score", json=body) for body in bodies * 4))
-    for number, statuses in enumerate(({413}, {200, 413, 504}, {415}, {415})):  # late on a busy machine
+    for number, statuses in enumerate(({413}, {200, 413}, {415}, {415})):  # 413 if decoding is slow
         assert {answer.status_code for answer in answers[number::4]} <= statuses | {503}
 
 
@@ -120,21 +116,18 @@ def test_other_clients_are_served_during_an_attack(attack: Attack, server: tuple
     process, client = server
     before = resident(process)
 
-    async def waits(other: httpx.AsyncClient) -> float:
-        begun = time.perf_counter()
-        assert (await other.get("/healthz")).status_code == 200
-        return time.perf_counter() - begun
-
     async def both() -> list[int]:
         host, port = client.base_url.host, client.base_url.port or 0
         attacking = asyncio.ensure_future(attack(host, port))
         statuses: list[int] = []
         async with httpx.AsyncClient(base_url=client.base_url, timeout=60) as other:
-            while not attacking.done() or len(statuses) < 5:
+            more = 5  # while the connections of the attack are open
+            while more:
+                more -= attacking.done()
                 statuses.append((await other.post("/v1/sample", json={})).status_code)
-                assert await waits(other) < PATIENCE
-                await asyncio.sleep(0.05)
-        await attacking
+                assert (await other.get("/healthz")).status_code == 200
+        for writer in await attacking or []:
+            writer.close()
         return statuses
 
     # On a thread of its own: tests in a browser leave a loop running on this one.

@@ -20,7 +20,7 @@ from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
 
-LIMITS = Limits(count=8, seconds=60)
+LIMITS = Limits(count=8)
 IMAGE = as_base64(random_images(1)[0])
 POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore"]
 TASKS = {"larger": Upscale(), "whole": Fill(), "clean": Denoise()}

@@ -47,7 +47,7 @@ class Lit(RestorationTask):
         return (picture * light).to(torch.uint8)
 
 
-LIMITS = Limits(count=8, restored_pixels=20_000, estimated_pixels=40_000, seconds=20)
+LIMITS = Limits(count=8, restored_pixels=20_000, estimated_pixels=40_000)
 MODELS = {
     "larger": tiny_restorer(Upscale()),
     "clean": tiny_restorer(Denoise()),
@@ -262,7 +262,7 @@ class Gated:
 
     def _decode(self, *arguments: Any) -> torch.Tensor:
         self.begun += 1
-        assert self.allowed.acquire(timeout=30)
+        assert self.allowed.acquire(timeout=60)
         return self._decode_values(*arguments)
 
 

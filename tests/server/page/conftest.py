@@ -29,7 +29,7 @@ from glow_app.server.worker import Call, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 
-expect.set_options(timeout=20_000)  # other work may be on the machine
+expect.set_options(timeout=60_000)  # other work may be on the machine
 
 CLASSES = ["naught", "one", "<i>two</i>"]
 DIRECTIONS = ["bold", "<b>slanted</b>"]
@@ -66,7 +66,7 @@ class Site:
 
         self.app.state.gate.depth += jobs
         self.app.state.service.worker.submit(Call(work, self.model, [None], Ticket()))
-        assert begun.wait(20)
+        assert begun.wait(60)
         try:
             yield done
         finally:
@@ -74,11 +74,8 @@ class Site:
 
     def expect_depth(self, page: Page, depth: int) -> None:
         """Wait until so many requests are in the queue."""
-        for _ in range(200):
-            if self.app.state.gate.depth == depth:
-                return
-            page.wait_for_timeout(50)
-        assert self.app.state.gate.depth == depth
+        while self.app.state.gate.depth != depth:
+            page.wait_for_timeout(10)
 
 
 @contextmanager
@@ -278,7 +275,7 @@ def shown_image(image: Locator) -> Tensor:
 
 def expect_image(page: Page, image: Locator, expected: Tensor) -> None:
     """Wait until an image of the page is as expected; its caption may change earlier."""
-    for _ in range(200):
+    for _ in range(1200):
         if torch.equal(shown_image(image), expected):
             return
         page.wait_for_timeout(50)

@@ -34,6 +34,7 @@ def blended(site: Site, images: torch.Tensor, labels: torch.Tensor | None, at: t
 
 def test_frames_between_two_files(page: Page, site: Site) -> None:
     ends = random_images(2, (1, 8, 8), seed=1)
+    page.clock.install()
     page.goto(f"{site.address}/#interpolate")
     page.locator("#interpolate-0").set_input_files(png_file(ends[0], "one.png"))
     page.locator("#interpolate-1").set_input_files(png_file(ends[1], "two.png"))
@@ -65,7 +66,7 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     expect(slider).not_to_have_value("4")
     page.get_by_role("button", name="Pause").click()
     halted = slider.input_value()
-    page.wait_for_timeout(300)
+    page.clock.run_for(10_000)
     assert slider.input_value() == halted
 
 
