@@ -1,11 +1,11 @@
 """Public Glow implementations and this project's, behind one interface and with the same architecture.
 
-``pip install -e '.[bench]'`` installs normflows and FrEIA. y0ast's implementation is not a package: it is loaded from a
-checkout of its repository, and left out without one.
+Implementations that are not installed are left out: ``pip install -e '.[bench]'`` installs normflows and FrEIA, and
+y0ast's, which is not a package, is loaded from a checkout of its repository.
 """
 
 import argparse
-import importlib
+import importlib.util
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import FrEIA.framework as freia
-import FrEIA.modules as freia_modules
-import normflows
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -107,6 +104,8 @@ class Normflows(GlowModel):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        import normflows
+
         shapes = level_shapes(architecture.shape, architecture.levels)
         flows, bases, merges = [], [], []
         for level, (channels, height, width) in reversed(list(enumerate(shapes))):
@@ -131,6 +130,9 @@ class Freia(GlowModel):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        import FrEIA.framework as freia
+        import FrEIA.modules as freia_modules
+
         a = architecture
 
         def network(inputs: int, outputs: int) -> nn.Module:
@@ -196,7 +198,9 @@ def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], GlowModel]]:
     """Return the constructor of each implementation by name, this project's first."""
-    found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours, "normflows": Normflows, "FrEIA": Freia}
+    packages = {"normflows": Normflows, "FrEIA": Freia}
+    found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours}
+    found |= {name: build for name, build in packages.items() if importlib.util.find_spec(name)}
     if arguments.y0ast:
         found["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
     return found

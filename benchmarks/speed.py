@@ -6,7 +6,8 @@
 
 The physical limit of training is the time of the conditioners' convolutions alone, forward and backward. The entries of
 a table row are measured in turns in one process, with the same shapes and threads, after a warm-up; compare the ratios
-of their medians. Results are kept only if all cases were run on a CPU. `make bench` runs fewer, without compilation.
+of their medians. Results are kept only if all cases were run on a CPU, with other implementations. `make bench` runs
+fewer, without compilation.
 """
 
 import argparse
@@ -170,8 +171,8 @@ def condition(h: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
 
 
 def ratios(case: Case, values: dict[str, float], builds: dict[str, Build]) -> dict[str, float]:
-    """Return the ratios of the values to the best of the other implementations, and print them."""
-    best = min((name for name in builds if name != OURS), key=lambda name: values[name])
+    """Return the ratios of the values to the best of the other implementations, or to ours, and print them."""
+    best = min(list(builds)[1:] or [OURS], key=lambda name: values[name])
     found = {name: value / values[best] for name, value in values.items()}
     print(case.title)
     for name, value in values.items():
@@ -197,7 +198,7 @@ def main() -> None:
             results.append({"title": case.title, "values": values})
             rows.append([case.title, *(f"{found[name]:.2f}" if name in found else "" for name in header[1:])])
     print(describe_machine())
-    if len(results) == len(CASES) and arguments.device == "cpu":
+    if len(results) == len(CASES) and arguments.device == "cpu" and len(bench.builds) > 1:
         write_result("speed", {"results": results})
         write_table("speed", header, rows, page="speed.md")
 

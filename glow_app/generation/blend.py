@@ -1,6 +1,7 @@
 """Interpolation between images by mixing their whitened latents level by level."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -56,21 +57,10 @@ def blend(
     wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
     if weights.shape != wanted:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}, a weight per frame and level")
-    path = along_arc if spherical else along_line
-    weights = weights.to(model.device, model.dtype)
-    latents, contexts = model.encode(images, known), model.context(known, len(images))
-    if not isinstance(contexts, Tensor | None):
-        raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
-    unseen = low_bits(model, images).float()
-    frames = []
-    for part in weights.split(batch_size):
-        between = [_between(path, level, part[:, number]) for number, level in enumerate(latents)]
-        context = None if contexts is None else _between(along_line, contexts, part[:, -1])
-        beside = _between(along_line, unseen, part[:, 0].cpu().float()).round().short()
-        frames.append(with_low_bits(model.decode_with(between, context), beside))
-    return Images(torch.cat(frames))
+    return Images(_encode(model, images, known).blend(weights, spherical, batch_size))
 
 
+@torch.no_grad()
 def interpolate(
     model: ImageModel,
     images: Pictures,
@@ -92,11 +82,9 @@ def interpolate(
     known = model.read(given, len(images))
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    parts: list[Tensor] = []
+    encoded, parts = _encode(model, images, known), list[Tensor]()
     for start in range(len(images) - 1):
-        pair = slice(start, start + 2)
-        chosen = None if known is None else known[pair]
-        frames = blend(model, images[pair], weights, chosen, spherical=spherical)
+        frames = encoded.pair(start).blend(weights, spherical)
         parts.append(frames[1:] if start else frames)
     return Images(torch.cat(parts))
 
@@ -108,6 +96,39 @@ def mix_levels(model: ImageModel, images: Pictures, given: Given = None) -> Imag
     """
     num_levels = len(model.flow.latent_shapes)
     return blend(model, images, torch.ones(num_levels + 1, num_levels).tril(-1), given)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Images as whitened latents per level, contexts, and the low bits that the model ignores."""
+
+    model: ImageModel
+    latents: list[Tensor]
+    contexts: Tensor | None
+    unseen: Tensor
+
+    def pair(self, start: int) -> "_Encoded":
+        """Return two images that follow each other."""
+        pair = slice(start, start + 2)
+        contexts = None if self.contexts is None else self.contexts[pair]
+        return _Encoded(self.model, [level[pair] for level in self.latents], contexts, self.unseen[pair])
+
+    def blend(self, weights: Tensor, spherical: bool, batch_size: int = 16) -> Tensor:
+        """Return the frames between two or four images."""
+        path, frames = along_arc if spherical else along_line, []
+        for part in weights.to(self.model.device, self.model.dtype).split(batch_size):
+            between = [_between(path, level, part[:, number]) for number, level in enumerate(self.latents)]
+            context = None if self.contexts is None else _between(along_line, self.contexts, part[:, -1])
+            beside = _between(along_line, self.unseen, part[:, 0].cpu().float()).round().short()
+            frames.append(with_low_bits(self.model.decode_with(between, context), beside))
+        return torch.cat(frames)
+
+
+def _encode(model: ImageModel, images: Tensor, known: Tensor | None) -> _Encoded:
+    latents, contexts = model.encode(images, known), model.context(known, len(images))
+    if not isinstance(contexts, Tensor | None):
+        raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
+    return _Encoded(model, latents, contexts, low_bits(model, images).float())
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, overload
 import torch
 from PIL import Image
 from torch import Tensor
-from torch._C import _disabled_torch_function_impl
+from torch.nn import Parameter
 
 from glow_app.messages import in_words, pluralise
 from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
@@ -21,7 +21,8 @@ class Images(Tensor):
     """A uint8 tensor (B, C, H, W), or (C, H, W) for a single image, with the seed and settings of each image.
 
     It is a tensor in every respect. Results of tensor operations are plain tensors, as for parameters, but whole
-    images, such as ``images[0]`` or ``images[:4]``, remain :class:`Images`. A notebook shows them as a grid.
+    images, such as ``images[0]``, ``images[:4]`` or ``images.cpu()``, remain :class:`Images`. A notebook shows them as
+    a grid.
 
     Args:
         images: uint8 (B, C, H, W) or (C, H, W).
@@ -29,7 +30,7 @@ class Images(Tensor):
     """
 
     facts: Sequence[dict[str, Any]] = ()
-    __torch_function__ = _disabled_torch_function_impl  # type: ignore[assignment]  # as in torch.nn.Parameter
+    __torch_function__ = Parameter.__torch_function__
 
     def __new__(cls, images: Tensor, facts: Sequence[dict[str, Any]] = ()) -> "Images":
         """Return a view of the tensor."""
@@ -101,6 +102,15 @@ class Images(Tensor):
             seed = f"_seed{fact['seed']}" if "seed" in fact else ""
             save_png(to_pil(image), path / f"{number:04d}{seed}.png", fact)
         return path
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the images on another device, or a plain tensor of another type; arguments as for ``Tensor.to``."""
+        moved = super().to(*args, **kwargs)
+        return Images(moved, self.facts) if moved.dtype == self.dtype else moved
+
+    def cpu(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the images in the memory of the CPU."""
+        return self.to("cpu", *args, **kwargs)
 
     @overload
     def __getitem__(self, index: int | slice | list[int]) -> "Images": ...

@@ -64,6 +64,8 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("compressed or overlapping entries, which torch does not write")
                 if (name := archive.testzip()) is not None:  # torch does not compare checksums
                     raise ValueError(f"the checksum of {name} is wrong")
             file.seek(0)

@@ -49,8 +49,23 @@ def test_whole_images_keep_their_facts(images: Images) -> None:
     assert [image.seeds for image in images] == [[6], [7], [8], [9], [10]]
 
 
+def test_images_on_another_device_keep_their_facts(images: Images) -> None:
+    for moved in (images.to("meta"), images.to(device="cpu", copy=True), images.cpu(), images[0].cpu()):
+        assert isinstance(moved, Images)
+        assert moved.facts == images.facts[: len(moved.facts)] != []
+    assert images.to("meta").device.type == "meta"
+
+
 def test_other_results_are_plain_tensors(images: Images) -> None:
-    for plain in (images[0, 0], images[None], images[0][0], images + 0, images.float(), images == images):
+    for plain in (
+        images.to(torch.float32),
+        images[0, 0],
+        images[None],
+        images[0][0],
+        images + 0,
+        images.float(),
+        images == images,
+    ):
         assert type(plain) is torch.Tensor
     assert torch.equal(torch.stack([images[0], images[1]]), images[:2])
 

@@ -149,6 +149,19 @@ def test_a_flipped_bit_in_a_tensor_is_detected(model: ImageModel, tmp_path: Path
         assert "checksum" in refusal(ValueError, path)
 
 
+def test_a_file_that_expands_is_refused_before_it_is_read(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, bomb = checkpoint(model, tmp_path / "best.ckpt"), tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as expanding:
+        for entry in archive.infolist():
+            expanding.writestr(entry.filename, archive.read(entry))
+        expanding.writestr("best/data/zeros", bytes(10**7))
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("was read"))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
+    assert "compressed" in refusal(ValueError, bomb)
+
+
 OTHER_FILES = [
     *(b"", b"\x00" * 5000, b"epoch,loss\n1,2\n", b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"\x80\x02", b".")
 ]
