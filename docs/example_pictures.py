@@ -1,4 +1,4 @@
-"""Write the example pictures of the pages of docs/: clothes, five kinds of odd pictures, shirts and photographs.
+"""Write the example pictures of the pages of docs/: clothes, digits, grey squares, shirts and photographs.
 
     python docs/example_pictures.py pictures
     python docs/example_pictures.py pictures --photos  # only the photographs, without a download
@@ -27,24 +27,6 @@ def write(folder: Path, images: np.ndarray, names: list[str] | None = None) -> N
     for number, (image,) in enumerate(images):
         name = "" if names is None else f"_{names[number]}"
         Image.fromarray(image).save(folder / f"{number:04d}{name}.png")
-
-
-def write_odd(folder: Path, clothes: np.ndarray) -> None:
-    """Write pictures of other things, and clothes changed in ways that the model has not seen.
-
-    Args:
-        folder: Parent of the new folders, one for each kind.
-        clothes: Images of clothes to change.
-    """
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8)
-    grey[0] = 0  # the most likely picture of all
-    clothes = clothes[:NUM_ODD]
-    write(folder / "digits", load_split("digits", "train", SHAPE, limit=NUM_ODD).images)
-    write(folder / "flat", np.broadcast_to(grey, (NUM_ODD, *SHAPE)))
-    write(folder / "noise", rng.integers(0, 256, (NUM_ODD, *SHAPE), np.uint8))
-    write(folder / "rotated", np.rot90(clothes, axes=(2, 3)))
-    write(folder / "faint", clothes // 2)
 
 
 def write_shirts(folder: Path) -> None:
@@ -76,10 +58,13 @@ def main() -> None:
     write_photos(folder / "photos")
     if arguments.photos:
         return
-    test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD, download=True)
+    test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES, download=True)
     kinds = [test.class_names[label].split("/")[0].lower().replace(" ", "-") for label in test.labels]
-    write(folder / "clothes", test.images[:NUM_CLOTHES], kinds[:NUM_CLOTHES])
-    write_odd(folder, test.images[NUM_CLOTHES:])
+    write(folder / "clothes", test.images, kinds)
+    write(folder / "digits", load_split("digits", "train", SHAPE, limit=NUM_ODD).images)
+    grey = np.random.default_rng(0).integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8)
+    grey[0] = 0  # the most likely picture of all
+    write(folder / "flat", np.broadcast_to(grey, (NUM_ODD, *SHAPE)))
     write_shirts(folder)
     print(", ".join(f"{place}: {len(list(place.iterdir()))}" for place in sorted(folder.iterdir())))
 

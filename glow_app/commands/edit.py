@@ -167,7 +167,7 @@ def _apply(arguments: argparse.Namespace) -> None:
 
 def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:
     """Warn of a picture that is far less likely than ordinary ones, such as a photograph."""
-    usual = reference.typical.bits_per_dim
+    usual = reference.median_bits_per_dim
     if bits > 2 * usual:
         message = f"{file} is unlike the model's training images: {bits:.2f} bits/dim, and theirs are {usual:.2f}"
         warnings.warn(message, stacklevel=2)

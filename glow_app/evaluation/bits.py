@@ -11,7 +11,7 @@ from glow_app.bijections import ContinuousFlow, record_solves
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import observed_batches
 from glow_app.generation import reconstruct
-from glow_app.generation.baselines import png_bits_per_dim
+from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models import Density, ImageModel
 from glow_app.seeding import image_generators
 

@@ -5,7 +5,7 @@ from glow_app.generation.directions import Direction, load_direction, load_direc
 from glow_app.generation.editing import edit, edit_attributes, learn_directions
 from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import Reconstruction, reconstruct
-from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
+from glow_app.generation.reference import FEW_ORDINARY, MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict, score_rows
 from glow_app.generation.sampling import sample_batches
-from glow_app.generation.scoring import ODDITIES, Measures, detect, measure
+from glow_app.generation.scoring import Measures, measure
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents

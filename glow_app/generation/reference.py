@@ -1,18 +1,17 @@
 """Statistics of ordinary images, and verdicts in words on other images."""
 
-from collections.abc import Sequence
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from glow_app.generation.scoring import ODDITIES, Measures, Typical, oddities
+from glow_app.generation.scoring import Measures
 
 USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
 MANY_ORDINARY = 1000  # images for a good reference
-TRAINED = "the model was trained on it"  # reason for no verdict
+FEW_ORDINARY = 20  # fewer give unreliable statistics
 
 # Stored percentiles, dense at both ends.
 _LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
@@ -27,13 +26,13 @@ class Verdict:
         verdict: "usual" if the image is no odder than the :data:`USUAL_PERCENT` least odd ordinary images.
         reason: The reason in a few words.
         oddness: Percentage of ordinary images that are less odd.
-        percentiles: Percentage of ordinary images with a lower score, for each score.
+        percentile: Percentage of ordinary images with lower bits/dim.
     """
 
     verdict: Literal["usual", "unusual"]
     reason: str
     oddness: float
-    percentiles: dict[str, float]
+    percentile: float
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Reference:
 
     Args:
         num_images: Number of ordinary images.
-        typical: Their means and standard deviations, for :func:`~glow_app.generation.scoring.oddities`.
-        scores: Percentiles of each score of :data:`~glow_app.generation.ODDITIES`, (Q,).
+        bits_per_dim: Percentiles of their bits/dim, (Q,).
         mean: Mean of the traits, (T,).
         covariance: Covariance of the traits, (T, T).
         distance: Percentiles of the Mahalanobis distance, (Q,).
@@ -58,8 +56,7 @@ class Reference:
     """
 
     num_images: int
-    typical: Typical
-    scores: dict[str, np.ndarray]
+    bits_per_dim: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
     distance: np.ndarray
@@ -67,37 +64,45 @@ class Reference:
     @classmethod
     def of(cls, ordinary: Measures) -> "Reference":
         """Return the reference computed from ordinary images, at least 2; warn if there are few."""
-        typical, traits = Typical.of(ordinary), _traits(ordinary)
+        count, traits = len(ordinary), _traits(ordinary)
+        if count < 2:
+            raise ValueError(f"statistics of ordinary images need at least 2, preferably 100; got {count}")
+        if count < FEW_ORDINARY:
+            warnings.warn(
+                f"statistics of ordinary images come from only {count} images; 100 would be better", stacklevel=2
+            )
         if not np.isfinite(traits).all():
             raise ValueError("the bits/dim or latents of an ordinary image are not finite; use another model")
-        scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
-        mean, count = traits.mean(0), len(traits)
-        sample = np.cov(traits, rowvar=False)
+        mean, sample = traits.mean(0), np.cov(traits, rowvar=False)
         # Leaving an image out scales its distance from the mean by count / (count - 1); the covariance loses its part.
         away = (traits - mean) * count / (count - 1)
         part = (1 - 1 / count) * away[:, :, None] * away[:, None]
         others = ((count - 1) * sample - part) / max(count - 2, 1)
         distances = _distances(away, _shrunk(others, count - 1))
-        return cls(count, typical, scores, mean, _shrunk(sample, count), _percentiles(distances))
+        bits = _percentiles(ordinary.bits_per_dim.double().numpy())
+        return cls(count, bits, mean, _shrunk(sample, count), _percentiles(distances))
+
+    @property
+    def median_bits_per_dim(self) -> float:
+        """The median bits/dim of the ordinary images."""
+        return float(self.bits_per_dim[_LEVELS.index(50.0)])
 
     def judge(self, measures: Measures) -> list[Verdict]:
         """Return a verdict on each image."""
         away = _traits(measures) - self.mean
-        distances = _distances(away, self.covariance)
-        scores = oddities(measures, self.typical)
         verdicts = []
-        for number, distance in enumerate(distances):
+        for row, distance, bits in zip(away, _distances(away, self.covariance), measures.bits_per_dim, strict=True):
             oddness = float(np.interp(distance, self.distance, _LEVELS))
-            below = {name: float(np.interp(scores[name][number], self.scores[name], _LEVELS)) for name in ODDITIES}
+            percentile = float(np.interp(float(bits), self.bits_per_dim, _LEVELS))
             if oddness <= USUAL_PERCENT:
-                verdicts.append(Verdict("usual", "like most ordinary pictures", oddness, below))
+                verdicts.append(Verdict("usual", "like most ordinary pictures", oddness, percentile))
             else:
-                verdicts.append(Verdict("unusual", self._reason(away[number]), oddness, below))
+                verdicts.append(Verdict("unusual", self._reason(row), oddness, percentile))
         return verdicts
 
     def _reason(self, away: np.ndarray) -> str:
         """Return the reason why an image is odd, from the deviations of its traits from their means."""
-        num_levels = self.typical.level_bits[0].numel()
+        num_levels = len(away) // 2
         alone = away / np.sqrt(np.diag(self.covariance))
         # Odd detail makes the coarser levels odd as well, so name the finest odd level.
         order = [trait for level in range(num_levels) for trait in (level, num_levels + level)]
@@ -115,12 +120,9 @@ class Reference:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the reference as plain types, for the configuration of an exported model."""
-        typical = self.typical
-        spreads = {name: [_rounded(part) for part in getattr(typical, name)] for name in ("level_bits", "level_norms")}
         return {
             "images": self.num_images,
-            "typical": {"bits_per_dim": typical.bits_per_dim, **spreads},
-            "scores": {name: _rounded(values) for name, values in self.scores.items()},
+            "bits_per_dim": _rounded(self.bits_per_dim),
             "mean": _rounded(self.mean),
             "covariance": [_rounded(row) for row in self.covariance],
             "distance": _rounded(self.distance),
@@ -131,15 +133,11 @@ class Reference:
         """Return the reference from :meth:`to_plain`; raise ValueError if it is damaged or of other levels."""
         count = 2 * num_levels + 1
         try:
-            typical = plain["typical"]
-            spreads = (_numbers(typical[name], (2, num_levels)) for name in ("level_bits", "level_norms"))
-            level_bits, level_norms = (tuple(torch.from_numpy(spread).float()) for spread in spreads)
             covariance = _numbers(plain["covariance"], (count, count))
             np.linalg.cholesky(covariance)
             return cls(
                 int(plain["images"]),
-                Typical(float(_numbers(typical["bits_per_dim"], ())), level_bits, level_norms),
-                {name: _numbers(plain["scores"][name], (len(_LEVELS),)) for name in ODDITIES},
+                _numbers(plain["bits_per_dim"], (len(_LEVELS),)),
                 _numbers(plain["mean"], (count,)),
                 covariance,
                 _numbers(plain["distance"], (len(_LEVELS),)),
@@ -149,44 +147,12 @@ class Reference:
             raise ValueError(message) from error
 
 
-def plain_scores(
-    measures: Measures, reference: Reference | None, trained: Sequence[bool] | None = None
-) -> list[dict[str, Any]]:
-    """Return scores and verdict of each image by name; without a reference, those that need one are None.
-
-    Args:
-        trained: Whether each image was a training image; such images have no verdict, since the model fits them better
-            than any others.
-    """
-    scores = oddities(measures, None if reference is None else reference.typical)
-    verdicts = [None] * len(measures) if reference is None else reference.judge(measures)
-    unknown, rows = dict.fromkeys(Verdict.__dataclass_fields__), []
-    for number, verdict in enumerate(verdicts):
-        row = {name: float(scores[name][number]) if name in scores else None for name in ODDITIES}
-        if trained is not None and trained[number]:
-            rows.append(row | unknown | {"reason": TRAINED})
-        else:
-            rows.append(row | (unknown if verdict is None else asdict(verdict)))
-    return rows
-
-
-def score_rows(
-    measures: Measures, reference: Reference | None, given: Sequence[Any], trained: Sequence[bool] | None = None
-) -> list[dict[str, Any]]:
-    """Return a row of a table for each image: what it was given, if known, scores, verdict, bits and norms by level."""
-    levels = [(kind, level) for level in range(measures.level_bits.shape[1]) for kind in ("bits", "norm")]
-    columns = {"bits": measures.level_bits.tolist(), "norm": measures.level_norms.tolist()}
-    rows = []
-    for number, scores in enumerate(plain_scores(measures, reference, trained)):
-        del scores["percentiles"]
-        by_level = {f"{kind}_level_{level}": columns[kind][number][level] for kind, level in levels}
-        rows.append(({"given": given[number]} if given else {}) | scores | by_level)
-    return rows
-
-
-def oddest(rows: Sequence[dict[str, Any]], num: int) -> list[dict[str, Any]]:
-    """Return the oddest of :func:`score_rows`, oddest first; without a reference, those of the highest bits/dim."""
-    return sorted(rows, key=lambda row: (-(row["oddness"] or 0), -row["bits_per_dim"]))[:num]
+def score_rows(measures: Measures, reference: Reference | None) -> list[dict[str, Any]]:
+    """Return bits/dim and verdict of each image by name; without a reference, those that need one are None."""
+    unknown = dict.fromkeys(Verdict.__dataclass_fields__)
+    verdicts = [unknown] * len(measures) if reference is None else map(asdict, reference.judge(measures))
+    bits = measures.bits_per_dim.tolist()
+    return [{**verdict, "bits_per_dim": value} for verdict, value in zip(verdicts, bits, strict=True)]
 
 
 def _traits(measures: Measures) -> np.ndarray:
@@ -210,7 +176,7 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
     return np.quantile(values, np.array(_LEVELS) / 100, method="weibull")
 
 
-def _rounded(values: Tensor | np.ndarray) -> list[float]:
+def _rounded(values: np.ndarray) -> list[float]:
     return [float(f"{float(value):.8g}") for value in values]
 
 

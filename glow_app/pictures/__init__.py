@@ -1,1 +1,1 @@
-"""Pictures of images and results: grids, captions, animations, histograms."""
+"""Pictures of images and results: grids, captions, animations."""

@@ -8,8 +8,6 @@ from fastapi.responses import Response
 from prometheus_client import generate_latest
 
 from glow_app import generation
-from glow_app.evaluation.trained_on import trained_on
-from glow_app.generation.reference import plain_scores
 from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
@@ -118,15 +116,15 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
 
 @API.post("/score")
 async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAnswer:
-    """Score images: bits/dim, other scores, and a verdict if the model has statistics of ordinary images."""
+    """Score images: bits/dim, and a verdict if the model has statistics of ordinary images."""
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
     measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
-    rows = enumerate(plain_scores(measures, reference, trained_on(service.known, images)))
+    rows = enumerate(generation.score_rows(measures, reference))
     return schemas.ScoreAnswer(
-        scores=[schemas.Scores(**plain, given=known[n], note=notes[n]) for n, plain in rows],
+        scores=[schemas.Scores(**row, given=known[n], note=notes[n]) for n, row in rows],
         draws=body.draws,
         usual=None if reference is None else f"{reference.num_images:,} ordinary images",
     )

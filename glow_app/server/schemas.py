@@ -185,22 +185,13 @@ class ScoreRequest(_Request):
 
 
 class Scores(BaseModel):
-    """Scores of an image; higher means odder, but bits/dim can also be low for odd images.
+    """The score of an image; the verdict is null if the model has no statistics of ordinary images."""
 
-    Comparisons with ordinary images are null if the model has no statistics of them.
-    """
-
-    bits_per_dim: float
-    typicality: float | None
-    latent_norm: float | None
-    png_ratio: float
-    spectrum: float | None
     verdict: Literal["usual", "unusual"] | None = Field(description="95 % of ordinary images are usual.")
     reason: str | None = Field(description="Short explanation of the verdict.")
     oddness: float | None = Field(ge=0, le=100, description="Percentage of ordinary images that are less odd.")
-    percentiles: dict[str, float] | None = Field(
-        description="For each score, the percentage of ordinary images with a lower one."
-    )
+    bits_per_dim: float
+    percentile: float | None = Field(ge=0, le=100, description="Percentage of ordinary images with lower bits/dim.")
     given: Any = Field(description="What was given, or the most probable value.")
     note: Note
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
-from glow_app.evaluation.trained_on import known_pictures
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
@@ -78,7 +77,6 @@ class Service:
             limits=vars(limits),
         )
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
-        self.known = known_pictures(training)
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
 

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import SolverError
-from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
+from glow_app.generation import FEW_ORDINARY, MANY_ORDINARY, Measures, Reference, measure
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained, save_reference
@@ -20,7 +20,6 @@ from lightning_modules.runs.checkpoints import BEST, LAST
 from lightning_modules.runs.loggers import RunWandbLogger
 
 _BATCH = 16
-_MIN_IMAGES = 20  # validation images for a reference
 _MAX_SECONDS = 60.0  # for a reference; after that, it has fewer images, but at least the minimum
 
 
@@ -66,16 +65,16 @@ def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> N
         model.conditioning.choices(None, 1)
     except ValueError:  # it is always given something, and ordinary images without it have no scores
         return
-    if len(images) < _MIN_IMAGES:
+    if len(images) < FEW_ORDINARY:
         print(
             f"glow score will give no verdict by itself: only {pluralise(len(images), 'picture')} held out, "
-            f"{_MIN_IMAGES} are needed; pass ordinary pictures with --reference"
+            f"{FEW_ORDINARY} are needed; pass ordinary pictures with --reference"
         )
         return
     parts: list[Measures] = []
     end = time.monotonic() + _MAX_SECONDS
     for first, part in zip(range(0, len(images), _BATCH), images.split(_BATCH), strict=True):
         parts.append(measure(model, part, seeds=range(first, first + len(part))))
-        if first + len(part) >= _MIN_IMAGES and time.monotonic() > end:
+        if first + len(part) >= FEW_ORDINARY and time.monotonic() > end:
             break
     save_reference(folder, Reference.of(Measures.joined(parts)).to_plain())

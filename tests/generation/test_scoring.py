@@ -1,12 +1,13 @@
-import math
+import io
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from registry import random_images, tiny_model
 
-from glow_app.generation import ODDITIES, Measures, detect, measure
-from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.generation.scoring import Typical, oddities
+from glow_app.generation import Measures, measure
+from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
@@ -14,10 +15,6 @@ from glow_app.seeding import image_generators
 @pytest.fixture(scope="module")
 def model() -> ImageModel:
     return tiny_model()
-
-
-def measures(bits: list[float], levels: list[list[float]], norms: list[list[float]], pngs: list[float]) -> Measures:
-    return Measures(torch.tensor(bits), torch.tensor(levels), torch.tensor(norms), torch.tensor(pngs))
 
 
 def test_what_is_measured(model: ImageModel) -> None:
@@ -38,61 +35,34 @@ def test_an_image_is_measured_by_itself(model: ImageModel) -> None:
     many, alone = measure(model, images, num_draws=2), measure(model, images[3:4], num_draws=2, seeds=[3])
     for name in ("bits_per_dim", "level_bits", "level_norms", "png_bits_per_dim"):
         torch.testing.assert_close(getattr(many, name)[3:4], getattr(alone, name))
-    joined = Measures.joined([many[:2], many[2:]])
-    assert all(torch.equal(getattr(joined, name), getattr(many, name)) for name in ("bits_per_dim", "level_norms"))
-    assert len(joined) == 5
+    joined = Measures.joined([many, alone])
+    assert len(joined) == 6
+    assert torch.equal(joined.level_norms, torch.cat([many.level_norms, alone.level_norms]))
     with pytest.raises(ValueError, match="2 seeds for 5 images"):
         measure(model, images, seeds=[1, 2])
 
 
-def test_oddities_are_the_formulas() -> None:
-    usual = measures([1.0, 3.0], [[0.0, 1.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 3.0]], [0.0, 0.0])
-    typical = Typical.of(usual)
-    root = math.sqrt(2)  # the standard deviation of 0 and 2
-    scored = oddities(measures([5.0, 1.5], [[3.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [1.0, 4.0]], [2.0, 3.0]), typical)
-    assert set(scored) == set(ODDITIES)
-    assert scored["bits_per_dim"].tolist() == [5.0, 1.5]
-    assert scored["typicality"].tolist() == [3.0, 0.5]
-    assert scored["png_ratio"].tolist() == [3.0, -1.5]
-    assert scored["spectrum"].tolist() == pytest.approx([2 / root / root, 0.0])
-    assert scored["latent_norm"].tolist() == pytest.approx([0.0, 2 / root / root])
-    assert list(oddities(usual, None)) == ["bits_per_dim", "png_ratio"]
-    with pytest.raises(ValueError, match="need at least 2, preferably 100; got 1"):
-        Typical.of(usual[:1])
+def images(num: int, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num, *shape), dtype=np.uint8)
 
 
-def test_detection_of_what_is_plainly_odd_and_of_what_is_not() -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def some(count: int, shift: float) -> Measures:
-        noise = torch.randn(count, 5, generator=generator)
-        return Measures(noise[:, 0] + shift, noise[:, 1:3], noise[:, 3:5] ** 2, torch.zeros(count))
-
-    found = detect(some(400, 0.0), some(100, 10.0))
-    for name in ("bits_per_dim", "typicality", "png_ratio"):
-        assert (found[name].auroc, found[name].aupr) == pytest.approx((1.0, 1.0))
-    for name in ("latent_norm", "spectrum"):
-        assert found[name].auroc == pytest.approx(0.5, abs=0.1)
-        assert found[name].aupr == pytest.approx(1 / 3, abs=0.1)
-    assert len(found["spectrum"].ordinary) == 200
-    # Odd in being too likely: the likelihood itself says the contrary.
-    likely = detect(some(400, 0.0), some(100, -10.0))
-    assert likely["bits_per_dim"].auroc == 0.0
-    assert likely["typicality"].auroc == 1.0
-    # Images that have the same score are a coin.
-    same = measures([1.0] * 8, [[1.0, 1.0]] * 8, [[1.0, 1.0]] * 8, [0.0] * 8)
-    assert all(one.auroc == 0.5 for one in detect(same, same).values())
+def png_bits(strip: np.ndarray, size: int) -> float:
+    file = io.BytesIO()
+    Image.fromarray(strip).save(file, format="PNG", optimize=True)
+    return 8 * len(file.getvalue()) / size
 
 
-def test_detection_does_not_depend_on_the_order_of_the_classes() -> None:
-    generator = torch.Generator().manual_seed(0)
+@pytest.mark.parametrize(("channels", "num_bits"), [(3, 8), (1, 8), (1, 5)])
+def test_a_png_of_all_images_below_each_other(channels: int, num_bits: int) -> None:
+    pictures = images(12, (channels, 4, 5))[::2]  # a view
+    strip = pictures.transpose(0, 2, 3, 1).reshape(24, 5, channels).squeeze() >> (8 - num_bits)
+    assert png_bits_per_dim(pictures, num_bits) == png_bits(strip, pictures.size)
 
-    def two_classes(count: int) -> Measures:
-        noise = torch.randn(2 * count, 5, generator=generator)
-        noise[count:, 1:] += 20
-        return Measures(noise[:, 0], noise[:, 1:3], noise[:, 3:5], torch.zeros(2 * count))
 
-    detections = detect(two_classes(200), two_classes(200))  # nothing is odd
-    assert len(detections["spectrum"].ordinary) == 200
-    for name in ("spectrum", "latent_norm"):
-        assert detections[name].auroc == pytest.approx(0.5, abs=0.1)
+@pytest.mark.parametrize("num_bits", [1, 2, 4])
+def test_few_bits_are_packed(num_bits: int) -> None:
+    # Noise cannot be compressed: packed it costs its bits, unpacked more than that and less than 8.
+    pictures = images(400, (1, 8, 8))
+    found = png_bits_per_dim(pictures, num_bits)
+    assert num_bits < found < num_bits + 0.3 * (8 - num_bits)
+    assert found < png_bits((pictures >> (8 - num_bits)).reshape(-1, 8), pictures.size)

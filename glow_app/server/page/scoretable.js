@@ -1,24 +1,16 @@
-// The table of scores: a verdict for each picture, sortable by any column.
+// The table of scores: a verdict for each picture, the oddest first.
 
 import { givenText } from "./attributes.js";
 import { breakable, h, icon, joined } from "./dom.js";
 import { thumbnail } from "./pictures.js";
 
 const USUAL = 95;  // percent of ordinary pictures that are called usual
-const NUMBERS = {
-  bits_per_dim: "bits/dim",
-  typicality: "typicality",
-  latent_norm: "latent norm",
-  png_ratio: "PNG ratio",
-  spectrum: "spectrum",
-};
 
 /** Make a table that grows by add(); onclear is called when it is cleared. */
 export function makeScoreTable(place, info, onclear) {
   const empty = [...place.children];
   let rows = [];
-  let order = { column: null, isRising: false };
-  let hasNumbers = false;
+  let order = { column: "oddness", isRising: false };
 
   function draw() {
     const columns = columnsNow();
@@ -30,26 +22,24 @@ export function makeScoreTable(place, info, onclear) {
     const actions = h("div", { className: "actions" }, h("button", { onclick: clear }, "Clear"));
     // Keep the focus, because rows may arrive at any time.
     const focused = controls().indexOf(document.activeElement);
-    place.replaceChildren(...[columns.oddness && toggle(), table, legend(columns), actions].filter(Boolean));
+    place.replaceChildren(...[table, legend(columns), actions].filter(Boolean));
     controls()[focused]?.focus({ preventScroll: true });
   }
 
-  const controls = () => [...place.querySelectorAll("input, button")];
+  const controls = () => [...place.querySelectorAll("button")];
 
   function sorted() {
     const { column, isRising } = order;
     const value = (row) => row[column] ?? -Infinity;  // pictures without scores are last, or first
     const compare = (a, b) => (value(a) === value(b) ? 0 : value(a) - value(b));
-    return column === null ? rows : rows.toSorted((a, b) => (isRising ? compare(a, b) : compare(b, a)));
+    return rows.toSorted((a, b) => (isRising ? compare(a, b) : compare(b, a)));
   }
 
-  /** Return column names by key: without verdicts, those of the numbers. */
+  /** Return column names by key, without a verdict if no picture has one. */
   function columnsNow() {
     const scored = rows.filter((row) => !row.error);
-    if (scored.length > 0 && !scored.some((row) => row.usual)) {
-      return Object.fromEntries(Object.entries(NUMBERS).filter(([key]) => scored[0][key] !== null));
-    }
-    return { oddness: "Verdict", ...(hasNumbers ? NUMBERS : {}) };
+    const isJudged = scored.length === 0 || scored.some((row) => row.usual);
+    return { ...(isJudged && { oddness: "Verdict" }), bits_per_dim: "bits/dim" };
   }
 
   function header([column, name]) {
@@ -63,20 +53,11 @@ export function makeScoreTable(place, info, onclear) {
     return h("th", { role: "columnheader", scope: "col", "aria-sort": direction }, button);
   }
 
-  function toggle() {
-    const change = () => {
-      hasNumbers = !hasNumbers;
-      draw();
-    };
-    const input = h("input", { type: "checkbox", role: "switch", checked: hasNumbers, onchange: change });
-    return h("label", { className: "switch" }, input, "All scores");
-  }
-
   function legend(columns) {
     const usual = rows.find((row) => row.usual)?.usual;
     if (usual) {
-      const scale = `The mark shows how many ordinary pictures (${usual}) are less odd.`;
-      return h("p", { className: "hint" }, `${scale} 95 % of them are called usual.`);
+      const marks = `The marks show how many ordinary pictures (${usual}) are less odd, and how many take fewer bits.`;
+      return h("p", { className: "hint" }, `${marks} 95 % of them are called usual.`);
     }
     if (columns.oddness) return null;
     const command = h("code", {}, "glow score --reference FOLDER --save-reference");
@@ -107,22 +88,20 @@ function rowOf(row, columns, info) {
   const colSpan = columns.length;
   const cells = error
     ? [h("td", { role: "cell", className: "error", colSpan, "aria-colspan": colSpan }, error)]
-    : columns.map((key) => (key === "oddness" ? verdictCell(row) : numberCell(row, key)));
+    : columns.map((key) => (key === "oddness" ? verdictCell(row) : bitsCell(row)));
   return h("tr", { role: "row" }, first, ...cells);
 }
 
 function verdictCell({ verdict, reason, oddness }) {
-  if (!verdict) return h("td", { role: "cell" }, h("span", { className: "reason" }, reason ?? ""));  // a training picture
   const [className, symbol, text] = verdict === "unusual" ? ["verdict odd", "odd", "Unusual"] : ["verdict", "check", "Usual"];
   const word = h("strong", { className }, icon(symbol), text);
   const why = h("span", { className: "reason" }, reason);
   return h("td", { role: "cell", className: "judged" }, word, " ", why, oddnessScale(oddness));
 }
 
-function numberCell(row, key) {
-  const number = h("span", { className: "number" }, row[key]?.toFixed(3) ?? "");
-  const place = row.percentiles && scale(row.percentiles[key], "scale plain");
-  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, place);
+function bitsCell({ bits_per_dim: bits, percentile }) {
+  const place = percentile !== null && scale(percentile, "scale plain");
+  return h("td", { role: "cell", "data-label": "bits/dim" }, h("span", { className: "number" }, bits.toFixed(3)), place);
 }
 
 /** Return the scale of oddness; the unusual part beyond the limit is enlarged. */

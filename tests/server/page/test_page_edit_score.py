@@ -112,34 +112,35 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     expect(page.locator("#score-task")).to_be_empty()
     reference = site.app.state.service.reference
     measures = generation.measure(site.model, images, seeds=range(10))
-    scores, verdicts = generation.scoring.oddities(measures, reference.typical), reference.judge(measures)
+    verdicts = reference.judge(measures)
     assert measures.given is not None
-    names = [CLASSES[n] for n in measures.given]
+    order = sorted(range(10), key=lambda number: -verdicts[number].oddness)  # the oddest first
+    names = [CLASSES[measures.given[number]] for number in order]
+    bits = [float(measures.bits_per_dim[number]) for number in order]
+    verdicts = [verdicts[number] for number in order]
     assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
     assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]
     assert rows.locator("small").all_inner_texts() == [f"recognised as {name}" for name in names]
-    expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
-    expect(rows.nth(3)).to_contain_text("odder than all")
+    grey = rows.filter(has_text="3.png")
+    expect(grey.locator("strong")).to_have_text("Unusual")
+    expect(grey).to_contain_text("odder than all")
+    assert [float(text) for text in rows.locator("td .number").all_inner_texts()] == pytest.approx(bits, abs=2e-3)
     expect(page.locator("#scores > .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
     expect(rows.nth(10).locator("td")).to_contain_text("unknown format or damaged file; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 
-    page.get_by_role("switch", name="All scores").check()
-    for number in range(10):
-        row = [float(text) for text in rows.nth(number).locator("td .number").all_inner_texts()]
-        assert row == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
-    page.get_by_role("button", name="typicality").click()
-    column = [float(text) for text in rows.locator("td[data-label=typicality] .number").all_inner_texts()]
+    page.get_by_role("button", name="bits/dim").click()
+    expect(page.get_by_role("columnheader", name="bits/dim")).to_have_attribute("aria-sort", "descending")
+    column = [float(text) for text in rows.locator("td .number").all_inner_texts()]
     assert column == sorted(column, reverse=True)
-    expect(page.get_by_role("columnheader", name="typicality")).to_have_attribute("aria-sort", "descending")
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#scores table")).to_have_count(0)
     page.locator("#score-files").set_input_files(files[:1])
     expect(rows).to_have_count(1)
-    expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[0].reason)
+    expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[order.index(0)].reason)
     # Rows that come leave the focus where it is.
-    for number, name in enumerate(("All scores", "Clear"), 2):
-        control = page.get_by_role("switch" if number == 2 else "button", name=name)
+    for number, name in enumerate(("bits/dim", "Clear"), 2):
+        control = page.get_by_role("button", name=name)
         control.focus()
         page.locator("#score-files").set_input_files(files[number])
         expect(rows).to_have_count(number)
