@@ -10,9 +10,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Resize, Split, SplitRequest
-from glow_app.evaluation.trained_on import changes, count_trained_on, is_same_split, merged, origin, record_of
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.resumable_data import SPLITS, ResumableDataModule
+
+_DIVISION = ("source", "seed", "validation_fraction", "test_fraction", "count")  # arguments that decide the splits
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
@@ -72,18 +73,15 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.recorded: Mapping[str, Any] | None = None  # known arguments of this module in the run so far
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage; for "fit", record them and compare them with those of the run so far."""
+        """Load the splits of a stage; for "fit", warn if they are divided otherwise than in the run so far."""
         super().setup(stage)
-        if stage != "fit":
-            return
-        contents = record_of(self.hparams, self.examples("train"))
-        facts = {**self.hparams, "contents": contents}
-        if self.recorded is not None and (words := changes(self.recorded, facts)):
-            is_same = is_same_split(self.recorded, facts, "validation")
-            count = count_trained_on(self.recorded, self.examples("validation"))
-            rank_zero_warn(f"since the start of the run: {words}. Validation images: {origin(is_same, count)}")
-            contents = merged(self.recorded, facts)
-        self.hparams["contents"] = contents  # for the checkpoint
+        if stage == "fit" and self.recorded is not None:
+            options = [name for name in _DIVISION if self.recorded.get(name) != self.hparams[name]]
+            if options:
+                rank_zero_warn(
+                    f"{', '.join(options)} changed since the start of the run; it may have trained on images that are "
+                    "now held out"
+                )
 
     def prepare_data(self) -> None:
         """Download, decode a folder or render faces, in one process before the others need it."""

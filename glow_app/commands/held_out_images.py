@@ -43,7 +43,7 @@ def held_out_images(
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:
         raise ValueError(f"expected at least {least} images to measure on, got {len(data.held_out)}")
-    origin = data.facts["origin"]
+    origin = "held out from the training" if data.facts["as_in_training"] else "not checked for training images"
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
         whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
@@ -54,8 +54,6 @@ def held_out_images(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
         f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit{labels}"
     )
-    if data.facts["changes"]:
-        print(f"since the training: {data.facts['changes']}")
     return data
 
 

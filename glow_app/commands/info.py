@@ -81,7 +81,6 @@ def _model_facts(place: str) -> dict[str, object]:
 def _training(facts: dict[str, Any]) -> dict[str, str]:
     """Return how long a model was trained and with which version, and all other facts of its training."""
     epoch, step, version = (facts.pop(name, None) for name in ("epoch", "step", "version"))
-    facts.pop("contents", None)  # hashes, for programs only
     counts = [(None if epoch is None else epoch + 1, "epoch"), (step, "step")]
     length = [pluralise(count, noun) for count, noun in counts if count is not None]
     trained = {"trained for": ", ".join(length) or None, "trained with": version and f"glow-app {version}"}

@@ -112,12 +112,8 @@ def _source(stored: "StoredModel") -> str | None:
 
 def _facts(stored: "StoredModel") -> dict[str, Any]:
     """Return the facts of the training, with a summary of a model of one's own pictures."""
-    from glow_app.evaluation.trained_on import known_pictures
-
     # Not the folder's name, since the image for serving lacks the package that reads config.yaml.
-    facts, known = stored.facts, known_pictures(stored.facts)
-    count = "" if known is None else f". {len(known):,} to learn from."
-    return ({SUMMARY_KEY: f"your pictures{count}"} if _source(stored) == "folder" else {}) | facts
+    return ({SUMMARY_KEY: "your pictures"} if _source(stored) == "folder" else {}) | stored.facts
 
 
 def _name_of(stored: "StoredModel") -> str:

@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from glow_app.data.decoding import decode_image, decode_photo
 from glow_app.data.image_cache import folder_images
 from glow_app.data.image_set import ImageSet
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.splits import Split, SplitRequest
+from glow_app.data.splits import SplitRequest
 
 # Photographs are reduced to this short side, or to four crops if that is more: camera pixels are soft and noisy.
 _SHORT_SIDE = 512
@@ -101,21 +100,3 @@ def _crops(path: Path, image_shape: tuple[int, int, int], max_crops: int) -> np.
     count = min(max_crops, max(1, 2 * photo.shape[1] * photo.shape[2] // (height * width)))
     corners = np.random.default_rng(zlib.crc32(path.name.encode())).integers((rows + 1, columns + 1), size=(count, 2))
     return np.stack([photo[:, top : top + height, left : left + width] for top, left in corners])
-
-
-def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:
-    """Return whether ``root`` is a folder of images other than the training folder ``trained_on``."""
-    if source not in ("folder", "photos") or root is None:
-        return False
-    return trained_on is None or Path(root).expanduser().resolve() != Path(trained_on).expanduser().resolve()
-
-
-def whole_folder(source: str, root: str, split: Split) -> dict[str, Any]:
-    """Return arguments of ``load_split`` for all images of a folder, or for ``split`` if the folder has splits.
-
-    Their attributes are unknown.
-    """
-    whole: dict[str, Any] = {"root": root, "split": split, "attributes": None}
-    if source == "folder" and [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
-        return whole
-    return whole | {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.image_set import ImageSet
+from glow_app.data.listing import list_images, split_layout
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Split
 from glow_app.evaluation.batches import fingerprint
-from glow_app.evaluation.trained_on import changes, count_trained_on, is_same_split, origin, record_of
 from glow_app.models.image_model import ImageModel
 
 
@@ -39,49 +39,30 @@ def evaluation_data(
     limit: int | None = None,
     train_limit: int | None = None,
 ) -> EvaluationData:
-    """Return images to measure a model on.
+    """Return images to measure a model on, chosen by :func:`data_arguments`.
 
-    If the source is that of the training, its recorded split is used, because another would put training images among
-    the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits. Labels
-    get the meaning that they had in training, by :meth:`Conditioning.align
+    Labels get the meaning that they had in training, by :meth:`Conditioning.align
     <glow_app.conditioning.Conditioning.align>`.
 
     Args:
-        recorded: Data of the training, from :meth:`StoredModel.data
-            <glow_app.storage.stored_model.StoredModel.data>`.
-        source: A source of ``load_split``; the recorded one if None.
-        root: Place of the images to measure on; that of the training if None.
-        training: Place of the training images; the recorded place if None.
-        split: "test" or "validation".
+        recorded, source, root, training, split: As for :func:`data_arguments`.
         limit: Maximum number of held-out images.
         train_limit: Maximum number of training images; 0 reads none.
     Raises:
-        ValueError: If the source is neither given nor recorded, needs a place and has none, or does not fit what the
-            model was trained to be given.
+        ValueError: As from :func:`data_arguments`, or if the images do not fit what the model was trained to be given.
         FileNotFoundError: If the images do not exist.
     """
-    arguments, is_other = _data_arguments(recorded, source, root, training)
-    source, trained_limit = arguments["source"], arguments.pop("limit", None)
-    arguments.pop("contents", None)
-    limits = [number for number in (trained_limit, train_limit) if number is not None]
-    shape = model.flow.image_shape
-    cut: dict[str, Any] = {"split": split, **arguments} | (whole_folder(source, str(root), split) if is_other else {})
-    held_out = load_split(image_shape=shape, limit=limit, **cut)
-    is_known = train_limit != 0 and (not is_other or arguments.get("root") is not None)
-    train = (
-        load_split(split="train", image_shape=shape, limit=min(limits, default=None), **arguments) if is_known else None
-    )
-    held_out = model.conditioning.align(held_out)
-    is_all = train is not None and (train_limit is None or len(train) < train_limit)
-    current = {**arguments, "contents": record_of(arguments, train if is_all else None)}
-    is_same = not is_other and is_same_split(recorded, current, split)
-    count = count_trained_on(recorded, held_out)
-    is_whole = cut["split"] != split
-    facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
-        "as_in_training": is_same,
-        "origin": origin(is_same, count),
-        "changes": "" if is_other or source != recorded.get("source") else changes(recorded, current),
-        "split": "whole" if is_whole else split,
+    trained, measured = data_arguments(recorded, source, root, training, split)
+    shape, train = model.flow.image_shape, None
+    held_out = model.conditioning.align(load_split(image_shape=shape, **measured | {"limit": limit}))
+    if trained is not None and train_limit != 0:
+        limits = [number for number in (trained.get("limit"), train_limit) if number is not None]
+        train = load_split(image_shape=shape, **trained | {"split": "train", "limit": min(limits, default=None)})
+    is_of_training = measured["source"] == recorded.get("source") and measured == {**(trained or {}), "split": split}
+    omitted = ("cache_dir", "limit")
+    facts = {name: value for name, value in measured.items() if name not in omitted and value is not None} | {
+        "as_in_training": is_of_training,
+        "split": split if measured["split"] == split else "whole",
         "images": len(held_out),
         "image_shape": list(shape),
         "sha256": fingerprint(held_out),
@@ -90,17 +71,41 @@ def evaluation_data(
     return EvaluationData(held_out, train, facts)
 
 
-def _data_arguments(
-    recorded: Mapping[str, Any], source: str | None, root: str | None, training: str | None
-) -> tuple[dict[str, Any], bool]:
-    """Return the known data arguments of the training, and whether ``root`` is another folder."""
+def data_arguments(
+    recorded: Mapping[str, Any], source: str | None, root: str | None, training: str | None, split: Split
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return arguments of ``load_split`` for the training images, None if unknown, and for those to measure on.
+
+    If the source is that of the training, its recorded split is used, because another would put training images among
+    the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits; its
+    attributes are unknown.
+
+    Args:
+        recorded: Data of the training, from :meth:`StoredModel.data
+            <glow_app.storage.stored_model.StoredModel.data>`.
+        source: A source of ``load_split``; the recorded one if None.
+        root: Place of the images to measure on; that of the training if None.
+        training: Place of the training images; the recorded place if None.
+        split: "test" or "validation".
+    Raises:
+        ValueError: If the source is neither given nor recorded, or needs a place and has none.
+    """
     source = source or recorded.get("source")
     if source is None:
         raise ValueError("the model does not record its training data; pass --source, and --root if it needs one")
-    arguments = dict(recorded) if source == recorded.get("source") else {"source": source}
-    arguments |= {} if training is None else {"root": training}
-    is_other = is_other_folder(source, root, arguments.get("root"))
-    arguments |= {} if root is None or is_other else {"root": root}
-    if source in ("folder", "photos", "datasets") and arguments.get("root") is None and root is None:
+    trained = dict(recorded) if source == recorded.get("source") else {"source": source}
+    trained |= {} if training is None else {"root": training}
+    trained_root = trained.get("root")
+    if source in ("folder", "photos") and root is not None and (trained_root is None or _differ(root, trained_root)):
+        measured = {**trained, "root": root, "split": split, "attributes": None}
+        if source == "photos" or [*split_layout(list_images(Path(root).expanduser()))] == ["train"]:
+            measured |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
+        return None if trained_root is None else trained, measured
+    trained |= {} if root is None else {"root": root}
+    if source in ("folder", "photos", "datasets") and trained.get("root") is None:
         raise ValueError(f"source {source} needs --root, the images to measure on, or --training, the training images")
-    return arguments, is_other
+    return trained, {**trained, "split": split}
+
+
+def _differ(root: str, other: str) -> bool:
+    return Path(root).expanduser().resolve() != Path(other).expanduser().resolve()

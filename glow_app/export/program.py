@@ -18,7 +18,6 @@ from glow_app.files import atomic_folder, sha256_of
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
-from glow_app.storage.checkpoint import CONTENTS_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
 
@@ -116,7 +115,7 @@ def save_sampler(
                 f"the program differs from the model in {share:.2%} of the pixels; expected at most {MAX_SHARE:.1%}; "
                 "nothing was written: please report it"
             )
-        facts = {name: fact for name, fact in (training or {}).items() if name not in (CONTENTS_KEY, REFERENCE_KEY)}
+        facts = {name: fact for name, fact in (training or {}).items() if name != REFERENCE_KEY}
         description = _describe(model, path) | {"training": facts, "check": {"different": share}}
         (building / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return share

@@ -21,7 +21,6 @@ from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import GivenKind, Info
 from glow_app.server.shared_model import KEPT_SECONDS, LatentsCache, SharedModel
 from glow_app.server.worker import ModelWorker, Ticket
-from glow_app.storage.checkpoint import CONTENTS_KEY
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
 # Facts that are returned elsewhere, or are not for people.
-_OMITTED = ("classes", CONTENTS_KEY, REFERENCE_KEY, SUMMARY_KEY)
+_OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY)
 
 
 class Service:

@@ -11,7 +11,6 @@ import torch
 from glow_app.models import Density
 from glow_app.storage.model_config import build_model
 
-CONTENTS_KEY = "contents"  # in the facts: the record of splits and training pictures, see evaluation.trained_on
 # Arguments of the data module that determine the images of a split.
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")
 
@@ -32,8 +31,6 @@ def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     arguments = checkpoint.get("datamodule_hyper_parameters") or {}  # stored by Lightning
     data = data_facts(arguments)
     facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
-    if isinstance(contents := arguments.get(CONTENTS_KEY), dict):
-        facts[CONTENTS_KEY] = contents
     return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.checkpoint import CONTENTS_KEY, data_facts, density_of, facts_of, read_checkpoint
+from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
     CONFIG_NAME,
@@ -93,7 +93,7 @@ class StoredModel:
         return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
 
     def data(self) -> dict[str, Any]:
-        """Return the data of the training as arguments of ``load_split``, and their record; empty if unknown.
+        """Return the data of the training as arguments of ``load_split``; empty if unknown.
 
         Folders, and the address of a data set, come only from ``config.yaml`` beside the model, because the model may
         be another person's.
@@ -104,8 +104,6 @@ class StoredModel:
         data = data_facts(self.facts.get("data", {}))
         if not all(isinstance(value, str | int | float | None) for value in data.values()):
             raise ValueError(f"{self.path} is damaged: its facts of the data are not plain values")
-        if isinstance(contents := self.facts.get(CONTENTS_KEY), dict):
-            data[CONTENTS_KEY] = contents
         configured = (read_run_config(self.path.parent) or {}).get("data", {})
         if configured.get("source") == data.get("source"):
             return data | {name: configured[name] for name in DATA_FOLDERS if configured.get(name) is not None}

@@ -210,8 +210,8 @@ def test_images_without_classes_are_tested_by_the_marginal(
         shutil.copy(path, flat)
     result = glow("test", "--checkpoint", "run", "--root", flat)
     assert result.code == 0, result
-    assert f"data: folder, 40 images of {flat}, the whole folder (" in result.output
-    assert "equal to training images), 8x8, 1 channel, 4-bit, labels unknown\n" in result.output
+    assert f"data: folder, 40 images of {flat}, the whole folder (not checked for " in result.output
+    assert ", 4-bit, labels unknown\n" in result.output
     model = load_model("run/best.ckpt")
     assert model.conditioning.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)

@@ -112,7 +112,7 @@ def test_folders_and_addresses_come_from_the_configuration(
 ) -> None:
     root = Images(random_images(100, (1, 8, 8))).save(tmp_path / "digits")
     recorded = read_checkpoint(run / "last.ckpt")["datamodule_hyper_parameters"]
-    recorded |= {"source": "folder", "contents": None, "root": "/home/me"}
+    recorded |= {"source": "folder", "root": "/home/me"}
     path = change_checkpoint(run, datamodule_hyper_parameters=recorded)
     evaluate = ["evaluate", "--overwrite", "--limit=8", "--count=8", "--checkpoint"]
     for name, value in {"source": "folder", "root": str(root)}.items():

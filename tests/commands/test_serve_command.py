@@ -2,7 +2,6 @@
 
 import io
 import sys
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,9 +121,8 @@ def test_a_model_of_own_pictures_is_named_and_described(
 ) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)  # the image for serving is without it
     run = tmp_path / "runs/horses/20261127-120000"
-    pictures = b64encode(bytes(4 * 600)).decode()
-    save_pretrained(tiny_model(), run / "model", {"data": {"source": "folder"}, "contents": {"pictures": pictures}})
+    save_pretrained(tiny_model(), run / "model", {"data": {"source": "folder"}})
     (run / "config.yaml").write_text("data: {source: folder, root: /home/me/my_horses}")
     assert main(["serve", "--port=0", f"--checkpoint={run.parent}"]) == 0
     assert offered[0]["name"] == "horses"
-    assert offered[0]["training"]["summary"] == "your pictures. 600 to learn from."
+    assert offered[0]["training"]["summary"] == "your pictures"
