@@ -24,8 +24,8 @@ from glow_app.numeric_limits import LARGEST_STRENGTH
 if TYPE_CHECKING:
     from glow_app.generation import Reference
 
-STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of a strip along a direction
-WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # of --strength, in the strip of a wish
+SHARES = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of --strength, in a strip along a direction
+WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # in the strip of a wish
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_wish_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    factor = "factor of the change; -1 removes the attribute of a direction (default: 1)"
+    factor = "factor of the change, negative to take the attribute of a direction away (default: 1)"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
@@ -131,10 +131,11 @@ def _apply(arguments: argparse.Namespace) -> None:
     given, wish, reference = read_given(model, arguments.given), read_wish(model, arguments), None
     if wish is None:
         direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
-        what, strip = {"direction": arguments.direction}, STRENGTHS
+        what, shares = {"direction": arguments.direction}, SHARES
     else:
-        what, strip = {"wish": in_words(wish[0])}, [share * arguments.strength for share in WISH_SHARES]
+        what, shares = {"wish": in_words(wish[0])}, WISH_SHARES
         reference = stored_reference(model, stored)
+    strip = [share * arguments.strength for share in shares]
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)

@@ -21,14 +21,12 @@ class Direction:
     Args:
         levels: A tensor (C_l, H_l, W_l) per level: the change for a strength of 1.
         num_images: Number of images used to learn it.
-        removal: Factor of negative strengths, at which -1 removes the attribute.
         place: Its place among directions that were learnt together, in which they are listed.
         path: The file that it was read from, if any.
     """
 
     levels: list[Tensor]
     num_images: int
-    removal: float = 1.0
     place: int = 0
     path: Path | None = None
 
@@ -44,7 +42,7 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: s
     """Write a direction as ``NAME.safetensors``, with the model's hash, into a folder, and return the path."""
     path = Path(folder, f"{check_name(name)}.safetensors")
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
-    facts = {name: getattr(direction, name) for name in ("num_images", "removal", "place")}
+    facts = {name: getattr(direction, name) for name in ("num_images", "place")}
     write_tensors(path, tensors, model, DIRECTION, facts)
     return path
 
@@ -93,7 +91,7 @@ def _read(path: Path, model: ImageModel, own_hash: str) -> Direction:
     tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-        direction = Direction(levels, int(facts["num_images"]), float(facts["removal"]), int(facts["place"]), path)
+        direction = Direction(levels, int(facts["num_images"]), int(facts["place"]), path)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has no direction, or a damaged one; learn it again") from error
     if owner != own_hash or [tuple(level.shape) for level in direction.levels] != model.flow.latent_shapes:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning, Given
-from glow_app.generation.calibration import Calibration
 from glow_app.generation.directions import Direction
 from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
@@ -28,9 +27,7 @@ def learn_directions(
     .. math:: \min_{d_0, \ldots, d_A} \sum_i \left\| z_i - d_0 - \sum_a y_{ia} d_a \right\|^2
 
     For a single binary attribute this is the difference of the two means, as in the Glow paper; with several, effects
-    that attributes share are not counted twice. Given a few hundred images, each direction is then scaled so that a
-    strength of 1 adds the attribute and -1 removes it (:class:`~glow_app.generation.calibration.Calibration`). Memory
-    does not grow with the number of images: only sums and at most 512 images are kept.
+    that attributes share are not counted twice. Memory does not grow with the number of images.
 
     Args:
         batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and what is given, or None.
@@ -46,7 +43,6 @@ def learn_directions(
     size = len(names) + 1
     moments = torch.zeros(size, size, dtype=torch.float64)
     products: list[Tensor] = []
-    calibration = Calibration()
     for images, attributes, given in batches:
         if attributes.shape != (len(images), len(names)) or not attributes.isfinite().all():
             raise ValueError(
@@ -57,20 +53,14 @@ def learn_directions(
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, given)]
         products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
-        calibration.add(images, attributes, given)
     _check_moments(moments, names)
     solved = [torch.linalg.solve(moments, product) for product in products]
     shapes = model.flow.latent_shapes
-    learnt = [
-        [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
-        for number in range(1, size)
-    ]
     directions = {}
-    for number, (addition, removal) in enumerate(calibration.factors(model, learnt)):
-        scaled = [addition * level for level in learnt[number]]
-        direction = Direction(scaled, int(moments[0, 0]), removal / addition, number)
-        _warn_if_useless(names[number], direction, moments[1 + number, 0], moments[1 + number, 1 + number])
-        directions[names[number]] = direction
+    for number, name in enumerate(names, 1):
+        levels = [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
+        directions[name] = Direction(levels, int(moments[0, 0]), number - 1)
+        _warn_if_useless(name, directions[name], moments[number, 0], moments[number, number])
     return directions
 
 
@@ -116,21 +106,21 @@ def edit(
 ) -> Images:
     r"""Edit images by moving their latents along directions.
 
-    .. math:: x' = f^{-1}\left(f(x) + \sum_k r_k(s_k) d_k\right), \qquad r_k(s) = \max(s, 0) + \rho_k \min(s, 0)
+    .. math:: x' = f^{-1}\left(f(x) + \sum_k s_k d_k\right)
 
     Strengths of 0 change no pixel: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        strengths: Directions, each with a strength, where 1 adds the attribute and -1 removes it (:math:`\rho` is the
-            direction's ``removal``), or with as many as there are images or copies of one.
+        strengths: Directions, each with a strength, where 1 is the mean difference between images with and without the
+            attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes.
     """
     images = as_images(images, model.flow.image_shape)
     known = model.read(given, len(images))
     latents = model.encode(images, known)
     for direction, strength in strengths:
-        factors = _factors(strength, direction.removal)[:, None, None, None]
+        factors = torch.tensor(strength).view(-1, 1, 1, 1)
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     if known is not None and len(images) == 1:
         known = known.expand(len(latents[0]), *known.shape[1:])
@@ -163,7 +153,7 @@ def edit_attributes(
     """
     images = as_images(images, model.flow.image_shape)
     wished, known = model.read(wish, len(images)), infer(model, images, given)
-    factors = _factors(strength)[:, None]
+    factors = torch.tensor(strength).view(-1, 1)
     conditioning = model.conditioning
     if wished is None or known is None or not isinstance(conditioning, AttributeConditioning):
         raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
@@ -172,8 +162,3 @@ def edit_attributes(
     change = factors.to(before) * conditioning.change(known, wished)
     latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, known)]
     return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
-
-
-def _factors(strength: float | Sequence[float], removal: float = 1.0) -> Tensor:
-    each = [strength] if isinstance(strength, (int, float)) else strength
-    return torch.tensor([value * removal if value < 0 else value for value in each])

@@ -57,12 +57,12 @@ def test_a_direction_is_learnt_from_two_folders_and_applied(
         assert brightness[2] - brightness[0] > 20
         loaded, image = load_model(model), torch.from_numpy(pixels(path).copy())[None, None]
         direction = load_direction("bright", loaded, model / "directions")
-        frames = torch.cat([edit(loaded, image, [(direction, number)]) for number in (-1, -0.5, 0, 0.5, 1)])
-        strip = grid(frames, 5, above=["-1", "-0.5", "0", "+0.5", "+1"])
-        assert np.array_equal(np.asarray(strip), pixels(Path(f"same/{name}_strip.png")))
+        frames = torch.cat([edit(loaded, image, [(direction, number)]) for number in (-1.5, -0.75, 0, 0.75, 1.5)])
+        strip = grid(frames, 5, above=["-1.5", "-0.75", "0", "+0.75", "+1.5"])
+        assert np.array_equal(np.asarray(strip), pixels(Path(f"more/{name}_strip.png")))
         made = {"direction": "bright", "model": model_hash(load_model(model)), "version": __version__}
         assert read_png_text(Path(f"more/{name}.png")) == {**made, "strength": "1.5"}
-        assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-1, -0.5, 0, +0.5, +1"}
+        assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-1.5, -0.75, 0, +0.75, +1.5"}
 
 
 def test_directions_are_learnt_from_a_table(
