@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from glow_app.commands.loading import directions_folders, load, load_stored
 from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
-from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
+from glow_app.server.limits import Limits, LogFormat, checked_key
 from glow_app.storage.model_folders import RUN_MODELS, SUMMARY_KEY, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_directions_argument()
     restorers = "restoration models to serve, or none (default: the bundled ones for photographs, and for --checkpoint)"
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
-    shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
-    parser.add_argument("--batch-size", type=number_type(int, 1, LARGEST_BATCH), default=16, help=shared)
     limits = parser.add_argument_group("limits")
     for field in fields(Limits):
         kind = positive_int if field.type is int else number_type(float, above=0, most=86_400)
@@ -77,7 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
         limits=limits,
         keys=keys,
         hosts=hosts,
-        batch_size=arguments.batch_size,
     )
     print(f"page and API of {arguments.checkpoint} (sha256 {stored.hash[:12]}) on {model.device}", flush=True)
     log = arguments.log_format, arguments.log_level

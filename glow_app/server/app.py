@@ -40,7 +40,6 @@ def create_app(
     directions: Mapping[str, Direction] | None = None,
     training: Mapping[str, Any] | None = None,
     restorers: Sequence[Restorer] = (),
-    batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
 
@@ -53,7 +52,6 @@ def create_app(
         directions: Edit directions by name.
         training: Facts of the model's training, for ``/v1/info``.
         restorers: Models with a task.
-        batch_size: Images drawn per batch; with that of ``glow sample``, images are equal to the last bit.
     Raises:
         ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the statistics of ordinary
             images in ``training`` are damaged.
@@ -61,7 +59,7 @@ def create_app(
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    service = Service(model, limits, directions or {}, training or {}, restorers, name, batch_size)
+    service = Service(model, limits, directions or {}, training or {}, restorers, name)
     for kind in (RequestValidationError, HTTPException):  # all others reach the gate
         app.add_exception_handler(kind, answer_error)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])

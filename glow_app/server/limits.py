@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-LARGEST_BATCH = 64  # maximum number of rows in a batch
 LARGEST_SIDE = 10_000  # maximum width and height of a picture in a request
 LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger profiles are dropped
 

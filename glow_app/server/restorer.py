@@ -1,6 +1,6 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from glow_app.restoration import require_size, require_task
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
-from glow_app.server.shared_model import SharedModel
 from glow_app.storage.stored_model import model_hash
 
 
@@ -61,18 +60,18 @@ class Restorer:
 
     def restore(
         self,
-        model: SharedModel,
         settings: GenerationSettings,
         picture: Photo,
         inputs: Mapping[str, Tensor | float],
         seeds: range,
+        run_steps: Callable[[Iterator[None], int], Iterable[None]],
     ) -> tuple[RestoreAnswer, Images]:
-        """Return the answer to a request, and the draws in it; ``model`` runs the steps on the worker's thread."""
+        """Return the answer to a request, and the draws in it; ``run_steps`` is that of the worker."""
         with validating():
             require_size(self.model, len(seeds), *picture.pixels.shape[1:])
         with validating("inputs"):
             damaged = self.task.prepare(torch.from_numpy(picture.pixels), **inputs)
-        options = len(seeds), settings.temperature, seeds, model.run_steps
+        options = len(seeds), settings.temperature, seeds, run_steps
         restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile

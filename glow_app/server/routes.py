@@ -50,9 +50,8 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     with validating():
         settings = service.model.draw_settings(body.temperature, body.guidance, body.given)
     with validating("given"):
-        drawn = await service.run(
-            lambda model: model.sample(len(seeds), settings.temperature, seeds, body.given, settings.guidance)
-        )
+        options = settings.temperature, seeds, body.given, settings.guidance
+        drawn = await service.run(service.model.sample, len(seeds), *options)
     images = Images(drawn, [facts | service.origin for facts in drawn.facts])
     answer = schemas.SampleAnswer(
         images=schemas.sampled(images),
@@ -71,9 +70,11 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
     service.check_count(even if weights is None else len(weights), "frames" if weights is None else "at")
     images, notes, given = await service.pictures(body.images, body.given)
     if weights is None:
-        frames = await service.run(generation.interpolate, images, body.frames, given, spherical=body.spherical)
+        frames = await service.run(
+            generation.interpolate, service.model, images, body.frames, given, spherical=body.spherical
+        )
     else:
-        frames = await service.run(generation.blend, images, weights, given, spherical=body.spherical)
+        frames = await service.run(generation.blend, service.model, images, weights, given, spherical=body.spherical)
     answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.plain(given), notes=notes)
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
     facts = way | service.facts(given)
@@ -92,11 +93,11 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if wish is None:
-        changed = await service.run(generation.edit, images, strengths, given)
+        changed = await service.run(generation.edit, service.model, images, strengths, given)
         edits = {name: ", ".join(str(getattr(each, name)) for each in body.edits) for name in ("direction", "strength")}
     else:
-        given = await service.run(generation.infer, images, given)
-        changed = await service.run(generation.edit_attributes, images, wish, given, body.strength)
+        given = await service.run(generation.infer, service.model, images, given)
+        changed = await service.run(generation.edit_attributes, service.model, images, wish, given, body.strength)
         edits = {"wish": in_words((service.plain(wish) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
@@ -107,7 +108,7 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
 async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes, given = await service.pictures(body.images, body.given)
-    result = await service.run(generation.reconstruct, images, given)
+    result = await service.run(generation.reconstruct, service.model, images, given)
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
     answer = schemas.ReconstructAnswer(images=pictures, given=service.plain(given), notes=notes, **errors)
@@ -120,7 +121,7 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
-    measures = await service.run(generation.measure, images, given, num_draws=body.draws, seeds=seeds)
+    measures = await service.run(generation.measure, service.model, images, given, num_draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
     rows = enumerate(generation.score_rows(measures, reference))
     return schemas.ScoreAnswer(
@@ -142,8 +143,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     picture, inputs = await restorer.read(body, service.decoder, most)
     num_pixels = body.count * restorer.task.factor**2 * picture.pixels[0].size
     threads, request_id = service.long if num_pixels > most // 8 else service.short, request.scope["glow.request_id"]
-    options: dict[str, Any] = {"model": restorer.model, "threads": threads, "request_id": request_id}
-    answer, draws = await service.run(restorer.restore, settings, picture, inputs, seeds, **options)
+    work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps
+    answer, draws = await service.run(*work, threads=threads, request_id=request_id)
     grid = partial(grid_of, icc_profile=picture.icc_profile)
     facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
     return await respond(request, answer, draws, facts, grid)

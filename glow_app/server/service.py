@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,10 +16,10 @@ from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits
+from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
 from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import GivenKind, Info
-from glow_app.server.shared_model import KEPT_SECONDS, LatentsCache, SharedModel
-from glow_app.server.worker import ModelWorker, Ticket
+from glow_app.server.worker import TICKET, ModelWorker, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
@@ -46,10 +45,9 @@ class Service:
         training: Mapping[str, Any],
         restorers: Sequence[Restorer],
         name: str,
-        batch_size: int,
     ) -> None:
-        self.model, self.limits, self.directions = model, limits, directions
-        self.worker, self.decoder, self._cache = ModelWorker(model, batch_size), Decoder(limits), LatentsCache()
+        self.limits, self.directions, self.worker, self.decoder = limits, directions, ModelWorker(), Decoder(limits)
+        self.model = QueuedModel(model, self.worker)
         self.restorers = {restorer.info.name: restorer for restorer in restorers}
         self.tickets: dict[str, Ticket] = {}  # of restorations that are computed, by request
         self._threads = ThreadPoolExecutor(limits.queue, "request")
@@ -88,27 +86,28 @@ class Service:
         self,
         function: Callable[..., T],
         *arguments: Any,
-        model: ImageModel | None = None,
         threads: ThreadPoolExecutor | None = None,
         request_id: str = "",
         **options: Any,
     ) -> T:
-        """Return ``function(model, *arguments, **options)``, such as ``generation.edit``, computed on another thread.
+        """Return ``function(*arguments, **options)``, such as ``generation.edit`` of the model, from another thread.
 
-        It gets a :class:`SharedModel` of ``model``, by default the main one; ``threads`` are by default those of all
-        requests. With ``request_id``, ``/v1/progress`` shows its progress.
+        ``threads`` are by default those of all requests. With ``request_id``, ``/v1/progress`` shows its progress.
         """
         ticket, loop = Ticket(), asyncio.get_running_loop()
         if request_id:
             self.tickets[request_id] = ticket
-        shared = SharedModel(model or self.model, self.worker, ticket, self._cache)
-        work = partial(function, cast(ImageModel, shared), *arguments, **options)
+
+        def work() -> T:
+            TICKET.set(ticket)
+            return function(*arguments, **options)
+
         try:
             return await loop.run_in_executor(threads or self._threads, work)
         finally:
             self.tickets.pop(request_id, None)
             self.worker.abandon(ticket)  # nobody waits for any calls that are left
-            loop.call_later(KEPT_SECONDS, self._cache.expire)
+            loop.call_later(KEPT_SECONDS, self.model.cache.expire)
 
     async def pictures(
         self, files: Sequence[str], given: Given, field: str = "images[{}]", infers: bool = True
@@ -125,7 +124,7 @@ class Service:
         images = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
         known = None if given is None else choices[0]
         if given is None and infers and self.model.conditioning.values:
-            known = await self.run(generation.infer, images)
+            known = await self.run(generation.infer, self.model, images)
         return images, [picture.note for picture in pictures], known
 
     def plain(self, given: Tensor | None) -> list[Any] | None:

@@ -1,24 +1,24 @@
-"""The only thread that uses models: batches calls of many requests, and serves short ones first."""
+"""The only thread on which models compute: it batches the work of many requests, and serves short ones first."""
 
 import threading
 import time
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from operator import attrgetter
 from typing import Any
 
-from glow_app.bijections import ContinuousFlow
-from glow_app.models.image_model import ImageModel
-from glow_app.server.limits import LARGEST_BATCH
+import torch
 
 # A call is due after this multiple of its estimated duration, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
 _FIRST_RATE = 0.1  # seconds per row of a kind of calls until it is measured
 _BATCH_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
+_BATCH_ROWS = 64  # maximum number of rows in a batch
 _GATHER_SECONDS = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
 
 
@@ -36,24 +36,25 @@ class Ticket:
     is_abandoned: bool = False
 
 
+TICKET: ContextVar[Ticket] = ContextVar("ticket")  # of the request that the current thread works for
+
+
 @dataclass(eq=False)
 class Call:
-    """A call of the model: its rows, each the arguments of one result, and their results.
+    """Rows, each the arguments of one result, and their results.
 
     Args:
-        run: Function of the model and some rows; returns one result per row.
-        model: The model.
+        run: Function of some rows and ``options``; returns one result per row.
         rows: At least one.
         ticket: Ticket of the request.
-        is_padded: Whether to pad every batch to the same size, on which the last bit of a result may depend.
+        options: Further arguments of ``run``, the same for all rows of a batch.
         is_alone: Whether to run row by row without other calls, for example after a shared batch has failed.
     """
 
-    run: Callable[[ImageModel, list[Any]], Sequence[Any]]
-    model: ImageModel
+    run: Callable[..., Sequence[Any]]
     rows: list[Any]
     ticket: Ticket
-    is_padded: bool = False
+    options: tuple[Any, ...] = ()
     is_alone: bool = False
     future: "Future[list[Any]]" = field(default_factory=Future)
     results: list[Any] = field(default_factory=list)
@@ -61,27 +62,23 @@ class Call:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What calls that share a batch have in common, also which parts of a row are missing."""
+        """What calls of about the same speed have in common: also which parts of a row are missing."""
         row = self.rows[0]
         missing = [part is None for part in row] if isinstance(row, tuple) else []
-        return self.run, id(self.model), self.is_padded, *missing
+        return self.run, *missing
 
 
 class ModelWorker:
-    """Runs the call that is due first, batched with calls of the same kind.
+    """Runs the call that is due first, batched with calls of the same kind and options.
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
-    image does not wait for many scores. With an adaptive solver, whose steps depend on the whole batch, each row is a
-    batch of its own.
+    image does not wait for many scores.
     """
 
-    def __init__(self, model: ImageModel, batch_size: int = 16) -> None:
-        flows = [module for module in model.modules() if isinstance(module, ContinuousFlow)]
-        self._can_share = not any("dopri5" in flow.solvers for flow in flows)
-        self._batch_size = batch_size if self._can_share else 1
+    def __init__(self) -> None:
         self._calls: list[Call] = []  # that which is due first comes first
         self._changed = threading.Condition()
-        self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row
+        self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row of a kind
         self._num_served = 0  # calls that the last batch completed
         self._is_closing = False
         # A daemon: a thread in the model's code would abort the process if its interpreter were finalised meanwhile.
@@ -100,6 +97,20 @@ class ModelWorker:
 
     def _rate(self, call: Call) -> float:
         return self._rates.get(call.kind, _FIRST_RATE)
+
+    def compute(self, run: Callable[..., Sequence[Any]], rows: list[Any], *options: Any, is_alone: bool = False) -> Any:
+        """Return the results of a :class:`Call` for the request of this thread, when they are computed."""
+        call = Call(run, rows, TICKET.get(), options, is_alone)
+        self.submit(call)
+        return call.future.result()
+
+    def run_steps(self, steps: Iterator[None], total: int) -> Iterator[None]:
+        """Yield the results of steps, such as those of a restoration, and note on the ticket what is done."""
+        for number in count(1):
+            if self.compute(_step, [steps], is_alone=True)[0]:
+                return
+            TICKET.get().share = number / total
+            yield
 
     def submit(self, call: Call) -> None:
         """Queue a call; its future is set on the worker's thread.
@@ -162,7 +173,8 @@ class ModelWorker:
         if not self._calls:  # all were abandoned
             return []
         first = self._calls[0]
-        alike = [call for call in self._calls if call.kind == first.kind and not call.is_alone]
+        shared = first.kind, first.options, False
+        alike = [call for call in self._calls if (call.kind, call.options, call.is_alone) == shared]
         batch, room = [], self._max_rows(first)
         for call in [first] if first.is_alone else alike:
             rows = call.rows[len(call.results) :][:room]
@@ -172,30 +184,32 @@ class ModelWorker:
         return batch
 
     def _max_rows(self, first: Call) -> int:
-        if first.is_padded:
-            return self._batch_size
         rate = self._rates.get(first.kind)
-        if rate is None or first.is_alone or not self._can_share:  # a score may take much longer than decoding
+        if rate is None or first.is_alone:  # a score may take much longer than decoding
             return 1
-        return min(LARGEST_BATCH, max(1, int(_BATCH_SECONDS / rate)))
+        return min(_BATCH_ROWS, max(1, int(_BATCH_SECONDS / rate)))
 
     def _serve(self, batch: list[tuple[Call, list[Any]]]) -> None:
         first = batch[0][0]
         rows = [row for _, part in batch for row in part]
-        padded = rows + [rows[-1]] * (self._batch_size - len(rows)) if first.is_padded else rows
         begun = time.perf_counter()
         try:
-            results = iter(first.run(first.model, padded))
+            results = iter(first.run(rows, *first.options))
         except Exception as error:
             if len(batch) == 1:
                 self._finish([first], error)
             for call, _ in batch:  # any of them may have failed
                 call.is_alone = True
             return
-        rate = (time.perf_counter() - begun) / len(padded)
+        rate = (time.perf_counter() - begun) / len(rows)
         self._rates[first.kind] = rate + 0.8 * (self._rates.get(first.kind, rate) - rate)
         for call, part in batch:
             call.results += islice(results, len(part))
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]
         self._num_served = len(done)
         self._finish(done)
+
+
+@torch.no_grad()
+def _step(rows: list[Iterator[None]]) -> list[Any]:
+    return [next(steps, True) for steps in rows]  # True after the last

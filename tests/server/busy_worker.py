@@ -3,22 +3,21 @@
 import threading
 from typing import Any
 
-from glow_app.models.image_model import ImageModel
 from glow_app.server.worker import Call, ModelWorker, Ticket
 
 
 class BusyWorker:
     """A call that keeps the worker busy until it is released."""
 
-    def __init__(self, worker: ModelWorker, model: ImageModel) -> None:
+    def __init__(self, worker: ModelWorker) -> None:
         self.released, begun = threading.Event(), threading.Event()
 
-        def wait(_: ImageModel, rows: list[Any]) -> list[Any]:
+        def wait(rows: list[Any]) -> list[Any]:
             begun.set()
             assert self.released.wait(60)
             return [None]
 
-        self.call = Call(wait, model, [None], Ticket())
+        self.call = Call(wait, [None], Ticket())
         worker.submit(self.call)
         assert begun.wait(60)
 

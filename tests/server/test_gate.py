@@ -250,10 +250,9 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
 
 
 def test_requests_beyond_the_queue_are_refused() -> None:
-    model = tiny_model()
-    app = create_app(model, Limits(queue=1), hosts=["x"])
+    app = create_app(tiny_model(), Limits(queue=1), hosts=["x"])
     with running(app) as client:
-        busy = BusyWorker(app.state.service.worker, model)
+        busy = BusyWorker(app.state.service.worker)
         with connected(client, HEAD + b"Content-Length: 2\r\n\r\n{}") as waiting:
             wait_until(lambda: app.state.gate.depth == 1)
             response = client.post("/v1/sample", json={})
@@ -265,10 +264,9 @@ def test_requests_beyond_the_queue_are_refused() -> None:
 
 
 def test_requests_that_take_too_long_are_ended() -> None:
-    model = tiny_model()
-    app = create_app(model, Limits(seconds=0.5))
+    app = create_app(tiny_model(), Limits(seconds=0.5))
     with running(app) as client:
-        busy = BusyWorker(app.state.service.worker, model)
+        busy = BusyWorker(app.state.service.worker)
         response = client.post("/v1/sample", json={})
         assert (response.status_code, error_of(response)["code"]) == (504, "too_slow")
         assert app.state.gate.depth == 0

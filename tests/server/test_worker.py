@@ -1,31 +1,25 @@
-"""The worker: batches across requests, their order, and abandoned calls; the stand-in for a model and its cache."""
+"""The worker: batches across requests, their order, and abandoned calls; the model of the requests and its cache."""
 
 import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from app_client import wait_until
 from busy_worker import BusyWorker
-from registry import random_images, tiny_model
+from registry import random_images, same_pictures, tiny_model
 
-from glow_app import generation
 from glow_app.bijections import record_solves
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
-from glow_app.server.shared_model import LatentsCache, SharedModel
-from glow_app.server.worker import Call, ModelEndedError, ModelWorker, Ticket
-
-ASKED: list[tuple[range, list[float], int, float]] = [
-    (range(3), [0.5, 0.9], 0, 1.25),
-    (range(7, 8), [1.0, 1.0], 1, 1.0),
-    (range(20, 25), [0.7, 0.0], 3, 0.3),
-]
+from glow_app.server.queued_model import LatentsCache, QueuedModel
+from glow_app.server.worker import TICKET, Call, ModelEndedError, ModelWorker, Ticket
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +28,14 @@ def model() -> ImageModel:
 
 
 @pytest.fixture
-def worker(model: ImageModel) -> Iterator[ModelWorker]:
-    worker = ModelWorker(model, 4)
+def worker() -> Iterator[ModelWorker]:
+    worker = ModelWorker()
+    TICKET.set(Ticket())
     yield worker
     worker.stop(0)
 
 
-def shared_model(model: ImageModel, worker: ModelWorker) -> ImageModel:
-    return cast(ImageModel, SharedModel(model, worker, Ticket(), LatentsCache()))
-
-
-def identity(_: ImageModel, rows: list[Any]) -> list[Any]:
+def identity(rows: list[Any]) -> list[Any]:
     return rows
 
 
@@ -54,23 +45,42 @@ class Recorder:
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
 
-    def __call__(self, _: ImageModel, rows: list[Any]) -> list[Any]:
+    def __call__(self, rows: list[Any]) -> list[Any]:
         self.batches.append(rows)
         return rows
 
 
-def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: ModelWorker) -> None:
-    def draw(seeds: range, temperature: list[float], label: int, guidance: float) -> torch.Tensor:
-        return shared_model(model, worker).sample(len(seeds), temperature, seeds, label, guidance)
+def test_requests_with_equal_settings_share_a_batch_of_as_many_draws_as_they_ask_for(
+    model: ImageModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, sample = list[int](), model.sample
 
-    busy = BusyWorker(worker, model)
-    with ThreadPoolExecutor(3) as pool:
-        drawn = [pool.submit(draw, *one) for one in ASKED]
-        wait_until(lambda: len(worker._calls) == 4)
+    def counted(num: int, *arguments: Any) -> Images:
+        sizes.append(num)
+        return sample(num, *arguments)
+
+    monkeypatch.setattr(model, "sample", counted)
+    queued = QueuedModel(model, worker)
+
+    def draw(seeds: range, guidance: float, given: int) -> Images:
+        TICKET.set(Ticket())
+        return queued.sample(len(seeds), [0.5, 0.9], seeds, given, guidance)
+
+    draw(range(1), 1.0, 0)  # a kind of calls is batched once its rate is known
+    worker._rates = dict.fromkeys(worker._rates, 1e-3)
+    busy = BusyWorker(worker)
+    asked = [(range(3), 1.25, 0), (range(7, 8), 1.25, 1), (range(20, 25), 1.25, 3), (range(2), 0.3, 3)]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        drawn = []
+        for request in asked:
+            drawn.append(pool.submit(draw, *request))
+            wait_until(lambda: len(worker._calls) == 1 + len(drawn))
         busy.release()
-    for images, (seeds, temperature, label, guidance) in zip(drawn, ASKED, strict=True):
-        alone = generation.sample_batches(model, len(seeds), temperature, seeds[0], [label], 4, guidance)
-        assert torch.equal(images.result(), torch.stack([image for _, image in alone]))
+    assert sorted(sizes) == [1, 2, 9]
+    for images, (seeds, guidance, given) in zip(drawn, asked, strict=True):
+        expected = sample(len(seeds), [0.5, 0.9], seeds, given, guidance)
+        assert same_pictures(images.result(), expected)
+        assert images.result().facts == expected.facts
 
 
 @pytest.mark.parametrize(
@@ -80,22 +90,22 @@ def test_images_do_not_depend_on_other_requests(model: ImageModel, worker: Model
         (GaussianPrior, torch.tensor([3, 1])),
     ],
 )
-def test_scores_equal_those_of_the_model(prior: Callable[..., Any], given: torch.Tensor | None) -> None:
+def test_scores_equal_those_of_the_model(
+    prior: Callable[..., Any], given: torch.Tensor | None, worker: ModelWorker
+) -> None:
     model, images = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior), random_images(2, (1, 8, 8))
-    worker = ModelWorker(model, 4)
     found = []
-    for each in (model, shared_model(model, worker)):
+    for each in (model, QueuedModel(model, worker)):
         with record_solves(image_generators([7, 8])):
             found.append(each.bits_table(images, given, 2, image_generators(range(2))).bits)
     torch.testing.assert_close(*found)
-    worker.stop(0)
 
 
-def test_calls_of_one_kind_share_a_batch(model: ImageModel, worker: ModelWorker) -> None:
+def test_calls_of_one_kind_share_a_batch(worker: ModelWorker) -> None:
     run = Recorder()
-    busy = BusyWorker(worker, model)
-    calls = [Call(run, model, [number] * 3, Ticket()) for number in range(4)]
-    other = Call(identity, model, [9], Ticket())
+    busy = BusyWorker(worker)
+    calls = [Call(run, [number] * 3, Ticket()) for number in range(4)]
+    other = Call(identity, [9], Ticket())
     worker._rates[calls[0].kind] = 1e-3  # seconds per row
     for call in (*calls, other):
         worker.submit(call)
@@ -104,30 +114,30 @@ def test_calls_of_one_kind_share_a_batch(model: ImageModel, worker: ModelWorker)
     assert run.batches == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
 
 
-def test_batches_take_about_a_second(model: ImageModel, worker: ModelWorker) -> None:
+def test_batches_take_about_a_second(worker: ModelWorker) -> None:
     run, unknown = Recorder(), Recorder()
-    call = Call(run, model, [None] * 20, Ticket())
+    call = Call(run, [None] * 20, Ticket())
     worker._rates[call.kind] = 0.12  # seconds per row
     worker.submit(call)
     assert len(call.future.result(60)) == 20
     assert len(run.batches[0]) == 8
-    slow = Call(unknown, model, [None] * 3, Ticket())
+    slow = Call(unknown, [None] * 3, Ticket())
     worker.submit(slow)
     slow.future.result(60)
     assert len(unknown.batches[0]) == 1, "one row, to see how long it takes"
 
 
-def test_small_calls_overtake_large_ones_without_starving_them(model: ImageModel, worker: ModelWorker) -> None:
+def test_small_calls_overtake_large_ones_without_starving_them(worker: ModelWorker) -> None:
     order: list[str] = []
-    busy = BusyWorker(worker, model)
+    busy = BusyWorker(worker)
     calls = []
     for name, rows, arrived in (("large", 20, 0.0), ("medium", 10, 0.0), ("small", 1, 2.0), ("late", 1, 100.0)):
 
-        def run(_: ImageModel, rows: list[Any], name: str = name) -> list[Any]:
+        def run(rows: list[Any], name: str = name) -> list[Any]:
             order.append(name)
             return rows
 
-        call = Call(run, model, [None] * rows, Ticket(arrived))
+        call = Call(run, [None] * rows, Ticket(arrived))
         worker._rates[call.kind] = 0.04
         worker.submit(call)
         calls.append(call)
@@ -142,33 +152,38 @@ def test_only_calls_with_the_same_parts_share_a_batch(model: ImageModel, worker:
     assert isinstance(context, torch.Tensor)
     calls = [(context, None), (context, context)]  # without and with a change
     expected = [model.decode_with(latents, *call) for call in calls]
-    shared = shared_model(model, worker)
+    queued = QueuedModel(model, worker)
+
+    def decode(context: torch.Tensor, change: torch.Tensor | None) -> Images:
+        TICKET.set(Ticket())
+        return queued.decode_with(latents, context, change)
+
     for call in calls:
-        shared.decode_with(latents, *call)  # a kind of calls is batched once its rate is known
-    busy = BusyWorker(worker, model)
+        decode(*call)  # a kind of calls is batched once its rate is known
+    busy = BusyWorker(worker)
     with ThreadPoolExecutor(2) as pool:
         waiting = []
         for call in calls:
-            waiting.append(pool.submit(shared.decode_with, latents, *call))
+            waiting.append(pool.submit(decode, *call))
             wait_until(lambda: len(worker._calls) == 1 + len(waiting))
         busy.release()
     assert not torch.equal(*expected)
     assert all(torch.equal(future.result(), each) for future, each in zip(waiting, expected, strict=True))
 
 
-def test_a_failing_call_does_not_affect_others_in_its_batch(model: ImageModel, worker: ModelWorker) -> None:
+def test_a_failing_call_does_not_affect_others_in_its_batch(worker: ModelWorker) -> None:
     left = Ticket()
 
-    def run(_: ImageModel, rows: list[Any]) -> list[Any]:
+    def run(rows: list[Any]) -> list[Any]:
         if len(rows) > 1:
             worker.abandon(left)
         if "bad" in rows:
             raise ValueError("bad")
         return rows
 
-    calls = {name: Call(run, model, [name], left if name == "gone" else Ticket()) for name in ("bad", "good", "gone")}
+    calls = {name: Call(run, [name], left if name == "gone" else Ticket()) for name in ("bad", "good", "gone")}
     worker._rates[calls["bad"].kind] = 1e-3
-    busy = BusyWorker(worker, model)
+    busy = BusyWorker(worker)
     for call in calls.values():
         worker.submit(call)
     busy.release()
@@ -179,27 +194,27 @@ def test_a_failing_call_does_not_affect_others_in_its_batch(model: ImageModel, w
         calls["gone"].future.result(60)
 
 
-def test_abandoned_calls_are_dropped(model: ImageModel, worker: ModelWorker) -> None:
+def test_abandoned_calls_are_dropped(worker: ModelWorker) -> None:
     ticket, served = Ticket(), []
 
-    def run(_: ImageModel, rows: list[Any]) -> list[Any]:
+    def run(rows: list[Any]) -> list[Any]:
         served.append(len(rows))
         worker.abandon(ticket)
         return rows
 
-    busy, waiting = BusyWorker(worker, model), Call(identity, model, [1], Ticket())
+    busy, waiting = BusyWorker(worker), Call(identity, [1], Ticket())
     worker.submit(waiting)
     worker.abandon(waiting.ticket)
     with pytest.raises(ModelEndedError):
         waiting.future.result(60)
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(identity, model, [1], waiting.ticket))
-    begun = Call(run, model, [None] * 40, ticket)
+        worker.submit(Call(identity, [1], waiting.ticket))
+    begun = Call(run, [None] * 40, ticket)
     worker.submit(begun)
     busy.release()
     with pytest.raises(ModelEndedError):
         begun.future.result(60)
-    after = Call(identity, model, [1], Ticket())
+    after = Call(identity, [1], Ticket())
     worker.submit(after)
     assert after.future.result(60) == [1]
     assert served == [1]
@@ -207,12 +222,12 @@ def test_abandoned_calls_are_dropped(model: ImageModel, worker: ModelWorker) -> 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("dies", [True, False])
-def test_all_calls_end_with_the_worker(dies: bool, model: ImageModel, worker: ModelWorker) -> None:
-    def die(_: ImageModel, rows: list[Any]) -> list[Any]:
+def test_all_calls_end_with_the_worker(dies: bool, worker: ModelWorker) -> None:
+    def die(rows: list[Any]) -> list[Any]:
         raise SystemExit
 
-    busy = BusyWorker(worker, model)
-    calls = [Call(die if dies else identity, model, [None], Ticket(0.0)), Call(identity, model, [None], Ticket())]
+    busy = BusyWorker(worker)
+    calls = [Call(die if dies else identity, [None], Ticket(0.0)), Call(identity, [None], Ticket())]
     for call in calls:
         worker.submit(call)
     if not dies:
@@ -231,7 +246,7 @@ def test_all_calls_end_with_the_worker(dies: bool, model: ImageModel, worker: Mo
     worker._thread.join(60)
     assert not worker.is_alive
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(identity, model, [None], Ticket()))
+        worker.submit(Call(identity, [None], Ticket()))
 
 
 def test_pictures_are_encoded_only_once(
@@ -244,21 +259,20 @@ def test_pictures_are_encoded_only_once(
         return encode(images, labels)
 
     monkeypatch.setattr(model, "encode", counted)
-    cache, images, labels = LatentsCache(), random_images(3), torch.tensor([0, 1, 2])
-    shared = SharedModel(model, worker, Ticket(), cache)
+    queued, images, labels = QueuedModel(model, worker), random_images(3), torch.tensor([0, 1, 2])
     for _ in range(2):
-        for ours, level in zip(shared.encode(images, labels), encode(images, labels), strict=True):
+        for ours, level in zip(queued.encode(images, labels), encode(images, labels), strict=True):
             torch.testing.assert_close(ours, level)
     assert sum(sizes) == 3
-    shared.encode(images, labels.flip(0))  # of other classes
+    queued.encode(images, labels.flip(0))  # of other classes
     assert sum(sizes) == 6
-    monkeypatch.setattr("glow_app.server.shared_model.KEPT_SECONDS", -1)
-    cache.expire()
-    assert not cache._kept
+    monkeypatch.setattr("glow_app.server.queued_model.KEPT_SECONDS", -1)
+    queued.cache.expire()
+    assert not queued.cache._kept
 
 
 def test_the_cache_is_bounded_and_knows_pictures_of_unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.shared_model._BYTES", 3 * 16)
+    monkeypatch.setattr("glow_app.server.queued_model._BYTES", 3 * 16)
     cache, encoded = LatentsCache(), list[int]()
 
     def encode(number: int) -> list[torch.Tensor]:

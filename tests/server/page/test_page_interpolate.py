@@ -19,6 +19,7 @@ from server.page.conftest import (
     sent_to,
     show_settings,
     shown_image,
+    shows,
     visit,
 )
 
@@ -48,7 +49,7 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     for number in range(5):
         slider.fill(str(number))
         expect(frame).to_have_attribute("alt", f"Frame {number + 1} of 5")
-        assert torch.equal(shown_image(frame), expected[number])
+        assert shows(shown_image(frame), expected[number])
     assert torch.equal(expected[[0, -1]], ends)
     expect(page.locator("#frames .notes")).to_contain_text(f"one.png: recognised as {CLASSES[labels[0]]}")
 
@@ -78,12 +79,12 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
     expect(notes).not_to_contain_text("recognised as")
     given = torch.tensor([2, 0])
     ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
-    assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given)[1])
+    assert shows(shown_image(frame), generation.interpolate(site.model, ends, 4, given)[1])
     page.get_by_label("Frame", exact=True).press("ArrowRight")
     link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&at=0.6667"
     page.wait_for_url(f"**/{link}")
     expected = generation.interpolate(site.model, ends, 4, given)[2]
-    assert torch.equal(shown_image(frame), expected)
+    assert shows(shown_image(frame), expected)
     reopen(page, f"{site.address}/{link}")
     expect_image(page, frame, expected)
     # A file beside it has the class that the model takes it for.

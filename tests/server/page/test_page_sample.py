@@ -19,6 +19,7 @@ from server.page.conftest import (
     saved,
     sent_to,
     shown_image,
+    shows,
     visit,
 )
 
@@ -54,14 +55,14 @@ def opened(page: Page, site: Site, place: int) -> Locator:
 
 def test_samples_appear_and_follow_the_settings(page: Page, site: Site) -> None:
     visit(page, site.address)
-    assert torch.equal(gallery(page), drawn(site, *range(8)))
+    assert shows(gallery(page), drawn(site, *range(8)))
     page.get_by_label("Temperature", exact=True).fill("1.2")
     expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
-    assert torch.equal(gallery(page), drawn(site, *range(8), temperature=1.2))
+    assert shows(gallery(page), drawn(site, *range(8), temperature=1.2))
     page.get_by_label("Class").first.select_option("1")
     expect(page.get_by_role("heading", name="one")).to_be_visible()
     expected = site.model.sample(8, temperature=1.2, seeds=0, given=1)
-    assert torch.equal(gallery(page), expected)
+    assert shows(gallery(page), expected)
     expect(page.locator(".batch")).to_have_count(1)
     card = page.locator(".card").nth(4)
     alt = f"Drawn image: {CLASSES[1]}, seed 4, temperature 1.20"
@@ -83,17 +84,17 @@ def test_links_keep_the_settings_of_a_batch(page: Page, site: Site) -> None:
     page.get_by_label("Class").first.select_option("2")
     draw(page, 3, 30)
     expected = site.model.sample(3, temperature=[0.5, 0.7], seeds=30, given=2)
-    assert torch.equal(gallery(page), expected)
+    assert shows(gallery(page), expected)
     link = "#sample?count=3&seed=30&temperature=0.5-0.7&given=2"
     page.wait_for_url(f"**/{link}")
 
     whole.fill("1.4")
     expect(fine).to_have_value("1")  # levels keep their proportions
     expect(page.get_by_role("heading", name="temperature 1.00, 1.40")).to_be_visible()
-    assert torch.equal(gallery(page), site.model.sample(3, temperature=[1.0, 1.4], seeds=30, given=2))
+    assert shows(gallery(page), site.model.sample(3, temperature=[1.0, 1.4], seeds=30, given=2))
     reopen(page, f"{site.address}/{link}")
     expect(page.locator(".card")).to_have_count(3)
-    assert torch.equal(gallery(page), expected)
+    assert shows(gallery(page), expected)
     expect(fine).to_have_value("0.5")
     expect(whole).to_have_value("0.7")
     page.evaluate("location.hash = '#sample?count=2&seed=5'")  # another link, in the same page
@@ -141,30 +142,30 @@ def test_guidance_starts_at_the_recommendation_and_is_part_of_links(page: Page, 
     guidance = page.get_by_label("Guidance", exact=True)
     expect(guidance).to_have_attribute("aria-valuetext", "1.33")
     expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_have_text("Seeds 0 to 7")
-    assert torch.equal(gallery(page), guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.33))
+    assert shows(gallery(page), guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.33))
     guidance.fill("1.5")
     expect(page.get_by_role("heading", name="guidance 1.5")).to_be_visible()
     expected = guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.5)
-    assert torch.equal(gallery(page), expected)
+    assert shows(gallery(page), expected)
     link = "#sample?count=8&seed=0&temperature=0.5-0.925&guidance=1.5"
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{guided_site.address}/{link}")
     expect(page.locator(".card")).to_have_count(8)
-    assert torch.equal(gallery(page), expected)
+    assert shows(gallery(page), expected)
     page.get_by_role("tab", name="Blend").click()
     page.wait_for_url("**/#interpolate?first=0_0.5-0.925_0_1.33&second=1_0.5-0.925_1_1.33&*")
     # A link without guidance is of the model itself.
     reopen(page, f"{guided_site.address}/#sample?count=2&seed=4&temperature=0.7")
     expect(page.get_by_label("Guidance", exact=True)).to_have_value("1")
     expect(page.locator(".card")).to_have_count(2)
-    assert torch.equal(gallery(page), guided_site.model.sample(2, 0.7, 4, torch.tensor([1, 2]), 1))
+    assert shows(gallery(page), guided_site.model.sample(2, 0.7, 4, torch.tensor([1, 2]), 1))
 
 
 def test_a_slider_does_not_cancel_a_draw(page: Page, site: Site) -> None:
     visit(page, site.address)
     image = draw(page, 1, "").get_by_role("img").first
     seed = int(re.search(r"seed (\d+)", image.get_attribute("alt") or "")[1])  # type: ignore[index]
-    assert torch.equal(shown_image(image), drawn(site, seed)[0])
+    assert shows(shown_image(image), drawn(site, seed)[0])
     with site.busy():
         page.get_by_label("Seed", exact=True).fill("40")
         with page.expect_request("**/v1/sample"):
@@ -196,7 +197,7 @@ def test_the_page_works_below_a_path_and_describes_the_model(page: Page, site: S
 
 def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_site: Site) -> None:
     visit(page, plain_site.address)
-    assert torch.equal(gallery(page), drawn(plain_site, *range(8)))
+    assert shows(gallery(page), drawn(plain_site, *range(8)))
     for absent in (
         page.get_by_label("Class").first,
         page.get_by_label("Guidance"),
@@ -206,7 +207,7 @@ def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_s
     expect(page.get_by_role("tab")).to_have_text(["Sample", "Blend", "Edit", "Score"])
     page.locator(".card .picture").nth(3).click()
     dialog = page.get_by_role("dialog")
-    assert torch.equal(shown_image(dialog.get_by_role("img")), drawn(plain_site, 3)[0])
+    assert shows(shown_image(dialog.get_by_role("img")), drawn(plain_site, 3)[0])
     expect(dialog.get_by_role("slider")).to_have_count(0)
     for name in ("All to 0", "Restore"):
         expect(dialog.get_by_role("button", name=name)).to_be_hidden()
@@ -264,7 +265,7 @@ def test_edits_of_a_picture_are_not_shown_for_the_next(page: Page, site: Site) -
         slider.fill("0.7")  # waits, and is never sent
         with page.expect_event("requestfailed", lambda request: "v1/edit" in request.url):
             dialog.get_by_role("button", name="Next image").click()
-    assert torch.equal(shown_image(dialog.get_by_role("img")), drawn(site, 2)[0])
+    assert shows(shown_image(dialog.get_by_role("img")), drawn(site, 2)[0])
     dialog.get_by_label(DIRECTIONS[1], exact=True).fill("0.5")
     expect_image(page, dialog.get_by_role("img"), edited(site, 2, 0, 0.5))
     expect(dialog.get_by_role("heading")).to_have_text(f"Seed 2 · {CLASSES[2]}")

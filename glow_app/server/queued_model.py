@@ -1,0 +1,140 @@
+"""The served model as the threads of requests use it, and the latents that it keeps."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import record_solves
+from glow_app.bijections.continuous.options import solve_options
+from glow_app.conditioning import Given
+from glow_app.models.bits_table import BitsTable
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import Context
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.seeding import ImageGenerators, one_seed_each
+from glow_app.server.worker import ModelWorker
+
+KEPT_SECONDS = 60.0  # that latents are kept after their last use
+_BYTES = 2**24  # limit of all kept latents together
+
+
+class LatentsCache:
+    """Keeps latents of pictures, and of the pictures only a hash, because every move of a slider edits the same one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
+
+    def get(self, images: Tensor, given: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return the latents of images and what they are given, encoded if not kept; drop the least recently used."""
+        known = None if given is None else given.tolist()
+        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(known).encode()).digest()
+        kept = self._kept.pop(key, None)
+        latents = encode() if kept is None else kept[1]
+        self._kept[key] = time.monotonic(), latents
+        while sum(level.nbytes for _, levels in list(self._kept.values()) for level in levels) > _BYTES:
+            self._kept.pop(next(iter(self._kept)), None)
+        return latents
+
+    def expire(self) -> None:
+        """Drop latents that were not used for a minute."""
+        for key, (used, _) in list(self._kept.items()):
+            if used < time.monotonic() - KEPT_SECONDS:
+                self._kept.pop(key, None)
+
+
+class QueuedModel(ImageModel):
+    """A model for the threads of requests: it draws, encodes, decodes and scores on the worker's thread.
+
+    The images of a call are rows, which share batches with those of other requests; the caller waits for its results.
+    All else, such as the context, is computed on the caller's thread.
+    """
+
+    def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
+        super().__init__(model.flow, model.num_bits)
+        self.generation = model.generation
+        self.cache = LatentsCache()
+        self._compute, self._rows = worker.compute, _RowFunctions(model)
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        given: Given = None,
+        guidance: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Images:
+        """Draw images; only requests with the same settings share batches."""
+        settings = self.draw_settings(temperature, guidance, given)
+        # The noise is drawn only when a batch starts, because many requests may wait.
+        rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), self.read(given, num))
+        images = self._compute(self._rows.sample, rows, settings.temperature, settings.guidance, size)
+        return Images(torch.stack(images), [fact for image in images for fact in image.facts])
+
+    def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
+        """Encode images; their latents are kept for a while."""
+        images = as_images(images, self.flow.image_shape)
+        known = self.read(given, len(images))
+        rows = _rows(len(images), images, known)
+        return self.cache.get(images, known, lambda: _columns(self._compute(self._rows.encode, rows)))
+
+    def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
+        """Decode latents with a context."""
+        assert not isinstance(context, Sequence)  # feature maps are only those of restorers
+        rows = _rows(len(latents[0]), context, change, *latents)
+        return Images(torch.stack(self._compute(self._rows.decode, rows)))
+
+    def bits_table(
+        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+    ) -> BitsTable:
+        """Score images, within :func:`record_solves`; both generators have one per image."""
+        images = as_images(images, self.flow.image_shape)
+        record: Any = solve_options().record
+        noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
+        choices, draws = self.conditioning.choices(given, len(images)), []
+        for _ in range(num_draws):
+            y = self.dequantised(images, generator)
+            rows = [row for choice in choices for row in _rows(len(y), y, choice, noise)]
+            bits = torch.cat(self._compute(self._rows.level_bits, rows))
+            draws.append(bits.unflatten(0, (len(choices), len(y))))
+        return BitsTable(torch.stack(draws), self.num_dims)
+
+
+class _RowFunctions:
+    """What the worker's thread computes by a model: a result for each of some rows."""
+
+    def __init__(self, model: ImageModel) -> None:
+        self._model = model
+
+    def sample(self, rows: list[Any], temperature: Any, guidance: float, size: tuple[int, int] | None) -> list[Images]:
+        seeds, given = _columns(rows)
+        images = self._model.sample(len(rows), temperature, seeds.tolist(), given, guidance, size)
+        return list(Images(images.cpu(), images.facts))
+
+    def encode(self, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
+        return _rows(len(rows), *self._model.encode(*_columns(rows)))
+
+    def decode(self, rows: list[Any]) -> Sequence[Tensor]:
+        context, change, *latents = _columns(rows)
+        return self._model.decode_with(latents, context, change).cpu().unbind()
+
+    def level_bits(self, rows: list[Any]) -> Sequence[Tensor]:
+        y, given, noise = _columns(rows)
+        generators = ImageGenerators.of([torch.Generator("cpu") for _ in rows])
+        with record_solves(generators.set_state(noise)):
+            return self._model.dequantised_level_bits(y, given).split(1)
+
+
+def _rows(num: int, *columns: Tensor | None) -> list[tuple[Tensor | None, ...]]:
+    """Return the rows of columns, of which each has a row per image, one for all, or none."""
+    each = ([None] * num if column is None else column.expand(num, *column.shape[1:]).split(1) for column in columns)
+    return list(zip(*each, strict=True))
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    return [None if column[0] is None else torch.cat(column) for column in zip(*rows, strict=True)]
