@@ -21,13 +21,10 @@ from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_request, queue_metrics
 from glow_app.server.worker import ModelWorker
 
-# The page may use only its own scripts and styles, connect only to this server, and not be framed.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADERS = {  # sent with every answer
-    "Content-Security-Policy": POLICY,
+    # The page may use only its own scripts and styles, connect only to this server, and not be framed.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -131,41 +128,43 @@ class Gate:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "not_json", "the Content-Type must be application/json")
         self._check_size(int(request.headers.get("content-length", "0")))
-        body, size, seconds = bytearray(), 0, self._limits.body_seconds
+        size, seconds = 0, self._limits.body_seconds
+
+        async def receive() -> Message:
+            nonlocal size
+            message = await request.receive()
+            arrived = len(message.get("body", b""))
+            size += arrived
+            self.body_bytes += arrived
+            self._check_size(size)
+            if self.body_bytes > _BODIES * self._limits.body_bytes and size > _SMALL:
+                raise unavailable("too_many_bodies", "too many bodies are being received", 1)
+            return message
+
+        counted = Request(request.scope, receive)
         try:
             try:
                 async with asyncio.timeout(seconds):
-                    async for chunk in request.stream():
-                        body += chunk
-                        size += len(chunk)
-                        self.body_bytes += len(chunk)
-                        self._check_size(size)
-                        if self.body_bytes > _BODIES * self._limits.body_bytes and size > _SMALL:
-                            raise unavailable("too_many_bodies", "too many bodies are being received", 1)
+                    body = await counted.body()  # which keeps it for the route
             except TimeoutError as error:
                 raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
             # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
-            if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
+            if sum(map(body.count, b",:[{")) > self._limits.values:
                 message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
                 raise ApiError(422, "too_many_values", message)
             if self.depth >= self._limits.queue:
                 raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
             self.depth += 1
             try:
-                return await self._until_disconnect(request, handle, body)
+                return await self._until_disconnect(handle(counted), request.receive)
             finally:
                 self.depth -= 1
         finally:
             self.body_bytes -= size
 
-    async def _until_disconnect(self, request: Request, handle: Handler, body: bytearray) -> Response:
-        async def replay() -> Message:
-            whole = bytes(body)
-            body.clear()  # keeps a single copy
-            return {"type": "http.request", "body": whole, "more_body": False}
-
-        working = asyncio.ensure_future(handle(Request(request.scope, replay)))
-        leaving = asyncio.ensure_future(request.receive())  # after the body, the only message is a disconnect
+    async def _until_disconnect(self, answer: Coroutine[Any, Any, Response], receive: Receive) -> Response:
+        working = asyncio.ensure_future(answer)
+        leaving = asyncio.ensure_future(receive())  # after the body, the only message is a disconnect
         try:
             await asyncio.wait([working, leaving], timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
