@@ -3,6 +3,8 @@
 import argparse
 import re
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,13 @@ from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from glow_app.generation import Reference
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
+
+    Changed = tuple[Tensor, Tensor | None]  # a picture at several strengths, and what is given or inferred
 
 SHARES = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of --strength, in a strip along a direction
 WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # in the strip of a wish
@@ -122,48 +130,73 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths."""
-    from glow_app.generation import edit, edit_attributes, infer, load_direction
     from glow_app.pictures.images import grid, save_png, to_pil
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
-    given, wish, reference = read_given(model, arguments.given), read_wish(model, arguments), None
-    if wish is None:
-        direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
-        what, shares = {"direction": arguments.direction}, SHARES
-    else:
-        what, shares = {"wish": in_words(wish[0])}, WISH_SHARES
-        reference = stored_reference(model, stored)
-    strip = [share * arguments.strength for share in shares]
+    given = read_given(model, arguments.given)
+    edit = (_by_direction if arguments.direction else _by_wish)(model, stored, arguments)
+    strip = [share * arguments.strength for share in edit.shares]
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
     # Numbered, because pictures of different folders may share a name.
-    label = re.sub(r"[^\w.-]+", "_", *what.values())[:100]
+    label = re.sub(r"[^\w.-]+", "_", edit.value)[:100]
     names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
     refuse_existing(outputs, arguments.overwrite)
-    count = 0
-    for (file,), image, known in given_batches(model, arguments.images, given, 1, "editing"):
+    for (file,), image, asked in given_batches(model, arguments.images, given, 1, "editing"):
         picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        if wish is None:
-            changed = edit(model, image, [(direction, strengths)], known)
-        else:
-            known = infer(model, image, known)
-            if reference is not None:
-                _warn_if_unlike(reference, float(model.bits_per_dim(image, known)), file)
-            changed = edit_attributes(model, image, wish[0], known, strengths)
-        facts = what | provenance(stored) | model.conditioning.metadata(known)
+        changed, known = edit.change(file, image, asked, strengths)
+        facts = {edit.kind: edit.value} | provenance(stored) | model.conditioning.metadata(known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
         save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
             print(printable(f"{picture}, {shown}"))
-            if wish is not None:
+            if known is not asked:  # but inferred
                 print(printable(f"{file}: {facts['given']} (given or inferred)"))
-        count += 1
     if len(files) > LISTED:
-        print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
+        print(f"{pluralise(len(files), 'picture')}, each with a strip: {folder}")
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """A change of pictures: its kind and value, the shares of its strength in the strip, and how a picture is changed."""
+
+    kind: str
+    value: str
+    shares: list[float]
+    change: "Callable[[str, Tensor, Tensor | None, list[float]], Changed]"
+
+
+def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
+    """Return the edit of ``--direction``."""
+    from glow_app.generation import edit, load_direction
+
+    direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
+
+    def change(file: str, image: "Tensor", known: "Tensor | None", strengths: list[float]) -> "Changed":
+        return edit(model, image, [(direction, strengths)], known), known
+
+    return _Edit("direction", arguments.direction, SHARES, change)
+
+
+def _by_wish(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
+    """Return the edit of ``--with`` and ``--without``, which infers the attributes that are not given."""
+    from glow_app.generation import edit_attributes, infer
+
+    wishes, reference = read_wish(model, arguments), stored_reference(model, stored)
+    assert wishes is not None
+    wish = wishes[0]
+
+    def change(file: str, image: "Tensor", known: "Tensor | None", strengths: list[float]) -> "Changed":
+        inferred = infer(model, image, known)
+        if reference is not None:
+            _warn_if_unlike(reference, float(model.bits_per_dim(image, inferred)), file)
+        return edit_attributes(model, image, wish, inferred, strengths), inferred
+
+    return _Edit("wish", in_words(wish), WISH_SHARES, change)
 
 
 def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:
