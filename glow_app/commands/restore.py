@@ -60,20 +60,22 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.draws or 1)
     model, stored = load(arguments, restores=True)
-    inputs, files = _read_inputs(require_task(model), arguments)
+    task = require_task(model)
+    inputs, files = _read_inputs(task, arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.draws or 0)]
     kinds += ["mean", "spread", "comparison"] if arguments.draws else ["restored"]
     with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
         folder.protect([*named.values(), *files], [f"{name}_{kind}.png" for name in named for kind in kinds])
-        num_restored = _restore_all(model, named, inputs, folder, arguments)
+        num_restored = _restore_all(model, task, named, inputs, folder, arguments)
     if len(named) > 1:
         print(printable(f"{num_restored:,} of {pluralise(len(named), 'picture')} restored, in {folder.path}"))
 
 
 def _restore_all(
     model: "ImageModel",
+    task: "RestorationTask",
     named: dict[str, str],
     inputs: dict[str, Any],
     folder: ResultsFolder,
@@ -81,14 +83,14 @@ def _restore_all(
 ) -> int:
     """Write the results of all pictures, print a line for each, and return how many were restored."""
     from glow_app.pictures.images import with_profile
-    from glow_app.restoration import require_task, restore_damaged
+    from glow_app.restoration import restore_damaged
 
-    num_restored, task = 0, require_task(model)
+    num_restored, num_channels = 0, model.flow.image_shape[0]
     options = (arguments.draws or 1, arguments.temperature, arguments.seed)
     track = partial(tracked, doing="restoring") if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
-            photo, damaged, original = _read(model, file, inputs, number, arguments)
+            photo, damaged, original = _read(task, num_channels, file, inputs, number, arguments)
             restoration = restore_damaged(model, damaged, *options, track)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
@@ -107,16 +109,19 @@ def _restore_all(
 
 
 def _read(
-    model: "ImageModel", file: str, inputs: dict[str, Any], number: int, arguments: argparse.Namespace
+    task: "RestorationTask",
+    num_channels: int,
+    file: str,
+    inputs: dict[str, Any],
+    number: int,
+    arguments: argparse.Namespace,
 ) -> "tuple[Photo, Tensor, Tensor | None]":
     """Return a picture as read, as damaged, and, with ``--damage``, undamaged, cropped to whole damaged pixels."""
     import torch
 
     from glow_app.pictures.inputs import read_photo
-    from glow_app.restoration import require_task
     from glow_app.seeding import step_generator
 
-    task, num_channels = require_task(model), model.flow.image_shape[0]
     photo = read_photo(file, [num_channels if arguments.damage else task.picture_channels(num_channels)])
     pixels = torch.from_numpy(photo.pixels.copy())
     if not arguments.damage:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data.resizing import image_to_array
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
@@ -146,53 +147,95 @@ def restore_damaged(
     require_size(model, count, damaged.shape[1], damaged.shape[2])
     condition = task.condition(damaged[None])
     model.conditioning.read(condition, count)  # raises if the damaged picture has other channels
-    is_grey = len(damaged) >= task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
-    is_certain = not any(settings.temperatures(len(model.flow.levels)))
-    base, padded = base_picture(condition, num_channels)[0], _padded(condition, 2 ** len(model.flow.levels))
-    height, width = condition.shape[2:]
-    draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
-    overshoot, size = torch.zeros(count), (padded.shape[2], padded.shape[3])
-    num_pixels = math.prod(size)
-    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
-    groups = slices(count, count if is_certain else max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels)))
-    change = usual = 0.0
-
-    def steps() -> Iterator[None]:
-        nonlocal change, usual
-        for group in groups:
-            num = 0 if is_certain else len(seeds[group])
-            images = torch.empty(1 + num, num_channels, *size, dtype=torch.uint8)  # the estimate, and draws
-            if is_certain:
-                yield from estimate_in_tiles(model, padded, images)
-            else:
-                noise = model.base_noise(seeds[group], settings.temperature, size)
-                tiles = decode_in_tiles(model, noise, padded, images, overshoot[group], at_a_time)
-                del noise  # the generator keeps it only until its last tile
-                yield from tiles
-            change, usual = _changes(images[0], base_picture(padded, num_channels)[0])  # of all groups the same
-            results = images[1:] if num else images.expand(count, -1, -1, -1)
-            for draw, image in zip(draws[group], results, strict=True):
-                if is_grey:
-                    for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
-                        rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
-                draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
-                yield  # task.known takes a while for a large picture
-
-    parts = 0 if is_certain else sum(len(slices(len(seeds[group]), at_a_time)) for group in groups)
-    total = (len(groups) + parts) * num_tiles(*size) + count
-    for _ in steps() if track is None else track(steps(), total):
+    drawing = _Drawing(model, task, damaged, condition, seeds, settings)
+    for _ in drawing.steps() if track is None else track(drawing.steps(), drawing.num_steps):
         pass
-    is_limited, note = task.least_change > 0 or task.most_change < math.inf, None
-    if is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
-        draws.copy_(base)
+    change, usual = _changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0])
+    base, note = base_picture(condition, num_channels)[0], None
+    if drawing.is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
+        drawing.draws.copy_(base)
         note = f"good enough, returned as it is: most parts would change by less than {task.least_change:g} grey levels"
     elif usual > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+    is_limited = task.least_change > 0 or task.most_change < math.inf
     known = {"change": round(change, 1)} if is_limited else {}
     facts = [fact | known for fact in settings.facts_of_draws(seeds)]
-    return Restoration(Images(draws, facts), base, overshoot, known, note)
+    return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, known, note)
+
+
+class _Drawing:
+    """Draws of a damaged picture and the encoder's estimate, which the steps write.
+
+    Args:
+        model, task, damaged: Those of :func:`restore_damaged`.
+        condition: What the flow gets of the damaged picture, (1, D, H, W).
+        seeds: The seed of each draw.
+        settings: With the temperature of the draws.
+    Attributes:
+        condition: The condition, padded.
+        draws: uint8 (N, C, H, W).
+        overshoot: See :class:`Restoration`.
+        estimate: uint8 (C, H, W), padded.
+    """
+
+    def __init__(
+        self,
+        model: ImageModel,
+        task: RestorationTask,
+        damaged: Tensor,
+        condition: Tensor,
+        seeds: Sequence[int],
+        settings: GenerationSettings,
+    ) -> None:
+        num_channels, num_levels, count = model.flow.image_shape[0], len(model.flow.levels), len(seeds)
+        self._model, self._task, self._damaged, self._seeds = model, task, damaged, seeds
+        self._temperature, self.is_certain = settings.temperature, not any(settings.temperatures(num_levels))
+        is_coloured = len(damaged) >= task.picture_channels(num_channels) == 3
+        self._is_grey = is_coloured and bool((damaged[1:3] == damaged[:1]).all())
+        self.draws = torch.empty(count, num_channels, *condition.shape[2:], dtype=torch.uint8)
+        self.overshoot, self.condition = torch.zeros(count), _padded(condition, 2**num_levels)
+        num_pixels = self.condition[0, 0].numel()
+        on_cpu = model.device.type == "cpu"
+        self._at_a_time = max(1, (_PIXELS_AT_A_TIME if on_cpu else _PIXELS_ON_GPU) // num_pixels)
+        together = max(self._at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels))
+        self._groups = slices(count, count if self.is_certain else together)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps: tiles of estimates and of draws, and draws."""
+        parts = sum(len(slices(len(self._seeds[group]), self._at_a_time)) for group in self._groups)
+        tiles = len(self._groups) + (0 if self.is_certain else parts)
+        return tiles * num_tiles(*self.condition.shape[2:]) + len(self.draws)
+
+    def steps(self) -> Iterator[None]:
+        """Write estimate and draws, a part at a time."""
+        for group in self._groups:
+            num = 0 if self.is_certain else len(self._seeds[group])
+            images = torch.empty(1 + num, *self.draws.shape[1:2], *self.condition.shape[2:], dtype=torch.uint8)
+            yield from self._tiles(group, images)
+            results = images[1:] if num else images.expand(len(self.draws), -1, -1, -1)
+            for draw, image in zip(self.draws[group], results, strict=True):
+                self._finish(image[None], draw)
+                yield  # task.known takes a while for a large picture
+        self.estimate = images[0]  # of all groups the same
+
+    def _tiles(self, group: slice, images: Tensor) -> Iterator[None]:
+        """Return the steps that write the estimate, and the draws of a group unless they equal it."""
+        if self.is_certain:
+            return estimate_in_tiles(self._model, self.condition, images)
+        height, width = self.condition.shape[2:]
+        noise = self._model.base_noise(self._seeds[group], self._temperature, (height, width))
+        # These steps alone keep the noise, until the last tile.
+        return decode_in_tiles(self._model, noise, self.condition, images, self.overshoot[group], self._at_a_time)
+
+    def _finish(self, image: Tensor, draw: Tensor) -> None:
+        """Write a draw: grey if the picture is, without padding, and with what the damaged picture determines."""
+        if self._is_grey:  # by rows, because int32 takes four times the memory
+            image = torch.cat([luma(rows).expand_as(rows) for rows in image.split(TILE, dim=2)], dim=2)
+        height, width = draw.shape[1:]
+        draw.copy_(self._task.known(image[..., :height, :width], self._damaged[None])[0])
 
 
 def _changes(estimate: Tensor, base: Tensor) -> tuple[float, float]:
@@ -222,7 +265,7 @@ def require_task(model: ImageModel) -> RestorationTask:
 
 def require_size(model: ImageModel, count: int, height: int, width: int) -> None:
     """Raise ValueError if ``count`` draws of a damaged picture of this size would take too much memory."""
-    factor = require_task(model).factor
+    factor = picture_conditioning_of(model).task.factor
     pixels = factor**2 * height * width
     if pixels > _MOST_PIXELS:
         raise ValueError(
