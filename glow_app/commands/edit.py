@@ -162,7 +162,7 @@ def _apply(arguments: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Edit:
-    """A change of pictures: its kind and value, the shares of its strength in the strip, and how a picture is changed."""
+    """A change of pictures: its kind and value, shares of the strength in the strip, and how a picture is changed."""
 
     kind: str
     value: str
