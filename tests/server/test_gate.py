@@ -137,6 +137,11 @@ def test_chunks_and_upgrades_are_accepted(client: httpx.Client) -> None:
             assert (answer.status, bool(answer.read())) == (200, True)
 
 
+def test_the_limit_of_a_head_holds_for_each_request_of_a_connection(client: httpx.Client) -> None:
+    for _ in range(40):
+        assert client.get("/healthz", headers={"x-a": "a" * 1000}).status_code == 200
+
+
 def test_pipelined_requests_are_refused(client: httpx.Client) -> None:
     assert raw(client, (GET + b"\r\n") * 5000).count(b"HTTP/1.1 200") <= 1
     assert client.get("/healthz").status_code == 200
