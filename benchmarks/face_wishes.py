@@ -1,7 +1,7 @@
 """Measure how well a model with attributes draws faces that are asked for, and infers attributes.
 
 ``face_edits.py`` runs it. Of the attributes that are not asked for, nothing is known ("unknown"), or they are those of
-a training face ("drawn"), as :meth:`AttributeConditioning.of_draws` does for all samples of the application.
+a training face ("drawn"), as :meth:`AttributeVocabulary.default` does for all samples of the application.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import torch
 from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, seen
 from torch import Tensor
 
+from glow_app.models.drawing import decode_guided
 from glow_app.models.image_model import ImageModel
 
 YES_NO = NAMES[:NUM_BINARY]
@@ -35,7 +36,7 @@ def measure_wishes(
     """
     pairs = list(zip(images.split(50), attributes.split(50), strict=True))
     bits = {
-        "true attributes": torch.cat([model.bits_per_dim(part, known) for part, known in pairs]),
+        "true attributes": torch.cat([model.bits_per_dim(part, given) for part, given in pairs]),
         "none": torch.cat([model.bits_per_dim(part) for part, _ in pairs]),
     }
     result: dict[str, Any] = {
@@ -55,10 +56,10 @@ def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, res
         given = wanted.where(is_asked, torch.nan)
         parts: list[Tensor] = []
         for rows in torch.arange(len(given)).split(50):
-            seeds, known = rows.tolist(), given[rows]
+            seeds, stated = rows.tolist(), given[rows]
             noise = model.base_noise(seeds, model.generation.temperature)
-            drawn = model.conditioning.of_draws(known, seeds) if rest == "drawn" else known
-            parts.append(model.decode_draws(noise, drawn, model.generation.guidance, known))
+            filled = model.vocabulary.default(seeds, stated) if rest == "drawn" else stated
+            parts.append(decode_guided(model, noise, filled, model.generation.guidance, stated))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

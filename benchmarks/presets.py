@@ -33,7 +33,7 @@ def measure(path: Path) -> dict[str, Any]:
         options["flow"]["init_args"]["conditioning"] = AttributeConditioning(kinds)
     model = ImageModel(build(options["flow"]), options["num_bits"])
     initial = random_images(model, 4)
-    given = model.conditioning.default(range(4))
+    given = model.vocabulary.default(range(4))
     model.initialize(initial, given)
 
     def peak(num: int) -> int:

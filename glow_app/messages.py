@@ -5,7 +5,7 @@ import io
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 _printed: set[str] = set()  # Python's own record of warnings is reset when a library adds a filter
 
@@ -46,6 +46,11 @@ def in_words(given: object) -> str:
         for name, value in given.items()
     )
     return ", ".join(words)
+
+
+def all_in_words(given: Sequence[object]) -> str:
+    """Return what each of several images was given as text."""
+    return ("; " if any(isinstance(value, Mapping) for value in given) else ", ").join(map(in_words, given))
 
 
 def is_line(text: str) -> bool:

@@ -39,6 +39,6 @@ def estimate_psnr(model: ImageModel, images: Tensor, given: Tensor, generator: t
 @torch.no_grad()
 def last_latent(model: ImageModel, images: Tensor, given: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return the last latent of a dequantisation draw, (B, C_L, H_L, W_L), in full precision."""
+    context = model.context(given, len(images))
     with full_precision(model.device):
-        context = model.conditioning.context(given, len(images))
         return model.flow.encode(model.dequantised(images, generator), context)[-1]

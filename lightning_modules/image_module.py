@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 from glow_app.conditioning import AttributeConditioning
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
+from glow_app.restoration import PictureConditioning
 from glow_app.running import Memory
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.image_data import ImageDataModule
@@ -58,7 +59,8 @@ class ImageModule(LikelihoodModule):
         contrast: float = 0.0,
         **options: Any,
     ) -> None:
-        if (needed := flow.conditioning.training_kind) != self.training_kind:
+        needed = "restoration" if isinstance(flow.conditioning, PictureConditioning) else "images"
+        if needed != self.training_kind:
             raise ValueError(
                 f"a run of kind {self.training_kind} cannot train a flow with {type(flow.conditioning).__name__}; pass "
                 f"--kind {needed}, or choose another conditioning"
@@ -72,12 +74,12 @@ class ImageModule(LikelihoodModule):
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
-        """Let the model's conditioning adopt what the data says, such as class names; ValueError if it cannot."""
+        """Let the model's vocabulary learn what the data says, such as class names; ValueError if it cannot."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, ImageDataModule):
             with warnings.catch_warnings(action="ignore" if self.global_rank else None):
-                self.model.conditioning.adopt(data.examples("train"))
+                self.model.vocabulary.learn(data.examples("train"))
 
     def forward(self, images: Tensor, given: Any = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of each image, (B,)."""
@@ -122,6 +124,6 @@ class ImageModule(LikelihoodModule):
         return {self.metric: self.model.bits_per_dim(images, given, self.num_draws, generator)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what an earlier part of the run has adopted from its data."""
+        """Restore what an earlier part of the run has learnt from its data."""
         super().on_load_checkpoint(checkpoint)
-        self.model.conditioning.load_facts(checkpoint[CHECKPOINT_KEY]["training"])
+        self.model.vocabulary.load_facts(checkpoint[CHECKPOINT_KEY]["training"])

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 from glow_app.bijections import PrincipalDirections
 from glow_app.flows import Glow
+from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.pictures.images import grid
@@ -238,5 +239,6 @@ class RestorationGrids(SampleGrids):
         images = torch.from_numpy(examples.head(max(1, self.num_images // 4)))
         labels = examples.labels[: len(images)]
         given = picture_conditioning_of(model).observe(images, labels, step_generator(self.seed, 0, "cpu", "damage"))
-        draws = model.sample(2 * len(images), self.temperature, self.seed, torch.cat([given, given]))
+        seeds, settings = range(self.seed, self.seed + 2 * len(images)), draw_settings(model, self.temperature)
+        draws = draw(model, seeds, settings, torch.cat([given, given]))
         return grid(torch.cat([images, base_picture(given, images.shape[1]), draws.cpu()]), len(images))

@@ -30,9 +30,12 @@ from glow_app.bijections import (
     Whitening,
 )
 from glow_app.conditioning import AttributeConditioning, ClassConditioning, Conditioning, Given
+from glow_app.conditioning.class_conditioning import ClassVocabulary
 from glow_app.flows import Glow, Level, Runner
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity
+from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.restoration import (
@@ -49,6 +52,7 @@ from glow_app.running.fused import run_fused
 HIDDEN = 6
 
 M = TypeVar("M", bound=nn.Module)
+Model = TypeVar("Model", bound=ImageModel)
 B = TypeVar("B", bound=Bijection)
 
 
@@ -115,8 +119,7 @@ def tiny_glow(
     if num_classes is not None:
         arguments["conditioning"] = ClassConditioning(num_classes)
     flow = Glow(image_shape, num_levels, num_steps, hidden_channels, **arguments).to(dtype)  # type: ignore[arg-type]
-    context = flow.conditioning.context(tiny_given(flow, 16), 16)
-    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, context)
+    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, tiny_context(flow, 16))
     return perturb(flow, seed, perturbation) if perturbation else flow
 
 
@@ -127,6 +130,11 @@ def tiny_given(flow: Glow, num: int, seed: int = 0) -> Given:
     return flow.conditioning.observe(images, labels_for(flow.conditioning, num), generator)
 
 
+def tiny_context(flow: Glow, num: int, seed: int = 0) -> Context:
+    """Return the context of :func:`tiny_given`."""
+    return ImageModel(flow).context(tiny_given(flow, num, seed), num)
+
+
 def labels_for(conditioning: Conditioning, num: int) -> Tensor:
     """Return labels of a data set: classes in turn, or attributes that are drawn at random."""
     if isinstance(conditioning, AttributeConditioning):
@@ -134,12 +142,12 @@ def labels_for(conditioning: Conditioning, num: int) -> Tensor:
         return torch.where(
             torch.tensor([kind == "yes_no" for kind in conditioning.attributes.values()]), draws.round(), draws
         )
-    return torch.arange(num) % max(1, len(conditioning.values))
+    return torch.arange(num) % (conditioning.num_classes if isinstance(conditioning, ClassConditioning) else 1)
 
 
-def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
+def tiny_model(num_bits: int = 8, **arguments: object) -> LoadedModel:
     """Return an initialised, perturbed model in evaluation mode."""
-    return ImageModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
+    return LoadedModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
 
 
 def same_pictures(first: Tensor, second: Tensor, num_bits: int = 8) -> bool:
@@ -147,25 +155,25 @@ def same_pictures(first: Tensor, second: Tensor, num_bits: int = 8) -> bool:
     return first.shape == second.shape and int((first.short() - second.short()).abs().max()) <= 2 ** (8 - num_bits)
 
 
-def named(model: ImageModel, *names: str) -> ImageModel:
+def named(model: LoadedModel, *names: str) -> LoadedModel:
     """Name the classes of a model."""
-    assert isinstance(model.conditioning, ClassConditioning)
-    model.conditioning.names = names
+    assert isinstance(model.vocabulary, ClassVocabulary)
+    model.vocabulary.set_names(names)
     return model
 
 
 def tiny_restorer(
     task: RestorationTask, size: float = 0.02, dtype: torch.dtype = torch.float32, images: Tensor | None = None
-) -> ImageModel:
+) -> LoadedModel:
     """Return a model with a task, initialised on images and perturbed, in evaluation mode."""
     torch.manual_seed(0)
-    model = mark_trained(ImageModel(Glow((3, 8, 8), 2, 2, 8, conditioning=PictureConditioning(task, 8, 2)).to(dtype)))
+    model = mark_trained(LoadedModel(Glow((3, 8, 8), 2, 2, 8, conditioning=PictureConditioning(task, 8, 2)).to(dtype)))
     images = random_images(64) // 8 + 112 if images is None else images
     model.initialize(images, model.conditioning.observe(images, torch.zeros(len(images))))
     return perturb(model, 1, size).eval()
 
 
-def mark_trained(model: ImageModel) -> ImageModel:
+def mark_trained(model: Model) -> Model:
     """Return a restoration model whose encoder counts as trained."""
     picture_conditioning_of(model).encoder.trained.fill_(True)
     return model
@@ -181,7 +189,8 @@ def class_grid(model: ImageModel, images: Tensor, seed: int, turns: Sequence[Giv
     """Return the grid of images of the seeds from ``seed`` on, with what they were given."""
     seeds = range(seed, seed + len(images))
     in_turn = None if turns is None else [turns[each % len(turns)] for each in seeds]
-    given = model.conditioning.plain(model.conditioning.of_draws(in_turn, seeds))
+    vocabulary = model.vocabulary
+    given = vocabulary.format(vocabulary.default(seeds, vocabulary.parse(in_turn, len(seeds))))
     return Images(images, [{"given": value} for value in given]).grid()
 
 

@@ -5,14 +5,12 @@ import json
 import re
 import runpy
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docs_pages import REPOSITORY
 from PIL import Image
-from registry import tiny_model
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -55,21 +53,6 @@ def test_glow_in_ten_lines_learns_and_writes_a_picture(run: Callable[..., str], 
     assert bits_per_dim < 3.7  # 4.1 after one step
     with Image.open(tmp_path / "digits.png") as picture:
         assert len(picture.getcolors() or []) > 10
-
-
-def test_the_conditioning_of_the_page_is_what_samples_are_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (REPOSITORY / "docs/conditioning.md").read_text()
-    (source,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "my_package.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    model = tiny_model(image_shape=(1, 8, 8), conditioning=import_module("my_package").Brightness(4))
-    assert model.sample(3, given=["0.3", "0", "1"]).given == [0.3, 0.0, 1.0]
-    assert model.sample(2, seeds=2).given == pytest.approx([0.4, 0.5])
-    for bad in (1.5, "bright", [0.1, 0.2]):
-        with pytest.raises(ValueError, match=r"\w"):
-            model.sample(3, given=bad)
 
 
 def test_own_bijection_has_exact_log_dets_and_beats_the_affine_coupling(run: Callable[..., str]) -> None:

@@ -9,7 +9,7 @@ from glow_app import load_model
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.data.toys import TOYS, load_points
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.plane_model import PlaneModel
 from glow_app.storage.stored_model import load_density
 
@@ -20,13 +20,13 @@ SHAPE = (1, 8, 8)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModel:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     run = tmp_path_factory.mktemp("runs") / "digits"
     assert main(["fit", "--config=digits", "--trainer.max_epochs=15", f"--run_dir={run}"]) == 0
     return load_model(run)
 
 
-def test_held_out_digits_are_likely_and_reconstructed_exactly(trained: ImageModel) -> None:
+def test_held_out_digits_are_likely_and_reconstructed_exactly(trained: LoadedModel) -> None:
     test = load_split("digits", "test", SHAPE)
     images = torch.from_numpy(test.images[:])
     bits = float(trained.bits_per_dim(images, test.labels, generator=torch.Generator()).mean())
@@ -34,7 +34,7 @@ def test_held_out_digits_are_likely_and_reconstructed_exactly(trained: ImageMode
     assert torch.equal(trained.decode(trained.encode(images, test.labels), test.labels), images)
 
 
-def test_samples_are_in_range_and_encode_to_their_latents(trained: ImageModel) -> None:
+def test_samples_are_in_range_and_encode_to_their_latents(trained: LoadedModel) -> None:
     labels = trained.context(torch.arange(100) % 10, 100)
     for temperature in (0.5, 0.7, 1.0):
         noise = [temperature * level for level in trained.base_noise(range(100))]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
 from glow_app.commands.loading import (
     directions_folders,
+    given_facts,
     load,
     load_stored,
     provenance,
@@ -149,7 +150,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     for (file,), image, asked in given_batches(model, arguments.images, given, 1, "editing"):
         picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
         changed, known = edit.change(file, image, asked, strengths)
-        facts = {edit.kind: edit.value} | provenance(stored) | model.conditioning.metadata(known)
+        facts = {edit.kind: edit.value} | provenance(stored) | given_facts(model, known)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
         save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:

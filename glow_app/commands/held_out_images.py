@@ -49,7 +49,7 @@ def held_out_images(
         whole = "limited by --limit" if len(data.held_out) == limit else "the whole folder"
         part = f"of {arguments.root}, {whole} ({origin})"
     channels, height, width = model.flow.image_shape
-    labels = "" if model.conditioning.knows(data.held_out) else ", labels unknown"
+    labels = "" if model.vocabulary.has_labels(data.held_out) else ", labels unknown"
     print(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
         f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit{labels}"

@@ -66,7 +66,7 @@ def _model_facts(place: str) -> dict[str, object]:
         bits = config.pop("num_bits")
         facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
         facts["latents"] = ", ".join("x".join(map(str, shape)) for shape in model.flow.latent_shapes)
-        if attributes := (model.conditioning.describe() or {}).get("attributes"):
+        if attributes := (model.vocabulary.describe() or {}).get("attributes"):
             config["conditioning"] = type(model.conditioning).__name__
             facts["attributes"] = ", ".join(
                 item["name"] + ("" if item["kind"] == "yes_no" else f" {item['least']:.2f} to {item['most']:.2f}")

@@ -42,7 +42,7 @@ def given_batches(
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
     """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
-    Images are in the model's shape. What they are given, as ``ImageModel.read`` returns it, is ``given``, a value for
+    Images are in the model's shape. What they are given, as a tensor, is ``given``, a value for
     all or one for each, or else, if ``infers``, what the name of the picture's folder says or, of few values such as
     classes, the most likely one; None if nothing is known.
 
@@ -69,7 +69,7 @@ def given_batches(
             yield names, images, _find_given(model, names, images, report) if infers else None
         else:  # unreadable files of folders are skipped
             known = [next(value for file, value in pairs if file == name) for name in names]
-            yield names, images, model.read(known, len(images))
+            yield names, images, model.vocabulary.parse(known, len(images))
     print_changes(changes)
     _print_found(report)
 
@@ -80,16 +80,16 @@ def _find_given(
     """Return what each picture is given, and add its name, this value, and how it was found, to ``report``."""
     from glow_app.generation import infer
 
-    values = [model.conditioning.of_folder(Path(name).parent.name) for name in names]
+    values = [model.vocabulary.from_folder(Path(name).parent.name) for name in names]
     ways = [INFERRED if value is None else BY_FOLDER for value in values]
     unknown = [row for row, value in enumerate(values) if value is None]
-    if unknown and not model.conditioning.values:
+    if unknown and not model.vocabulary.values:
         return None
     inferred = infer(model, images[unknown]) if unknown else None
-    for row, value in zip(unknown, model.conditioning.plain(inferred), strict=True):
+    for row, value in zip(unknown, model.vocabulary.format(inferred), strict=True):
         values[row] = value
-    given = model.read(values, len(values))
-    report += zip(names, model.conditioning.plain(given), ways, strict=True)
+    given = model.vocabulary.parse(values, len(values))
+    report += zip(names, model.vocabulary.format(given), ways, strict=True)
     return given
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import load, provenance, read_given
+from glow_app.commands.loading import given_facts, load, provenance, read_given
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import refuse_existing
 from glow_app.files import atomic_file
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         frames = interpolate(model, images, num_frames, known, spherical=arguments.spherical)
         way = "arc" if arguments.spherical else "line"
     if output.suffix.lower() == ".png":
-        facts = {"pictures": ", ".join(Path(file).name for file in files), **model.conditioning.metadata(known)}
+        facts = {"pictures": ", ".join(Path(file).name for file in files), **given_facts(model, known)}
         save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:

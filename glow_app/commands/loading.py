@@ -2,10 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
-from glow_app.messages import UsageError
+from glow_app.messages import UsageError, all_in_words
 from glow_app.storage.model_folders import origin
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def print_origin(stored: "StoredModel") -> None:
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 
+def given_facts(model: "ImageModel", given: "torch.Tensor | None") -> dict[str, Any]:
+    """Return the metadata of a picture made from pictures of which this is given; empty for nothing."""
+    values = model.vocabulary.format(given)
+    return {"given": all_in_words(values)} if values else {}
+
+
 def provenance(stored: "StoredModel") -> dict[str, str]:
     """Return what the results of a command record about their origin: the model's hash and the version."""
     return {"model": stored.hash, "version": __version__}
@@ -80,7 +86,7 @@ def read_given(model: "ImageModel", texts: list[str] | None) -> "list[Given] | N
     """Return the values of ``--given`` as plain types; raise ValueError if one is invalid."""
     if texts is None:
         return None
-    return model.conditioning.plain(model.conditioning.read(texts, len(texts))) or list(texts)
+    return model.vocabulary.format(model.vocabulary.parse(texts, len(texts))) or list(texts)
 
 
 def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given] | None":
@@ -92,9 +98,9 @@ def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given
     """
     from glow_app.conditioning import parse_attributes
 
-    conditioning, wish = model.conditioning, parse_attributes(arguments.present or (), arguments.absent or ())
+    vocabulary, wish = model.vocabulary, parse_attributes(arguments.present or (), arguments.absent or ())
     if not wish:
         return None
-    if "attributes" not in (conditioning.describe() or {}):
+    if "attributes" not in (vocabulary.describe() or {}):
         raise UsageError(f"{arguments.checkpoint} was trained without attributes; leave out --with and --without")
-    return conditioning.plain(conditioning.read(wish, 1))
+    return vocabulary.format(vocabulary.parse(wish, 1))

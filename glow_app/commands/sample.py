@@ -47,6 +47,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and the record of the run."""
     from glow_app.generation.sampling import turn_length
+    from glow_app.models.drawing import draw_settings
     from glow_app.seeding import random_seed
 
     if arguments.size and arguments.sweep:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     turns = read_wish(model, arguments) or read_given(model, arguments.given)
     if arguments.size:
         model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
-    settings = model.draw_settings(arguments.temperature, arguments.guidance, turns)
+    settings = draw_settings(model, arguments.temperature, arguments.guidance, turns)
     turn = turn_length(model, turns)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     require_seeds(arguments.seed or 0, count)

@@ -11,7 +11,7 @@ from glow_app.commands.loading import load, provenance, read_given, stored_refer
 from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
 from glow_app.files import atomic_file
-from glow_app.messages import UsageError, in_words, pluralise, printable
+from glow_app.messages import UsageError, all_in_words, in_words, pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.conditioning import Given
@@ -120,7 +120,7 @@ def _scored(
     from glow_app.generation import score_rows
 
     files, measures = _measure(model, arguments.images, given, arguments)
-    known = model.conditioning.plain(measures.given)
+    known = model.vocabulary.format(measures.given)
     rows: list[dict[str, Any]] = [
         {"file": files[i], **row, **({"given": known[i]} if known else {}), "seed": arguments.seed + i}
         for i, row in enumerate(score_rows(measures, reference))
@@ -128,9 +128,9 @@ def _scored(
     mean, draws = float(measures.bits_per_dim.mean()), pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
     if given is not None:
-        print(printable(f"given: {', '.join(map(in_words, given))}"))
-    elif model.conditioning.values:
-        print(f"given: unknown, averaged over {len(model.conditioning.values)} values")
+        print(printable(f"given: {all_in_words(given)}"))
+    elif model.vocabulary.values:
+        print(f"given: unknown, averaged over {len(model.vocabulary.values)} values")
     return sorted(rows, key=lambda row: (-(row["oddness"] or 0), -row["bits_per_dim"]))
 
 

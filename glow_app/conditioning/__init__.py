@@ -1,5 +1,6 @@
-"""What is known about an image, such as its class or attributes, as the context of a flow."""
+"""Conditionings: networks from what is known about an image to the context of a flow, and the words for it."""
 
 from glow_app.conditioning.attribute_conditioning import AttributeConditioning, parse_attributes
 from glow_app.conditioning.class_conditioning import ClassConditioning
-from glow_app.conditioning.conditioning import Conditioning, Given, Guidance, Unconditional
+from glow_app.conditioning.conditioning import Conditioning, Unconditional
+from glow_app.conditioning.vocabulary import Given, Vocabulary

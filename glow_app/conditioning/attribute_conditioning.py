@@ -1,4 +1,4 @@
-"""Attributes as what is known about an image: any of them, with guidance."""
+"""Attributes as what is known about an image: a network of any of them, with guidance; and their names and ranges."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,12 +6,14 @@ from contextlib import suppress
 from numbers import Real
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from glow_app.bijections import full_precision
-from glow_app.conditioning.conditioning import Conditioning, Given
+from glow_app.conditioning.conditioning import Conditioning
+from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
@@ -29,11 +31,7 @@ class AttributeConditioning(Conditioning):
 
     .. math:: c = e(a) + (w - 1)\, (e(a) - e(\bar a))
 
-    In :math:`\bar a`, the yes/no attributes that are asked for are replaced by their shares in the training data.
-
-    What is given is a mapping from names to values, for all images or one per image: 0 or 1 for no or yes, and any real
-    number for the other kinds; or a text such as ``smiling, hat=0, age=37.5``. The rest is unknown; samples get it from
-    :meth:`of_draws`.
+    In :math:`\bar a`, the yes/no attributes that are given are replaced by their shares in the training data.
 
     Args:
         attributes: Kind of each of the A attributes by its name: "yes_no", "real", or "circular" for a real one whose
@@ -46,13 +44,14 @@ class AttributeConditioning(Conditioning):
         strengths: Usual factors by which an edit changes the context for each attribute: for yes or a larger value, and
             for no or a smaller one, (2, A).
         rows: Attributes of evenly spaced training images, (R, A), the unknown ones from other images.
+        adopted: Whether these are those of training data.
     Shape:
         given: (B, A), NaN for unknown; context: (B, E).
     Raises:
         ValueError: If there are no attributes, a name is not a line of text, a kind is unknown, or a size is below 1.
     """
 
-    guided = guarded = True
+    features: int
     adopted: Tensor
     mean: Tensor
     std: Tensor
@@ -66,7 +65,7 @@ class AttributeConditioning(Conditioning):
             require_choice(get_args(Kind), kind=kind)
             if not isinstance(name, str) or not is_line(name):
                 raise ValueError(f"{name!r:.40} is not a name of an attribute; expected a line of text")
-        self.attributes, self.num_attributes = dict(attributes), len(attributes)
+        self.attributes, self.num_attributes, self.features = dict(attributes), len(attributes), features
         self._circular = [place for place, kind in enumerate(attributes.values()) if kind == "circular"]
         self._straight = [place for place, kind in enumerate(attributes.values()) if kind != "circular"]
         num_inputs = 2 * len(attributes) + len(self._circular)
@@ -76,91 +75,42 @@ class AttributeConditioning(Conditioning):
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
         self.register_buffer("strengths", torch.full((2, len(attributes)), _USUAL_STRENGTH))
         rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
-        self.register_buffer("rows", torch.where(self._is("yes_no", rows), rows.round(), rows))
+        self.register_buffer("rows", torch.where(self.is_yes_no(rows), rows.round(), rows))
 
-    @property
-    def features(self) -> int:
-        """Size E of the context."""
-        return self.network[-1].out_features  # type: ignore[return-value]
+    def is_yes_no(self, like: Tensor) -> Tensor:
+        """Return which attributes are yes or no, (A,), on the device of a tensor."""
+        return torch.tensor([kind == "yes_no" for kind in self.attributes.values()], device=like.device)
 
-    def unknown(self, num: int) -> Tensor:
-        """Return rows of which nothing is known, (num, A)."""
-        return torch.full((num, self.num_attributes), math.nan)
-
-    def of_draws(self, given: Given, seeds: Sequence[int]) -> Tensor:
-        """Return values with the unknown ones from training images, so that answers occur together as in the data.
-
-        They are those of an image that the seed chooses. If its answers contradict those that are given, it takes the
-        answers of the image with the most of the given ones and, among these, with the most of its own.
-        """
-        given = self.unknown(len(seeds)) if given is None else self.read(given, len(seeds))
-        generators = [step_generator(seed, 0, "cpu", "attributes") for seed in seeds]
-        places = [int(torch.randint(len(self.rows), (), generator=generator)) for generator in generators]
-        rows, is_answer, is_open = self.rows.to(given), self._is("yes_no", given), given.isnan()
-        drawn = rows[places]
-        as_given = (given[:, None] == rows).sum(2)
-        as_drawn = ((drawn[:, None] == rows) & is_answer).sum(2)
-        fitting = rows[(as_given * len(is_answer) + as_drawn).argmax(1)]
-        return given.where(~is_open, fitting.where(is_answer, drawn))
-
-    def read(self, given: Given, num: int) -> Tensor:
-        """Return values, (num, A), NaN where unknown, of a mapping for all images, of one per image, or of a tensor.
-
-        Raises:
-            ValueError: If there is no such attribute, a value does not fit, or there is not a mapping per image.
-        """
-        if not isinstance(given, Tensor):
-            known = {each["name"]: each for each in self.describe()["attributes"]}
-            rows = [self._row(values, known) for values in self._each(given, num, "mappings of attributes")]
-            given = torch.tensor(rows).view(num, self.num_attributes)
-        if not given.is_floating_point() or given.shape != (num, self.num_attributes):
-            shape = f"({num}, {self.num_attributes})"
-            raise ValueError(f"attributes are {given.dtype} {tuple(given.shape)}; expected real numbers {shape}")
-        if self._is_checkable(given):
-            is_no_answer = self._is("yes_no", given) & ~given.isnan() & (given != 0) & (given != 1)
-            wrong = (is_no_answer | given.isinf()).any(0).tolist()
-            if name := next((name for name, is_wrong in zip(self.attributes, wrong, strict=True) if is_wrong), None):
-                expected = "0 or 1" if self.attributes[name] == "yes_no" else "a finite number"
-                raise ValueError(f"a value of {name} is not {expected}")
-        return given
+    @torch.no_grad()
+    def set_statistics(self, labels: Tensor) -> None:
+        """Set mean, deviation and rows from the attributes of the training images, (N, A), two known of each."""
+        evenly = torch.linspace(0, 1, len(self.rows))
+        for place, column in enumerate(labels.T):
+            known = column[~column.isnan()].double()
+            self.mean[place], self.std[place] = known.mean(), known.std().clamp(min=1e-6)
+            row, other = (values[(evenly * (len(values) - 1)).round().long()] for values in (column, known))
+            self.rows[:, place] = row.where(~row.isnan(), other)
+        self.adopted.fill_(True)
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the context, (B, E), from the values, of circular ones sine and cosine, and which are known."""
-        known, values = ~given.isnan(), given.nan_to_num()
-        scaled = torch.where(self._is("yes_no", given), 2 * values - 1, (values - self.mean) / self.std)
+        is_known, values = ~given.isnan(), given.nan_to_num()
+        scaled = torch.where(self.is_yes_no(given), 2 * values - 1, (values - self.mean) / self.std)
         angles = 2 * math.pi * values[:, self._circular]
-        parts = [(scaled * known)[:, self._straight]]
-        parts += [wave * known[:, self._circular] for wave in (angles.sin(), angles.cos())]
+        parts = [(scaled * is_known)[:, self._straight]]
+        parts += [wave * is_known[:, self._circular] for wave in (angles.sin(), angles.cos())]
         with full_precision(given.device):
-            context: Tensor = self.network(torch.cat([*parts, known.to(values)], dim=1))
+            context: Tensor = self.network(torch.cat([*parts, is_known.to(values)], dim=1))
         return context
 
-    def emphasis(self, known: Tensor, asked: Tensor) -> Tensor:
-        """Return the context minus that with the shares of the answers that are asked for, (B, E)."""
-        is_replaced = self._is("yes_no", asked) & ~asked.isnan()
-        return self(known) - self(torch.where(is_replaced, self.mean, known))
+    def unknown(self, num: int) -> Sequence[Tensor]:
+        """Return rows of which nothing is known, (num, A)."""
+        return [torch.full((num, self.num_attributes), math.nan)]
 
-    def change(self, known: Tensor, wished: Tensor) -> Tensor:
-        r"""Return the change of the context by a wish, one attribute after another, (B, E).
-
-        .. math:: \sum_k r_k\, (e(a_k) - e(a_{k-1}))
-
-        where :math:`a_k` has the first k values of the wish, and :math:`r_k` is one of the :attr:`strengths`.
-
-        Args:
-            known: Values, (B, A).
-            wished: Values, (B, A), NaN for those to keep.
-        """
-        known, wished = known.to(self.mean), wished.to(self.mean)
-        before = self(known)
-        change = torch.zeros_like(before)
-        for place, (rise, fall) in enumerate(self.strengths.T):
-            value, known = known[:, place], known.clone()
-            known[:, place] = wished[:, place].where(~wished[:, place].isnan(), value)
-            after = self(known)
-            change = change + torch.where(known[:, place] > value, rise, fall)[:, None] * (after - before)
-            before = after
-        return change
+    def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
+        """Return the context minus that with the shares of the answers that are given, (B, E)."""
+        is_replaced = self.is_yes_no(given) & ~given.isnan()
+        return self(filled) - self(torch.where(is_replaced, self.mean, filled))
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the labels; in training, some of them unknown."""
@@ -179,70 +129,19 @@ class AttributeConditioning(Conditioning):
             generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows`.
         """
         draws = draw_rows(torch.rand, (len(given), 1 + self.num_attributes), generator, given.device).to(given)
-        known = ~given.isnan()
-        chosen = draws[:, 1:].where(known, -1).argmax(1)
-        is_changed = one_hot(chosen, self.num_attributes).bool() & known
+        is_known = ~given.isnan()
+        chosen = draws[:, 1:].where(is_known, -1).argmax(1)
+        is_changed = one_hot(chosen, self.num_attributes).bool() & is_known
         drawn = self.at_quantiles(draws[:, 0])
-        return torch.where(is_changed, torch.where(self._is("yes_no", given), 1 - given, drawn), given)
+        return torch.where(is_changed, torch.where(self.is_yes_no(given), 1 - given, drawn), given)
 
     def at_quantiles(self, levels: Tensor) -> Tensor:
         """Return the quantiles of all attributes in the training data at levels from 0 to 1, (B,), as (B, A)."""
         return self.rows.to(levels).quantile(levels, dim=0)
 
-    def plain(self, given: Tensor | None) -> list[Any]:
-        """Return the known values of each image by name; nothing if none is known."""
-        rows = [
-            {
-                name: round(value) if kind == "yes_no" else value
-                for (name, kind), value in zip(self.attributes.items(), row, strict=True)
-                if not math.isnan(value)
-            }
-            for row in super().plain(given)
-        ]
-        return rows if any(rows) else []
-
-    def describe(self) -> dict[str, Any]:
-        """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
-        ends, facts = (end.tolist() for end in self.rows.aminmax(dim=0)), ("mean", "least", "most")
-        ranges = zip(self.attributes.items(), self.mean.tolist(), *ends, strict=True)
-        known = [
-            {"name": name, "kind": kind}
-            | {fact: float(f"{value:.6g}") for fact, value in zip(facts, values, strict=True)}
-            for (name, kind), *values in ranges
-        ]
-        return {"kind": type(self).__name__, "values": [], "attributes": known}
-
-    @torch.no_grad()
-    def adopt(self, images: ImageSet) -> None:
-        """Take over the statistics of the training data; later data leaves them, since they are part of the model.
-
-        Raises:
-            ValueError: If the data has other attributes, or all values of one are unknown.
-        """
-        if list(images.attributes) != list(self.attributes):
-            names, others = (", ".join(kinds) or "none" for kinds in (self.attributes, images.attributes))
-            raise ValueError(
-                f"the model has the attributes {names}, and the images have {others}; correct data.attributes"
-            )
-        if self.adopted:
-            return
-        evenly = torch.linspace(0, 1, len(self.rows))
-        for place, (name, column) in enumerate(zip(self.attributes, images.labels.T, strict=True)):
-            known = column[~column.isnan()].double()
-            if len(known) < 2:
-                raise ValueError(f"fewer than two training images have a value of {name}; leave this attribute out")
-            self.mean[place], self.std[place] = known.mean(), known.std().clamp(min=1e-6)
-            row, other = (values[(evenly * (len(values) - 1)).round().long()] for values in (column, known))
-            self.rows[:, place] = row.where(~row.isnan(), other)
-        self.adopted.fill_(True)
-
-    def align(self, images: ImageSet) -> ImageSet:
-        """Return the images with this model's attributes, unknown if they have none of the name."""
-        return images.with_attributes(self.attributes)
-
-    def knows(self, images: ImageSet) -> bool:
-        """Return whether the images have this model's attributes, and a value of any is known."""
-        return list(images.attributes) == list(self.attributes) and not bool(images.labels.isnan().all())
+    def vocabulary(self) -> "AttributeVocabulary":
+        """Return the vocabulary of the attributes, by name."""
+        return AttributeVocabulary(self)
 
     @property
     def config(self) -> dict[str, object]:
@@ -250,34 +149,131 @@ class AttributeConditioning(Conditioning):
         hidden: Any = self.network[0]
         return {"attributes": self.attributes, "features": self.features, "hidden": hidden.out_features}
 
-    def _is(self, kind: Kind, like: Tensor) -> Tensor:
-        return torch.tensor([other == kind for other in self.attributes.values()], device=like.device)
 
-    def _row(self, values: Any, known: Mapping[str, dict[str, Any]]) -> list[float]:
-        """Return a row of values by name, or of a text, for the facts of :meth:`describe` by name."""
-        if isinstance(values, str):
-            values = parse_attributes(values.split(","))
-        if not isinstance(values, Mapping):
-            raise ValueError(f"attributes are {values!r:.40}; expected a mapping from names to values")
-        for name, value in values.items():
-            if name not in known:
-                names = ", ".join(known)
-                raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), known)}")
-            largest = torch.finfo(torch.float32).max
-            if not isinstance(value, Real) or not abs(value) <= largest:  # type: ignore[operator]  # nor NaN
-                raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
-            kind, mean, least, most = (known[name][fact] for fact in ("kind", "mean", "least", "most"))
-            if isinstance(value, bool) and kind != "yes_no":
-                raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
-            # Half the range further than the training data is far.
-            if kind == "real" and self.adopted and abs(value - (least + most) / 2) > most - least:
-                expected = f"about {least:.3g} to {most:.3g}, as in the training data"
-                raise ValueError(f"{name} is {value:.6g}; expected {expected}")
-        return [float(values.get(name, math.nan)) for name in self.attributes]
+class AttributeVocabulary(Vocabulary):
+    """Attributes by name.
+
+    A value is a mapping from names to values: 0 or 1 for no or yes, and any real number for the other kinds; or a text
+    such as ``smiling, hat=0, age=37.5``. The rest is unknown; samples get it from :meth:`default`.
+
+    Args:
+        conditioning: The network of the attributes, which stores their statistics.
+    """
+
+    conditioning: AttributeConditioning
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the attributes."""
+        return list(self.conditioning.attributes)
+
+    def value(self, value: Any) -> np.ndarray:
+        """Return the row of a mapping from names to values, or of a text, (A,), NaN where unknown."""
+        if isinstance(value, str):
+            value = parse_attributes(value.split(","))
+        if not isinstance(value, Mapping):
+            raise ValueError(f"attributes are {value!r:.40}; expected a mapping from names to values")
+        described = {each["name"]: each for each in self._described()}
+        for name, number in value.items():
+            if name not in described:
+                names = ", ".join(described)
+                raise ValueError(f"there is no attribute {name!r:.100}; known: {names}{closest(str(name), described)}")
+            self._check_number(number, **described[name])
+        return np.array([value.get(name, math.nan) for name in described], np.float32)
+
+    def _check_number(self, value: Any, name: str, kind: str, mean: float, least: float, most: float) -> None:
+        is_number = isinstance(value, Real)
+        if not is_number or not abs(value) <= torch.finfo(torch.float32).max:  # nor is NaN
+            raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
+        if isinstance(value, bool) and kind != "yes_no":
+            raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
+        # Half the range further than the training data is far.
+        if kind == "real" and self.conditioning.adopted and abs(value - (least + most) / 2) > most - least:
+            expected = f"about {least:.3g} to {most:.3g}, as in the training data"
+            raise ValueError(f"{name} is {value:.6g}; expected {expected}")
+
+    def check(self, given: Tensor) -> None:
+        """Raise ValueError unless the tensor is (B, A), yes/no attributes 0, 1 or NaN, and others finite or NaN."""
+        if not given.is_floating_point() or given.shape[1:] != (len(self.names),):
+            shape = f"(B, {len(self.names)})"
+            raise ValueError(f"attributes are {given.dtype} {tuple(given.shape)}; expected real numbers {shape}")
+        is_no_answer = self.conditioning.is_yes_no(given) & ~given.isnan() & (given != 0) & (given != 1)
+        for name, is_wrong in zip(self.names, (is_no_answer | given.isinf()).any(0).tolist(), strict=True):
+            if is_wrong:
+                expected = "0 or 1" if self.conditioning.attributes[name] == "yes_no" else "a finite number"
+                raise ValueError(f"a value of {name} is not {expected}")
+
+    def format(self, given: Tensor | None) -> list[Any]:
+        """Return the known values of each image by name; nothing if none is known."""
+        kinds = self.conditioning.attributes.items()
+        rows = [
+            {
+                name: round(value) if kind == "yes_no" else value
+                for (name, kind), value in zip(kinds, row, strict=True)
+                if not math.isnan(value)
+            }
+            for row in super().format(given)
+        ]
+        return rows if any(rows) else []
+
+    def default(self, seeds: Sequence[int], given: Tensor | None = None) -> Tensor:
+        """Return values with the unknown ones from training images, so that answers occur together as in the data.
+
+        They are those of an image that the seed chooses. If its answers contradict those that are given, it takes the
+        answers of the image with the most of the given ones and, among these, with the most of its own.
+        """
+        given = torch.full((len(seeds), len(self.names)), math.nan) if given is None else given
+        generators = [step_generator(seed, 0, "cpu", "attributes") for seed in seeds]
+        all_rows = self.conditioning.rows.to(given)
+        places = [int(torch.randint(len(all_rows), (), generator=generator)) for generator in generators]
+        drawn, is_answer = all_rows[places], self.conditioning.is_yes_no(given)
+        as_given = (given[:, None] == all_rows).sum(2)
+        as_drawn = ((drawn[:, None] == all_rows) & is_answer).sum(2)
+        fitting = all_rows[(as_given * len(is_answer) + as_drawn).argmax(1)]
+        return given.where(~given.isnan(), fitting.where(is_answer, drawn))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
+        return super().describe() | {"attributes": self._described()}  # type: ignore[operator]
+
+    def _described(self) -> list[dict[str, Any]]:
+        network, facts = self.conditioning, ("mean", "least", "most")
+        ranges = zip(network.mean.tolist(), *(end.tolist() for end in network.rows.aminmax(dim=0)), strict=True)
+        return [
+            {"name": name, "kind": kind}
+            | {fact: float(f"{value:.6g}") for fact, value in zip(facts, values, strict=True)}
+            for (name, kind), values in zip(network.attributes.items(), ranges, strict=True)
+        ]
+
+    def learn(self, images: ImageSet) -> None:
+        """Learn the statistics of the training data; later data leaves them, since they are part of the model.
+
+        Raises:
+            ValueError: If the data has other attributes, or fewer than two values of one are known.
+        """
+        if list(images.attributes) != self.names:
+            names, others = (", ".join(kinds) or "none" for kinds in (self.names, images.attributes))
+            raise ValueError(
+                f"the model has the attributes {names}, and the images have {others}; correct data.attributes"
+            )
+        if self.conditioning.adopted:
+            return
+        for name, num_known in zip(self.names, (~images.labels.isnan()).sum(0).tolist(), strict=True):
+            if num_known < 2:
+                raise ValueError(f"fewer than two training images have a value of {name}; leave this attribute out")
+        self.conditioning.set_statistics(images.labels)
+
+    def relabel(self, images: ImageSet) -> ImageSet:
+        """Return the images with this model's attributes, unknown if they have none of the name."""
+        return images.with_attributes(self.conditioning.attributes)
+
+    def has_labels(self, images: ImageSet) -> bool:
+        """Return whether the images have this model's attributes, and a value of any is known."""
+        return list(images.attributes) == self.names and not bool(images.labels.isnan().all())
 
 
 def parse_attributes(present: Iterable[str], absent: Iterable[str] = ()) -> dict[str, float]:
-    """Return values by name, for :meth:`AttributeConditioning.read`, of names and of texts such as ``age=37.5``.
+    """Return values by name, for :meth:`AttributeVocabulary.parse`, of names and of texts such as ``age=37.5``.
 
     Raises:
         ValueError: If an attribute is there twice.

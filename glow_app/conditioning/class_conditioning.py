@@ -1,4 +1,4 @@
-"""Classes as what is known about an image: their names, numbers and embeddings, with guidance."""
+"""Classes as what is known about an image: a vector each, with guidance; and their names and numbers."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glow_app.conditioning.conditioning import Conditioning, Given
+from glow_app.conditioning.conditioning import Conditioning
+from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
 from glow_app.nn.shape_checks import require_at_least
@@ -19,9 +20,6 @@ class ClassConditioning(Conditioning):
 
     .. math:: c = e_y + (w - 1)\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
 
-    What is given is a class by number or name, one for all images or one per image. Draws without it have the class of
-    their seed modulo M.
-
     Args:
         num_classes: Number of classes :math:`M`.
         features: Size :math:`E` of a vector.
@@ -31,100 +29,111 @@ class ClassConditioning(Conditioning):
         ValueError: If a size is below 1.
     """
 
-    guided = True
+    features: int
 
     def __init__(self, num_classes: int, features: int = 32) -> None:
         super().__init__()
         require_at_least(1, num_classes=num_classes, features=features)
-        self.num_classes = num_classes
+        self.num_classes, self.features = num_classes, features
         # nn.Embedding(...) would import torch's compiler on the meta device.
         self.embedding = nn.Embedding.from_pretrained(torch.randn(num_classes, features), freeze=False)
-        self.names = ()
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return the vectors of classes, (B, E)."""
+        embedded: Tensor = self.embedding(given)
+        return embedded
+
+    def unknown(self, num: int) -> Sequence[Tensor]:
+        """Return each of the classes, (num,), int64."""
+        return torch.arange(self.num_classes)[:, None].expand(-1, num).unbind()
+
+    def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
+        """Return the vectors minus the mean of all classes, (B, E)."""
+        return self(filled) - self.embedding.weight.mean(0)
+
+    def vocabulary(self) -> "ClassVocabulary":
+        """Return the vocabulary of the classes, without names."""
+        return ClassVocabulary(self)
 
     @property
-    def features(self) -> int:
-        """Size E of a vector."""
-        return self.embedding.embedding_dim
+    def config(self) -> dict[str, object]:
+        """The number of classes and the size of a vector."""
+        return {"num_classes": self.num_classes, "features": self.features}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The name of each class; empty if unknown.
+
+class ClassVocabulary(Vocabulary):
+    """Classes by name or number; names match in any case if that is unambiguous, and numbers take precedence.
+
+    Args:
+        conditioning: The network of the classes.
+    Attributes:
+        names: The name of each class; empty if unknown.
+    """
+
+    def __init__(self, conditioning: ClassConditioning) -> None:
+        super().__init__(conditioning)
+        self.num_classes = conditioning.num_classes
+        self.set_names(())
+
+    def set_names(self, names: Sequence[str]) -> None:
+        """Name the classes, or make their names unknown.
 
         Raises:
-            ValueError: When set, if there is not a name per class, or a name is not a line of text.
+            ValueError: If there is neither a name per class nor none, or a name is not a line of text.
         """
-        return self._names
-
-    @names.setter
-    def names(self, names: Sequence[str]) -> None:
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
             raise ValueError("class names must be a list of one-line strings")
         if names and len(names) != self.num_classes:
             raise ValueError(f"got {len(names)} names for {self.num_classes} classes")
-        self._names = tuple(names)
         # The number as text takes precedence over a name.
-        by_name = {name: number for number, name in enumerate(names)}
-        self._numbers = by_name | {str(number): number for number in range(self.num_classes)}
+        numbers = {name: number for number, name in enumerate(names)}
+        self.names, self._numbers = tuple(names), numbers | {str(n): n for n in range(self.num_classes)}
+
+    def value(self, value: Any) -> int:
+        """Return the number of a class by name or number."""
+        if isinstance(value, bool) or not isinstance(value, (Integral, str)):
+            raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
+        name = str(value)
+        alike = [name] if name in self._numbers else [n for n in self._numbers if n.casefold() == name.casefold()]
+        if len(alike) == 1:
+            return self._numbers[alike[0]]
+        name = name[:100]  # an untrusted name may have any length
+        names = f", or one of {', '.join(self.names)}" if self.names else ""
+        raise ValueError(
+            f"there is no class {name}; expected 0 to {self.num_classes - 1}{names}{closest(name, self.names)}"
+        )
+
+    def check(self, given: Tensor) -> None:
+        """Raise ValueError unless the tensor has numbers of classes."""
+        if given.ndim > 1 or given.is_floating_point() or given.dtype == torch.bool:
+            raise ValueError(f"classes are {given.dtype} of shape {tuple(given.shape)}; expected whole numbers, (B,)")
+        if len(given) and not 0 <= given.min() <= given.max() < self.num_classes:
+            span = f"from {int(given.min())} to {int(given.max())}"
+            raise ValueError(f"classes are {span}; expected 0 to {self.num_classes - 1}")
+
+    def format(self, given: Tensor | None) -> list[int | str]:
+        """Return each class by name or, if the name is unknown or is also the number of another class, by number."""
+        if given is None or not self.names:
+            return super().format(given)
+        return [name if self._numbers[name := self.names[number]] == number else number for number in given.tolist()]
 
     @property
-    def values(self) -> Sequence[int]:
-        """The class numbers."""
-        return range(self.num_classes)
+    def values(self) -> list[int | str]:
+        """All classes, as :meth:`format` returns them."""
+        return self.format(torch.arange(self.num_classes))
 
-    def unknown(self, num: int) -> Tensor:
-        """Raise the ValueError that says what must be given."""
-        raise ValueError(f"this model needs `given`: a class from 0 to {self.num_classes - 1}, or its name")
-
-    def read(self, given: Given, num: int) -> Tensor:
-        """Return class numbers, (num,), int64, of a class by number or name, of one per image, or of a tensor.
-
-        Names match in any case if that is unambiguous; numbers take precedence over names.
-
-        Raises:
-            ValueError: If there is no such class, or not one per image.
-        """
-        if not isinstance(given, Tensor):
-            each = self._each(given, num, "classes")
-            return torch.tensor([self._number(value) for value in each], dtype=torch.long)
-        if given.ndim > 1 or given.is_floating_point() or given.dtype == torch.bool:
-            raise ValueError(
-                f"classes are {given.dtype} of shape {tuple(given.shape)}; expected numbers of shape ({num},)"
-            )
-        numbers = given.long().expand(num) if given.ndim == 0 else given.long()
-        if len(numbers) != num:
-            raise ValueError(f"got {len(numbers)} classes for {num} images")
-        if num and self._is_checkable(numbers) and not 0 <= numbers.min() <= numbers.max() < self.num_classes:
-            span = f"from {int(numbers.min())} to {int(numbers.max())}"
-            raise ValueError(f"classes are {span}; expected 0 to {self.num_classes - 1}")
-        return numbers
-
-    def forward(self, given: Tensor) -> Tensor:
-        """Return the embeddings, (B, E)."""
-        embedded: Tensor = self.embedding(given)
-        return embedded
-
-    def emphasis(self, known: Tensor, asked: Tensor) -> Tensor:
-        """Return the embeddings minus the mean of all classes, (B, E)."""
-        return self(known) - self.embedding.weight.mean(0)
-
-    def plain(self, given: Tensor | None) -> list[int | str]:
-        """Return each class by name or, if the name is unknown or is also the number of another class, by number."""
-        if given is None or not self._names:
-            return super().plain(given)
-        return [name if self._numbers[name := self._names[number]] == number else number for number in given.tolist()]
-
-    def of_folder(self, name: str) -> int | None:
+    def from_folder(self, name: str) -> int | None:
         """Return the number of the class of exactly this name."""
-        return self._names.index(name) if name in self._names else None
+        return self.names.index(name) if name in self.names else None
 
-    def adopt(self, images: ImageSet) -> None:
-        """Take over the names of the classes; warn of those without images; raise ValueError if the number differs."""
+    def learn(self, images: ImageSet) -> None:
+        """Learn the names of the classes; warn of those without images; raise ValueError if the number differs."""
         if len(images.class_names) != self.num_classes:
             names = ", ".join(images.class_names[:10]) or "none in a flat folder"
             raise ValueError(
                 f"num_classes is {self.num_classes}, but the images have {len(images.class_names)} classes ({names})"
             )
-        self.names = images.class_names
+        self.set_names(images.class_names)
         counts = torch.bincount(images.labels, minlength=self.num_classes).tolist()
         if missing := [name for name, count in zip(images.class_names, counts, strict=True) if not count]:
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -134,56 +143,39 @@ class ClassConditioning(Conditioning):
                 stacklevel=2,
             )
 
-    def align(self, images: ImageSet) -> ImageSet:
+    def relabel(self, images: ImageSet) -> ImageSet:
         """Return the images with this model's order of classes; warn of other names; raise ValueError if unfit.
 
-        Images of an unlabelled folder stay as they are; this model does not know their classes.
+        Images of an unlabelled folder stay as they are; their classes are unknown.
         """
         if not images.class_names:
             return images
-        if sorted(self._names) == sorted(images.class_names):
-            images = images.with_class_order(self._names)
+        if sorted(self.names) == sorted(images.class_names):
+            images = images.with_class_order(self.names)
         if len(images.class_names) != self.num_classes:
             raise ValueError(
                 f"the model has {self.num_classes} classes, and the images have {len(images.class_names)}; "
                 "give images of the classes that it was trained on"
             )
-        _warn_of_other_names(self._names, images.class_names)
+        _warn_of_other_names(self.names, images.class_names)
         return images
 
-    def knows(self, images: ImageSet) -> bool:
+    def has_labels(self, images: ImageSet) -> bool:
         """Return whether the images have classes; in an unlabelled folder, all labels are 0."""
         return bool(images.class_names)
 
     @property
     def facts(self) -> dict[str, Any]:
         """The names of the classes, if known."""
-        return {"classes": list(self._names)} if self._names else {}
+        return {"classes": list(self.names)} if self.names else {}
 
     def load_facts(self, facts: Mapping[str, Any]) -> None:
         """Take the names of the classes from a stored model; if the data has given others, keep those and warn."""
-        adopted, self.names = self._names, facts.get("classes", ())
-        if adopted:
-            _warn_of_other_names(self._names, adopted)
-            self.names = adopted
-
-    @property
-    def config(self) -> dict[str, object]:
-        """The number of classes and the size of a vector."""
-        return {"num_classes": self.num_classes, "features": self.features}
-
-    def _number(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (Integral, str)):
-            raise ValueError(f"a class is {value!r:.40}; expected a whole number or a name")
-        name = str(value)
-        alike = [name] if name in self._numbers else [n for n in self._numbers if n.casefold() == name.casefold()]
-        if len(alike) == 1:
-            return self._numbers[alike[0]]
-        name = name[:100]  # an untrusted name may have any length
-        names = f", or one of {', '.join(self._names)}" if self._names else ""
-        raise ValueError(
-            f"there is no class {name}; expected 0 to {self.num_classes - 1}{names}{closest(name, self._names)}"
-        )
+        learnt = self.names
+        self.set_names(facts.get("classes", ()))
+        if learnt:
+            _warn_of_other_names(self.names, learnt)
+            self.set_names(learnt)
 
 
 def _warn_of_other_names(known: Sequence[str], names: Sequence[str]) -> None:

@@ -25,13 +25,13 @@ def observed_batches(
     """Yield images on the model's device, what the model is given about them, and a generator of the noise of each.
 
     What is given is what :meth:`Conditioning.observe <glow_app.conditioning.Conditioning.observe>` returns, and None if
-    the model does not know the labels; image i has the noise of ``seed`` + i.
+    the labels are unknown; image i has the noise of ``seed`` + i.
     """
-    knows = model.conditioning.knows(images)
+    has_labels = model.vocabulary.has_labels(images)
     for part, labels in batches(images, size, doing):
         part, generator = part.to(model.device), image_generators(range(seed, seed + len(part)))
         seed += len(part)
-        yield part, model.conditioning.observe(part, labels, generator) if knows else None, generator
+        yield part, model.conditioning.observe(part, labels, generator) if has_labels else None, generator
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:

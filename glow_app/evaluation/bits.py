@@ -90,7 +90,7 @@ def exactness(model: ImageModel, images: ImageSet, batch_size: int = 64) -> Exac
     """Encode and decode images, and compare the result with the quantised images."""
     exact = error = 0
     for part, given, _ in observed_batches(model, images, batch_size, "reconstructing"):
-        result = reconstruct(model, part, model.conditioning.default(range(len(part))) if given is None else given)
+        result = reconstruct(model, part, model.vocabulary.default(range(len(part)), given))
         exact += int((result.images == model.quantised(part).cpu()).flatten(1).all(1).sum())
         error = max(error, result.max_pixel_error)
     return Exactness(exact / len(images), error)

@@ -41,8 +41,8 @@ def evaluation_data(
 ) -> EvaluationData:
     """Return images to measure a model on, chosen by :func:`data_arguments`.
 
-    Labels get the meaning that they had in training, by :meth:`Conditioning.align
-    <glow_app.conditioning.Conditioning.align>`.
+    Labels get the meaning that they had in training, by :meth:`Vocabulary.relabel
+    <glow_app.conditioning.Vocabulary.relabel>`.
 
     Args:
         recorded, source, root, training, split: As for :func:`data_arguments`.
@@ -54,7 +54,7 @@ def evaluation_data(
     """
     trained, measured = data_arguments(recorded, source, root, training, split)
     shape, train = model.flow.image_shape, None
-    held_out = model.conditioning.align(load_split(image_shape=shape, **measured | {"limit": limit}))
+    held_out = model.vocabulary.relabel(load_split(image_shape=shape, **measured | {"limit": limit}))
     if trained is not None and train_limit != 0:
         limits = [number for number in (trained.get("limit"), train_limit) if number is not None]
         train = load_split(image_shape=shape, **trained | {"split": "train", "limit": min(limits, default=None)})

@@ -52,7 +52,7 @@ def draw_samples(
 def turns_of(model: ImageModel, images: ImageSet, seed: int = 0, batch_size: int = 64) -> list[Given] | None:
     """Return what the model is given about each of these images, for samples to take in turn; None for nothing."""
     parts = [given for _, given, _ in observed_batches(model, images, batch_size, "reading", seed) if given is not None]
-    return (model.conditioning.plain(torch.cat(parts)) or None) if parts else None
+    return (model.vocabulary.format(torch.cat(parts)) or None) if parts else None
 
 
 def compare_samples(

@@ -16,6 +16,7 @@ from glow_app import __version__
 from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
 from glow_app.files import atomic_folder, sha256_of
 from glow_app.likelihood import to_uint8
+from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
 from glow_app.storage.pretrained import REFERENCE_KEY
@@ -28,6 +29,7 @@ GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no 
 
 # Steps of an autoregressive prior, each of which is in the graph; this number takes minutes to export.
 MAX_STEPS = 256
+_TRACED = 2  # torch.export would specialise to a batch size of 1
 
 # Maps latents, what is given (None for an unconditional model) and, if the model takes it, guidance to images.
 Draw = Callable[..., Tensor]
@@ -47,8 +49,8 @@ class Sampler(nn.Module):
     Args:
         model: The model, on the CPU; it is not modified.
     Shape:
-        latents: (B, C_l, H_l, W_l) per level; given: as :meth:`Conditioning.read
-        <glow_app.conditioning.Conditioning.read>` returns it, a row per image, or None for an unconditional model;
+        latents: (B, C_l, H_l, W_l) per level; given: as :meth:`Vocabulary.parse
+        <glow_app.conditioning.Vocabulary.parse>` returns it, a row per image, or None for an unconditional model;
         guidance: (B,), with the latents' dtype, 1 if None, for a conditioning that takes it; images: (B, C, H, W),
         uint8.
     Raises:
@@ -64,12 +66,11 @@ class Sampler(nn.Module):
 
     def forward(self, latents: Sequence[Tensor], given: Tensor | None = None, guidance: Tensor | None = None) -> Tensor:
         """Return the images of ``latents``."""
-        # Conditioning.context would check the values of what is given.
         given = given.to(latents[0].dtype) if given is not None and given.is_floating_point() else given
         conditioning = self.flow.conditioning
         context: Any = None if given is None else conditioning(given)
         if given is not None and guidance is not None:
-            context = context + (guidance[:, None] - 1) * conditioning.emphasis(given, given)
+            context = context + (guidance[:, None] - 1) * conditioning.guidance(given, given)
         return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
 
@@ -107,7 +108,7 @@ def save_sampler(
         path = building / PROGRAM_NAME
         content = io.BytesIO()  # writing to a full disk, torch would abort the process
         with quiet():
-            torch.export.save(trace(Sampler(model)), content)
+            torch.export.save(trace(Sampler(model), _example(model)), content)
         path.write_bytes(content.getbuffer())
         share = _share_different(model, load_program(path))
         if share > MAX_SHARE:
@@ -127,20 +128,25 @@ def load_program(path: Path) -> Draw:
         return torch.export.load(path).module()
 
 
-def trace(sampler: Sampler) -> ExportedProgram:
+def _example(model: ImageModel) -> Tensor | None:
+    """Return what images may be given, for tracing."""
+    try:
+        return model.vocabulary.default(range(_TRACED))
+    except ValueError as error:
+        kind = type(model.conditioning).__name__
+        raise ValueError(f"{kind} has no default to trace the program with: {error}") from error
+
+
+def trace(sampler: Sampler, given: Tensor | None) -> ExportedProgram:
     """Return the sampler as a functional graph with dynamic batch size.
 
-    Its inputs are a list of a tensor per level and what is given, or None; and the guidance, if there is any.
+    Its inputs are a list of a tensor per level and what is given, such as ``given``, or None; and the guidance, if
+    there is any.
     """
-    flow, size = sampler.flow, 2  # torch.export would specialise to a batch size of 1
+    flow, size = sampler.flow, _TRACED
     dtype = next(flow.parameters()).dtype
     latents = [torch.zeros(size, *shape, dtype=dtype) for shape in flow.latent_shapes]
     batch = {0: Dim("batch")}
-    try:
-        given = flow.conditioning.default(range(size))
-    except ValueError as error:
-        kind = type(flow.conditioning).__name__
-        raise ValueError(f"{kind} has no default to trace the program with: {error}") from error
     inputs: tuple[Any, ...] = (latents, given)
     shapes: tuple[Any, ...] = ([batch] * len(latents), None if given is None else batch)
     if flow.conditioning.guided:
@@ -158,12 +164,14 @@ def _share_different(model: ImageModel, draw: Draw) -> float:
     for size, temperature in ((1, 0.7), (2, 1.0), (5, 0.7)):
         seeds = range(10 * size, 11 * size)
         latents = model.base_noise(seeds, temperature)
-        given = model.conditioning.default(seeds)
+        given = model.vocabulary.default(seeds)
         inputs: tuple[Tensor | None, ...] = (given,)
         guidance = [1.25 if seed % 2 and model.conditioning.guided else 1.0 for seed in seeds]
         if model.conditioning.guided:
             inputs = (given, torch.tensor(guidance, dtype=model.dtype))
-        images = model.decode_with(latents, model.context(given, size, guidance))
+        context: Any = model.context(given, size)
+        change = None if given is None else guidance_change(model, given, guidance)
+        images = model.decode_with(latents, context if change is None else context + change)
         others = draw(latents, *inputs)
         if others.shape != images.shape or others.dtype != images.dtype:
             return 1.0
@@ -180,7 +188,7 @@ def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
         for number, shape in enumerate(flow.latent_shapes)
     ]
     latents = ", ".join(level["name"] for level in inputs)
-    if (given := conditioning.default([0])) is not None:
+    if (given := model.vocabulary.default([0])) is not None:
         shape, kind = ["batch", *given.shape[1:]], str(given.dtype).removeprefix("torch.")
         inputs.append({"name": "given", "shape": shape, "dtype": kind})
     if conditioning.guided:
@@ -194,7 +202,7 @@ def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
         "model": model_hash(model),
         "inputs": inputs,
         "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},
-        "given": conditioning.describe(),
+        "given": model.vocabulary.describe(),
         "num_bits": model.num_bits,
         "temperature": model.generation.temperatures(len(flow.latent_shapes)),
         "noise": "each level is standard normal noise of its shape times its temperature; level0 is the finest",

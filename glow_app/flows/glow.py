@@ -78,7 +78,7 @@ class Glow(MultiscaleFlow):
         require_choice(("whiten", "rotation"), init=init)
         coupling_class = COUPLINGS[coupling] if isinstance(coupling, str) else coupling
         conditioning = Unconditional() if conditioning is None else conditioning
-        conditioning.build(image_shape, num_levels)
+        first = conditioning.build(image_shape, num_levels)
         has_maps = not isinstance(conditioning.features, int)
         features = (
             [conditioning.features] * num_levels if isinstance(conditioning.features, int) else conditioning.features
@@ -97,7 +97,7 @@ class Glow(MultiscaleFlow):
         if has_maps:
             for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
                 level.insert(1, DiagonalAffine(c, e))
-        steps[0] = [*conditioning.first_bijections(shapes[0][0]), *steps[0]]
+        steps[0] = [*first, *steps[0]]
         last_prior = prior(shapes[-1], features[-1])
         super().__init__(
             image_shape,

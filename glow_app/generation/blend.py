@@ -10,10 +10,11 @@ from glow_app.conditioning import Given
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import read
 from glow_app.nn.precision import widen
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pictures.inputs import Pictures
 
 
 @torch.no_grad()
@@ -49,8 +50,7 @@ def blend(
     Shape:
         uint8, (F, C, H, W).
     """
-    images = as_images(images, model.flow.image_shape)
-    known = model.read(given, len(images))
+    images, known = read(model, images, given)
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
@@ -78,8 +78,7 @@ def interpolate(
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
-    images = as_images(images, model.flow.image_shape)
-    known = model.read(given, len(images))
+    images, known = read(model, images, given)
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     encoded, parts = _encode(model, images, known), list[Tensor]()

@@ -12,8 +12,9 @@ from glow_app.generation.inference import infer
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import read
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pictures.inputs import Pictures
 
 FEW = 20  # below this number of images, other differences do not average out
 
@@ -116,8 +117,7 @@ def edit(
             attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes.
     """
-    images = as_images(images, model.flow.image_shape)
-    known = model.read(given, len(images))
+    images, known = read(model, images, given)
     latents = model.encode(images, known)
     for direction, strength in strengths:
         factors = torch.tensor(strength).view(-1, 1, 1, 1)
@@ -139,9 +139,8 @@ def edit_attributes(
 
     .. math:: x' = f^{-1}(f(x; e(a)); e(a) + s\, d)
 
-    where d is the :meth:`change <glow_app.conditioning.AttributeConditioning.change>` of the context of the attributes
-    :math:`a` by the wish. If the strength is 0, or the picture fulfils the wish, no pixel changes: the low bits that a
-    model of fewer than 8 bits ignores are restored.
+    where d is the :func:`context_change` of the attributes :math:`a` by the wish. If the strength is 0, or the picture
+    fulfils the wish, no pixel changes: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
@@ -151,14 +150,38 @@ def edit_attributes(
     Raises:
         ValueError: If the model has no such attributes.
     """
-    images = as_images(images, model.flow.image_shape)
-    wished, known = model.read(wish, len(images)), infer(model, images, given)
+    images, wished = read(model, images, wish)
+    known = infer(model, images, given)
     factors = torch.tensor(strength).view(-1, 1)
     conditioning = model.conditioning
     if wished is None or known is None or not isinstance(conditioning, AttributeConditioning):
         raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
     before = model.context(known, len(images))
     assert isinstance(before, Tensor)
-    change = factors.to(before) * conditioning.change(known, wished)
+    change = factors.to(before) * context_change(conditioning, known, wished)
     latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, known)]
     return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
+
+
+def context_change(conditioning: AttributeConditioning, given: Tensor, changed: Tensor) -> Tensor:
+    r"""Return the change of the context by other values, one attribute after another, (B, E).
+
+    .. math:: \sum_k r_k\, (e(a_k) - e(a_{k-1}))
+
+    where :math:`a_k` has the first k of the changed values, and :math:`r_k` is one of the usual strengths of the
+    conditioning.
+
+    Args:
+        given: Values, (B, A).
+        changed: Values, (B, A), NaN for those to keep.
+    """
+    given, changed = given.to(conditioning.mean), changed.to(conditioning.mean)
+    before = conditioning(given)
+    change = torch.zeros_like(before)
+    for place, (rise, fall) in enumerate(conditioning.strengths.T):
+        value, given = given[:, place], given.clone()
+        given[:, place] = changed[:, place].where(~changed[:, place].isnan(), value)
+        after = conditioning(given)
+        change = change + torch.where(given[:, place] > value, rise, fall)[:, None] * (after - before)
+        before = after
+    return change

@@ -9,7 +9,8 @@ from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.models.loaded_model import read
+from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import image_generators
 
 # Of attributes that are not yes or no, each pass tries levels of quantiles at these distances from the last ones.
@@ -18,7 +19,7 @@ _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to
 
 
 def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
-    r"""Return the most likely value of each image, such as its class or attributes, as ``ImageModel.read`` does.
+    r"""Return the most likely value of each image, such as its class or attributes, as a tensor.
 
     Attributes are those that maximise :math:`p(y \mid a)`, found one after another, in three passes over all, from
     nothing known: both answers, or quantiles of the training data. What is given stays as it is. None for an
@@ -30,9 +31,8 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
     Raises:
         ValueError: If a value must be given, because there are too many to try.
     """
-    images = as_images(images, model.flow.image_shape).to(model.device)
-    conditioning = model.conditioning
-    known, *others = choices = conditioning.choices(given, len(images))
+    (images, parsed), conditioning = read(model, images, given), model.conditioning
+    known, *others = choices = conditioning.unknown(len(images)) if parsed is None else [parsed]
     if isinstance(conditioning, AttributeConditioning) and known is not None:
         parts = zip(images.split(_AT_A_TIME), known.cpu().split(_AT_A_TIME), strict=True)
         return torch.cat([_most_likely(model, conditioning, *part) for part in parts])

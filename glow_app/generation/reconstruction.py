@@ -7,8 +7,9 @@ from torch import Tensor
 
 from glow_app.conditioning import Given
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import read
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pictures.inputs import Pictures
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Reconstruction:
 
 def reconstruct(model: ImageModel, images: Pictures, given: Given = None) -> Reconstruction:
     """Encode and decode uint8 images (B, C, H, W), or other pictures."""
-    images = as_images(images, model.flow.image_shape)
-    decoded = model.decode(model.encode(images, given), given).cpu()
+    images, parsed = read(model, images, given)
+    decoded = model.decode(model.encode(images, parsed), parsed).cpu()
     unseen = low_bits(model, images)
     difference = decoded.short() + unseen - images.short().cpu()
     return Reconstruction(Images(decoded), int(difference.abs().max()), int(unseen.abs().max()))

@@ -15,7 +15,8 @@ from glow_app.conditioning import Given
 from glow_app.generation.inference import chosen
 from glow_app.likelihood import quantise
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.models.loaded_model import read
+from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import image_generators, one_seed_each
 
 
@@ -68,11 +69,11 @@ def measure(
     Raises:
         ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.
     """
-    images = as_images(images, model.flow.image_shape).to(model.device)
-    choices = model.conditioning.choices(given, len(images))
+    images, parsed = read(model, images, given)
+    choices = model.conditioning.unknown(len(images)) if parsed is None else [parsed]
     seeds = one_seed_each(len(images), 0 if seeds is None else seeds)
     with record_solves(image_generators(seeds)):
-        draws = model.bits_table(images, given, num_draws, image_generators(seeds))
+        draws = model.bits_table(images, parsed, num_draws, image_generators(seeds))
     known = chosen(choices, draws.likeliest)
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, known)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]

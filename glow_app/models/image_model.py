@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
-from glow_app.conditioning import Conditioning, Given, Guidance
+from glow_app.conditioning import Conditioning
 from glow_app.flows import Glow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
@@ -17,7 +17,6 @@ from glow_app.models.module_state import is_initialized, require_wide_weights, w
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
 from glow_app.seeding import image_generator, image_generators, one_seed_each
 
@@ -30,8 +29,10 @@ class ImageModel(nn.Module):
         num_bits: Number of high bits of each value to model, 1 to 8.
     Shape:
         images: (B, C, H, W), uint8, of the flow's size, or of the size that what is given determines; given: what is
-        known about the images, as :meth:`Conditioning.read <glow_app.conditioning.Conditioning.read>` takes it, such as
-        the class of all images by number or name, or one per image; latents: a list of (B, C_l, H_l, W_l).
+        known about the images, as the flow's :class:`~glow_app.conditioning.Conditioning` takes it, such as their
+        classes, int64 (B,); latents: a list of (B, C_l, H_l, W_l).
+    Attributes:
+        vocabulary: What people write and read about images, for those who call the model.
     Raises:
         ValueError: If ``num_bits`` is not 1 to 8, images have the wrong type or shape, or something is given that does
             not fit the model, or nothing although it needs something.
@@ -48,6 +49,7 @@ class ImageModel(nn.Module):
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
         self.flow, self.num_bits = flow, num_bits
+        self.vocabulary = flow.conditioning.vocabulary()
         self.set_runners()
         # CPU convolutions are up to six times as fast in channels_last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,7 +72,7 @@ class ImageModel(nn.Module):
     @property
     def facts(self) -> dict[str, object]:
         """Facts about the data, such as the names of classes, as plain types; not part of the model's hash."""
-        return self.conditioning.facts
+        return self.vocabulary.facts
 
     @property
     def generation(self) -> GenerationSettings:
@@ -82,31 +84,16 @@ class ImageModel(nn.Module):
         settings.check(len(self.flow.latent_shapes), self.conditioning.guided)
         self._generation = settings
 
-    def draw_settings(
-        self, temperature: float | Sequence[float] | None = None, guidance: float | None = None, given: Given = None
-    ) -> GenerationSettings:
-        """Return the settings of draws: :attr:`generation`, except for what is not None.
-
-        If nothing is given and there are no values that take turns, the guidance is 1: it would exaggerate nothing.
-
-        Raises:
-            ValueError: If a setting is out of range, or does not fit the model.
-        """
-        settings = self.generation.override(temperature, guidance)
-        settings.check(len(self.flow.latent_shapes), self.conditioning.guided)
-        has_values = given is not None or len(self.conditioning.values)
-        return settings if has_values else settings.override(None, 1.0)
-
-    def initialize(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> None:
+    def initialize(self, images: Tensor, given: Tensor | None = None, generator: torch.Generator | None = None) -> None:
         """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
         y = self.dequantised(images, generator)
         self.flow.initialize(y, self._context_of(y, given))
 
-    def forward(self, images: Tensor, given: Given = None, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, images: Tensor, given: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of a dequantisation draw, (B,): the training loss."""
         return self.dequantised_bits(self.dequantised(images, generator), given)
 
-    def dequantised_bits(self, y: Tensor, given: Given = None) -> Tensor:
+    def dequantised_bits(self, y: Tensor, given: Tensor | None = None) -> Tensor:
         """Return bits/dim of :meth:`dequantised` images, (B,)."""
         log_prob = self.fastest_flow.log_prob(y, self._context_of(y, given))
         return bits_per_dim(log_prob, y[0].numel(), self.num_bits)
@@ -130,9 +117,13 @@ class ImageModel(nn.Module):
         """The flow in use: with folded weights after :meth:`freeze` if gradients are disabled."""
         return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
 
+    def log_prob(self, images: Tensor, given: Tensor | None = None) -> Tensor:
+        """Return the log-probability of each image in nats, (B,): that of :meth:`bits_per_dim`, with one draw."""
+        return -math.log(2) * images[0].numel() * self.bits_per_dim(images, given)
+
     @torch.no_grad()
     def bits_per_dim(
-        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Return bits per dimension of each image, (B,).
 
@@ -144,8 +135,7 @@ class ImageModel(nn.Module):
         :math:`p(y)` over its M classes, assumed equally frequent, with the same noise for each.
 
         Args:
-            images: uint8 (B, C, H, W), or pictures as for :func:`~glow_app.pictures.inputs.as_images`.
-            given: As for the class.
+            images, given: As for the class.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise; if None, image i has the noise of seed i, as in the
                 commands. Its state also determines the noise in the trace estimates of a continuous prior.
@@ -156,13 +146,13 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def bits_table(
-        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
         """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
         require_at_least(1, num_draws=num_draws)
-        images = as_images(images, self.flow.image_shape).to(self.device)
+        images = images.to(self.device)
         generator = generator or image_generators(range(len(images)))
-        draws, choices = [], self.conditioning.choices(given, len(images))
+        draws, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
         with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
                 y, bits = self.dequantised(images, generator), []
@@ -173,7 +163,7 @@ class ImageModel(nn.Module):
         return BitsTable(torch.stack(draws), images[0].numel())
 
     @torch.no_grad()
-    def dequantised_level_bits(self, y: Tensor, given: Given = None) -> Tensor:
+    def dequantised_level_bits(self, y: Tensor, given: Tensor | None = None) -> Tensor:
         r"""Return the bits/dim per level of :meth:`dequantised` images, (B, L), finest first; the sum is the bits/dim.
 
         .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
@@ -192,18 +182,17 @@ class ImageModel(nn.Module):
         return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
 
     @torch.no_grad()
-    def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
+    def encode(self, images: Tensor, given: Tensor | None = None) -> list[Tensor]:
         """Return the whitened latents of the images' bin centres, a tensor per level.
 
         Like :meth:`decode`, it ignores autocast and runs in full precision: states differ between the two directions in
         the last bit, which a bfloat16 conditioner may round to different values, and later steps amplify this.
         """
-        images = as_images(images, self.flow.image_shape).to(self.device)
-        y = bin_centres(quantise(images, self.num_bits), self.num_bits, self.dtype)
+        y = bin_centres(quantise(images.to(self.device), self.num_bits), self.num_bits, self.dtype)
         with full_precision(self.device):
             return self.fastest_flow.encode(y, self._context_of(y, given))
 
-    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
+    def decode(self, latents: Sequence[Tensor], given: Tensor | None = None) -> Images:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
 
         Raises:
@@ -246,69 +235,47 @@ class ImageModel(nn.Module):
                 [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
             )
 
-    def read(self, given: Given, num: int) -> Tensor | None:
-        """Return what is given for ``num`` images as a tensor, which all methods take; None for nothing."""
-        return None if given is None else self.conditioning.read(given, num)
-
     @torch.no_grad()
-    def context(self, given: Given, num: int, guidance: Guidance = 1.0) -> Context:
-        """Return the context of what is given, for :meth:`decode_with`, in full precision.
+    def context(self, given: Tensor | None, num: int) -> Context:
+        """Return the context of what is given for ``num`` images, for :meth:`decode_with`, in full precision.
 
-        Arguments are as for :meth:`Conditioning.context <glow_app.conditioning.Conditioning.context>`.
+        Raises:
+            ValueError: If something must be given.
         """
         with full_precision(self.device):
-            return self.conditioning.context(given, num, guidance)
+            return self._context(given, num)
 
-    @torch.no_grad()
-    def decode_draws(
-        self, noise: Sequence[Tensor], known: Tensor | None, guidance: Guidance = 1.0, asked: Tensor | None = None
-    ) -> Images:
-        """Return the images of base noise; if the kind is guarded, with less guidance where an image explodes.
+    def placed(self, given: Tensor) -> Tensor:
+        """Return what is given on the device of the weights and, if it is real, in their type."""
+        return given.to(self.device, self.dtype if given.is_floating_point() else None)
 
-        Arguments are as for :meth:`Conditioning.exaggeration <glow_app.conditioning.Conditioning.exaggeration>`.
-        """
-        context = self.context(known, len(noise[0]))
-        with full_precision(self.device):
-            added = self.conditioning.exaggeration(known, guidance, asked)
-        if isinstance(context, Tensor) and added is not None and not self.conditioning.guarded:
-            context, added = context + added, None
-        return self.decode_with(noise, context, added)
+    def size_of(self, given: Tensor | None) -> tuple[int, int] | None:
+        """Return the height and width of the images, if what is given determines them; otherwise None."""
+        has_maps = given is not None and not isinstance(self.conditioning.features, int)
+        return (given.shape[2], given.shape[3]) if has_maps else None  # type: ignore[union-attr]
 
     def sample(
         self,
         num: int,
-        temperature: float | Sequence[float] | None = None,
+        temperature: float | Sequence[float] = 1.0,
         seeds: int | Sequence[int] | None = None,
-        given: Given = None,
-        guidance: float | None = None,
+        given: Tensor | None = None,
+        *,
         size: tuple[int, int] | None = None,
     ) -> Images:
-        """Draw ``num`` uint8 images, by default like ``glow sample``.
-
-        At temperature 1 and guidance 1, they are samples of the model's own distribution.
+        """Draw ``num`` uint8 images, at temperature 1 from the model's distribution.
 
         Args:
             num: Number of images.
-            temperature: Factor of the base noise, for all levels or one per level, finest first; the model's
-                recommendation (:attr:`generation`, usually 0.7) if None.
+            temperature: Factor of the base noise, for all levels or one per level, finest first.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
-            given: As for the class. If None, classes take turns: the image of seed s has class s modulo their number.
-                Attributes that are not given are drawn, by the seed, as they occur in the training data.
-            guidance: Factor of what is given, see :meth:`Conditioning.context
-                <glow_app.conditioning.Conditioning.context>`; the model's recommendation if None. See also
-                :meth:`draw_settings`.
+            given: As for the class.
             size: Height and width, for textures, if the prior allows other sizes; the model's if None.
         Raises:
-            ValueError: If a temperature or the guidance is out of range, the number of seeds is wrong, or there is
-                guidance but the model takes none.
+            ValueError: If the number of seeds or temperatures is wrong.
         """
         seeds = one_seed_each(num, seeds)
-        settings = self.draw_settings(temperature, guidance, given)
-        asked = self.read(given, num)
-        known = self.conditioning.of_draws(asked, seeds)
-        noise = self.base_noise(seeds, settings.temperature, self.conditioning.image_size(known) or size)
-        images = self.decode_draws(noise, known, settings.guidance, asked)
-        return Images(images, settings.facts_of_draws(seeds, self.conditioning.plain(known)))
+        return self.decode(self.base_noise(seeds, temperature, self.size_of(given) or size), given)
 
     def base_noise(
         self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None
@@ -319,23 +286,30 @@ class ImageModel(nn.Module):
         device.
 
         Raises:
-            ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
+            ValueError: If there are neither 1 nor L temperatures, or the model has no latents for this size.
         """
         shapes = self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size))
-        temperatures = self.generation.override(temperature, None).temperatures(len(shapes))
+        temperatures = [temperature] * len(shapes) if isinstance(temperature, (int, float)) else temperature
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = [torch.stack([torch.randn(shape, generator=each) for each in generators]) for shape in shapes]
         return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)]
 
-    def _context_of(self, y: Tensor, given: Given) -> Context:
+    def _context_of(self, y: Tensor, given: Tensor | None) -> Context:
         """Return the context of real images; raise ValueError if they are not of the model's size."""
-        known = self.read(given, len(y))
-        expected = (self.flow.image_shape[0], *(self.conditioning.image_size(known) or self.flow.image_shape[1:]))
+        expected = (self.flow.image_shape[0], *(self.size_of(given) or self.flow.image_shape[1:]))
         if y.shape[1:] != expected:
             shape = ", ".join(map(str, expected))
             raise ValueError(f"this model is for images of shape (B, {shape}), got {tuple(y.shape)}")
-        return self.conditioning.context(known, len(y))
+        return self._context(given, len(y))
+
+    def _context(self, given: Tensor | None, num: int) -> Context:
+        if given is None:
+            given, *others = self.conditioning.unknown(num)
+            if others:
+                raise ValueError(f"this model needs `given`: one of {1 + len(others)} values")
+        context: Context = None if given is None else self.conditioning(self.placed(given))
+        return context
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         require_wide_weights(fn)

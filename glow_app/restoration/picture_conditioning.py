@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.bijections import Bijection
-from glow_app.conditioning import Conditioning, Given
+from glow_app.conditioning import Conditioning, Given, Vocabulary
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
@@ -43,8 +43,8 @@ class PictureConditioning(Conditioning):
         SRFlow, Lugmayr et al. 2020, arXiv:2006.14200.
     """
 
-    training_kind = "restoration"
     encoder: ConditionEncoder
+    features: Sequence[int]
 
     def __init__(self, task: RestorationTask, features: int = 64, num_blocks: int = 6) -> None:
         super().__init__()
@@ -52,40 +52,17 @@ class PictureConditioning(Conditioning):
         self.task, self.parts = task, (task,)
         self._sizes = {"features": features, "num_blocks": num_blocks}
 
-    def build(self, image_shape: tuple[int, int, int], num_levels: int) -> None:
-        """Create the encoder."""
+    def build(self, image_shape: tuple[int, int, int], num_levels: int) -> Sequence[Bijection]:
+        """Create the encoder; return the difference from its estimate."""
         channels = self.task.condition_channels(image_shape[0])
         sizes = (channels, image_shape[0], num_levels, self._sizes["features"], self._sizes["num_blocks"])
         self.encoder = ConditionEncoder(*sizes, has_mask=self.task.has_mask)
+        self.features = self.encoder.num_features
+        return [ContextDifference(4 * image_shape[0], has_mask=self.task.has_mask)]
 
-    def first_bijections(self, num_channels: int) -> Sequence[Bijection]:
-        """Return the difference from the estimate."""
-        return [ContextDifference(num_channels, has_mask=self.task.has_mask)]
-
-    @property
-    def features(self) -> Sequence[int]:
-        """Channels of the feature map of each level."""
-        return self.encoder.num_features
-
-    def unknown(self, num: int) -> Tensor:
+    def unknown(self, num: int) -> Sequence[Tensor]:
         """Raise the ValueError that says what must be given."""
         raise ValueError("this model restores pictures: give a damaged one, or use glow_app.restoration.restore")
-
-    def read(self, given: Given, num: int) -> Tensor:
-        """Return a condition for ``num`` images, uint8 (num, E, H, W) or (1, E, H, W).
-
-        Raises:
-            ValueError: If it is of another type or shape, or the picture cannot be read.
-        """
-        if not (isinstance(given, Tensor) and given.ndim == 4):
-            given = self.task.condition(self.task.read(given, self.encoder.num_channels)[None])
-        channels = self.encoder.condition_channels
-        if given.dtype != torch.uint8 or given.shape[1] != channels or len(given) not in (1, num):
-            raise ValueError(
-                f"the condition is {given.dtype} of shape {tuple(given.shape)}; "
-                f"expected torch.uint8, (1 or {num}, {channels}, H, W)"
-            )
-        return given
 
     def forward(self, given: Tensor) -> list[Tensor]:
         """Return the feature maps of a condition."""
@@ -104,13 +81,9 @@ class PictureConditioning(Conditioning):
         """Return the conditions of randomly damaged copies of images."""
         return self.task.condition(self.task.damage(images, generator))
 
-    def plain(self, given: Tensor | None) -> list[Any]:
-        """Return nothing: pictures are not repeated in metadata."""
-        return []
-
-    def image_size(self, given: Tensor | None) -> tuple[int, int] | None:
-        """Return the height and width of the condition."""
-        return None if given is None else (given.shape[2], given.shape[3])
+    def vocabulary(self) -> "PictureVocabulary":
+        """Return the vocabulary of pictures."""
+        return PictureVocabulary(self)
 
     @property
     def config(self) -> dict[str, object]:
@@ -121,6 +94,39 @@ class PictureConditioning(Conditioning):
         """Return a condition as input of the encoder."""
         weight = self.encoder.correction.weight
         return bin_centres(quantise(given.to(weight.device), 8), 8, weight.dtype)
+
+
+class PictureVocabulary(Vocabulary):
+    """Damaged pictures.
+
+    Args:
+        conditioning: The network of their conditions.
+    """
+
+    conditioning: PictureConditioning
+
+    def parse(self, given: Given, num: int) -> Tensor | None:
+        """Return a condition for ``num`` images, uint8 (num, E, H, W) or (1, E, H, W), or None for nothing.
+
+        Raises:
+            ValueError: If it is of another type or shape, or the picture cannot be read.
+        """
+        if given is None:
+            return None
+        task, encoder = self.conditioning.task, self.conditioning.encoder
+        if not (isinstance(given, Tensor) and given.ndim == 4):
+            given = task.condition(task.read(given, encoder.num_channels)[None])
+        channels = encoder.condition_channels
+        if given.dtype != torch.uint8 or given.shape[1] != channels or len(given) not in (1, num):
+            raise ValueError(
+                f"the condition is {given.dtype} of shape {tuple(given.shape)}; "
+                f"expected torch.uint8, (1 or {num}, {channels}, H, W)"
+            )
+        return given
+
+    def format(self, given: Tensor | None) -> list[Any]:
+        """Return nothing: pictures are not repeated in metadata."""
+        return []
 
 
 def picture_conditioning_of(model: ImageModel) -> PictureConditioning:

@@ -113,7 +113,7 @@ def restore(
         picture: A picture in any form that :meth:`RestorationTask.read
             <glow_app.restoration.RestorationTask.read>` takes, such as a file name.
         count: Number of draws.
-        temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
+        temperature: As for :meth:`LoadedModel.sample <glow_app.models.loaded_model.LoadedModel.sample>`.
         seeds: As for ``sample``.
         inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
             pixels are missing.
@@ -146,7 +146,7 @@ def restore_damaged(
     require_at_least(1, count=count)
     require_size(model, count, damaged.shape[1], damaged.shape[2])
     condition = task.condition(damaged[None])
-    model.conditioning.read(condition, count)  # raises if the damaged picture has other channels
+    model.vocabulary.parse(condition, count)  # raises if the damaged picture has other channels
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
     drawing = _Drawing(model, task, damaged, condition, seeds, settings)

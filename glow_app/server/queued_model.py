@@ -12,10 +12,13 @@ from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.conditioning import Given
 from glow_app.models.bits_table import BitsTable
+from glow_app.models.drawing import draw, draw_settings
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel, read
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import ImageGenerators, one_seed_each
 from glow_app.server.worker import ModelWorker
 
@@ -47,7 +50,7 @@ class LatentsCache:
                 self._kept.pop(key, None)
 
 
-class QueuedModel(ImageModel):
+class QueuedModel(LoadedModel):
     """A model for the threads of requests: it draws, encodes, decodes and scores on the worker's thread.
 
     The images of a call are rows, which share batches with those of other requests; the caller waits for its results.
@@ -56,7 +59,7 @@ class QueuedModel(ImageModel):
 
     def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
         super().__init__(model.flow, model.num_bits)
-        self.generation = model.generation
+        self.generation, self.vocabulary = model.generation, model.vocabulary
         self.cache = LatentsCache()
         self._compute, self._rows = worker.compute, _RowFunctions(model)
 
@@ -67,19 +70,19 @@ class QueuedModel(ImageModel):
         seeds: int | Sequence[int] | None = None,
         given: Given = None,
         guidance: float | None = None,
+        *,
         size: tuple[int, int] | None = None,
     ) -> Images:
         """Draw images; only requests with the same settings share batches."""
-        settings = self.draw_settings(temperature, guidance, given)
+        parsed = self.vocabulary.parse(given, num)
         # The noise is drawn only when a batch starts, because many requests may wait.
-        rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), self.read(given, num))
-        images = self._compute(self._rows.sample, rows, settings.temperature, settings.guidance, size)
+        rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), parsed)
+        images = self._compute(self._rows.draw, rows, draw_settings(self, temperature, guidance, parsed), size)
         return Images(torch.stack(images), [fact for image in images for fact in image.facts])
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
         """Encode images; their latents are kept for a while."""
-        images = as_images(images, self.flow.image_shape)
-        known = self.read(given, len(images))
+        images, known = read(self, images, given)
         rows = _rows(len(images), images, known)
         return self.cache.get(images, known, lambda: _columns(self._compute(self._rows.encode, rows)))
 
@@ -90,13 +93,12 @@ class QueuedModel(ImageModel):
         return Images(torch.stack(self._compute(self._rows.decode, rows)))
 
     def bits_table(
-        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
         """Score images, within :func:`record_solves`; both generators have one per image."""
-        images = as_images(images, self.flow.image_shape)
         record: Any = solve_options().record
         noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
-        choices, draws = self.conditioning.choices(given, len(images)), []
+        choices, draws = self.conditioning.unknown(len(images)) if given is None else [given], []
         for _ in range(num_draws):
             y = self.dequantised(images, generator)
             rows = [row for choice in choices for row in _rows(len(y), y, choice, noise)]
@@ -111,9 +113,9 @@ class _RowFunctions:
     def __init__(self, model: ImageModel) -> None:
         self._model = model
 
-    def sample(self, rows: list[Any], temperature: Any, guidance: float, size: tuple[int, int] | None) -> list[Images]:
+    def draw(self, rows: list[Any], settings: GenerationSettings, size: tuple[int, int] | None) -> list[Images]:
         seeds, given = _columns(rows)
-        images = self._model.sample(len(rows), temperature, seeds.tolist(), given, guidance, size)
+        images = draw(self._model, seeds.tolist(), settings, given, size)
         return list(Images(images.cpu(), images.facts))
 
     def encode(self, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:

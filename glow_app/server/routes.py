@@ -9,6 +9,7 @@ from prometheus_client import generate_latest
 
 from glow_app import generation
 from glow_app.messages import in_words
+from glow_app.models.drawing import draw_settings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
@@ -48,7 +49,7 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     seeds = service.seeds(body.count, body.seed)
     with validating():
-        settings = service.model.draw_settings(body.temperature, body.guidance, body.given)
+        settings = draw_settings(service.model, body.temperature, body.guidance, body.given)
     with validating("given"):
         options = settings.temperature, seeds, body.given, settings.guidance
         drawn = await service.run(service.model.sample, len(seeds), *options)
@@ -89,7 +90,7 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     if bool(body.edits) == (body.wish is not None):
         raise invalid("expected either edits or a wish")
     with validating("wish"):
-        wish = service.model.read(body.wish, 1)
+        wish = service.model.vocabulary.parse(body.wish, 1)
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if wish is None:
@@ -137,7 +138,7 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
     temperature = 0.0 if body.count == 1 and body.temperature is None else body.temperature
     with validating():
-        settings = restorer.model.draw_settings(temperature)
+        settings = draw_settings(restorer.model, temperature)
     is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
     picture, inputs = await restorer.read(body, service.decoder, most)

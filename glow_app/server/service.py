@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
+from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
@@ -53,7 +54,7 @@ class Service:
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
-        known = model.conditioning.describe()
+        known = model.vocabulary.describe()
         _, height, width = model.flow.image_shape
         what, _, more = str(training.get(SUMMARY_KEY, "draws pictures")).partition(". ")
         self.info = Info(
@@ -118,22 +119,24 @@ class Service:
         """
         self.check_count(len(files), "images")
         with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
-            choices = self.model.conditioning.choices(given, len(files))
+            known = self.model.vocabulary.parse(given, len(files))
+            if known is None:
+                self.model.conditioning.unknown(1)
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(files)]
         images = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
-        known = None if given is None else choices[0]
-        if given is None and infers and self.model.conditioning.values:
+        if known is None and infers and self.model.vocabulary.values:
             known = await self.run(generation.infer, self.model, images)
         return images, [picture.note for picture in pictures], known
 
     def plain(self, given: Tensor | None) -> list[Any] | None:
         """Return what pictures are given, for answers; None for an unconditional model."""
-        return self.model.conditioning.plain(given) or None
+        return self.model.vocabulary.format(given) or None
 
     def facts(self, given: Tensor | None) -> dict[str, Any]:
         """Return the metadata of a picture that was made from pictures of which this was given."""
-        return self.model.conditioning.metadata(given) | self.origin
+        values = self.plain(given)
+        return ({"given": all_in_words(values)} if values else {}) | self.origin
 
     def seeds(self, count: int, seed: int | None) -> range:
         """Return the seeds of ``count`` images."""

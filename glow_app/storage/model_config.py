@@ -14,6 +14,7 @@ from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.flows import Glow
 from glow_app.flows.glow import COUPLINGS
 from glow_app.models import Density, ImageModel, PlaneModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -87,7 +88,7 @@ def build_model(
             else:
                 model = PlaneModel(_factory(config["prior"], limit))
         if isinstance(model, ImageModel):
-            model.conditioning.load_facts(facts or {})
+            model.vocabulary.load_facts(facts or {})
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
@@ -104,7 +105,7 @@ def build_model(
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
 
-def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
+def _image_model(config: Mapping[str, Any], limit: int) -> LoadedModel:
     flow = dict(config["flow"])
     levels, steps = flow["num_levels"], flow["num_steps"]
     counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
@@ -116,7 +117,7 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
         flow[part] = _factory(flow[part], limit)
     if "conditioning" in flow:
         flow["conditioning"] = _factory(flow["conditioning"], limit)()
-    return ImageModel(Glow(**flow), config["num_bits"])
+    return LoadedModel(Glow(**flow), config["num_bits"])
 
 
 def _require_parts(limit: int, *counts: int) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
@@ -65,10 +66,10 @@ class StoredModel:
         self.hash = model_hash(model)
         return model.to(device)
 
-    def load_image_model(self, device: str | torch.device = "cpu") -> ImageModel:
+    def load_image_model(self, device: str | torch.device = "cpu") -> LoadedModel:
         """Return the image model; raise ValueError as :meth:`load`, or if it is a model of points."""
         model = self.load(device)
-        if not isinstance(model, ImageModel):
+        if not isinstance(model, LoadedModel):
             raise ValueError(f"{self.place} is a density of points, not of images; load it in Python with load_density")
         return model
 
@@ -146,7 +147,7 @@ def find_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
     """Return the image model at ``path``, any place of :class:`StoredModel`, ready for use.
 
     Args:

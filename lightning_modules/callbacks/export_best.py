@@ -62,7 +62,7 @@ class ExportBest(Callback):
 def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
     images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
     try:
-        model.conditioning.choices(None, 1)
+        model.conditioning.unknown(1)
     except ValueError:  # it is always given something, and ordinary images without it have no scores
         return
     if len(images) < FEW_ORDINARY:

@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
 
+from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import save_png
 from lightning_modules.runs.loggers import RunWandbLogger
@@ -43,4 +44,5 @@ class SampleGrids(Callback):
 
     def draw(self, trainer: pl.Trainer, model: ImageModel) -> Image.Image:
         """Return the grid."""
-        return model.sample(self.num_images, self.temperature, self.seed).grid()
+        seeds = range(self.seed, self.seed + self.num_images)
+        return draw(model, seeds, draw_settings(model, self.temperature)).grid()

@@ -213,7 +213,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
     assert f"data: folder, 40 images of {flat}, the whole folder (not checked for " in result.output
     assert ", 4-bit, labels unknown\n" in result.output
     model = load_model("run/best.ckpt")
-    assert model.conditioning.facts == {"classes": ["bright", "dark"]}
+    assert model.facts == {"classes": ["bright", "dark"]}
     whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
     images = torch.from_numpy(np.asarray(whole.images))
     measured = float(re.findall(r"^bits/dim +(\S+)", result.output, re.MULTILINE)[0])

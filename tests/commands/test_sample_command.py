@@ -266,7 +266,8 @@ def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
     for folder, end, guidance in (("wish", "", 1), ("given", "", 1), ("clear", "_g1.02", 1.02)):
         _, (_, expected) = sample_batches(model, 2, 0.7, 3, [given], guidance=guidance)
         assert np.array_equal(pixels(Path(folder, f"{name}{end}.png")), expected[0].numpy())
-    (hue,) = (row["hue"] for row in model.conditioning.plain(model.conditioning.of_draws(given, [4])))
+    vocabulary = model.vocabulary
+    (hue,) = (row["hue"] for row in vocabulary.format(vocabulary.default([4], vocabulary.parse(given, 1))))
     assert read_png_text(Path("wish") / f"{name}.png")["given"] == f"smiling, no hat, age 0.25, hue {hue:.3g}"
     assert "guidance" not in glow(*options, "open", "--guidance", 1.02).output  # there is nothing to exaggerate
     assert "note" not in record_of("open")

@@ -24,9 +24,14 @@ def built(**kinds: Kind) -> AttributeConditioning:
     return perturb(AttributeConditioning(kinds or KINDS, 4, 6)).eval()
 
 
-def context_of(conditioning: AttributeConditioning, given: Any, num: int, guidance: float = 1.0) -> torch.Tensor:
-    context = conditioning.context(given, num, guidance)
-    assert isinstance(context, torch.Tensor)
+def parsed(conditioning: AttributeConditioning, given: Any, num: int) -> torch.Tensor:
+    parsed = conditioning.vocabulary().parse(given, num)
+    assert parsed is not None
+    return parsed
+
+
+def context_of(conditioning: AttributeConditioning, given: Any, num: int) -> torch.Tensor:
+    context: torch.Tensor = conditioning(parsed(conditioning, given, num))
     return context
 
 
@@ -58,17 +63,18 @@ def same(actual: Any, expected: Any) -> None:
 )
 def test_attributes_are_given_by_name_and_the_rest_is_unknown(given: Any, row: list[float]) -> None:
     conditioning = built()
-    same(conditioning.read(given, 2), [row, row])
-    same(conditioning.read(iter([given, {"smiling": 0}]), 2), [row, [0, NAN, NAN, NAN]])
-    read = conditioning.read(conditioning.read(given, 1), 1)
+    same(parsed(conditioning, given, 2), [row, row])
+    same(parsed(conditioning, iter([given, {"smiling": 0}]), 2), [row, [0, NAN, NAN, NAN]])
+    read = parsed(conditioning, parsed(conditioning, given, 1), 1)
     known = {"smiling": 1, "hat": 0, "age": 37.5} if isinstance(given, str) else given
-    assert conditioning.plain(read) == ([known] if known else [])
-    assert torch.equal(context_of(conditioning, None, 3), context_of(conditioning, {}, 3))
+    assert conditioning.vocabulary().format(read) == ([known] if known else [])
+    [unknown] = conditioning.unknown(3)
+    assert torch.equal(conditioning(unknown), context_of(conditioning, {}, 3))
 
 
-def test_a_wish_names_attributes_or_gives_them_numbers() -> None:
-    wish = parse_attributes(["smiling", " age=37.5", "a=b", "c=d=-1e-2"], ["hat", "hue=1"])
-    assert wish == {"smiling": True, "age": 37.5, "a=b": True, "c=d": -0.01, "hat": False, "hue=1": False}
+def test_options_name_attributes_or_give_them_numbers() -> None:
+    values = parse_attributes(["smiling", " age=37.5", "a=b", "c=d=-1e-2"], ["hat", "hue=1"])
+    assert values == {"smiling": True, "age": 37.5, "a=b": True, "c=d": -0.01, "hat": False, "hue=1": False}
 
 
 @pytest.mark.parametrize(
@@ -86,17 +92,17 @@ def test_a_wish_names_attributes_or_gives_them_numbers() -> None:
         ({"hue": False}, "hue needs a number"),
         ("hat=0,hat", "hat is given twice"),
         (3, "expected a mapping"),
-        ([{}], "got 1 mappings of attributes for 2 images"),
+        ([{}], "got 1 values for 2 images"),
         ([{}, 1], "expected a mapping"),
-        (torch.zeros(2, 3), "expected real numbers (2, 4)"),
-        (torch.zeros(2, 4, dtype=torch.long), "expected real numbers (2, 4)"),
+        (torch.zeros(2, 3), "expected real numbers (B, 4)"),
+        (torch.zeros(2, 4, dtype=torch.long), "expected real numbers (B, 4)"),
         (torch.full((2, 4), 2.0), "a value of smiling is not 0 or 1"),
     ],
     ids=repr,
 )
 def test_other_attributes_are_refused(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        built().read(given, 2)
+        parsed(built(), given, 2)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -111,17 +117,14 @@ def test_every_kind_enters_the_context_in_its_own_way() -> None:
         assert not torch.allclose(context_of(conditioning, {k: v for k, v in known.items() if k != name}, 1), context)
 
 
-def test_guidance_extrapolates_from_the_shares_of_known_answers_alone() -> None:
+def test_guidance_leads_away_from_the_shares_of_given_answers_alone() -> None:
     conditioning = built()
-    conditioning.adopt(training_data())
-    asked = torch.tensor([[1, NAN, 50.0, 0.2]])
-    plain = context_of(conditioning, asked, 1)
-    assert torch.equal(context_of(conditioning, asked, 1, 1.0), plain)
+    conditioning.vocabulary().learn(training_data())
+    given = torch.tensor([[1, NAN, 50.0, 0.2]])
     shares = torch.tensor([[float(conditioning.mean[0]), NAN, 50.0, 0.2]])
-    base = conditioning(shares)
-    torch.testing.assert_close(context_of(conditioning, asked, 1, 2.0), base + 2 * (plain - base))
-    real = {"age": 50, "hue": 0.2}
-    assert torch.equal(context_of(conditioning, real, 1, 3.0), context_of(conditioning, real, 1))
+    assert torch.equal(conditioning.guidance(given, given), conditioning(given) - conditioning(shares))
+    real = parsed(conditioning, {"age": 50, "hue": 0.2}, 1)
+    same(conditioning.guidance(given, real), torch.zeros(1, 4))
 
 
 def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None:
@@ -139,7 +142,7 @@ def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None
 def test_one_known_attribute_is_changed() -> None:
     conditioning = built()
     data = training_data(4000)
-    conditioning.adopt(data)
+    conditioning.vocabulary().learn(data)
     given = data.labels
     given[:10] = NAN
     other = conditioning.with_one_changed(given, torch.Generator().manual_seed(0))
@@ -147,7 +150,7 @@ def test_one_known_attribute_is_changed() -> None:
     changed = (other != given) & ~given.isnan()
     assert (changed.sum(1) == ~given.isnan().all(1)).all()
     assert changed.float().mean(0).min() > 0.15
-    conditioning.read(other, len(other))
+    parsed(conditioning, other, len(other))
     ages = other[changed[:, 2], 2]
     assert float(ages.mean()) == pytest.approx(50, abs=1)
     assert 40 <= float(ages.min()) < 41 < 59 < float(ages.max()) <= 60
@@ -156,73 +159,72 @@ def test_one_known_attribute_is_changed() -> None:
 def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
     conditioning, labels = built(), training_data(4000).labels
     labels[:, 1] = labels[:, 0]  # whoever smiles has a hat
-    conditioning.adopt(images_of(labels))
-    seeds = range(500)
-    drawn = conditioning.of_draws(conditioning.unknown(500), seeds)
+    conditioning.vocabulary().learn(images_of(labels))
+    vocabulary, seeds = conditioning.vocabulary(), range(500)
+    drawn = vocabulary.default(seeds)
     assert not drawn.isnan().any()
     assert torch.equal(drawn[:, 0], drawn[:, 1])
     assert float(drawn[:, 0].mean()) == pytest.approx(float(conditioning.mean[0]), abs=0.08)
     assert float(drawn[:, 2].mean()) == pytest.approx(50, abs=1.5)
-    assert torch.equal(conditioning.of_draws(conditioning.unknown(1), [7]), drawn[7:8])
-    smiling = conditioning.read({"smiling": 1, "age": 41.5}, 500)
-    asked = conditioning.of_draws(smiling, seeds)
-    assert torch.equal(asked[:, [0, 2]], smiling[:, [0, 2]])
-    assert (asked[:, 1] == 1).all()
-    assert len(asked[:, 3].unique()) > 100
-    impossible = conditioning.of_draws(conditioning.read({"smiling": 1, "hat": 0}, 1), [3])
+    assert torch.equal(vocabulary.default([7]), drawn[7:8])
+    smiling = parsed(conditioning, {"smiling": 1, "age": 41.5}, 500)
+    filled = vocabulary.default(seeds, smiling)
+    assert torch.equal(filled[:, [0, 2]], smiling[:, [0, 2]])
+    assert (filled[:, 1] == 1).all()
+    assert len(filled[:, 3].unique()) > 100
+    impossible = vocabulary.default([3], parsed(conditioning, {"smiling": 1, "hat": 0}, 1))
     assert impossible[0, :2].tolist() == [1, 0]
-    assert torch.equal(asked[:, 3], drawn[:, 3])  # the same image, but for the answers
-    base = conditioning(torch.cat([conditioning.mean[:1].expand(500, 1), asked[:, 1:]], 1))
-    torch.testing.assert_close(conditioning.exaggeration(asked, 3.0, smiling), 2 * (conditioning(asked) - base))
-    nothing = conditioning.exaggeration(drawn, 3.0, conditioning.unknown(500))
-    same(nothing, torch.zeros_like(base))
+    assert torch.equal(filled[:, 3], drawn[:, 3])  # the same image, but for the answers
+    shares = torch.cat([conditioning.mean[:1].expand(500, 1), filled[:, 1:]], 1)
+    assert torch.equal(conditioning.guidance(filled, smiling), conditioning(filled) - conditioning(shares))
 
 
 def test_real_values_far_from_the_training_data_are_refused() -> None:
     conditioning = built()
-    conditioning.adopt(training_data())
-    assert conditioning.read({"age": 68, "hue": 3}, 1)[0, 2] == 68
+    conditioning.vocabulary().learn(training_data())
+    assert parsed(conditioning, {"age": 68, "hue": 3}, 1)[0, 2] == 68
     with pytest.raises(ValueError, match="age is 500; expected about 40"):
-        conditioning.read([{"age": 50}, {"age": 500}], 2)
+        parsed(conditioning, [{"age": 50}, {"age": 500}], 2)
 
 
 def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
     conditioning, data = built(), training_data()
-    conditioning.adopt(data)
+    conditioning.vocabulary().learn(data)
     known = data.labels[~data.labels[:, 2].isnan(), 2]
     assert conditioning.mean[:2].tolist() == pytest.approx(data.labels[:, :2].mean(0).tolist())
     assert [float(conditioning.mean[2]), float(conditioning.std[2])] == pytest.approx(
         [float(known.mean()), float(known.std())]
     )
-    described = conditioning.describe()["attributes"]
+    described = conditioning.vocabulary().describe()["attributes"]
     assert [(each["name"], each["kind"]) for each in described] == list(KINDS.items())
     assert described[2]["least"] == pytest.approx(float(known.min()))
     assert described[2]["most"] == pytest.approx(float(known.max()))
     context = context_of(conditioning, {"age": 45}, 1)
-    conditioning.adopt(images_of(data.labels + torch.tensor([0, 0, 100, 0])))
+    conditioning.vocabulary().learn(images_of(data.labels + torch.tensor([0, 0, 100, 0])))
     assert torch.equal(context_of(conditioning, {"age": 45}, 1), context)
     model = tiny_model(conditioning=conditioning)
     again = build_model(model.config, model.state_dict())
     assert isinstance(again, ImageModel)
-    assert again.conditioning.describe() == conditioning.describe()
+    assert again.vocabulary.describe() == conditioning.vocabulary().describe()
 
 
 def test_images_with_other_attributes() -> None:
     conditioning, data = built(), training_data(5)
     swapped: dict[str, Kind] = {"hue": "circular", "hat": "yes_no"}
     others = images_of(data.labels[:, [3, 1]], swapped)
-    same(conditioning.align(others).labels[:, [3, 1]], data.labels[:, [3, 1]])
-    assert conditioning.align(others).labels[:, [0, 2]].isnan().all()
+    same(conditioning.vocabulary().relabel(others).labels[:, [3, 1]], data.labels[:, [3, 1]])
+    assert conditioning.vocabulary().relabel(others).labels[:, [0, 2]].isnan().all()
     unlabelled = ImageSet(np.zeros((5, 1, 2, 2), dtype=np.uint8), torch.zeros(5, dtype=torch.long))
-    assert conditioning.align(unlabelled).labels.isnan().all()
-    assert [conditioning.knows(images) for images in (data, others, unlabelled)] == [True, False, False]
+    assert conditioning.vocabulary().relabel(unlabelled).labels.isnan().all()
+    has_labels = conditioning.vocabulary().has_labels
+    assert [has_labels(images) for images in (data, others, unlabelled)] == [True, False, False]
     for images in (others, unlabelled):
         with pytest.raises(ValueError, match="the model has the attributes smiling, hat, age, hue, and"):
-            conditioning.adopt(images)
+            conditioning.vocabulary().learn(images)
     empty = data.labels.clone()
     empty[:, 1] = NAN
     with pytest.raises(ValueError, match="fewer than two training images have a value of hat"):
-        conditioning.adopt(images_of(empty))
+        conditioning.vocabulary().learn(images_of(empty))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from flow_checks import check_log_det
-from registry import CONDITIONINGS, labels_for, perturb, random_images, tiny_given, tiny_glow, tiny_model
+from registry import CONDITIONINGS, labels_for, perturb, random_images, tiny_context, tiny_given, tiny_glow, tiny_model
 from torch import Tensor
 
-from glow_app.conditioning import AttributeConditioning, Conditioning, Given, Unconditional
+from glow_app.conditioning import Conditioning, Given, Unconditional
 from glow_app.generation import measure
+from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn.context import Context, rows_of
 from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
 from glow_app.storage.pretrained import save_pretrained
@@ -31,7 +33,7 @@ def test_the_registry_and_the_allow_list_hold_every_kind() -> None:
 NUM = 3
 
 
-def built(kind: str, dtype: torch.dtype = torch.float32) -> ImageModel:
+def built(kind: str, dtype: torch.dtype = torch.float32) -> LoadedModel:
     model = tiny_model(hidden_channels=6, dtype=dtype, perturbation=0.0, conditioning=CONDITIONINGS[kind]())
     return perturb(model, 1, 0.03)
 
@@ -72,24 +74,24 @@ def test_the_context_has_the_shapes_that_the_flow_expects(kind: str) -> None:
 
 @kinds
 def test_what_was_read_and_its_plain_form_are_read_again(kind: str) -> None:
-    conditioning = built(kind).conditioning
+    vocabulary = built(kind).vocabulary
     given = given_of(built(kind))
+    assert vocabulary.parse(None, NUM) is None
+    assert vocabulary.format(None) == []
     if given is None:
-        assert conditioning.read(None, NUM) is None
-        assert conditioning.plain(None) == []
         return
-    assert torch.equal(conditioning.read(given, NUM), given)  # type: ignore[arg-type]
-    plain = json.loads(json.dumps(conditioning.plain(given)))
+    assert torch.equal(vocabulary.parse(given, NUM), given)  # type: ignore[arg-type]
+    plain = json.loads(json.dumps(vocabulary.format(given)))
     assert len(plain) in (0, NUM)
     if plain:
-        one_each, for_all = conditioning.read(plain, NUM), conditioning.read(plain[1], NUM)
+        one_each, for_all = vocabulary.parse(plain, NUM), vocabulary.parse(plain[1], NUM)
         assert one_each is not None
         assert for_all is not None
         assert one_each.dtype == given.dtype
         assert torch.equal(one_each, given)
         assert torch.equal(for_all, given[1:2].expand(NUM, *given.shape[1:]))
     with pytest.raises(ValueError, match=r"\w"):
-        conditioning.read(given[:2], NUM)
+        vocabulary.parse(given[:2], NUM)
 
 
 @kinds
@@ -121,12 +123,12 @@ def test_a_model_is_rebuilt_from_plain_types_and_weights_to_the_last_bit(kind: s
         for one in (again, again.freeze()):
             actual = [*one.encode(images, given), one.sample(NUM, seeds=4, given=given)]
             assert all(map(torch.equal, actual, expected))
-        assert model.conditioning.plain(given) == again.conditioning.plain(given)
+        assert model.vocabulary.format(given) == again.vocabulary.format(given)
 
 
 @kinds
 def test_images_come_back_exactly(kind: str) -> None:
-    model = ImageModel(built(kind).flow, 5).eval()
+    model = LoadedModel(built(kind).flow, 5).eval()
     black = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     images = torch.cat([random_images(14), black, 255 - black])
     given = given_of(model, 16)
@@ -153,7 +155,7 @@ def test_one_row_serves_all_images(kind: str) -> None:
     given = rows(given_of(model), slice(0, 1))
     if given is None:
         pytest.skip("nothing can be given")
-    [value] = model.conditioning.plain(given) or [given]
+    [value] = model.vocabulary.format(given) or [given]
     each = given.expand(NUM, *given.shape[1:])
     for one, other in zip(model.encode(images, value), model.encode(images, each), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
@@ -169,76 +171,69 @@ def test_one_row_serves_all_images(kind: str) -> None:
 @kinds
 def test_without_a_value_it_averages_uses_a_default_or_names_what_is_missing(kind: str) -> None:
     model, images = built(kind, torch.float64), random_images(NUM)
-    conditioning, seeds = model.conditioning, [7, 3, 5]
+    conditioning, vocabulary, seeds = model.conditioning, model.vocabulary, [7, 3, 5]
 
     def bits(given: Given) -> Tensor:
         return model.bits_per_dim(images, given, generator=torch.Generator().manual_seed(0))
 
     try:
-        default = conditioning.of_draws(None, seeds)
+        default = vocabulary.default(seeds)
     except ValueError:
         with pytest.raises(ValueError, match=r"\w"):
             model.sample(NUM, seeds=seeds)
     else:
         drawn = model.sample(NUM, seeds=seeds)
         assert torch.equal(drawn, model.sample(NUM, seeds=seeds, given=default))
-        assert drawn.given == conditioning.plain(default)
+        assert drawn.given == vocabulary.format(default)
         # The default of a seed does not depend on the other seeds.
         for number, seed in enumerate(seeds):
-            assert equal(conditioning.of_draws(None, [seed]), rows(default, slice(number, number + 1)))
-    if num_values := len(conditioning.values):
-        nats = torch.stack([-model.num_dims * math.log(2) * bits(value) for value in conditioning.values])
+            assert equal(vocabulary.default([seed]), rows(default, slice(number, number + 1)))
+    if num_values := len(vocabulary.values):
+        nats = torch.stack([-model.num_dims * math.log(2) * bits(value) for value in vocabulary.values])
         mixture = -(nats.logsumexp(0) - math.log(num_values)) / (model.num_dims * math.log(2))
         torch.testing.assert_close(bits(None), mixture)
-    elif isinstance(conditioning, Unconditional):
-        assert bits(None).isfinite().all()
+    if isinstance(conditioning, Unconditional):
         with pytest.raises(ValueError, match="unconditional"):
             bits(0)
-    elif isinstance(conditioning, AttributeConditioning):
-        assert torch.equal(bits(None), bits({}))
-        assert torch.equal(model(images, None, torch.Generator()), model(images, {}, torch.Generator()))
+    try:
+        unknown = conditioning.unknown(NUM)
+    except ValueError:
+        unknown = []
+    if len(unknown) == 1:
+        assert torch.equal(bits(None), bits(unknown[0]))
     else:
-        with pytest.raises(ValueError, match=r"\w"):
-            bits(None)
-    if not isinstance(conditioning, (Unconditional, AttributeConditioning)):
-        for call in (
-            lambda: model.encode(images),
-            lambda: model.decode(model.base_noise(seeds)),
-            lambda: model(images),
-        ):
-            with pytest.raises(ValueError, match=r"give|given"):
-                call()
+        with pytest.raises(ValueError, match=r"give|given"):
+            model.encode(images)
+        with pytest.raises(ValueError, match=r"give|given"):
+            model(images)
 
 
 @kinds
 def test_guidance_is_refused_or_one_is_the_model_itself(kind: str) -> None:
     model = built(kind, torch.float64)
     given = given_of(model)
-    plain = model.context(given, NUM)
-    assert equal(model.context(given, NUM, 1), plain)
-    assert equal(model.context(given, NUM, [1.0] * NUM), plain)
     if not model.conditioning.guided:
-        for guidance in (1.5, [1.0, 1.0, 0.5]):
-            with pytest.raises(ValueError, match="guidance"):
-                model.context(given, NUM, guidance)
+        with pytest.raises(ValueError, match=r"guidance is 1\.5, but this model takes none"):
+            model.sample(NUM, seeds=0, given=given, guidance=1.5)
         return
-    near, far = (maps_of(model.context(given, NUM, guidance)) for guidance in (1 + 1e-9, 2.0))
-    for part, one, other in zip(maps_of(plain), near, far, strict=True):
-        torch.testing.assert_close(one, part, rtol=0, atol=1e-7)
-        assert not torch.equal(other, part)
-    mixed = model.context(given, NUM, [1.0, 2.0, 1.0])
-    for part, one, other in zip(maps_of(mixed), maps_of(plain), far, strict=True):
-        assert torch.equal(part, torch.stack([one[0], other[1], one[2]]))
-    for guidance in (-0.1, float("nan"), float("inf"), [1.0, -2.0, 1.0]):
-        with pytest.raises(ValueError, match=r"guidance is .*; expected a finite number of at least 0"):
-            model.context(given, NUM, guidance)
+    assert given is not None
+    drawn = model.sample(NUM, seeds=0, given=given, guidance=2)
+    assert torch.equal(drawn, model.sample(NUM, seeds=0, given=model.vocabulary.format(given), guidance=2))
+    assert not torch.equal(drawn, model.sample(NUM, seeds=0, given=given, guidance=1))
+    far, mixed = guidance_change(model, given, 2.0), guidance_change(model, given, [1.0, 2.0, 1.0])
+    assert far is not None
+    assert torch.equal(far, model.conditioning.guidance(given.to(far) if given.is_floating_point() else given, given))
+    assert torch.equal(mixed, torch.stack([0 * far[0], far[1], 0 * far[2]]))  # type: ignore[arg-type]
+    for guidance in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"guidance is .*; expected a number from 0 to"):
+            model.sample(NUM, seeds=0, given=given, guidance=guidance)
 
 
 @kinds
 def test_the_log_det_is_that_of_the_jacobian(kind: str) -> None:
     options = {"dtype": torch.float64, "perturbation": 0.05, "conditioning": CONDITIONINGS[kind]()}
     flow = tiny_glow((3, 4, 4), 2, 1, 4, **options).requires_grad_(False)  # type: ignore[arg-type]
-    x, context = torch.rand(1, 3, 4, 4, dtype=torch.float64) - 0.5, flow.conditioning.context(tiny_given(flow, 1), 1)
+    x, context = torch.rand(1, 3, 4, 4, dtype=torch.float64) - 0.5, tiny_context(flow, 1)
     check_log_det(flow, x, context, tolerance=1e-8)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,24 +12,23 @@ import numpy as np
 import pytest
 import test_conditionings as properties
 import torch
+from docs_pages import DOCS
 from PIL import Image
 from registry import random_images
 from tiny_training import TINY_FIT, tiny_fit
-from torch import Tensor, nn
+from torch import Tensor
 
 from glow_app import allow_class, load_model
 from glow_app.cli import main
-from glow_app.conditioning import Conditioning, Given
 from glow_app.flows import Glow
 from glow_app.generation import (
     interpolate,
     load_latents,
     measure,
 )
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
-from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
@@ -41,39 +41,15 @@ SHAPE = (1, 8, 8)
 BUILT_IN = dict(ALLOWED_CLASSES)
 
 
-class Brightness(Conditioning):
-    """The mean grey value of an image, from 0 for black to 1 for white."""
+# The example of the documentation, a class of this module.
+EXAMPLE = re.findall(r"```python\n(.*?)```", (DOCS / "conditioning.md").read_text(), re.DOTALL)[0]
+_namespace: dict[str, Any] = {"__name__": __name__}
+exec(EXAMPLE, _namespace)
+Brightness = _namespace["Brightness"]
 
-    def __init__(self, features: int = 4) -> None:
-        super().__init__()
-        self.network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, features))
 
-    @property
-    def features(self) -> int:
-        last = self.network[-1]
-        assert isinstance(last, nn.Linear)
-        return last.out_features
-
-    def read(self, given: Given, num: int) -> Tensor:
-        values = given if isinstance(given, Tensor) else torch.tensor(np.asarray(given, np.float32))
-        values = values.expand(num) if values.ndim == 0 else values
-        if values.shape != (num,) or not bool(((values >= 0) & (values <= 1)).all()):
-            raise ValueError(f"brightness is {given}; expected a number from 0 to 1, or one for each of {num} images")
-        return values
-
-    def forward(self, given: Tensor) -> Tensor:
-        context: Tensor = self.network(given[:, None])
-        return context
-
-    def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return images.float().mean((1, 2, 3)) / 255
-
-    def default(self, seeds: Sequence[int]) -> Tensor:
-        return torch.cat([torch.rand(1, generator=image_generator(seed)) for seed in seeds])
-
-    @property
-    def config(self) -> dict[str, object]:
-        return {"features": self.features}
+def test_it_is_a_network_of_25_lines() -> None:
+    assert len(EXAMPLE.splitlines()) <= 25
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +71,7 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.manual_seed(0)
-    flow, folder = Glow(SHAPE, 2, 1, 8, conditioning=Brightness()), tmp_path_factory.mktemp("brightness")
+    flow, folder = Glow(SHAPE, 2, 1, 8, conditioning=Brightness(4)), tmp_path_factory.mktemp("brightness")
     first_weights, module = deepcopy(flow.conditioning.state_dict()), ImageModule(flow, num_bits=5, seed=5)
     tiny_fit(folder, module=module).save_checkpoint(folder / "last.ckpt")
     save_pretrained(module.model.eval(), folder / "model")
@@ -103,8 +79,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def model(trained: Trained) -> ImageModel:
-    return trained.module.model.eval()
+def model(trained: Trained) -> LoadedModel:
+    return LoadedModel(trained.module.model.flow, 5).eval()
 
 
 def pictures(num: int = 4) -> Tensor:
@@ -112,7 +88,7 @@ def pictures(num: int = 4) -> Tensor:
     return random_images(num, SHAPE) // 2 + (30 * torch.arange(num, dtype=torch.uint8))[:, None, None, None]
 
 
-def known(model: ImageModel, images: Tensor) -> Tensor:
+def known(model: LoadedModel, images: Tensor) -> Tensor:
     given = model.conditioning.observe(images, torch.zeros(len(images)))
     assert given is not None
     return given
@@ -127,7 +103,7 @@ def test_it_has_the_properties_of_every_kind(holds: Any, tmp_path: Path, monkeyp
     holds("brightness", *[tmp_path for name in inspect.signature(holds).parameters if name == "tmp_path"])
 
 
-def test_training_moves_its_weights_and_evaluation_observes_it(trained: Trained, model: ImageModel) -> None:
+def test_training_moves_its_weights_and_evaluation_observes_it(trained: Trained, model: LoadedModel) -> None:
     for name, weight in model.conditioning.state_dict().items():
         assert not torch.equal(weight, trained.first_weights[name])
     images, generators = pictures(), [torch.Generator().manual_seed(0) for _ in range(2)]
@@ -146,7 +122,7 @@ def test_the_command_trains_and_measures_it(tmp_path: Path, capsys: Capture) -> 
 
 
 def test_the_commands_take_it(
-    trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+    trained: Trained, model: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
     monkeypatch.chdir(tmp_path)
@@ -161,10 +137,9 @@ def test_the_commands_take_it(
     drawn = torch.from_numpy(np.asarray(Image.open(sampled)).copy())
     assert torch.equal(model.sample(16, 0.7, range(5, 21), 0.3)[0, 0], drawn)
     assert json.loads(Path("samples/run.json").read_text())["given"] == [0.9, 0.3]
-    assert glow("sample", "--given", "1.5") == 1
+    assert glow("sample", "--given", "dark") == 1
+    assert "'dark'; expected a number" in capsys.readouterr().err
     for command in (["encode"], ["reconstruct"], ["interpolate", sampled]):
-        assert glow(*command, sampled) == 1
-        assert "`given`" in capsys.readouterr().err
         values = ["0.3", "0.4"] if command[0] == "interpolate" else ["0.3"]
         assert glow(*command, sampled, "--given", *values) == 0
     assert load_latents(Path("latents.safetensors"), model).given == torch.tensor([0.3])
@@ -180,7 +155,7 @@ def test_the_commands_take_it(
 
 @pytest.mark.parametrize("place", ["last.ckpt", "model"])
 def test_it_is_stored_and_loads_only_where_it_is_allowed(
-    place: str, trained: Trained, model: ImageModel, monkeypatch: pytest.MonkeyPatch
+    place: str, trained: Trained, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, images = trained.folder / place, pictures()
     again = load_model(path)
@@ -194,13 +169,13 @@ def test_it_is_stored_and_loads_only_where_it_is_allowed(
         load_model(path)
 
 
-def test_it_is_served(model: ImageModel) -> None:
+def test_it_is_served(model: LoadedModel) -> None:
     app_client = pytest.importorskip("app_client", reason="fastapi is not installed")
     from glow_app.server.app import create_app
 
     images = model.quantised(pictures())
     files, given = [app_client.as_base64(image) for image in images], known(model, images)
-    each = {"images": files, "given": model.conditioning.plain(given)}
+    each = {"images": files, "given": model.vocabulary.format(given)}
 
     with app_client.running(create_app(model)) as client:
 
@@ -227,6 +202,6 @@ def test_it_is_served(model: ImageModel) -> None:
         assert [one["given"] for one in scores] == each["given"]
         bits = measure(model, images, given).bits_per_dim.tolist()
         assert [one["bits_per_dim"] for one in scores] == pytest.approx(bits, rel=1e-4)
-        for path, body in (("sample", {"given": 1.5}), ("score", {"images": files})):
+        for path, body in (("sample", {"given": "dark"}), ("score", {"images": files, "given": [0.3, 0.4]})):
             response = client.post(f"/v1/{path}", json=body)
             assert (response.status_code, app_client.error_of(response)["code"]) == (422, "invalid_request")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from registry import tiny_model
+from registry import named, tiny_model
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.evaluation import evaluation_data, exactness, fingerprint, mean_bits, turns_of
@@ -78,7 +78,7 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
 def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
     names = ("shirt", "bag", "coat")
-    model.conditioning.names = names  # type: ignore[assignment]
+    named(model, *names)
     for light, name in enumerate(names):
         (tmp_path / name).mkdir()
         for number in range(4):

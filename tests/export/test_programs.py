@@ -14,6 +14,7 @@ from registry import tiny_model
 
 from glow_app.export import load_program, program, save_sampler
 from glow_app.generation import sample_batches
+from glow_app.models.drawing import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import GaussianPrior, MAFPrior
@@ -38,12 +39,15 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
     draw = load_program(tmp_path / "sampler" / description["program"]["file"])
     for num, temperature in ((1, 0.7), (9, 1.0)):
         latents = model.base_noise(range(100, 100 + num), temperature)
-        given, guidance = model.conditioning.default(range(num)), [1.0] * num
+        given, guidance = model.vocabulary.default(range(num)), [1.0] * num
         inputs: tuple[Any, ...] = (given,)
         if model.conditioning.guided:
             guidance = [1.0, 1.4, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
             inputs = (given, torch.tensor(guidance, dtype=model.dtype))
-        assert torch.equal(draw(latents, *inputs), model.decode_with(latents, model.context(given, num, guidance)))
+        context: Any = model.context(given, num)
+        if given is not None and (change := guidance_change(model, given, guidance)) is not None:
+            context = context + change
+        assert torch.equal(draw(latents, *inputs), model.decode_with(latents, context))
     assert (description["model"], description["training"]) == (model_hash(model), {"epoch": 3})
     names = [each["name"] for each in description["inputs"]]
     assert names == ["level0", "level1"] + (["given", "guidance"] if model.conditioning.guided else [])
@@ -53,7 +57,7 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
 def test_the_program_of_the_page_draws_the_images_of_glow_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_model(**SMALL, num_classes=3)
+    model = tiny_model(**SMALL, num_classes=3, perturbation=0.02)
     model.generation = GenerationSettings((0.7, 0.9), 1.25)
     save_sampler(model, tmp_path / "out")
     # What follows from the weights alone, such as inverse matrices, is not computed by the program.
@@ -71,7 +75,7 @@ def test_the_program_of_the_page_draws_the_images_of_glow_sample(
 @pytest.fixture
 def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a program of zeros, quickly."""
-    monkeypatch.setattr(program, "trace", lambda sampler: sampler)
+    monkeypatch.setattr(program, "trace", lambda sampler, given: sampler)
     monkeypatch.setattr(torch.export, "save", lambda traced, file: file.write(bytes(2000)))
 
 

@@ -28,7 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def inputs(model: ImageModel, num: int, temperature: float = 1.0) -> tuple[list[Tensor], Tensor | None]:
-    return model.base_noise(range(num), temperature), model.conditioning.default(range(num))
+    return model.base_noise(range(num), temperature), model.vocabulary.default(range(num))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 from flow_checks import check_inverse, check_log_det
-from registry import random_images, tiny_given, tiny_glow
+from registry import random_images, tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.conditioning import ClassConditioning
@@ -33,7 +33,7 @@ def built(name: str, num: int = 3) -> tuple[Glow, Tensor, Context]:
     flow = tiny_glow(dtype=torch.float64, **options)
     x = torch.rand(num, *flow.image_shape, dtype=torch.float64) - 0.5
     with torch.no_grad():
-        return flow, x, flow.conditioning.context(tiny_given(flow, num), num)
+        return flow, x, tiny_context(flow, num)
 
 
 @configurations
@@ -64,7 +64,7 @@ def test_images_of_other_sizes_are_coded_exactly() -> None:
 def test_a_context_of_another_size_is_refused() -> None:
     flow = tiny_glow((3, 8, 8), conditioning=PictureConditioning(Deblock()))
     with pytest.raises(ValueError, match="expects a context of shape"):
-        flow.log_prob(torch.zeros(2, 3, 8, 8), flow.conditioning.context(random_images(2, (3, 16, 8)), 2))
+        flow.log_prob(torch.zeros(2, 3, 8, 8), flow.conditioning(random_images(2, (3, 16, 8))))
 
 
 def test_other_sizes_need_a_prior_without_a_size_and_sides_that_can_be_halved() -> None:

@@ -32,7 +32,7 @@ def built(prior: Callable[..., Bijection], num: int = 3) -> tuple[Glow, Tensor, 
     perturb(flow.prior, seed=1, size=0.2)
     generator = torch.Generator().manual_seed(2)
     x = torch.rand(num, *IMAGE_SHAPE, dtype=torch.float64, generator=generator) - 0.5
-    return flow.requires_grad_(False), x, classes.context((torch.arange(num) + 1) % 3, num)
+    return flow.requires_grad_(False), x, classes((torch.arange(num) + 1) % 3)
 
 
 def tolerance(flow: Glow) -> float:
@@ -54,12 +54,12 @@ def test_the_density_of_a_whole_model_integrates_to_one(prior: Callable[..., Bij
     num = 2**13
     # Importance sampling on a low-discrepancy grid; a logistic has heavier tails than the flow.
     noise = [torch.randn(2000, 4, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))]
-    samples = flow.decode(noise, classes.context(1, 2000)).flatten(1)
+    samples = flow.decode(noise, classes(torch.ones(2000, dtype=torch.long))).flatten(1)
     root = torch.linalg.cholesky(samples.T.cov())
     uniform = SobolEngine(4, scramble=True, seed=0).draw(num, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
     points = samples.mean(0) + torch.logit(uniform) @ root.T
     log_proposal = (torch.log(uniform) + torch.log1p(-uniform)).sum(1) - root.diagonal().log().sum()
-    log_density = flow.log_prob(points.reshape(-1, 1, 2, 2), classes.context(1, num))
+    log_density = flow.log_prob(points.reshape(-1, 1, 2, 2), classes(torch.ones(num, dtype=torch.long)))
     assert math.isclose((log_density - log_proposal).exp().mean().item(), 1.0, abs_tol=3e-2)
 
 

@@ -21,7 +21,8 @@ def model() -> ImageModel:
 def by_hand(model: ImageModel, images: Tensor, seeds: list[int], num_draws: int = 1) -> Tensor:
     """Return log-densities of images under each class of each draw, (K, M, B), nats."""
     generators = [image_generators(seeds) for _ in range(4)]
-    draws = [[model(images, *pair) for pair in zip(range(4), generators, strict=True)] for _ in range(num_draws)]
+    pairs = list(zip(torch.arange(4)[:, None].expand(-1, len(images)), generators, strict=True))
+    draws = [[model(images, *pair) for pair in pairs] for _ in range(num_draws)]
     return -BITS_TO_NATS * torch.stack([torch.stack(draw) for draw in draws]).detach()
 
 

@@ -12,20 +12,20 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import edit_attributes, infer
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
 
 
 @pytest.fixture(scope="module")
-def model() -> ImageModel:
+def model() -> LoadedModel:
     model = tiny_model(num_bits=5, conditioning=AttributeConditioning(KINDS, 4, 6))
     perturb(model.conditioning, 1, 1.0)
     return model.freeze()
 
 
-def read(model: ImageModel, given: Any, num: int) -> Tensor:
-    known = model.read(given, num)
+def read(model: LoadedModel, given: Any, num: int) -> Tensor:
+    known = model.vocabulary.parse(given, num)
     assert known is not None
     return known
 
@@ -56,7 +56,7 @@ def test_attributes_that_images_show_are_found(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(known[1:], inferred[1:])
 
 
-def test_no_other_answer_is_more_likely(model: ImageModel) -> None:
+def test_no_other_answer_is_more_likely(model: LoadedModel) -> None:
     images = random_images(6)
     inferred = infer(model, images)
     assert inferred is not None
@@ -68,23 +68,23 @@ def test_no_other_answer_is_more_likely(model: ImageModel) -> None:
         assert (likely <= unlikely + 1e-6).all()
 
 
-def bits_of(model: ImageModel, images: Tensor, given: Tensor) -> Tensor:
+def bits_of(model: LoadedModel, images: Tensor, given: Tensor) -> Tensor:
     return torch.cat([model.bits_per_dim(image[None], row[None]) for image, row in zip(images, given, strict=True)])
 
 
-def test_a_wish_that_is_fulfilled_changes_no_pixel(model: ImageModel) -> None:
+def test_a_wish_that_is_fulfilled_changes_no_pixel(model: LoadedModel) -> None:
     images = random_images(3)
     given = {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}
     for wish in (given, {"hat": 0}, {}):
         assert torch.equal(edit_attributes(model, images, wish, given, 3.0), images)
-    inferred = model.conditioning.plain(infer(model, images))
+    inferred = model.vocabulary.format(infer(model, images))
     assert torch.equal(edit_attributes(model, images, inferred), images)
     changed = edit_attributes(model, images[:1], {"hat": 1}, given, [0, 0.1, 0.2, -0.1])
     assert torch.equal(changed[0], images[0])
     assert len({image.numpy().tobytes() for image in changed}) == 4
 
 
-def test_each_attribute_is_changed_with_its_own_strength(model: ImageModel) -> None:
+def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel) -> None:
     images, known = random_images(3), read(model, {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}, 3)
     model = deepcopy(model)
     conditioning = model.conditioning
@@ -105,7 +105,7 @@ def test_each_attribute_is_changed_with_its_own_strength(model: ImageModel) -> N
             assert torch.equal(edit_attributes(model, images, wished, known, strength), expected)
 
 
-def test_unsuitable_wishes_are_refused(model: ImageModel) -> None:
+def test_unsuitable_wishes_are_refused(model: LoadedModel) -> None:
     images = random_images(1)
     for other, wish, message in (
         (model, {"hatt": 1}, "did you mean hat?"),

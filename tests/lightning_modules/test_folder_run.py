@@ -112,7 +112,7 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     model, resumed = load_model(whole / "last.ckpt"), load_model(part / "last.ckpt")
     assert same(model.state_dict(), resumed.state_dict())
     assert isinstance(model, ImageModel)
-    described = model.conditioning.describe()
+    described = model.vocabulary.describe()
     assert described is not None
     assert [each["name"] for each in described["attributes"]] == ["smiling", "age"]
     assert bool(model.conditioning.adopted)
@@ -354,7 +354,7 @@ def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="argument --size"):
         glow_app.train("a", size=0)
     model = glow_app.train("a", epochs=1, size=16, device="cpu", from_scratch=True, **small)
-    assert (model.flow.image_shape, model.conditioning.facts) == ((3, 16, 16), {"classes": ["left", "right"]})
+    assert (model.flow.image_shape, model.facts) == ((3, 16, 16), {"classes": ["left", "right"]})
     (run,) = (tmp_path / "runs" / "a").iterdir()
     assert (run / "model" / "model.safetensors").exists()
 
@@ -370,9 +370,9 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     assert re.search(r"held out, (\S+) before training\); no clear gain", said)
     assert re.search(r"only \d+ pictures? held out, 20 are needed", said)
     model, images = load_model(tmp_path / "a"), torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
-    assert model.conditioning.names == ("cat", "dog")
+    assert model.vocabulary.values == ["cat", "dog"]
     y = model.dequantised(images, None)
-    found = model.flow.log_prob(y, model.context(1, 4))
+    found = model.flow.log_prob(y, model.context(torch.ones(4, dtype=torch.long), 4))
     torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
     other = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
     assert main([*line, *other, "--model.flow.num_steps=1", f"--run_dir={tmp_path / 'b'}"]) == 0

@@ -95,7 +95,7 @@ def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.Mo
     y = module.model.dequantised(images, draws)
     other = conditioning.with_one_changed(given, draws)
     assert 0 < given.isnan().all(1).sum() < 4
-    plain, changed = (flow.log_prob(y, conditioning.context(known, 8)) for known in (given, other))
+    plain, changed = (flow.log_prob(y, conditioning(known)) for known in (given, other))
     terms = torch.logaddexp(torch.zeros(()), (changed - plain + 50) / 10) * (10 * 10 / (192 * math.log(2)))
     terms = torch.where(given.isnan().all(1), 0, terms)
     bits = 4 - plain / (192 * math.log(2))
@@ -114,7 +114,7 @@ def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
     name = "model.flow.conditioning.embedding.weight"
     assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
     trainer.save_checkpoint(tmp_path / "named.ckpt")
-    assert load_model(tmp_path / "named.ckpt").conditioning.facts == {"classes": list("0123456789")}
+    assert load_model(tmp_path / "named.ckpt").facts == {"classes": list("0123456789")}
 
 
 def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:

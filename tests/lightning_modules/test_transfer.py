@@ -55,10 +55,10 @@ def test_all_classes_begin_with_the_density_of_the_source(size: tuple[int, int])
     given, flow, x = source(), fresh((3, *size), conditioning=ClassConditioning(3)), batch(3, *size)
     assert copy_levels(flow, given) == 3
     for number in range(3):
-        context = flow.conditioning.context(number, len(x))
+        context = flow.conditioning(torch.full((len(x),), number))
         torch.testing.assert_close(flow.log_prob(x, context), given.log_prob(x), rtol=1e-12, atol=1e-9)
     # Training can tell the classes apart from the first step.
-    flow.log_prob(x, flow.conditioning.context(0, len(x))).sum().backward()
+    flow.log_prob(x, flow.conditioning(torch.zeros(len(x), dtype=torch.long))).sum().backward()
     shifts = [p.grad for name, p in flow.named_parameters() if "from_context" in name]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in shifts)
 
@@ -81,7 +81,7 @@ def test_the_rest_starts_from_a_whitening(
     assert copy_levels(flow, given) == num_taken
     assert initialized(flow) == [True] * num_taken + [False] * (len(flow.levels) - num_taken)
     before = {name: tensor.clone() for name, tensor in flow.levels[:num_taken].state_dict().items()}
-    context = flow.conditioning.context(0, len(x)) if num_classes else None
+    context = flow.conditioning(torch.zeros(len(x), dtype=torch.long)) if num_classes else None
     flow.initialize(x, context)
     assert all(initialized(flow))
     assert all(torch.equal(tensor, before[name]) for name, tensor in flow.levels[:num_taken].state_dict().items())

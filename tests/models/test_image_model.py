@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from registry import random_images, same_pictures, tiny_glow, tiny_model
+from registry import named, random_images, same_pictures, tiny_glow, tiny_model
 from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
@@ -16,8 +16,10 @@ from glow_app.conditioning import Unconditional
 from glow_app.flows import MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.likelihood import quantise
+from glow_app.models.drawing import decode_guided, draw
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.storage.stored_model import load_model, model_hash
@@ -51,10 +53,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture(scope="module")
-def trained() -> ImageModel:
+def trained() -> LoadedModel:
     """Return a float32 model after a few steps of training, whose parameters have all moved."""
     torch.manual_seed(0)
-    model = ImageModel(tiny_glow(IMAGE_SHAPE, 2, 3, 16))
+    model = LoadedModel(tiny_glow(IMAGE_SHAPE, 2, 3, 16))
     images = random_images(32) // 2 + torch.arange(8, dtype=torch.uint8) * 16
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(20):
@@ -107,7 +109,7 @@ def test_more_draws_bound_the_exact_value_ever_more_tightly() -> None:
     assert means[-1] > exact
 
 
-def test_one_draw_equals_forward(trained: ImageModel) -> None:
+def test_one_draw_equals_forward(trained: LoadedModel) -> None:
     images = random_images(4)
     once = trained.bits_per_dim(images, generator=seeded())
     torch.testing.assert_close(once, trained(images, generator=seeded()).detach(), rtol=1e-6, atol=0)
@@ -118,7 +120,7 @@ def test_one_draw_equals_forward(trained: ImageModel) -> None:
     assert not once.requires_grad
 
 
-def test_bad_numbers_of_bits_and_draws_are_refused(trained: ImageModel) -> None:
+def test_bad_numbers_of_bits_and_draws_are_refused(trained: LoadedModel) -> None:
     for num_bits in (0, 9, 2.5, "8"):
         with pytest.raises(ValueError, match="num_bits is"):
             ImageModel(tiny_glow((1, 4, 4)), num_bits)  # type: ignore[arg-type]
@@ -126,7 +128,7 @@ def test_bad_numbers_of_bits_and_draws_are_refused(trained: ImageModel) -> None:
         trained.bits_per_dim(random_images(1), num_draws=0)
 
 
-def test_bad_images_are_refused(trained: ImageModel) -> None:
+def test_bad_images_are_refused(trained: LoadedModel) -> None:
     for method in (trained, trained.bits_per_dim, trained.encode, trained.initialize):
         with pytest.raises(ValueError, match="expected uint8"):
             method(torch.zeros(2, *IMAGE_SHAPE))
@@ -156,7 +158,7 @@ def test_images_come_back_exactly_from_a_deeper_flow_under_autocast() -> None:
         assert torch.equal(model.decode(model.encode(images)), images)
 
 
-def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: ImageModel, monkeypatch: Any) -> None:
+def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: LoadedModel, monkeypatch: Any) -> None:
     contexts: list[Tensor] = []
 
     def decoded(_: ImageModel, latents: Any, context: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: ImageMode
         trained.decode_with([], far)
 
 
-def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
+def test_an_image_depends_on_its_own_seed_only(trained: LoadedModel) -> None:
     state = torch.get_rng_state()
     together = trained.sample(4, seeds=10)
     assert torch.equal(torch.get_rng_state(), state)
@@ -186,7 +188,7 @@ def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
     assert len({image.numpy().tobytes() for image in together}) == 4
 
 
-def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
+def test_temperature_zero_gives_one_image(trained: LoadedModel) -> None:
     images = trained.sample(4, temperature=0.0)
     assert torch.equal(images, images[:1].expand_as(images))
     zeros = [torch.zeros(1, *shape) for shape in trained.flow.latent_shapes]
@@ -201,7 +203,7 @@ def test_the_noise_is_normal_with_the_temperature_of_each_level() -> None:
 
 def test_samples_are_by_default_those_of_the_command() -> None:
     model = tiny_model(num_classes=3)
-    model.conditioning.names = ["cat", "dog", "owl"]  # type: ignore[assignment]
+    named(model, "cat", "dog", "owl")
     model.generation = GenerationSettings((0.9, 0.5), 1.25)
     images, others = model.sample(4), model.sample(4)
     assert images.seeds != others.seeds
@@ -220,14 +222,13 @@ def test_exactly_as_many_are_drawn_as_asked_for_and_a_seed_is_the_same_picture_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, sizes = load_model("fashion-mnist").freeze(), list[int]()
-    sample = model.sample
 
-    def counted(num: int, *arguments: Any) -> Images:
-        sizes.append(num)
-        return sample(num, *arguments)
+    def counted(model: LoadedModel, seeds: Sequence[int], *arguments: Any) -> Images:
+        sizes.append(len(seeds))
+        return draw(model, seeds, *arguments)
 
-    monkeypatch.setattr(model, "sample", counted)
-    together = sample(16, 0.7, 5, guidance=1.5)
+    monkeypatch.setattr("glow_app.generation.sampling.draw", counted)
+    together = model.sample(16, 0.7, 5, guidance=1.5)
     for batch_size in (1, 7, 16):
         drawn = torch.stack([image for _, image in sample_batches(model, 16, 0.7, 5, None, batch_size, 1.5)])
         assert same_pictures(drawn, together, model.num_bits)
@@ -236,12 +237,12 @@ def test_exactly_as_many_are_drawn_as_asked_for_and_a_seed_is_the_same_picture_i
 
 
 def test_guidance_changes_the_context_alone() -> None:
-    model, labels = tiny_model(num_classes=3), torch.tensor([0, 1, 2])
+    model, labels = tiny_model(num_classes=3, perturbation=0.02), torch.tensor([0, 1, 2])
     plain = model.sample(3, 0.8, 5, labels)
     assert torch.equal(plain, model.decode(model.base_noise([5, 6, 7], 0.8), labels))
     assert torch.equal(model.sample(3, 0.8, 5, labels, guidance=1), plain)
     guided = model.sample(3, 0.8, 5, labels, guidance=1.5)
-    assert torch.equal(guided, model.decode_with(model.base_noise([5, 6, 7], 0.8), model.context(labels, 3, 1.5)))
+    assert torch.equal(guided, decode_guided(model, model.base_noise([5, 6, 7], 0.8), labels, 1.5))
     assert not torch.equal(guided, plain)
 
 
@@ -259,7 +260,7 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
-def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: Callable[[Any], Any]) -> None:
+def test_settings_may_be_numbers_of_numpy_and_torch(trained: LoadedModel, kind: Callable[[Any], Any]) -> None:
     for temperature in (0.5, [0.5, 1.0]):
         images = trained.sample(2, kind(temperature), seeds=3)
         assert torch.equal(images, trained.sample(2, temperature, seeds=3))
@@ -275,12 +276,12 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
         *((2, {"seeds": seeds}) for seeds in ([1, 2, 3], 1.5, 2**63, -1)),
     ],
 )
-def test_bad_requests_are_refused(trained: ImageModel, num: Any, arguments: dict[str, object]) -> None:
+def test_bad_requests_are_refused(trained: LoadedModel, num: Any, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="temperature" if "temperature" in arguments else "seeds|num is|expected 0 to"):
         trained.sample(num, **arguments)  # type: ignore[arg-type]
 
 
-def test_latents_that_do_not_fit_are_refused(trained: ImageModel) -> None:
+def test_latents_that_do_not_fit_are_refused(trained: LoadedModel) -> None:
     latents = trained.encode(random_images(2))
     for bad in (latents[:1], latents[0], [latents[0][0], latents[1]]):
         with pytest.raises(ValueError, match="expected latents of shapes"):

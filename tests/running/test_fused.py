@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from registry import perturb, tiny_given, tiny_glow
+from registry import perturb, tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import (
@@ -94,7 +94,7 @@ def test_steps_of_a_level_with_a_feature_map_are_fused_after_the_first() -> None
     conditioning = PictureConditioning(Fill())
     flow = tiny_glow(num_steps=3, conditioning=conditioning, perturbation=0.03, dtype=torch.float64)
     choose_runners(flow)
-    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), conditioning.context(tiny_given(flow, 2), 2)
+    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), tiny_context(flow, 2)
     with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         log_prob = flow.log_prob(x, context)
     assert used.call_count == 4

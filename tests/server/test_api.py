@@ -20,7 +20,7 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import Direction
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip
 from glow_app.server.app import create_app
@@ -36,18 +36,18 @@ PNG, JSON = "image/png", "application/json"
 
 
 @pytest.fixture(scope="module")
-def model() -> ImageModel:
+def model() -> LoadedModel:
     return named(tiny_model(num_classes=4), *"abcd")
 
 
 @pytest.fixture(scope="module")
-def direction(model: ImageModel) -> Direction:
+def direction(model: LoadedModel) -> Direction:
     generator = torch.Generator().manual_seed(0)
     return Direction([torch.randn(shape, generator=generator) for shape in model.flow.latent_shapes], 10)
 
 
 @pytest.fixture(scope="module")
-def client(model: ImageModel, direction: Direction) -> Iterator[httpx.Client]:
+def client(model: LoadedModel, direction: Direction) -> Iterator[httpx.Client]:
     directions = {"smile": direction, CYRILLIC: direction}
     with running(create_app(model, LIMITS, directions=directions, training=TRAINING)) as client:
         yield client
@@ -80,7 +80,7 @@ def images_of(answer: dict[str, Any]) -> list[torch.Tensor]:
     return [from_base64(one["image"]) for one in answer["images"]]
 
 
-def test_samples_equal_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+def test_samples_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     answer = client.post("/v1/sample", json={"count": 5, "seed": 7, "temperature": [0.5, 0.8]}).json()
     expected = list(generation.sample_batches(model, 5, [0.5, 0.8], 7))
     assert [one["seed"] for one in answer["images"]] == [seed for seed, _ in expected] == [7, 8, 9, 10, 11]
@@ -123,7 +123,7 @@ def test_recommended_settings_are_the_defaults(plain: httpx.Client) -> None:
 
 @pytest.mark.parametrize("turns", [None, [2]])
 def test_several_images_are_the_grid_of_the_command(
-    model: ImageModel, client: httpx.Client, turns: list[int] | None
+    model: LoadedModel, client: httpx.Client, turns: list[int] | None
 ) -> None:
     body = {"count": 6, "seed": 7, "given": turns and turns[0]}
     response = client.post("/v1/sample", json=body, headers={"accept": PNG})
@@ -150,7 +150,7 @@ def test_accept_header(accept: str, expected: str, client: httpx.Client) -> None
     assert response.headers["content-type"] == expected
 
 
-def test_pictures_contain_metadata(model: ImageModel, client: httpx.Client) -> None:
+def test_pictures_contain_metadata(model: LoadedModel, client: httpx.Client) -> None:
     made = {"model": model_hash(model), "version": __version__}
     images = client.post("/v1/sample", json={"count": 2, "seed": 6}).json()["images"]
     texts = [text_of(base64.b64decode(one["image"])) for one in images]
@@ -175,7 +175,7 @@ def test_pictures_contain_metadata(model: ImageModel, client: httpx.Client) -> N
     assert (several["direction"], several["strength"]) == (f"smile, {CYRILLIC}", "1.5, -1.0")
 
 
-def test_interpolation_includes_the_pictures(model: ImageModel, client: httpx.Client) -> None:
+def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.Client) -> None:
     body = {"images": FILES[:3], "frames": 4, "given": ["a", 1, 1]}
     answer = client.post("/v1/interpolate", json=body).json()
     frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
@@ -192,11 +192,11 @@ def test_interpolation_includes_the_pictures(model: ImageModel, client: httpx.Cl
         assert animation.content == animation_bytes(frames, suffix)
     del body["given"]
     inferred = client.post("/v1/interpolate", json=body).json()["given"]
-    assert inferred == model.conditioning.plain(generation.infer(model, IMAGES[:3]))
+    assert inferred == model.vocabulary.format(generation.infer(model, IMAGES[:3]))
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_frames_at_positions(model: ImageModel, client: httpx.Client, spherical: bool) -> None:
+def test_frames_at_positions(model: LoadedModel, client: httpx.Client, spherical: bool) -> None:
     for num_images, places in ((2, [[0.25], [1]]), (4, [[0.25, 0.5], [1, 0], [0, 1]])):
         body = {"images": FILES[:num_images], "given": list(range(num_images)), "spherical": spherical}
         answer = client.post("/v1/interpolate", json={**body, "at": places}).json()
@@ -211,7 +211,7 @@ def test_frames_at_positions(model: ImageModel, client: httpx.Client, spherical:
         assert response.headers["content-type"] == wanted
 
 
-def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) -> None:
+def test_edits(model: LoadedModel, client: httpx.Client, direction: Direction) -> None:
     body = {"image": FILES[0], "edits": [{"direction": "smile", "strength": 0}], "given": 1}
     assert torch.equal(from_base64(client.post("/v1/edit", json=body).json()["image"]), IMAGES[0])
     body["edits"] = [{"direction": "smile", "strength": 1.5}, {"direction": "smile", "strength": -0.5}]
@@ -230,11 +230,11 @@ def test_attributes_are_given_wished_and_inferred() -> None:
     kinds: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
     model = tiny_model(conditioning=AttributeConditioning(kinds))
     with running(create_app(model, LIMITS)) as client:
-        assert client.get("/v1/info").json()["given"] == model.conditioning.describe()
+        assert client.get("/v1/info").json()["given"] == model.vocabulary.describe()
         given = {"smiling": 1, "age": 0.3}
         asked = {"count": 2, "seed": 7, "guidance": 1.5, "given": given}
         answer = client.post("/v1/sample", json=asked).json()
-        drawn = model.conditioning.plain(model.conditioning.of_draws(given, [7, 8]))
+        drawn = model.vocabulary.format(model.vocabulary.default([7, 8], model.vocabulary.parse(given, 2)))
         assert [one["given"] for one in answer["images"]] == drawn
         expected = generation.sample_batches(model, 2, 0.7, 7, [given], guidance=1.5)
         assert all(map(same_pictures, images_of(answer), (image for _, image in expected)))
@@ -244,7 +244,7 @@ def test_attributes_are_given_wished_and_inferred() -> None:
 
         first = client.post("/v1/edit", json={"image": FILES[0], "wish": {}, "given": given}).json()
         assert torch.equal(from_base64(first["image"]), IMAGES[0])
-        assert first["given"] == model.conditioning.plain(generation.infer(model, IMAGES[:1], given))[0]
+        assert first["given"] == model.vocabulary.format(generation.infer(model, IMAGES[:1], given))[0]
         wish = {"smiling": 0, "hat": True, "hue": 0.2}
         for known in (given, first["given"]):
             body = {"image": FILES[0], "wish": wish, "given": known, "strength": 1.5}
@@ -282,13 +282,13 @@ def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client
     assert bool((from_base64(answer["images"][0]) == 100).all())
 
 
-def test_scores_equal_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+def test_scores_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
     measures = generation.measure(model, IMAGES[:2], num_draws=3, seeds=[11, 12])
     bits = measures.bits_per_dim.tolist()
     assert [one["bits_per_dim"] for one in answer["scores"]] == pytest.approx(bits, rel=1e-4, abs=1e-4)
-    assert [one["given"] for one in answer["scores"]] == model.conditioning.plain(measures.given)
+    assert [one["given"] for one in answer["scores"]] == model.vocabulary.format(measures.given)
     given = client.post("/v1/score", json={**body, "given": [0, "A"]}).json()["scores"]
     assert [one["given"] for one in given] == ["a", "a"]
     assert answer["usual"] is None
@@ -296,7 +296,7 @@ def test_scores_equal_those_of_python(model: ImageModel, client: httpx.Client) -
     assert {name for name, value in answer["scores"][0].items() if value is None} == unknown
 
 
-def test_verdicts_use_the_models_reference(model: ImageModel) -> None:
+def test_verdicts_use_the_models_reference(model: LoadedModel) -> None:
     images = random_images(20, seed=1)
     measures = generation.measure(model, images)
     reference = generation.Reference.of(generation.measure(model, random_images(60)))
@@ -312,7 +312,7 @@ def test_verdicts_use_the_models_reference(model: ImageModel) -> None:
         create_app(model, training={"reference": {**reference.to_plain(), "mean": []}})
 
 
-def test_info_describes_the_model_and_the_limits(model: ImageModel, client: httpx.Client, plain: httpx.Client) -> None:
+def test_info_describes_the_model_and_the_limits(model: LoadedModel, client: httpx.Client, plain: httpx.Client) -> None:
     info = client.get("/v1/info").json()
     assert info["model"] == model_hash(model)
     assert info["image_shape"] == [3, 8, 8]
@@ -425,7 +425,7 @@ def test_errors_do_not_leak_exceptions(
     assert "secret" not in response.text
 
 
-def test_metrics_and_health(model: ImageModel) -> None:
+def test_metrics_and_health(model: LoadedModel) -> None:
     app = create_app(model, Limits(queue=4))
     with running(app) as client:
         client.post("/v1/sample", json={"count": 3})

@@ -14,7 +14,8 @@ from busy_worker import BusyWorker
 from registry import random_images, same_pictures, tiny_model
 
 from glow_app.bijections import record_solves
-from glow_app.models.image_model import ImageModel
+from glow_app.models.drawing import draw
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
@@ -23,7 +24,7 @@ from glow_app.server.worker import TICKET, Call, ModelEndedError, ModelWorker, T
 
 
 @pytest.fixture(scope="module")
-def model() -> ImageModel:
+def model() -> LoadedModel:
     return tiny_model(num_classes=4)
 
 
@@ -51,34 +52,34 @@ class Recorder:
 
 
 def test_requests_with_equal_settings_share_a_batch_of_as_many_draws_as_they_ask_for(
-    model: ImageModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, sample = list[int](), model.sample
+    sizes = list[int]()
 
-    def counted(num: int, *arguments: Any) -> Images:
-        sizes.append(num)
-        return sample(num, *arguments)
+    def counted(model: LoadedModel, seeds: list[int], *arguments: Any) -> Images:
+        sizes.append(len(seeds))
+        return draw(model, seeds, *arguments)
 
-    monkeypatch.setattr(model, "sample", counted)
+    monkeypatch.setattr("glow_app.server.queued_model.draw", counted)
     queued = QueuedModel(model, worker)
 
-    def draw(seeds: range, guidance: float, given: int) -> Images:
+    def drawn_for(seeds: range, guidance: float, given: int) -> Images:
         TICKET.set(Ticket())
         return queued.sample(len(seeds), [0.5, 0.9], seeds, given, guidance)
 
-    draw(range(1), 1.0, 0)  # a kind of calls is batched once its rate is known
+    drawn_for(range(1), 1.0, 0)  # a kind of calls is batched once its rate is known
     worker._rates = dict.fromkeys(worker._rates, 1e-3)
     busy = BusyWorker(worker)
     asked = [(range(3), 1.25, 0), (range(7, 8), 1.25, 1), (range(20, 25), 1.25, 3), (range(2), 0.3, 3)]
     with ThreadPoolExecutor(len(asked)) as pool:
         drawn = []
         for request in asked:
-            drawn.append(pool.submit(draw, *request))
+            drawn.append(pool.submit(drawn_for, *request))
             wait_until(lambda: len(worker._calls) == 1 + len(drawn))
         busy.release()
     assert sorted(sizes) == [1, 2, 9]
     for images, (seeds, guidance, given) in zip(drawn, asked, strict=True):
-        expected = sample(len(seeds), [0.5, 0.9], seeds, given, guidance)
+        expected = model.sample(len(seeds), [0.5, 0.9], seeds, given, guidance)
         assert same_pictures(images.result(), expected)
         assert images.result().facts == expected.facts
 
@@ -147,8 +148,8 @@ def test_small_calls_overtake_large_ones_without_starving_them(worker: ModelWork
     assert order == ["small", "medium", "large", "late"]
 
 
-def test_only_calls_with_the_same_parts_share_a_batch(model: ImageModel, worker: ModelWorker) -> None:
-    latents, context = model.encode(random_images(1), [1]), model.context([1], 1)
+def test_only_calls_with_the_same_parts_share_a_batch(model: LoadedModel, worker: ModelWorker) -> None:
+    latents, context = model.encode(random_images(1), [1]), model.context(torch.tensor([1]), 1)
     assert isinstance(context, torch.Tensor)
     calls = [(context, None), (context, context)]  # without and with a change
     expected = [model.decode_with(latents, *call) for call in calls]
@@ -250,7 +251,7 @@ def test_all_calls_end_with_the_worker(dies: bool, worker: ModelWorker) -> None:
 
 
 def test_pictures_are_encoded_only_once(
-    model: ImageModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, encode = list[int](), model.encode
 

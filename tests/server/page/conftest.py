@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glow_app.generation import Direction, Reference, infer, measure
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.restoration import Colourise, Denoise, Fill, Upscale
 from glow_app.server.app import create_app
@@ -48,9 +48,9 @@ class Site:
 
     address: str
     app: Any
-    model: ImageModel
+    model: LoadedModel
     directions: dict[str, Direction]
-    restorers: dict[str, ImageModel]
+    restorers: dict[str, LoadedModel]
 
     @contextmanager
     def busy(self, jobs: int = 1) -> Iterator[threading.Event]:
@@ -80,9 +80,9 @@ class Site:
 
 @contextmanager
 def served(
-    model: ImageModel,
+    model: LoadedModel,
     limits: Limits | None = None,
-    restorers: dict[str, ImageModel] | None = None,
+    restorers: dict[str, LoadedModel] | None = None,
     sources: dict[str, str] | None = None,
     **arguments: Any,
 ) -> Iterator[Site]:
@@ -93,7 +93,7 @@ def served(
         yield Site(str(client.base_url), app, model, arguments.get("directions", {}), models)
 
 
-def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
+def directions_of(model: LoadedModel, names: list[str]) -> dict[str, Direction]:
     generator = torch.Generator().manual_seed(5)
     shapes = model.flow.latent_shapes
     return {name: Direction([torch.randn(shape, generator=generator) for shape in shapes], 2) for name in names}
@@ -144,14 +144,14 @@ def plain_site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def restorers() -> dict[str, ImageModel]:
+def restorers() -> dict[str, LoadedModel]:
     """Restorers of colour pictures, one for each task with settings of its own."""
     tasks = {"enlarge": Upscale(), "denoise": Denoise(), "fill": Fill(), "colour": Colourise()}
     return {name: tiny_restorer(task) for name, task in tasks.items()}
 
 
 @pytest.fixture(scope="session")
-def restoring_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
+def restoring_site(restorers: dict[str, LoadedModel]) -> Iterator[Site]:
     """A model of colour images with restorers."""
     with served(tiny_model(), restorers=restorers, sources=dict.fromkeys(restorers, "photos")) as site:
         yield site

@@ -87,7 +87,7 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
 
 def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, asking_site: Site) -> None:
     model, image = asking_site.model, random_images(1, seed=2)
-    inferred = model.conditioning.plain(generation.infer(model, image))[0]
+    inferred = model.vocabulary.format(generation.infer(model, image))[0]
     page.goto(f"{asking_site.address}/#edit")
     form, after = page.locator("#edit-form"), page.locator("#edited figure").nth(1)
     expect(after).to_contain_text("Unchanged")

@@ -26,7 +26,7 @@ from server.page.conftest import (
 
 from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
@@ -68,7 +68,7 @@ def expect_draws(page: Page, result: restoration.Restoration) -> None:
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
 
 
-def expect_result(page: Page, model: ImageModel, damaged: torch.Tensor) -> None:
+def expect_result(page: Page, model: LoadedModel, damaged: torch.Tensor) -> None:
     """Wait until the page shows the best estimate."""
     expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, damaged, 1, 0.0).draws[0])
 
@@ -175,7 +175,7 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restor
     expect(divider).to_have_value("25")
 
 
-def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: dict[str, ImageModel]) -> None:
+def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: dict[str, LoadedModel]) -> None:
     limits = Limits(restored_pixels=4 * 4 * 30 * 20, estimated_pixels=4 * 60 * 40)
     with served(tiny_model(), limits, restorers={"enlarge": restorers["enlarge"]}) as site:
         bodies, note, frame = begin(page, site), page.locator("#restore-note"), page.locator(".framing")

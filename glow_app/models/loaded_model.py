@@ -1,0 +1,82 @@
+"""An image model that also reads pictures and words: the layer between people and tensors."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.conditioning import Given
+from glow_app.models.drawing import draw, draw_settings
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.seeding import one_seed_each
+
+
+def read(model: ImageModel, images: Pictures, given: Given = None) -> tuple[Tensor, Tensor | None]:
+    """Return pictures and what is given about them as the tensors that an :class:`ImageModel` takes.
+
+    Args:
+        images: As for :func:`~glow_app.pictures.inputs.as_images`, such as file names.
+        given: As for :meth:`Vocabulary.parse <glow_app.conditioning.Vocabulary.parse>`, such as names of classes.
+    Raises:
+        ValueError: If a picture cannot be read, or something is given that the model does not take.
+    """
+    images = as_images(images, model.flow.image_shape)
+    return images, model.vocabulary.parse(given, len(images))
+
+
+class LoadedModel(ImageModel):
+    """An :class:`ImageModel` whose methods also take what :func:`read` reads, and which draws as ``glow sample`` does.
+
+    :func:`~glow_app.load_model` returns it.
+    """
+
+    def bits_per_dim(
+        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return bits/dim, (B,), as :meth:`ImageModel.bits_per_dim`."""
+        return super().bits_per_dim(*read(self, images, given), num_draws, generator)
+
+    def log_prob(self, images: Pictures, given: Given = None) -> Tensor:
+        """Return log-probabilities in nats, (B,), as :meth:`ImageModel.log_prob`."""
+        return super().log_prob(*read(self, images, given))
+
+    def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
+        """Return latents, as :meth:`ImageModel.encode`."""
+        return super().encode(*read(self, images, given))
+
+    def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
+        """Return uint8 images, (B, C, H, W), as :meth:`ImageModel.decode`."""
+        return super().decode(latents, self.vocabulary.parse(given, len(latents[0])))
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        given: Given = None,
+        guidance: float | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> Images:
+        """Draw ``num`` uint8 images, which know their seeds, by default like ``glow sample``.
+
+        At temperature 1 and guidance 1, they are samples of the model's own distribution.
+
+        Args:
+            num: Number of images.
+            temperature: Factor of the base noise, for all levels or one per level, finest first; the model's
+                recommendation (:attr:`generation`, usually 0.7) if None.
+            seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
+            given: If None, classes take turns: the image of seed s has class s modulo their number. Attributes that
+                are not given are drawn, by the seed, as they occur in the training data.
+            guidance: Factor of what is given, see :meth:`Conditioning.guidance
+                <glow_app.conditioning.Conditioning.guidance>`; the model's recommendation if None.
+            size: Height and width, for textures, if the prior allows other sizes; the model's if None.
+        Raises:
+            ValueError: If a temperature or the guidance is out of range, the number of seeds is wrong, or there is
+                guidance but the model takes none.
+        """
+        seeds, parsed = one_seed_each(num, seeds), self.vocabulary.parse(given, num)
+        return draw(self, seeds, draw_settings(self, temperature, guidance, parsed), parsed, size)
