@@ -17,7 +17,7 @@ from glow_app.models.module_state import is_initialized, require_wide_weights, w
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
-from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
+from glow_app.running import Memory, choose_runners, fold, images_at_a_time
 from glow_app.seeding import image_generator, image_generators, one_seed_each
 
 
@@ -109,7 +109,7 @@ class ImageModel(nn.Module):
         discards the precomputed quantities; weights must not be changed in other ways, such as through ``flow``.
         """
         self.eval().requires_grad_(False)
-        self._folded = [fold_flow(self.flow)]
+        self._folded = [fold(self.flow)]
         return self
 
     @property

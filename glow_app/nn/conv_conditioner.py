@@ -47,4 +47,6 @@ class ConvConditioner(Conditioner):
 
     def _activate(self, h: Tensor, context: Tensor | None) -> Tensor:
         shift = self.context_shift(context)
-        return F.relu_(h if shift is None else h + shift)
+        if shift is not None:
+            h += shift
+        return F.relu_(h)
