@@ -197,7 +197,7 @@ def _by_wish(model: "ImageModel", stored: "StoredModel", arguments: argparse.Nam
             _warn_if_unlike(reference, float(model.bits_per_dim(image, inferred)), file)
         return edit_attributes(model, image, wish, inferred, strengths), inferred
 
-    return _Edit("wish", in_words(wish), WISH_SHARES, change)
+    return _Edit("attributes", in_words(wish), WISH_SHARES, change)
 
 
 def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:

@@ -87,19 +87,19 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
 @API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    if bool(body.edits) == (body.wish is not None):
-        raise invalid("expected either edits or a wish")
-    with validating("wish"):
-        wish = service.model.vocabulary.parse(body.wish, 1)
+    if bool(body.edits) == (body.attributes is not None):
+        raise invalid("expected either edits or attributes")
+    with validating("attributes"):
+        changes = service.model.vocabulary.parse(body.attributes, 1)
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
-    if wish is None:
+    if changes is None:
         changed = await service.run(generation.edit, service.model, images, strengths, given)
         edits = {name: ", ".join(str(getattr(each, name)) for each in body.edits) for name in ("direction", "strength")}
     else:
         given = await service.run(generation.infer, service.model, images, given)
-        changed = await service.run(generation.edit_attributes, service.model, images, wish, given, body.strength)
-        edits = {"wish": in_words((service.plain(wish) or [{}])[0]), "strength": str(body.strength)}
+        changed = await service.run(generation.edit_attributes, service.model, images, changes, given, body.strength)
+        edits = {"attributes": in_words((service.plain(changes) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
     return await respond(request, answer, changed, facts)

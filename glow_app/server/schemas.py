@@ -141,13 +141,13 @@ class Edit(_Request):
 
 
 class EditRequest(_Request):
-    """A request to change attributes of an image: either along directions, or of a model that knows attributes."""
+    """A request to change an image, along directions or by a model that was trained with attributes."""
 
     image: ImageFile
     edits: list[Edit] = Field([], max_length=16)
-    wish: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, as in `given`.")
-    strength: Strength = Field(1.0, description="Factor of the change that a wish makes.")
-    given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, for a wish each attribute that is left out.")
+    attributes: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, with their values.")
+    strength: Strength = Field(1.0, description="Factor of the change of attributes.")
+    given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, as is each attribute that is left out.")
 
 
 class EditAnswer(BaseModel):

@@ -108,7 +108,7 @@ def test_attributes_are_changed_by_name(
             strip = grid(changed[1:], 5, above=["0", *(f"{strength:+g}" for strength in strengths[2:])])
             assert np.array_equal(np.asarray(strip), pixels(Path(f"{output}/{name}_strip.png")))
         facts = read_png_text(Path(f"known/{name}.png"))
-        assert facts["wish"] == "no hat, age 0.7"
+        assert facts["attributes"] == "no hat, age 0.7"
         assert facts["given"].startswith("smiling, hat, age ")
         assert facts["strength"] == "0.5"
     for options, code, message in (

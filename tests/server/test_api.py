@@ -225,7 +225,7 @@ def test_edits(model: LoadedModel, client: httpx.Client, direction: Direction) -
     assert (response.status_code, error_of(response)["code"]) == (404, "unknown_direction")
 
 
-def test_attributes_are_given_wished_and_inferred() -> None:
+def test_attributes_are_given_changed_and_inferred() -> None:
     torch.manual_seed(0)
     kinds: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
     model = tiny_model(conditioning=AttributeConditioning(kinds))
@@ -242,26 +242,26 @@ def test_attributes_are_given_wished_and_inferred() -> None:
         assert (answer["guidance"], answer["images"][0]["given"].keys()) == (1, kinds.keys())
         assert "guidance" not in model.sample(1, seeds=7, guidance=1.5).facts[0]
 
-        first = client.post("/v1/edit", json={"image": FILES[0], "wish": {}, "given": given}).json()
+        first = client.post("/v1/edit", json={"image": FILES[0], "attributes": {}, "given": given}).json()
         assert torch.equal(from_base64(first["image"]), IMAGES[0])
         assert first["given"] == model.vocabulary.format(generation.infer(model, IMAGES[:1], given))[0]
-        wish = {"smiling": 0, "hat": True, "hue": 0.2}
+        changes = {"smiling": 0, "hat": True, "hue": 0.2}
         for known in (given, first["given"]):
-            body = {"image": FILES[0], "wish": wish, "given": known, "strength": 1.5}
+            body = {"image": FILES[0], "attributes": changes, "given": known, "strength": 1.5}
             answer = client.post("/v1/edit", json=body).json()
             assert answer["given"] == first["given"]
             assert torch.equal(
-                from_base64(answer["image"]), generation.edit_attributes(model, IMAGES[:1], wish, given, 1.5)[0]
+                from_base64(answer["image"]), generation.edit_attributes(model, IMAGES[:1], changes, given, 1.5)[0]
             )
         picture = client.post("/v1/edit", json=body, headers={"accept": PNG}).content
-        assert text_of(picture)["wish"] == "no smiling, hat, hue 0.2"
+        assert text_of(picture)["attributes"] == "no smiling, hat, hue 0.2"
         wrong: list[tuple[str, dict[str, Any], str]] = [
             ("sample", {"given": {"smile": 1}}, "given: "),
             ("sample", {"given": {"hat": 0.5}}, "given: "),
-            ("edit", {"image": FILES[0], "wish": {"smile": 1}}, "wish: "),
-            ("edit", {"image": FILES[0], "wish": {"smiling": 2}}, "wish: "),
-            ("edit", {"image": FILES[0], "wish": {"age": "old"}}, "wish.age: "),
-            ("edit", {"image": FILES[0], "wish": {}, "strength": 101}, "strength: "),
+            ("edit", {"image": FILES[0], "attributes": {"smile": 1}}, "attributes: "),
+            ("edit", {"image": FILES[0], "attributes": {"smiling": 2}}, "attributes: "),
+            ("edit", {"image": FILES[0], "attributes": {"age": "old"}}, "attributes.age: "),
+            ("edit", {"image": FILES[0], "attributes": {}, "strength": 101}, "strength: "),
         ]
         for path, body, message in wrong:
             response = client.post(f"/v1/{path}", json=body)
@@ -348,8 +348,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("reconstruct", {"images": [FILES[0], "\u00e4"]}, "images[1]: "),
     ("reconstruct", {"images": [FILES[0], 3]}, "images[1]: "),
     ("edit", {"image": FILES[0], "edits": [{"direction": "smile"}, {"strength": 1}]}, "edits[1].direction: "),
-    ("edit", {"image": FILES[0]}, "expected either edits or a wish"),
-    ("edit", {"image": FILES[0], "wish": {"smiling": 1}}, "wish: "),
+    ("edit", {"image": FILES[0]}, "expected either edits or attributes"),
+    ("edit", {"image": FILES[0], "attributes": {"smiling": 1}}, "attributes: "),
 ]
 
 

@@ -130,7 +130,7 @@ export function valuesOf(link, info) {
 
 /** Return changes as the body of a request; without any, its answer is the picture in the model's size. */
 export function editOf(changes, info) {
-  if (knowsAttributes(info)) return { wish: changes };
+  if (knowsAttributes(info)) return { attributes: changes };
   const edits = Object.entries(changes).map(([direction, strength]) => ({ direction, strength }));
   return { edits: edits.length ? edits : [{ direction: info.directions[0], strength: 0 }] };
 }

@@ -102,12 +102,12 @@ def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, askin
     other = 1 - inferred["smiling"]
     answer(form, "smiling", ["No", "Yes"][other])
     form.get_by_label("colour", exact=True).fill("0.25")
-    wish: dict[str, Any] = {"smiling": other, "hue": 0.25}
-    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, wish, inferred)[0])
+    changes: dict[str, Any] = {"smiling": other, "hue": 0.25}
+    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred)[0])
     expect(after).to_contain_text(f"{'' if other else 'without '}smiling, colour 0.25")
-    assert (sent[-1]["wish"], sent[-1]["given"]) == (wish, inferred)
+    assert (sent[-1]["attributes"], sent[-1]["given"]) == (changes, inferred)
     form.get_by_label("Strength").fill("0.5")
-    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, wish, inferred, 0.5)[0])
+    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred, 0.5)[0])
     page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*hue*0.25")
     form.get_by_role("button", name="As in the picture").click()
     expect_image(page, after.get_by_role("img"), image[0])
