@@ -1,13 +1,16 @@
 """What every flow owes, whatever it is made of."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from glow_app.bijections import Bijection, NormalDensity
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn.context import Context
 
-__all__ = ["check_inverse", "check_log_det"]
+__all__ = ["check_inverse", "check_log_det", "check_samples"]
 
 
 def check_inverse(flow: MultiscaleFlow, x: Tensor, context: Context, tolerance: float) -> None:
@@ -39,3 +42,17 @@ def check_log_det(flow: MultiscaleFlow, x: Tensor, context: Context, tolerance: 
     density = standard_normal_log_density(latents) + log_det
     torch.testing.assert_close(flow.log_prob(x, context), density)
     torch.testing.assert_close(flow.level_log_probs(x, context).sum(1), density)
+
+
+def check_samples(density: NormalDensity, shape: tuple[int, ...], context: Any, tolerance: float) -> None:
+    """Check that samples are the images of base noise at a temperature, and their density that of the noise."""
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    samples = density.sample(3, context, 0.8, generators[0])
+    assert samples.shape == (3, *shape)
+    noise = [
+        0.8 * torch.randn(3, *latent, generator=generators[1], dtype=samples.dtype) for latent in density.latent_shapes
+    ]
+    drawn, log_det = density.inverse(noise[0] if isinstance(density, Bijection) else noise, context)  # type: ignore[attr-defined]
+    torch.testing.assert_close(samples, drawn, rtol=0, atol=tolerance)
+    expected = standard_normal_log_density(noise) - log_det
+    torch.testing.assert_close(density.log_prob(samples, context), expected, rtol=0, atol=tolerance)

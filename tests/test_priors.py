@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from flow_checks import check_samples
 from registry import perturb, tiny_model
 from torch import nn
 
@@ -79,6 +80,12 @@ def test_context_changes_the_head_and_not_only_the_gaussian(prior: Callable[...,
     assert (z[0] - z[1]).abs().max() > 1e-3
     density = standard_normal_log_density([z]) + log_det
     assert (density[0] - density[1]).abs() > 1e-3
+
+
+@pytest.mark.parametrize("prior", [GaussianPrior, partial(GaussianPrior, rank=3), *HEADS.values()])
+def test_samples_are_those_of_the_density(prior: Callable[..., GaussianPrior | HeadPrior]) -> None:
+    built = perturb(prior(SHAPE, 3).double().eval(), size=0.1)
+    check_samples(built, SHAPE, torch.randn(3, 3, dtype=torch.float64), 1e-2 if isinstance(built, CNFPrior) else 1e-8)
 
 
 @heads

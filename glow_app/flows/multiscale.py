@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, Squeeze
+from glow_app.bijections import Bijection, NormalDensity, Squeeze
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn.context import Context, per_level, prior_context
@@ -38,7 +38,7 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
     return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
 
 
-class MultiscaleFlow(nn.Module):
+class MultiscaleFlow(NormalDensity, nn.Module):
     r"""Levels of bijections; after each level but the last, half the channels are split off as its latent.
 
     All latents are kept, and all are whitened: each split half by its split prior given the kept half, the last latent
@@ -148,11 +148,6 @@ class MultiscaleFlow(nn.Module):
         for level, sizes, prior, of_level in self._parts(context):
             x, half = level.initialize(x, of_level)[0].split(sizes, dim=1)
             prior.initialize(half, prior_context(x, half, of_level))
-
-    def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
-        """Return the log-density of ``x`` in nats, (B,)."""
-        latents, log_det = self(x, context)
-        return standard_normal_log_density(latents) + log_det
 
     def level_log_probs(self, x: Tensor, context: Context = None) -> Tensor:
         r"""Return the log-density per level, (B, L), nats, the finest first; the sum is the log-density.

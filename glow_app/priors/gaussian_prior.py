@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from glow_app.bijections import Bijection, DiagonalAffine, PrincipalDirections
+from glow_app.bijections import Bijection, DiagonalAffine, NormalDensity, PrincipalDirections
 
 
-class GaussianPrior(Bijection):
+class GaussianPrior(NormalDensity, Bijection):
     r"""A learned Gaussian per channel, shifted and scaled by the context if there is one: the prior of the Glow paper.
 
     .. math:: z = (x - \mu_c) \odot e^{-s_c}, \qquad \log|\det J| = -H W \sum_c s_c
@@ -23,6 +23,7 @@ class GaussianPrior(Bijection):
 
     def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0, rank: int = 0) -> None:
         super().__init__()
+        self.latent_shape = latent_shape
         self.whiten = DiagonalAffine(latent_shape[0], context_features, kernel_size=1)
         self.principal = PrincipalDirections(latent_shape, rank) if rank else None
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from glow_app.bijections import Bijection, Chain, Reshape
+from glow_app.bijections import Bijection, Chain, NormalDensity, Reshape
 from glow_app.priors.gaussian_prior import GaussianPrior
 
 LatentShape = tuple[int, int, int]
@@ -11,7 +11,7 @@ LatentShape = tuple[int, int, int]
 PASSED_BY_GLOW = {"self", "__class__", "latent_shape", "context_features"}
 
 
-class HeadPrior(Chain):
+class HeadPrior(NormalDensity, Chain):
     r"""A Gaussian followed by a head: :math:`f = f_\text{head} \circ f_\text{Gauss}`.
 
     Heads start as the identity or close to it, so training starts as with the Gaussian alone, and the head learns what
@@ -39,7 +39,7 @@ class HeadPrior(Chain):
         if on_vectors:
             head = [Reshape(latent_shape, vector), *head, Reshape(vector, latent_shape)]
         super().__init__(GaussianPrior(latent_shape, context_features), *head)
-        self._config = config
+        self._config, self.latent_shape = config, latent_shape
 
     @property
     def config(self) -> dict[str, object]:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from flow_checks import check_inverse, check_log_det
+from flow_checks import check_inverse, check_log_det, check_samples
 from registry import random_images, tiny_context, tiny_glow
 from torch import Tensor
 
@@ -39,6 +39,12 @@ def built(name: str, num: int = 3) -> tuple[Glow, Tensor, Context]:
 @configurations
 def test_both_directions_undo_each_other(name: str) -> None:
     check_inverse(*built(name), tolerance=1e-9)
+
+
+@configurations
+def test_samples_are_those_of_the_density(name: str) -> None:
+    flow, x, context = built(name)
+    check_samples(flow, x.shape[1:], context, 1e-8)
 
 
 @configurations

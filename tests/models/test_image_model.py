@@ -113,6 +113,7 @@ def test_one_draw_equals_forward(trained: LoadedModel) -> None:
     images = random_images(4)
     once = trained.bits_per_dim(images, generator=seeded())
     torch.testing.assert_close(once, trained(images, generator=seeded()).detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(trained.log_prob(images), -192 * math.log(2) * trained.bits_per_dim(images))
     assert torch.equal(trained.bits_per_dim(images), trained.bits_per_dim(images)), "the same noise in every call"
     torch.testing.assert_close(trained.bits_per_dim(images)[3:], trained.bits_per_dim(images[3], generator=seeded(3)))
     assert once.shape == (4,)
@@ -240,6 +241,7 @@ def test_guidance_changes_the_context_alone() -> None:
     model, labels = tiny_model(num_classes=3, perturbation=0.02), torch.tensor([0, 1, 2])
     plain = model.sample(3, 0.8, 5, labels)
     assert torch.equal(plain, model.decode(model.base_noise([5, 6, 7], 0.8), labels))
+    assert torch.equal(ImageModel.sample(model, 3, 0.8, 5, labels), plain)
     assert torch.equal(model.sample(3, 0.8, 5, labels, guidance=1), plain)
     guided = model.sample(3, 0.8, 5, labels, guidance=1.5)
     assert torch.equal(guided, decode_guided(model, model.base_noise([5, 6, 7], 0.8), labels, 1.5))
