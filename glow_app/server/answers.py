@@ -149,7 +149,7 @@ def _api_error(raised: BaseException) -> ApiError:
         phrase = HTTPStatus(raised.status_code).phrase
         return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase, raised.headers)
     if isinstance(raised, FloatingPointError):
-        return ApiError(422, "not_finite", "the image is not finite with these settings; lower temperature or strength")
+        return ApiError(422, "not_finite", "the image is not finite; lower the temperature or the strength")
     if isinstance(raised, ModelEndedError):
         return ApiError(503, "model_ended", "the model has stopped; restart the server", {"Retry-After": "5"})
     if isinstance(raised, asyncio.CancelledError):  # uvicorn cancels what a stopping server has not finished

@@ -1,4 +1,4 @@
-"""Checks of each request: host and key, and for those with a body its size, a slot in the queue and a deadline."""
+"""Checks of each request: host and key; of requests with a body also its size, a slot in the queue and a deadline."""
 
 import asyncio
 import hmac
@@ -30,7 +30,7 @@ _HEADERS = {  # sent with every answer
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_BODIES = 8  # largest bodies that fit into memory together
+_BODIES = 8  # bodies of the largest size that are held in memory at once
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -138,7 +138,7 @@ class Gate:
             self.body_bytes += arrived
             self._check_size(size)
             if self.body_bytes > _BODIES * self._limits.body_bytes and size > _SMALL:
-                raise unavailable("too_many_bodies", "too many bodies are being received", 1)
+                raise unavailable("too_many_bodies", "too many requests are being received", 1)
             return message
 
         counted = Request(request.scope, receive)

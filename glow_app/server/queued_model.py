@@ -54,7 +54,7 @@ class QueuedModel(LoadedModel):
     """A model for the threads of requests: it draws, encodes, decodes and scores on the worker's thread.
 
     The images of a call are rows, which share batches with those of other requests; the caller waits for its results.
-    All else, such as the context, is computed on the caller's thread.
+    Everything else, such as the context, is computed on the caller's thread.
     """
 
     def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
@@ -115,8 +115,7 @@ class _RowFunctions:
 
     def draw(self, rows: list[Any], settings: GenerationSettings, size: tuple[int, int] | None) -> list[Images]:
         seeds, given = _columns(rows)
-        images = draw(self._model, seeds.tolist(), settings, given, size)
-        return list(Images(images.cpu(), images.facts))
+        return list(draw(self._model, seeds.tolist(), settings, given, size).cpu())
 
     def encode(self, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
         return _rows(len(rows), *self._model.encode(*_columns(rows)))

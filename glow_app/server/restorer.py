@@ -39,7 +39,7 @@ class Restorer:
     async def read(
         self, body: RestoreRequest, decoder: Decoder, restored_pixels: int
     ) -> tuple[Photo, dict[str, Tensor | float]]:
-        """Decode the picture and the further inputs of a request, of as many pixels as its draws may have together."""
+        """Decode the picture and further inputs of a request whose draws may have ``restored_pixels`` in total."""
         factor = self.task.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
         bounds = restored_pixels // (body.count * factor**2), f" for {pluralise(body.count, 'draw')}{enlarged}"

@@ -46,7 +46,7 @@ async def show_info(service: Served) -> schemas.Info:
 
 @API.post("/sample", response_model=schemas.SampleAnswer, responses=_picture("the image, or a grid of several"))
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
-    """Draw images; a seed gives the image that `glow sample` gives for it."""
+    """Draw images; a seed gives the image of `glow sample`."""
     seeds = service.seeds(body.count, body.seed)
     with validating():
         settings = draw_settings(service.model, body.temperature, body.guidance, body.given)
@@ -76,7 +76,7 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
         )
     else:
         frames = await service.run(generation.blend, service.model, images, weights, given, spherical=body.spherical)
-    answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.plain(given), notes=notes)
+    answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.format(given), notes=notes)
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
     facts = way | service.facts(given)
     columns = body.frames if weights is None else len(frames)
@@ -99,8 +99,8 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     else:
         given = await service.run(generation.infer, service.model, images, given)
         changed = await service.run(generation.edit_attributes, service.model, images, changes, given, body.strength)
-        edits = {"attributes": in_words((service.plain(changes) or [{}])[0]), "strength": str(body.strength)}
-    facts, (known,) = edits | service.facts(given), service.plain(given) or [None]
+        edits = {"attributes": in_words((service.format(changes) or [{}])[0]), "strength": str(body.strength)}
+    facts, (known,) = edits | service.facts(given), service.format(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
     return await respond(request, answer, changed, facts)
 
@@ -112,7 +112,7 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
     result = await service.run(generation.reconstruct, service.model, images, given)
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
-    answer = schemas.ReconstructAnswer(images=pictures, given=service.plain(given), notes=notes, **errors)
+    answer = schemas.ReconstructAnswer(images=pictures, given=service.format(given), notes=notes, **errors)
     return await respond(request, answer, result.images, errors | service.origin)
 
 
@@ -123,7 +123,7 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
     measures = await service.run(generation.measure, service.model, images, given, num_draws=body.draws, seeds=seeds)
-    reference, known = service.reference, service.plain(measures.given) or [None] * len(images)
+    reference, known = service.reference, service.format(measures.given) or [None] * len(images)
     rows = enumerate(generation.score_rows(measures, reference))
     return schemas.ScoreAnswer(
         scores=[schemas.Scores(**row, given=known[n], note=notes[n]) for n, row in rows],
@@ -153,7 +153,7 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
 
 @API.get("/progress")
 async def show_progress(request_id: str, service: Served) -> dict[str, float | None]:
-    """Return the share of a restoration that is done, by its X-Request-ID; null if no such request is computed."""
+    """Return the share of a restoration that is done, by its X-Request-ID; null if it is not being computed."""
     ticket = service.tickets.get(request_id)
     return {"share": None if ticket is None else ticket.share}
 
@@ -162,7 +162,7 @@ async def show_progress(request_id: str, service: Served) -> dict[str, float | N
 @HEALTH.head("/healthz", include_in_schema=False)
 @HEALTH.get("/healthz", responses={503: ERRORS[503]})
 async def healthz(service: Served) -> dict[str, str]:
-    """Return whether server and model are alive; 503 if only a restart helps."""
+    """Return whether server and model are alive; 503 if the server must be restarted."""
     if not service.worker.is_alive:
         raise ModelEndedError
     return {"status": "ok"}

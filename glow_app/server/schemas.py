@@ -28,7 +28,7 @@ Seed = Annotated[Number | None, Field(description="Seed of the first image; imag
 Name = Annotated[str, Field(max_length=200)]
 _WHAT = "What the model is given, such as a class by name or number, or known attributes by name"
 EachGiven = Annotated[Any, Field(description=f"{_WHAT}, for all images or a list of one each; inferred if omitted.")]
-AllGiven = Annotated[list[Any] | None, Field(description="What each image was given, or the most probable value.")]
+AllGiven = Annotated[list[Any] | None, Field(description="What was given for each image, or its most probable value.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
@@ -170,7 +170,7 @@ class ReconstructAnswer(BaseModel):
 
     images: list[Png]
     max_pixel_error: int = Field(description="Largest difference from the quantised image, grey levels.")
-    max_quantisation: int = Field(description="Largest difference that quantisation makes, grey levels.")
+    max_quantisation: int = Field(description="Largest change by quantisation, grey levels.")
     given: AllGiven
     notes: Notes
 
@@ -219,7 +219,7 @@ class RestoreRequest(_Request):
     count: int = Field(1, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
     temperature: Temperature = Field(
         None,
-        description="As for `sample`. Default: the model's for several draws; for one 0, the best estimate, "
+        description="As for `sample`. Default: the model's for several draws; 0 for one, the best estimate, "
         "of up to `limits.estimated_pixels`.",
     )
     seed: Seed = None
@@ -250,7 +250,7 @@ class RestorerInfo(BaseModel):
     name: str
     model: Sha256
     source: str | None = Field(description="Source of its training pictures, such as photos or faces, if known.")
-    task: str = Field(description="Name of the class of its task.")
+    task: str = Field(description="Class name of its task.")
     factor: int = Field(description="Factor by which width and height grow.")
     channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
     takes: dict[str, Literal["picture", "number"]] = Field(description="Further inputs: the kind of each by name.")
@@ -258,11 +258,11 @@ class RestorerInfo(BaseModel):
 
 
 class Attribute(BaseModel):
-    """An attribute that a model knows, and its values in the training data."""
+    """An attribute that the model was trained with, and its values in the training data."""
 
     name: str
-    kind: Kind = Field(description="Circular values, such as a hue, are from 0 to 1, which are the same.")
-    mean: float = Field(description="Of yes/no attributes the share.")
+    kind: Kind = Field(description="Circular values, such as a hue, run from 0 to 1, which equals 0.")
+    mean: float = Field(description="For yes/no attributes, the share of yes.")
     least: float
     most: float
 
@@ -280,7 +280,7 @@ class Info(BaseModel):
 
     version: str
     name: str
-    summary: str = Field(description="A sentence for visitors of the page: what the model draws.")
+    summary: str = Field(description="What the model draws, in a sentence for visitors of the page.")
     model: Sha256
     image_shape: list[int] = Field(description="(C, H, W)")
     given: GivenKind | None = Field(description="What the model can be given; null for nothing.")

@@ -1,4 +1,4 @@
-"""What the routes call: checks of requests, and the models, whose work is batched over all requests."""
+"""What the routes call: the checks of requests, and the models, whose work is batched across requests."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ _OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY)
 class Service:
     """A model and restorers behind the routes; methods raise :class:`ApiError` for invalid requests.
 
-    Scores have verdicts if there is a reference of ordinary images among the facts of the training.
+    Scores have verdicts if the facts of the training include statistics of ordinary images.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Service:
         request_id: str = "",
         **options: Any,
     ) -> T:
-        """Return ``function(*arguments, **options)``, such as ``generation.edit`` of the model, from another thread.
+        """Return ``function(*arguments, **options)``, such as ``generation.edit`` with the model, from another thread.
 
-        ``threads`` are by default those of all requests. With ``request_id``, ``/v1/progress`` shows its progress.
+        By default, that is one of the threads for all requests. ``/v1/progress`` shows the progress by ``request_id``.
         """
         ticket, loop = Ticket(), asyncio.get_running_loop()
         if request_id:
@@ -115,7 +115,7 @@ class Service:
     ) -> tuple[Tensor, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
-        If nothing is, that is the most probable value of each, or None unless ``infers`` and values are few.
+        If nothing is given, the most probable values are inferred, if ``infers`` and there are few; otherwise None.
         """
         self.check_count(len(files), "images")
         with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
@@ -129,13 +129,13 @@ class Service:
             known = await self.run(generation.infer, self.model, images)
         return images, [picture.note for picture in pictures], known
 
-    def plain(self, given: Tensor | None) -> list[Any] | None:
-        """Return what pictures are given, for answers; None for an unconditional model."""
+    def format(self, given: Tensor | None) -> list[Any] | None:
+        """Return what is given for pictures as plain values; None for an unconditional model."""
         return self.model.vocabulary.format(given) or None
 
     def facts(self, given: Tensor | None) -> dict[str, Any]:
-        """Return the metadata of a picture that was made from pictures of which this was given."""
-        values = self.plain(given)
+        """Return the metadata of a picture made from pictures for which this was given."""
+        values = self.format(given)
         return ({"given": all_in_words(values)} if values else {}) | self.origin
 
     def seeds(self, count: int, seed: int | None) -> range:

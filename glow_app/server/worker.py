@@ -32,7 +32,7 @@ class Ticket:
 
     arrived: float = field(default_factory=time.monotonic)
     seconds: float = 0.0  # estimated work of all its calls so far
-    share: float = 0.0  # of a restoration that is done
+    share: float = 0.0  # of the restoration that is done
     is_abandoned: bool = False
 
 
@@ -62,7 +62,7 @@ class Call:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What calls of about the same speed have in common: also which parts of a row are missing."""
+        """What determines the seconds per row: the function, and which parts of a row are missing."""
         row = self.rows[0]
         missing = [part is None for part in row] if isinstance(row, tuple) else []
         return self.run, *missing

@@ -1,15 +1,15 @@
-// The attributes of a model, and their values by name: as controls, as text and in links. Some models know attributes,
-// which can be given; for others, each direction is an attribute, whose value is the strength of an edit.
+// The attributes of a model, and their values by name: as controls, as text and in links. Some models are given
+// attributes; for others, each direction is an attribute, whose value is the strength of an edit.
 
 import { byId, h } from "./dom.js";
 import { givenWord, slider } from "./fields.js";
 
-const MAX_STRENGTH = 2;  // pictures disintegrate beyond it
+const MAX_STRENGTH = 2;  // pictures fall apart beyond it
 const STEPS = 100;  // of a slider, at least
 
 export const knowsAttributes = ({ given }) => Boolean(given?.attributes.length);
 
-/** Return the attributes {name, kind, least, most, digits}, first those of yes or no; digits follow the decimal point. */
+/** Return the attributes {name, kind, least, most, digits}, yes/no attributes first; digits follow the decimal point. */
 export function attributesOf(info) {
   const directionOf = (name) => ({ name, kind: "direction", least: -MAX_STRENGTH, most: MAX_STRENGTH, digits: 1 });
   if (!knowsAttributes(info)) return info.directions.map(directionOf);
@@ -22,9 +22,9 @@ export function attributesOf(info) {
 }
 
 /**
- * Make a control for each attribute and a button that resets them, of another text if the model knows attributes. With
+ * Make a control for each attribute and a button that resets them, with resetText if the model is given attributes. For
  * the name "edit" they are placed in "edit-attributes"; onmove is called when a user changes one.
- * Return {start, values, changes}: values by name, and those that differ from the ones to start from. Both can be set.
+ * Return {start, values, changes}: values by name, and those that differ from where they started. Both can be set.
  */
 export function attributeControls(name, info, onmove, resetText) {
   const none = knowsAttributes(info) ? null : 0;
@@ -107,7 +107,7 @@ export function valuesName(values, info) {
   return all.map(({ name, kind }) => `${values[name] > 0 ? "" : lacks[kind] ?? ""}${name}`);
 }
 
-/** Return what was given as values by name: none unless the model knows attributes. */
+/** Return what was given as values by name: none unless the model is given attributes. */
 export const namedOf = (given) => (typeof given === "object" ? given ?? {} : {});
 
 /** Return what was given as text, numbers as "class 3"; null for null. */

@@ -80,7 +80,7 @@ export function startEdit(info) {
         pair.show(answer, original.note);
         const link = { picture: linkOf(picture), given: answer.chosen || null, strength: knows ? strength.value : null };
         keepSettings("edit", { ...link, edit: valuesLink(answer.changes) });
-        return answer.isChanged ? "The picture is changed" : "The picture is unchanged";
+        return answer.isChanged ? "Picture changed" : "Picture unchanged";
       },
       (error) => {
         const fault = faultOf(error);
@@ -95,7 +95,7 @@ export function startEdit(info) {
   }
 
   function drawFirst(settings, use = take) {
-    task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (use(drawn), "A picture is drawn"));
+    task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (use(drawn), "Picture drawn"));
   }
 
   function restore(settings) {

@@ -112,7 +112,7 @@ export function startInterpolate(info) {
         if (chosen.length === 2) showFrames(answer, notes);
         else showBlend(answer, notes);
         keep();
-        return chosen.length === 2 ? `${answer.frames.length} frames are ready` : "Blended";
+        return chosen.length === 2 ? `${answer.frames.length} frames ready` : "Blended";
       },
       refused,
     );
@@ -138,7 +138,7 @@ export function startInterpolate(info) {
     task.run(
       `Making the ${name}`,
       (signal) => askFile("interpolate", body, type, signal),
-      (blob) => (download(blob, stem().replace(/png$/, suffix)), `The ${name} is saved`),
+      (blob) => (download(blob, stem().replace(/png$/, suffix)), `${name} saved`),
     );
   }
 
@@ -163,7 +163,7 @@ export function startInterpolate(info) {
         // The user may have chosen one in the meantime.
         drawn.forEach((picture, end) => picture && ends[end] === before[end] && set(end, picture));
         at = place;
-        return "Pictures are drawn";
+        return "Pictures drawn";
       },
     );
   }

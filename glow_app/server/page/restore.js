@@ -164,7 +164,7 @@ export function startRestore(info) {
     const seed = view.show(result, sent.url, source, settings.done);
     keepSettings("restore", { restorer: body.restorer, picture: linkOf(source), ...settings.draws(seed) });
     if (isAsked) reveal(stage);
-    return "The picture is restored";
+    return "Picture restored";
   }
 
   function refused(error) {
@@ -180,7 +180,7 @@ export function startRestore(info) {
 
   function drawFirst(sample) {
     wanted = sample;
-    task.run("Drawing a picture", (signal) => draw(sample, info, signal), (drawn) => (take(drawn), "A picture is drawn"));
+    task.run("Drawing a picture", (signal) => draw(sample, info, signal), (drawn) => (take(drawn), "Picture drawn"));
   }
 
   function restore(link) {

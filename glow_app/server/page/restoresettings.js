@@ -30,7 +30,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     get restorer() {
       return info.restorers.find(({ name }) => name === select.value);
     },
-    /** What the restorer does to a picture, in a word. */
+    /** What is done to a picture, in one word. */
     get done() {
       return DONE[settings.restorer.task] ?? "restored";
     },
@@ -114,7 +114,7 @@ function valueOf(input) {
   return input.value === "" ? null : input.valueAsNumber;
 }
 
-/** Return the options: the kind of pictures, or else the name of the restorer, and what it does. */
+/** Return the options, each the kind of pictures, or else the name of the restorer, and what it does. */
 function optionsOf(restorers) {
   const place = (names, name) => [...Object.keys(names), name].indexOf(name);  // others come last
   const compare = (one, other) => place(KINDS, one.source) - place(KINDS, other.source) || place(WORDS, one.task) - place(WORDS, other.task);

@@ -41,7 +41,7 @@ export function startScore(info) {
           table.add(part, scores);
         }
       },
-      () => `${scored} ${scored === 1 ? "picture is" : "pictures are"} scored`,
+      () => `${scored} ${scored === 1 ? "picture" : "pictures"} scored`,
     );
     isStarting = false;
   }

@@ -38,7 +38,7 @@ export function startViewer(info, uses, onshow) {
     task.follow(
       "Changing the picture",
       (signal) => changed(batch[place], attributes, info, signal),
-      (picture) => (show(picture), allow(true), "The picture is changed"),
+      (picture) => (show(picture), allow(true), "Picture changed"),
     );
   }
 
