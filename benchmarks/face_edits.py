@@ -7,7 +7,7 @@ The edited faces (seed 2) are unknown to both the model and the classifier (``fa
 is added to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards
 the other half. A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
-The model infers the attributes of the faces. ``face_wishes.py`` measures how well, its likelihood, and whether its
+The model infers the attributes of the faces. ``face_samples.py`` measures how well, its likelihood, and whether its
 samples show what they were asked for.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from common import IS_SHORT, write_result, write_table
 from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, faces, seen, trained
-from face_wishes import measure_wishes, wish_rows
+from face_samples import measure_samples, sample_rows
 from torch import Tensor
 
 from glow_app import load_model
@@ -146,10 +146,10 @@ def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Edit
     model.conditioning.strengths.fill_(1)
 
     def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
-        wish = torch.full((len(rows), len(NAMES)), torch.nan)
+        changes = torch.full((len(rows), len(NAMES)), torch.nan)
         moved = known[rows, place] + REAL_STRENGTH * sign
-        wish[:, place] = (torch.full_like(moved, sign > 0) if place < NUM_BINARY else moved).clamp(0, 1)
-        return edit_attributes(model, images[rows], wish, known[rows], strength)
+        changes[:, place] = (torch.full_like(moved, sign > 0) if place < NUM_BINARY else moved).clamp(0, 1)
+        return edit_attributes(model, images[rows], changes, known[rows], strength)
 
     return editor
 
@@ -169,7 +169,7 @@ def main() -> None:
     before = seen(classifier, images)
     inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
-    result |= measure_wishes(model, classifier, images, attributes, inferred)
+    result |= measure_samples(model, classifier, images, attributes, inferred)
     editor = through_attributes(model, images, inferred)
     by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
     chosen = fitted(by_strength)
@@ -180,7 +180,7 @@ def main() -> None:
     rows = edit_rows(chosen["with one for each"], chosen["for each"])
     header = ["attribute", "change", "strength", "faces", *changes]
     write_table("face_edits", header, rows, "edit.md" if is_documented else None)
-    write_table("face_wishes", *wish_rows(result), "conditioning.md" if is_documented else None)
+    write_table("face_samples", *sample_rows(result), "conditioning.md" if is_documented else None)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from glow_app.commands.loading import (
     load,
     load_stored,
     provenance,
+    read_chosen_attributes,
     read_given,
-    read_wish,
     stored_reference,
 )
 from glow_app.commands.parser import Parser, number_type
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Changed = tuple[Tensor, Tensor | None]  # a picture at several strengths, and what is given or inferred
 
 SHARES = [-1.0, -0.5, 0.0, 0.5, 1.0]  # of --strength, in a strip along a direction
-WISH_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # in the strip of a wish
+ATTRIBUTE_SHARES = [0.0, 0.5, 0.8, 1.0, 1.2]  # in the strip of attributes
 
 # Names of the attributes, files or folders of the examples, and the attributes of each file.
 Examples = tuple[list[str], list[str], dict[str, list[float]]]
@@ -56,7 +56,7 @@ def add_arguments(parser: Parser) -> None:
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
-    apply.add_wish_arguments()
+    apply.add_attribute_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
     factor = "factor of the change, negative to take the attribute of a direction away (default: 1)"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
@@ -89,7 +89,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     model = load_stored(stored, arguments.device)
     given = read_given(model, arguments.given)
     batches = given_batches(model, places, given, arguments.batch_size, "learning")
-    examples = ((images, torch.tensor([attributes[file] for file in files]), known) for files, images, known in batches)
+    examples = ((images, torch.tensor([attributes[file] for file in files]), given) for files, images, given in batches)
     for name, direction in learn_directions(model, examples, names).items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
@@ -137,7 +137,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
-    edit = (_by_direction if arguments.direction else _by_wish)(model, stored, arguments)
+    edit = (_by_direction if arguments.direction else _by_attributes)(model, stored, arguments)
     strip = [share * arguments.strength for share in edit.shares]
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
@@ -147,15 +147,15 @@ def _apply(arguments: argparse.Namespace) -> None:
     names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
     refuse_existing(outputs, arguments.overwrite)
-    for (file,), image, asked in given_batches(model, arguments.images, given, 1, "editing"):
+    for (file,), image, part in given_batches(model, arguments.images, given, 1, "editing"):
         picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
-        changed, known = edit.change(file, image, asked, strengths)
-        facts = {edit.kind: edit.value} | provenance(stored) | given_facts(model, known)
+        changed, filled = edit.change(file, image, part, strengths)
+        facts = {edit.kind: edit.value} | provenance(stored) | given_facts(model, filled)
         save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
         save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
             print(printable(f"{picture}, {shown}"))
-            if known is not asked:  # but inferred
+            if filled is not part:  # but inferred
                 print(printable(f"{file}: {facts['given']} (given or inferred)"))
     if len(files) > LISTED:
         print(f"{pluralise(len(files), 'picture')}, each with a strip: {folder}")
@@ -177,27 +177,27 @@ def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argpars
 
     direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
 
-    def change(file: str, image: "Tensor", known: "Tensor | None", strengths: list[float]) -> "Changed":
-        return edit(model, image, [(direction, strengths)], known), known
+    def change(file: str, image: "Tensor", given: "Tensor | None", strengths: list[float]) -> "Changed":
+        return edit(model, image, [(direction, strengths)], given), given
 
     return _Edit("direction", arguments.direction, SHARES, change)
 
 
-def _by_wish(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
+def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
     """Return the edit of ``--with`` and ``--without``, which infers the attributes that are not given."""
     from glow_app.generation import edit_attributes, infer
 
-    wishes, reference = read_wish(model, arguments), stored_reference(model, stored)
-    assert wishes is not None
-    wish = wishes[0]
+    read, reference = read_chosen_attributes(model, arguments), stored_reference(model, stored)
+    assert read is not None
+    changes = read[0]
 
-    def change(file: str, image: "Tensor", known: "Tensor | None", strengths: list[float]) -> "Changed":
-        inferred = infer(model, image, known)
+    def change(file: str, image: "Tensor", given: "Tensor | None", strengths: list[float]) -> "Changed":
+        inferred = infer(model, image, given)
         if reference is not None:
             _warn_if_unlike(reference, float(model.bits_per_dim(image, inferred)), file)
-        return edit_attributes(model, image, wish, inferred, strengths), inferred
+        return edit_attributes(model, image, changes, inferred, strengths), inferred
 
-    return _Edit("attributes", in_words(wish), WISH_SHARES, change)
+    return _Edit("attributes", in_words(changes), ATTRIBUTE_SHARES, change)
 
 
 def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:

@@ -68,8 +68,8 @@ def given_batches(
         if pairs is None:
             yield names, images, _find_given(model, names, images, report) if infers else None
         else:  # unreadable files of folders are skipped
-            known = [next(value for file, value in pairs if file == name) for name in names]
-            yield names, images, model.vocabulary.parse(known, len(images))
+            each = [next(value for file, value in pairs if file == name) for name in names]
+            yield names, images, model.vocabulary.parse(each, len(images))
     print_changes(changes)
     _print_found(report)
 

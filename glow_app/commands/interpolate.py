@@ -46,15 +46,15 @@ def run(arguments: argparse.Namespace) -> None:
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
-    ((_, images, known),) = given_batches(model, files, given, len(files), "reading")
+    ((_, images, parsed),) = given_batches(model, files, given, len(files), "reading")
     if arguments.mix:
-        frames, way = mix_levels(model, images, known), "levels mixed"
+        frames, way = mix_levels(model, images, parsed), "levels mixed"
         num_frames = len(frames)
     else:
-        frames = interpolate(model, images, num_frames, known, spherical=arguments.spherical)
+        frames = interpolate(model, images, num_frames, parsed, spherical=arguments.spherical)
         way = "arc" if arguments.spherical else "line"
     if output.suffix.lower() == ".png":
-        facts = {"pictures": ", ".join(Path(file).name for file in files), **given_facts(model, known)}
+        facts = {"pictures": ", ".join(Path(file).name for file in files), **given_facts(model, parsed)}
         save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:

@@ -89,7 +89,7 @@ def read_given(model: "ImageModel", texts: list[str] | None) -> "list[Given] | N
     return model.vocabulary.format(model.vocabulary.parse(texts, len(texts))) or list(texts)
 
 
-def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given] | None":
+def read_chosen_attributes(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given] | None":
     """Return the attributes of ``--with`` and ``--without``, for all pictures, as plain types; None without any.
 
     Raises:
@@ -98,9 +98,9 @@ def read_wish(model: "ImageModel", arguments: argparse.Namespace) -> "list[Given
     """
     from glow_app.conditioning import parse_attributes
 
-    vocabulary, wish = model.vocabulary, parse_attributes(arguments.present or (), arguments.absent or ())
-    if not wish:
+    vocabulary, changes = model.vocabulary, parse_attributes(arguments.present or (), arguments.absent or ())
+    if not changes:
         return None
     if "attributes" not in (vocabulary.describe() or {}):
         raise UsageError(f"{arguments.checkpoint} was trained without attributes; leave out --with and --without")
-    return vocabulary.format(vocabulary.parse(wish, 1))
+    return vocabulary.format(vocabulary.parse(changes, 1))

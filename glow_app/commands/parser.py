@@ -67,8 +67,8 @@ class Parser(argparse.ArgumentParser):
         text = "what the pictures show, such as a class by name or number: one value for all, or one for each"
         self.add_argument("--given", nargs="+", help=f"{text} (default: {default})", metavar="VALUE")
 
-    def add_wish_arguments(self) -> None:
-        """Add ``--with`` and ``--without``, for :func:`~glow_app.commands.loading.read_wish`."""
+    def add_attribute_arguments(self) -> None:
+        """Add ``--with`` and ``--without``, for :func:`~glow_app.commands.loading.read_chosen_attributes`."""
         wanted = "attribute that the pictures shall show, such as smiling or hair_lightness=0.2; repeatable"
         self.add_argument("--with", dest="present", action="append", help=wanted, metavar="NAME[=NUMBER]")
         unwanted = "attribute that they shall lack; repeatable"

@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
     shown, count, error, change = [], 0, 0, 0
-    for _, images, known in given_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
-        result = reconstruct(model, images, known)
+    for _, images, parsed in given_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
+        result = reconstruct(model, images, parsed)
         if 2 * count < SHOWN:  # only the first, so that memory does not grow with the number of pictures
             shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))
         count += len(images)

@@ -5,7 +5,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.loading import load, provenance, read_given, read_wish
+from glow_app.commands.loading import load, provenance, read_chosen_attributes, read_given
 from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number, temperatures
 from glow_app.commands.results import ResultsFolder
 from glow_app.messages import UsageError, pluralise
@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed_number, help=first)
     turns = "what to draw, such as a class by name or number; several take turns by the seed (default: all)"
     parser.add_argument("--given", nargs="+", help=turns, metavar="VALUE")
-    parser.add_wish_arguments()
+    parser.add_attribute_arguments()
     other = "size of the images in pixels, for textures (default: the model's); needs a Gaussian prior"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_batch_size_argument()
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.given and (arguments.present or arguments.absent):
         raise UsageError("use either --given or --with and --without, not both")
     model, stored = load(arguments)
-    turns = read_wish(model, arguments) or read_given(model, arguments.given)
+    turns = read_chosen_attributes(model, arguments) or read_given(model, arguments.given)
     if arguments.size:
         model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
     settings = draw_settings(model, arguments.temperature, arguments.guidance, turns)

@@ -50,14 +50,14 @@ def blend(
     Shape:
         uint8, (F, C, H, W).
     """
-    images, known = read(model, images, given)
+    images, given = read(model, images, given)
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
     wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
     if weights.shape != wanted:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}, a weight per frame and level")
-    return Images(_encode(model, images, known).blend(weights, spherical, batch_size))
+    return Images(_encode(model, images, given).blend(weights, spherical, batch_size))
 
 
 @torch.no_grad()
@@ -78,10 +78,10 @@ def interpolate(
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
-    images, known = read(model, images, given)
+    images, given = read(model, images, given)
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    encoded, parts = _encode(model, images, known), list[Tensor]()
+    encoded, parts = _encode(model, images, given), list[Tensor]()
     for start in range(len(images) - 1):
         frames = encoded.pair(start).blend(weights, spherical)
         parts.append(frames[1:] if start else frames)
@@ -123,8 +123,8 @@ class _Encoded:
         return torch.cat(frames)
 
 
-def _encode(model: ImageModel, images: Tensor, known: Tensor | None) -> _Encoded:
-    latents, contexts = model.encode(images, known), model.context(known, len(images))
+def _encode(model: ImageModel, images: Tensor, given: Tensor | None) -> _Encoded:
+    latents, contexts = model.encode(images, given), model.context(given, len(images))
     if not isinstance(contexts, Tensor | None):
         raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
     return _Encoded(model, latents, contexts, low_bits(model, images).float())

@@ -117,21 +117,21 @@ def edit(
             attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes.
     """
-    images, known = read(model, images, given)
-    latents = model.encode(images, known)
+    images, given = read(model, images, given)
+    latents = model.encode(images, given)
     for direction, strength in strengths:
         factors = torch.tensor(strength).view(-1, 1, 1, 1)
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    if known is not None and len(images) == 1:
-        known = known.expand(len(latents[0]), *known.shape[1:])
-    return Images(with_low_bits(model.decode(latents, known), low_bits(model, images)))
+    if given is not None and len(images) == 1:
+        given = given.expand(len(latents[0]), *given.shape[1:])
+    return Images(with_low_bits(model.decode(latents, given), low_bits(model, images)))
 
 
 @torch.no_grad()
 def edit_attributes(
     model: ImageModel,
     images: Pictures,
-    wish: Given,
+    changes: Given,
     given: Given = None,
     strength: float | Sequence[float] = 1.0,
 ) -> Images:
@@ -139,27 +139,27 @@ def edit_attributes(
 
     .. math:: x' = f^{-1}(f(x; e(a)); e(a) + s\, d)
 
-    where d is the :func:`context_change` of the attributes :math:`a` by the wish. If the strength is 0, or the picture
-    fulfils the wish, no pixel changes: the low bits that a model of fewer than 8 bits ignores are restored.
+    where d is the :func:`context_change` of the attributes :math:`a`. If the strength is 0, or the picture has these
+    values, no pixel changes: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        wish: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
+        changes: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
         given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
         strength: The factor s. Several are for as many images, or for copies of one.
     Raises:
         ValueError: If the model has no such attributes.
     """
-    images, wished = read(model, images, wish)
-    known = infer(model, images, given)
+    images, changed = read(model, images, changes)
+    given = infer(model, images, given)
     factors = torch.tensor(strength).view(-1, 1)
     conditioning = model.conditioning
-    if wished is None or known is None or not isinstance(conditioning, AttributeConditioning):
-        raise ValueError("there is nothing to change; expected a wish, and a model that was trained with attributes")
-    before = model.context(known, len(images))
+    if changed is None or given is None or not isinstance(conditioning, AttributeConditioning):
+        raise ValueError("there is nothing to change; expected attributes to change, and a model that has them")
+    before = model.context(given, len(images))
     assert isinstance(before, Tensor)
-    change = factors.to(before) * context_change(conditioning, known, wished)
-    latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, known)]
+    change = factors.to(before) * context_change(conditioning, given, changed)
+    latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, given)]
     return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
 
 

@@ -31,22 +31,22 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
     Raises:
         ValueError: If a value must be given, because there are too many to try.
     """
-    (images, parsed), conditioning = read(model, images, given), model.conditioning
-    known, *others = choices = conditioning.unknown(len(images)) if parsed is None else [parsed]
-    if isinstance(conditioning, AttributeConditioning) and known is not None:
-        parts = zip(images.split(_AT_A_TIME), known.cpu().split(_AT_A_TIME), strict=True)
+    (images, given), conditioning = read(model, images, given), model.conditioning
+    first, *others = choices = conditioning.unknown(len(images)) if given is None else [given]
+    if isinstance(conditioning, AttributeConditioning) and first is not None:
+        parts = zip(images.split(_AT_A_TIME), first.cpu().split(_AT_A_TIME), strict=True)
         return torch.cat([_most_likely(model, conditioning, *part) for part in parts])
     if not others:
-        return known
+        return first
     return chosen(choices, torch.cat([_bits(model, part, None).likeliest for part in images.split(16)]))
 
 
-def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images: Tensor, known: Tensor) -> Tensor:
-    """Return the attributes, (B, A), that are known, and the most likely values of the others."""
-    given, known, levels, rows = ~known.isnan(), known.clone(), torch.zeros_like(known), torch.arange(len(images))
+def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images: Tensor, given: Tensor) -> Tensor:
+    """Return the attributes, (B, A), that are given, and the most likely values of the others."""
+    is_given, filled, levels, rows = ~given.isnan(), given.clone(), torch.zeros_like(given), torch.arange(len(images))
     for distances in _PASSES:
         for place, kind in enumerate(conditioning.attributes.values()):
-            if given[:, place].all():
+            if is_given[:, place].all():
                 continue
             if kind == "yes_no":
                 tried = torch.tensor([0.0, 1.0])[:, None].expand(2, len(images))
@@ -54,12 +54,12 @@ def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images:
                 tried = levels[:, place] + distances[:, None]
                 tried = tried % 1 if kind == "circular" else tried.clamp(0, 1)
             values = conditioning.at_quantiles(tried.flatten())[:, place].view(tried.shape)
-            rivals = known.repeat(len(tried), 1, 1)
-            rivals[:, :, place] = values.where(~given[:, place], known[:, place])
+            rivals = filled.repeat(len(tried), 1, 1)
+            rivals[:, :, place] = values.where(~is_given[:, place], given[:, place])
             bits = _bits(model, images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1)).bits_per_dim
             best = bits.cpu().view(tried.shape).argmin(0)
-            known, levels[:, place] = rivals[best, rows], tried[best, rows]
-    return known
+            filled, levels[:, place] = rivals[best, rows], tried[best, rows]
+    return filled
 
 
 def _bits(model: ImageModel, images: Tensor, given: Tensor | None) -> BitsTable:

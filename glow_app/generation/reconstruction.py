@@ -29,8 +29,8 @@ class Reconstruction:
 
 def reconstruct(model: ImageModel, images: Pictures, given: Given = None) -> Reconstruction:
     """Encode and decode uint8 images (B, C, H, W), or other pictures."""
-    images, parsed = read(model, images, given)
-    decoded = model.decode(model.encode(images, parsed), parsed).cpu()
+    images, given = read(model, images, given)
+    decoded = model.decode(model.encode(images, given), given).cpu()
     unseen = low_bits(model, images)
     difference = decoded.short() + unseen - images.short().cpu()
     return Reconstruction(Images(decoded), int(difference.abs().max()), int(unseen.abs().max()))

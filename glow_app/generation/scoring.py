@@ -69,16 +69,16 @@ def measure(
     Raises:
         ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.
     """
-    images, parsed = read(model, images, given)
-    choices = model.conditioning.unknown(len(images)) if parsed is None else [parsed]
+    images, given = read(model, images, given)
+    choices = model.conditioning.unknown(len(images)) if given is None else [given]
     seeds = one_seed_each(len(images), 0 if seeds is None else seeds)
     with record_solves(image_generators(seeds)):
-        draws = model.bits_table(images, parsed, num_draws, image_generators(seeds))
-    known = chosen(choices, draws.likeliest)
-    norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, known)], dim=1)
+        draws = model.bits_table(images, given, num_draws, image_generators(seeds))
+    given = chosen(choices, draws.likeliest)
+    norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, given)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
-    known = None if known is None else known.cpu()
-    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), known)
+    given = None if given is None else given.cpu()
+    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), given)
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:

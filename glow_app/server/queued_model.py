@@ -82,9 +82,9 @@ class QueuedModel(LoadedModel):
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
         """Encode images; their latents are kept for a while."""
-        images, known = read(self, images, given)
-        rows = _rows(len(images), images, known)
-        return self.cache.get(images, known, lambda: _columns(self._compute(self._rows.encode, rows)))
+        images, given = read(self, images, given)
+        rows = _rows(len(images), images, given)
+        return self.cache.get(images, given, lambda: _columns(self._compute(self._rows.encode, rows)))
 
     def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
         """Decode latents with a context."""

@@ -255,20 +255,20 @@ def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path,
 
 
 def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
-    wish = ["--with", "smiling", "--without", "hat", "--with", "age=0.25"]
+    chosen = ["--with", "smiling", "--without", "hat", "--with", "age=0.25"]
     options = ["sample", "--checkpoint", attributed, "--seed", 3, "--count", 2, "--output"]
-    for folder, more in (("wish", []), ("given", None), ("clear", ["--guidance", 1.02])):
-        asked = ["--given", "smiling, hat=0,age=0.25"] if more is None else [*wish, *more]
+    for folder, more in (("options", []), ("given", None), ("clear", ["--guidance", 1.02])):
+        asked = ["--given", "smiling, hat=0,age=0.25"] if more is None else [*chosen, *more]
         assert glow(*options, folder, *asked).code == 0
     given = {"smiling": 1, "hat": 0, "age": 0.25}
-    assert record_of("wish")["given"] == record_of("given")["given"] == [given]
+    assert record_of("options")["given"] == record_of("given")["given"] == [given]
     name, model = "seed000004_t0.70", load_model(attributed)
-    for folder, end, guidance in (("wish", "", 1), ("given", "", 1), ("clear", "_g1.02", 1.02)):
+    for folder, end, guidance in (("options", "", 1), ("given", "", 1), ("clear", "_g1.02", 1.02)):
         _, (_, expected) = sample_batches(model, 2, 0.7, 3, [given], guidance=guidance)
         assert np.array_equal(pixels(Path(folder, f"{name}{end}.png")), expected[0].numpy())
     vocabulary = model.vocabulary
     (hue,) = (row["hue"] for row in vocabulary.format(vocabulary.default([4], vocabulary.parse(given, 1))))
-    assert read_png_text(Path("wish") / f"{name}.png")["given"] == f"smiling, no hat, age 0.25, hue {hue:.3g}"
+    assert read_png_text(Path("options") / f"{name}.png")["given"] == f"smiling, no hat, age 0.25, hue {hue:.3g}"
     assert "guidance" not in glow(*options, "open", "--guidance", 1.02).output  # there is nothing to exaggerate
     assert "note" not in record_of("open")
     assert glow(*options, "turns", "--given", "hat", "hat=0").code == 0

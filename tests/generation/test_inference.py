@@ -72,11 +72,11 @@ def bits_of(model: LoadedModel, images: Tensor, given: Tensor) -> Tensor:
     return torch.cat([model.bits_per_dim(image[None], row[None]) for image, row in zip(images, given, strict=True)])
 
 
-def test_a_wish_that_is_fulfilled_changes_no_pixel(model: LoadedModel) -> None:
+def test_values_that_an_image_has_change_no_pixel(model: LoadedModel) -> None:
     images = random_images(3)
     given = {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}
-    for wish in (given, {"hat": 0}, {}):
-        assert torch.equal(edit_attributes(model, images, wish, given, 3.0), images)
+    for wanted in (given, {"hat": 0}, {}):
+        assert torch.equal(edit_attributes(model, images, wanted, given, 3.0), images)
     inferred = model.vocabulary.format(infer(model, images))
     assert torch.equal(edit_attributes(model, images, inferred), images)
     changed = edit_attributes(model, images[:1], {"hat": 1}, given, [0, 0.1, 0.2, -0.1])
@@ -98,20 +98,20 @@ def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel) -> 
     before, after, between, last = (conditioning(values) for values in (known, older, glad, both))
     for strength in (1.0, 0.5):
         changes = {("age", 0.2): 1.5 * (after - before), None: 5.0 * (between - before) + 1.5 * (last - between)}
-        for wish, change in changes.items():
+        for wanted, change in changes.items():
             decoded = model.decode_with(latents, before, strength * change)
             expected = (decoded.short() + low_bits).clamp(0, 255).byte()
-            wished = dict([wish]) if wish else {"age": 0.2, "smiling": 0}
-            assert torch.equal(edit_attributes(model, images, wished, known, strength), expected)
+            changed_to = dict([wanted]) if wanted else {"age": 0.2, "smiling": 0}
+            assert torch.equal(edit_attributes(model, images, changed_to, known, strength), expected)
 
 
-def test_unsuitable_wishes_are_refused(model: LoadedModel) -> None:
+def test_unsuitable_attributes_are_refused(model: LoadedModel) -> None:
     images = random_images(1)
-    for other, wish, message in (
+    for other, wanted, message in (
         (model, {"hatt": 1}, "did you mean hat?"),
-        (model, None, "expected a wish"),
+        (model, None, "expected attributes"),
         (tiny_model(), {"hat": 1}, "unconditional"),
         (tiny_model(num_classes=3), {"hat": 1}, "a class is"),
     ):
         with pytest.raises(ValueError, match=message.replace("?", r"\?")):
-            edit_attributes(other, images, wish)
+            edit_attributes(other, images, wanted)

@@ -1,9 +1,9 @@
-"""Draw a sheet of faces that are asked for: a row of each wish, beside its words.
+"""Draw a sheet of faces that are asked for: a row for each choice of attributes, beside its words.
 
-    python docs/wishes.py wishes.webp
-    python docs/wishes.py wishes.webp --checkpoint RUN --guidance 2
+    python docs/chosen_faces.py chosen.webp
+    python docs/chosen_faces.py chosen.webp --checkpoint RUN --guidance 2
 
-Each column has the same noise. Attributes of which a wish says nothing are drawn.
+Each column has the same noise. Attributes that are not chosen are drawn.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import re
 from glow_app import load_model
 from glow_app.pictures.images import picture_of_rows
 
-WISHES = [
+CHOICES = [
     "smiling, glasses, hat=0",
     "smiling=0, sunglasses, hat",
     "beard, hat=0, hair_lightness=0.1",
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="default: the model's recommendation")
     arguments = parser.parse_args()
     model = load_model(arguments.checkpoint)
-    rows = [model.sample(NUM_COLUMNS, seeds=0, given=wish, guidance=arguments.guidance) for wish in WISHES]
-    words = [re.sub(r"(\w+)=0(,|$)", r"no \1\2", wish).replace("=", " ") for wish in WISHES]
+    rows = [model.sample(NUM_COLUMNS, seeds=0, given=choice, guidance=arguments.guidance) for choice in CHOICES]
+    words = [re.sub(r"(\w+)=0(,|$)", r"no \1\2", choice).replace("=", " ") for choice in CHOICES]
     picture_of_rows(rows, left=words).save(arguments.output, lossless=True)
 
 

@@ -18,7 +18,7 @@ YES_NO = NAMES[:NUM_BINARY]
 RESTS = ("unknown", "drawn")
 
 
-def measure_wishes(
+def measure_samples(
     model: ImageModel,
     classifier: FaceClassifier,
     images: Tensor,
@@ -78,7 +78,7 @@ def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, res
     return result
 
 
-def wish_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def sample_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table: of 100 samples, or of 100 faces, those that are right."""
     samples = [result[f"asked, rest {rest}"] for rest in RESTS]
     rows = []
