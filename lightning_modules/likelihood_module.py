@@ -18,11 +18,13 @@ from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolverError, record_solves
-from glow_app.models import Density
+from glow_app.evaluation import faults_in, faults_of
+from glow_app.models import Density, ImageModel
 from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
+from lightning_modules.image_data import ImageDataModule
 from lightning_modules.loader import first_examples
 from lightning_modules.resumable_data import ends_in_repetition
 from lightning_modules.runs.checkpoints import require_same_model
@@ -69,6 +71,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
     figures: ClassVar[tuple[str, ...]]  # names of what :meth:`evaluate` returns
     monitor: ClassVar[str]  # name in the log of the figure that chooses the best checkpoint; smaller is better
     failure: str | None = None
+    _is_impossible = False
 
     def __init__(
         self,
@@ -106,9 +109,23 @@ class LikelihoodModule(pl.LightningModule, ABC):
             mean.reset()  # type: ignore[operator]  # sums of an earlier validation, in inference mode, cannot be changed
 
     def on_fit_start(self) -> None:
-        """Initialise the model of a new run, once devices are set up and before the first step."""
+        """Initialise the model of a new run, once devices are set up and before the first step.
+
+        Warn if the likelihood of training images is impossible, or the model is not invertible.
+        """
         if not self.model.initialized:
             self.initialize_from_data()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(self.model, ImageModel) and isinstance(data, ImageDataModule):
+            for fault in faults_of(self.model, data.examples("train")):
+                rank_zero_warn(fault)
+
+    def on_validation_end(self) -> None:
+        """Warn, once, if the likelihood has become impossible."""
+        if isinstance(self.model, ImageModel) and not self._is_impossible:
+            for fault in faults_in(float(self.trainer.callback_metrics[f"val/{self.metric}"])):
+                self._is_impossible = True
+                rank_zero_warn(fault)
 
     def initialize_from_data(self) -> None:
         """Initialise the model from the first examples of the training data, equally on all ranks."""

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from glow_app.commands.results import print_row
-from glow_app.evaluation import EvaluationData, mean_bits
+from glow_app.evaluation import EvaluationData, faults_of, mean_bits
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.panels import neighbour_picture
 from glow_app.restoration import (
@@ -32,7 +32,7 @@ def evaluate_restorer(
     figures = measure_restorations(model, data.held_out, count, temperature, arguments.seed)
     record = {"bits_per_dim": {"one_draw": asdict(bits)}, **restoration_record(model, figures, temperature, count)}
     _print(require_task(model), record)
-    record["verdict"] = restoration_verdict(record)
+    record["verdict"] = [*faults_of(model, data.held_out, bits.mean), *restoration_verdict(record)]
     return record, neighbour_picture({title: pictures[:, None] for title, pictures in figures.shown.items()})
 
 

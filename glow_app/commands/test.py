@@ -4,6 +4,7 @@ A density of points in the plane is measured on points of its toy. Nothing is wr
 """
 
 import argparse
+import warnings
 
 from glow_app.commands.held_out_images import add_data_arguments, held_out_images, print_bits
 from glow_app.commands.loading import load_stored
@@ -24,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the figures."""
     from glow_app.data.toys import TOYS
-    from glow_app.evaluation import bits_record, points_report
+    from glow_app.evaluation import bits_record, faults_of, points_report
     from glow_app.models import PlaneModel
     from glow_app.restoration import task_of
     from glow_app.storage.stored_model import StoredModel
@@ -40,3 +41,5 @@ def run(arguments: argparse.Namespace) -> None:
     data = held_out_images(model, stored, arguments, arguments.limit, train_limit=0, least=2)
     bits = bits_record(model, data.held_out, arguments.draws, arguments.seed, arguments.batch_size)
     print_bits(bits, len(data.held_out), "" if task_of(model) is None else ", given the damaged picture")
+    for fault in faults_of(model, data.held_out, bits["one_draw"]["mean"]):
+        warnings.warn(fault, stacklevel=1)

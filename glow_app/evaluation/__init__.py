@@ -3,6 +3,7 @@
 from glow_app.evaluation.batches import batches, fingerprint, observed_batches
 from glow_app.evaluation.bits import Exactness, MeanBits, bits_record, exactness, mean_bits
 from glow_app.evaluation.comparison import Comparison, compare
+from glow_app.evaluation.faults import faults_in, faults_of
 from glow_app.evaluation.features import FeatureExtractor, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, nearest_training_images, nearness

@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from glow_app.evaluation.bits import Exactness
+from glow_app.evaluation.faults import faults_in
+
 LEARNT = 0.9  # bits/dim relative to PNG; below, the model has learnt something
 ALIKE = 0.9  # precision and recall relative to those of real images; above, they are nearly as high
 COPIES = 0.6  # probability that a sample is nearer to training images than a held-out image; 0.5 is ideal
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
-    """Return what bits/dim, precision, recall, distances to training images and reconstructions mean.
+    """Return what bits/dim, precision, recall and distances to training images mean, and the model's faults.
 
     Args:
         record: Content of ``evaluation.json`` from ``glow evaluate``.
     """
     bits, png = record["bits_per_dim"]["one_draw"]["mean"], record["bits_per_dim"]["png"]
     learnt = "learnt what the images have in common" if bits < LEARNT * png else "not learnt much yet"
-    lines = [f"bits/dim: {learnt} ({bits / png:.0%} of a PNG)"]
+    lines = faults_in(bits, Exactness(**record["reconstruction"]))
+    lines = lines or [f"bits/dim: {learnt} ({bits / png:.0%} of a PNG)"]
     if record["comparisons"] is not None:
         drawn, real = record["comparisons"]["drawn"], record["comparisons"].get("training_images", {})
         for name, good, bad in (

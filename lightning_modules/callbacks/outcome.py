@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
+from glow_app.evaluation import faults_in
 from glow_app.messages import pluralise
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks.progress_report import Progress
@@ -31,6 +32,8 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     held_out = f"{value:.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
     held_out += "" if before is None else f", {before:.3f} before training"
     line = f"best at step {step:,}{total} ({held_out})"
+    if module.monitor == "val/bpd" and (faults := faults_in(value)):
+        return f"{line}; {faults[0]}"
     if before is not None and value > before - _NOISE:
         line += f"; {'worse than' if value > before + _NOISE else 'no clear gain over'} the model it began from"
     elif step < last:

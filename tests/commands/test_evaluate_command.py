@@ -13,6 +13,7 @@ from registry import tiny_model
 from glow_app.data.sources import load_split
 from glow_app.evaluation import compare, draw_samples, evaluation_data, load_features, mean_bits
 from glow_app.generation.scoring import png_bits_per_dim
+from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
 
@@ -25,6 +26,23 @@ def figures(folder: Path) -> dict[str, Any]:
         raise AssertionError(f"{constant} is no JSON")
 
     return json.loads((folder / "evaluation.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("command", [["test"], ["evaluate", *FAST]])
+def test_an_impossible_likelihood_and_a_wrong_inverse_are_named(
+    command: list[Any], trained: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(self: ImageModel, latents: list[torch.Tensor], *_: Any) -> torch.Tensor:
+        return torch.zeros(len(latents[0]), 1, 8, 8, dtype=torch.uint8)
+
+    monkeypatch.setattr(ImageModel, "bits_per_dim", lambda _, images, *__: torch.full((len(images),), -1.5))
+    monkeypatch.setattr(ImageModel, "decode", decode)
+    result = glow(*command, "--checkpoint", trained)
+    assert result.code == 0, result
+    lines = "\n".join([result.output, *result.errors])
+    assert "-1.500 bits/dim are impossible" in lines
+    assert "not invertible" in lines
+    assert "learnt" not in lines
 
 
 @pytest.mark.filterwarnings("ignore:FID of")

@@ -24,6 +24,7 @@ def test_each_figure_has_a_line(png: float, drawn: tuple[float, float], nearer: 
             "training_images": {"precision": 0.88, "recall": 0.86},
         },
         "nearest": {"features": {"nearer": 0.5}, "pixels": {"nearer": nearer}},
+        "reconstruction": {"exact_images": 0.99, "max_pixel_error": 1},
     }
     lines = verdict(record)
     assert len(lines) == 4
