@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import one_hot, softplus
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import PictureConditioning
 from glow_app.running import Memory
+from glow_app.seeding import draw_rows
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
@@ -109,7 +110,7 @@ class ImageModule(LikelihoodModule):
         assert isinstance(conditioning, AttributeConditioning)
         assert given is not None
         y = self.model.dequantised(images, generator)
-        both = torch.cat([given, conditioning.with_one_changed(given, generator)])
+        both = torch.cat([given, with_one_changed(conditioning, given, generator)])
         bits, other_bits = self.model.dequantised_bits(torch.cat([y, y]), both).chunk(2)
         nats = self.model.num_dims * math.log(2)
         excess = ((bits - other_bits) * nats + _MARGIN) / _SOFTNESS
@@ -127,3 +128,13 @@ class ImageModule(LikelihoodModule):
         """Restore what an earlier part of the run has learnt from its data."""
         super().on_load_checkpoint(checkpoint)
         self.model.vocabulary.load_facts(checkpoint[CHECKPOINT_KEY]["training"])
+
+
+def with_one_changed(conditioning: AttributeConditioning, given: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return attributes, (B, A), of which one known per image is another: flipped, or drawn as in the training data."""
+    draws = draw_rows(torch.rand, (len(given), 1 + given.shape[1]), generator, given.device).to(given)
+    is_known = ~given.isnan()
+    chosen = draws[:, 1:].where(is_known, -1).argmax(1)
+    is_changed = one_hot(chosen, given.shape[1]).bool() & is_known
+    drawn = conditioning.at_quantiles(draws[:, 0])
+    return torch.where(is_changed, torch.where(conditioning.is_yes_no(given), 1 - given, drawn), given)

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from glow_app.bijections import full_precision
 from glow_app.conditioning.conditioning import Conditioning
@@ -65,7 +64,8 @@ class AttributeConditioning(Conditioning):
             require_choice(get_args(Kind), kind=kind)
             if not isinstance(name, str) or not is_line(name):
                 raise ValueError(f"{name!r:.40} is not a name of an attribute; expected a line of text")
-        self.attributes, self.num_attributes, self.features = dict(attributes), len(attributes), features
+        self.attributes, self.features, self.hidden = dict(attributes), features, hidden
+        self.num_attributes = len(attributes)
         self._circular = [place for place, kind in enumerate(attributes.values()) if kind == "circular"]
         self._straight = [place for place, kind in enumerate(attributes.values()) if kind != "circular"]
         num_inputs = 2 * len(attributes) + len(self._circular)
@@ -121,20 +121,6 @@ class AttributeConditioning(Conditioning):
         hidden = (draws[:, :1] < _HIDDEN_ROWS) | (draws[:, 1:] < _HIDDEN_VALUES)
         return labels.masked_fill(hidden, math.nan)
 
-    def with_one_changed(self, given: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return values of which one known attribute per image is another: flipped, or drawn as in the training data.
-
-        Args:
-            given: (B, A).
-            generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows`.
-        """
-        draws = draw_rows(torch.rand, (len(given), 1 + self.num_attributes), generator, given.device).to(given)
-        is_known = ~given.isnan()
-        chosen = draws[:, 1:].where(is_known, -1).argmax(1)
-        is_changed = one_hot(chosen, self.num_attributes).bool() & is_known
-        drawn = self.at_quantiles(draws[:, 0])
-        return torch.where(is_changed, torch.where(self.is_yes_no(given), 1 - given, drawn), given)
-
     def at_quantiles(self, levels: Tensor) -> Tensor:
         """Return the quantiles of all attributes in the training data at levels from 0 to 1, (B,), as (B, A)."""
         return self.rows.to(levels).quantile(levels, dim=0)
@@ -146,8 +132,7 @@ class AttributeConditioning(Conditioning):
     @property
     def config(self) -> dict[str, object]:
         """Names and kinds of the attributes, and the sizes of the network."""
-        hidden: Any = self.network[0]
-        return {"attributes": self.attributes, "features": self.features, "hidden": hidden.out_features}
+        return {"attributes": self.attributes, "features": self.features, "hidden": self.hidden}
 
 
 class AttributeVocabulary(Vocabulary):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
-from glow_app.conditioning.vocabulary import EmptyVocabulary, Vocabulary
+from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.nn.context import Context
 
 
@@ -101,7 +101,3 @@ class Unconditional(Conditioning):
     def unknown(self, num: int) -> Sequence[None]:
         """Return the only value, None."""
         return [None]
-
-    def vocabulary(self) -> Vocabulary:
-        """Return the vocabulary without words."""
-        return EmptyVocabulary(self)

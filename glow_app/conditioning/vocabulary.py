@@ -37,11 +37,11 @@ class Vocabulary:
         """
         if given is None:
             return None
+        if not self.conditioning.features:
+            raise ValueError("this model is unconditional; leave out what is given")
         if not isinstance(given, Tensor):
             is_sequence = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
             values = list(given) if is_sequence else [given] * num
-            if len(values) != num:
-                raise ValueError(f"got {len(values)} values for {num} images")
             given = torch.tensor(np.array([self.value(value) for value in values]))
         given = given.expand(num) if given.ndim == 0 else given
         if len(given) != num:
@@ -58,16 +58,16 @@ class Vocabulary:
 
     def check(self, given: Tensor) -> None:
         """Raise ValueError if a tensor, (B, ...), has a value that the conditioning does not take."""
+        if not given.isfinite().all():
+            raise ValueError("a given value is not finite; expected a number")
 
     def format(self, given: Tensor | None) -> list[Any]:
         """Return the value of each image as plain types that :meth:`parse` takes, for metadata; empty for nothing."""
         if given is None:
             return []
-        values = given.detach().cpu().numpy()
-        if given.is_floating_point():
-            values = values.astype(str).astype(float)  # 0.3 instead of 0.30000001192092896, which is its float32
-        plain: list[Any] = values.tolist()
-        return plain
+        values: Any = given.detach().cpu().numpy()
+        # 0.3 instead of 0.30000001192092896, which is its float32
+        return list((values.astype(str).astype(float) if given.is_floating_point() else values).tolist())
 
     @property
     def values(self) -> list[Any]:
@@ -83,15 +83,12 @@ class Vocabulary:
         if given is not None:
             return given
         rows = self.conditioning.unknown(len(seeds))
-        if rows[0] is None:
-            return None
-        return torch.stack([row for row in rows if row is not None])[
-            [seed % len(rows) for seed in seeds], range(len(seeds))
-        ]
+        return None if rows[0] is None else torch.stack([rows[seed % len(rows)][n] for n, seed in enumerate(seeds)])
 
     def describe(self) -> dict[str, Any] | None:
         """Return the kind of what can be given and, if they are few, all values, as plain types; None for nothing."""
-        return {"kind": type(self.conditioning).__name__, "values": self.values}
+        has_any = bool(self.conditioning.features)
+        return {"kind": type(self.conditioning).__name__, "values": self.values} if has_any else None
 
     def from_folder(self, name: str) -> Given:
         """Return what the pictures in a folder of this name are given; None if the name does not say."""
@@ -115,15 +112,3 @@ class Vocabulary:
 
     def load_facts(self, facts: Mapping[str, Any]) -> None:
         """Take :attr:`facts` from those of a stored model; raise ValueError if they are damaged."""
-
-
-class EmptyVocabulary(Vocabulary):
-    """Nothing can be given."""
-
-    def parse(self, given: Given, num: int) -> None:
-        """Return None; raise ValueError if something is given."""
-        if given is not None:
-            raise ValueError("this model is unconditional; leave out what is given")
-
-    def describe(self) -> None:
-        """Return None."""

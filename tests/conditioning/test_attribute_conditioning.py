@@ -139,23 +139,6 @@ def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None
     assert (seen[~unknown] == 1).all()
 
 
-def test_one_known_attribute_is_changed() -> None:
-    conditioning = built()
-    data = training_data(4000)
-    conditioning.vocabulary().learn(data)
-    given = data.labels
-    given[:10] = NAN
-    other = conditioning.with_one_changed(given, torch.Generator().manual_seed(0))
-    assert torch.equal(other.isnan(), given.isnan())
-    changed = (other != given) & ~given.isnan()
-    assert (changed.sum(1) == ~given.isnan().all(1)).all()
-    assert changed.float().mean(0).min() > 0.15
-    parsed(conditioning, other, len(other))
-    ages = other[changed[:, 2], 2]
-    assert float(ages.mean()) == pytest.approx(50, abs=1)
-    assert 40 <= float(ages.min()) < 41 < 59 < float(ages.max()) <= 60
-
-
 def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
     conditioning, labels = built(), training_data(4000).labels
     labels[:, 1] = labels[:, 0]  # whoever smiles has a hat

@@ -15,7 +15,7 @@ from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
 from glow_app.storage.stored_model import load_model
-from lightning_modules.image_module import ImageModule
+from lightning_modules.image_module import ImageModule, with_one_changed
 from lightning_modules.optimizers import Muon
 
 
@@ -93,7 +93,7 @@ def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.Mo
     draws = generator()  # those of the loss, in its order
     given = conditioning.observe(images, labels, draws)
     y = module.model.dequantised(images, draws)
-    other = conditioning.with_one_changed(given, draws)
+    other = with_one_changed(conditioning, given, draws)
     assert 0 < given.isnan().all(1).sum() < 4
     plain, changed = (flow.log_prob(y, conditioning(known)) for known in (given, other))
     terms = torch.logaddexp(torch.zeros(()), (changed - plain + 50) / 10) * (10 * 10 / (192 * math.log(2)))
@@ -106,6 +106,27 @@ def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.Mo
     for flow in (tiny_glow(), tiny_glow(num_classes=2)):
         with pytest.raises(ValueError, match="no attributes"):
             ImageModule(flow, contrast=1.0)
+
+
+def test_one_known_attribute_is_changed() -> None:
+    conditioning, draws = (
+        AttributeConditioning({"hat": "yes_no", "age": "real"}, 4, 6),
+        torch.rand(4000, 2, generator=step_generator(0, 0, "cpu", "attributes")),
+    )
+    given = torch.stack([draws[:, 0] < 0.5, 40 + 20 * draws[:, 1]], 1)
+    given[::7, 1] = given[:10] = math.nan
+    conditioning.set_statistics(given)
+    other = with_one_changed(conditioning, given, torch.Generator().manual_seed(0))
+    assert torch.equal(other.isnan(), given.isnan())
+    changed = (other != given) & ~given.isnan()
+    assert not changed[:10].any()
+    assert (changed[10:].sum(1) <= 1).all()
+    assert changed[10:].sum() > 3900  # but where the drawn age happens to be the given one
+    assert changed.float().mean(0).min() > 0.3
+    assert torch.equal(other[changed[:, 0], 0], 1 - given[changed[:, 0], 0])
+    ages = other[changed[:, 1], 1]
+    assert float(ages.mean()) == pytest.approx(50, abs=1)
+    assert 40 <= float(ages.min()) < 41 < 59 < float(ages.max()) <= 60
 
 
 def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
