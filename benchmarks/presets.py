@@ -15,11 +15,11 @@ import torch
 import yaml
 from common import build, earlier_results, peak_memory, write_result, write_table
 
+from glow_app.commands.presets import CONFIGS, expected
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import attribute_kinds
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
-from lightning_modules.presets import CONFIGS, expected
 
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 

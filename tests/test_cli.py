@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from glow_app import __version__, cli
-from glow_app.cli import COMMANDS, TRAINING, main
+from glow_app.cli import COMMANDS, main
 from glow_app.commands.parser import Parser
 from glow_app.messages import Terminal
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
@@ -47,7 +47,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["fit", "FOLDER"], ["edit", "learn"], ["edit", "apply"], *([name] for name in (*TRAINING, *COMMANDS))],
+    [[], ["fit", "FOLDER"], ["edit", "learn"], ["edit", "apply"], *([name] for name in COMMANDS)],
     ids=" ".join,
 )
 def test_help_fits_80_columns(
@@ -58,20 +58,20 @@ def test_help_fits_80_columns(
         main([*command, "--help"])
     output = capsys.readouterr().out
     assert output.startswith(f"usage: glow {' '.join(command)}".rstrip())
-    assert command or all(f"\n  {name} " in output for name in (*TRAINING, *COMMANDS))
+    assert command or all(f"\n  {name} " in output for name in COMMANDS)
     assert max(map(len, output.splitlines())) <= 80
 
 
 def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
     code = (
-        "import contextlib, io, sys\nfrom glow_app.cli import COMMANDS, TRAINING, main\n"
+        "import contextlib, io, sys\nfrom glow_app.cli import COMMANDS, main\n"
         "def run(*lines, without):\n"
         "    for line in lines:\n"
         "        with contextlib.suppress(SystemExit):\n            main(line.split())\n"
         "        assert not {'torch', *without} & set(sys.modules), line\n"
         "run('--help', '--version', 'fit --help', without={'numpy', 'PIL', 'pytorch_lightning', 'jsonargparse'})\n"
         "run('fit', 'fit nosuch', 'fit --config nosuch', 'test', without={'pytorch_lightning', 'jsonargparse'})\n"
-        "run(*(f'{command} --help' for command in (*TRAINING, *COMMANDS)), without=())\n"
+        "run(*(f'{command} --help' for command in COMMANDS), without=())\n"
     )
     done = python(code)
     assert done.returncode == 0, done.stderr

@@ -12,14 +12,14 @@ import pytest
 import torch
 import yaml
 
+from glow_app.commands import fit, fit_run
+from glow_app.commands.fit_config import BASE_CONFIG
+from glow_app.commands.presets import CONFIGS as PACKED
+from glow_app.commands.presets import header
 from glow_app.messages import UsageError
 from glow_app.models.plane_model import PlaneModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
-from lightning_modules.command_line.resumption import Start
-from lightning_modules.glow_cli import BASE_CONFIG, GlowCLI
-from lightning_modules.presets import CONFIGS as PACKED
-from lightning_modules.presets import header
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -48,14 +48,25 @@ def command_of(path: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def write_only_into_tmp_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Run in the test's own folder, without Weights & Biases."""
-    monkeypatch.setattr("sys.argv", ["glow"])
     monkeypatch.setattr("wandb.init", lambda **options: pytest.fail("building starts no run"))
     monkeypatch.chdir(tmp_path)
 
 
-def build(tmp_path: Path, *arguments: str) -> GlowCLI:
-    with torch.device("meta"):
-        return GlowCLI(Start(["--run_dir", str(tmp_path / "run"), *arguments]))
+class Run:
+    """The configuration and the parts of a run that was built and not trained."""
+
+    model: Any
+    data: Any
+    trainer: Any
+    config: Any
+
+    def __init__(self, *arguments: str) -> None:
+        def keep(parts: Any, config: Any, start: Any) -> None:
+            (self.model, self.data, self.trainer), self.config = parts, config
+
+        with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+            patch.setattr(fit_run, "_train", keep)
+            fit.main(["--run_dir=run", *arguments])
 
 
 def test_the_folders_contain_configurations() -> None:
@@ -65,28 +76,28 @@ def test_the_folders_contain_configurations() -> None:
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
-def test_experiment_builds(path: Path, tmp_path: Path) -> None:
+def test_experiment_builds(path: Path) -> None:
     # The unchanged command of the header, except for the run's folder.
-    cli = build(tmp_path, *command_of(path)[2:])
+    run = Run(*command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     flow = asked["model"]["flow"]["init_args"]
-    model = cli.model.model
-    assert list(model.flow.image_shape) == flow["image_shape"] == list(cli.datamodule.hparams["image_shape"])
+    model = run.model.model
+    assert list(model.flow.image_shape) == flow["image_shape"] == list(run.data.hparams["image_shape"])
     assert model.num_bits == asked["model"]["num_bits"]
     assert len(model.flow.latent_shapes) == flow["num_levels"]
-    assert cli.datamodule.hparams["source"] == asked["data"]["source"]
-    assert cli.trainer.max_epochs == asked["trainer"]["max_epochs"]
-    assert cli.config.name == asked["name"] == path.stem
+    assert run.data.hparams["source"] == asked["data"]["source"]
+    assert run.trainer.max_epochs == asked["trainer"]["max_epochs"]
+    assert run.config.name == asked["name"] == path.stem
     stated = FIGURES.search(header(path))
     assert stated is not None, "parameters, and memory in both modes"
-    num_parameters = sum(parameter.numel() for parameter in cli.model.parameters())
+    num_parameters = sum(parameter.numel() for parameter in run.model.parameters())
     recorded = RECORDED[path.stem]
     assert float(stated[1]) * 1e6 == pytest.approx(num_parameters, rel=0.005)
     assert recorded["parameters"] == num_parameters
     sizes = [float(size) * UNITS[unit] for size, unit in zip(stated.groups()[1::2], stated.groups()[2::2], strict=True)]
     assert dict(zip(get_args(Memory), sizes, strict=True)) == pytest.approx(recorded["bytes_an_image"], rel=0.005)
     # From base.yaml, which is read first.
-    assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE_CONFIG.read_text())["trainer"]["gradient_clip_val"]
+    assert run.trainer.gradient_clip_val == yaml.safe_load(BASE_CONFIG.read_text())["trainer"]["gradient_clip_val"]
 
 
 def assert_named(recorded: Any, asked: Any) -> None:
@@ -96,50 +107,50 @@ def assert_named(recorded: Any, asked: Any) -> None:
 
 
 @pytest.mark.parametrize("path", TOYS, ids=name_of)
-def test_toy_builds(path: Path, tmp_path: Path) -> None:
-    cli = build(tmp_path, f"--config={path}")
-    model = cli.model.model
+def test_toy_builds(path: Path) -> None:
+    run = Run(f"--config={path}")
+    model = run.model.model
     assert isinstance(model, PlaneModel)
     assert_named(model.config["prior"], yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["prior"])
-    assert cli.config.name == f"toy-{path.stem}"
-    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/nats"  # type: ignore[attr-defined]
+    assert run.config.name == f"toy-{path.stem}"
+    assert run.trainer.checkpoint_callbacks[0].monitor == "val/nats"
 
 
 @pytest.mark.parametrize("path", RESTORERS, ids=name_of)
-def test_restoration_preset_builds(path: Path, tmp_path: Path) -> None:
-    cli = build(tmp_path, *command_of(path)[2:])
+def test_restoration_preset_builds(path: Path) -> None:
+    run = Run(*command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
-    model = cli.model.model
+    model = run.model.model
     recorded: Any = describe_part(model.conditioning)
     assert_named(
         recorded["init_args"]["task"], asked["model"]["flow"]["init_args"]["conditioning"]["init_args"]["task"]
     )
-    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/bpd"  # type: ignore[attr-defined]
+    assert run.trainer.checkpoint_callbacks[0].monitor == "val/bpd"
     assert model.flow.any_size, "it restores pictures of other sizes"
-    assert cli.config.name == path.stem
-    assert cli.datamodule.hparams["source"] == "photos"
+    assert run.config.name == path.stem
+    assert run.data.hparams["source"] == "photos"
 
 
 @pytest.mark.parametrize("path", PRIORS, ids=name_of)
-def test_prior_overlay_builds_with_an_experiment(path: Path, tmp_path: Path) -> None:
-    cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
+def test_prior_overlay_builds_with_an_experiment(path: Path) -> None:
+    run = Run(f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
-    assert_named(cli.model.model.flow.config["prior"], asked)
+    assert_named(run.model.model.flow.config["prior"], asked)
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)
-def test_other_overlay_builds_with_an_experiment(path: Path, tmp_path: Path) -> None:
+def test_other_overlay_builds_with_an_experiment(path: Path) -> None:
     if path.name == "gpu.yaml" and not torch.cuda.is_available():
         with pytest.raises(UsageError, match="No supported gpu"):
-            build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
+            Run(f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
         return
-    cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
-    assert list(cli.model.model.flow.image_shape) == [1, 8, 8]
+    run = Run(f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
+    assert list(run.model.model.flow.image_shape) == [1, 8, 8]
 
 
 def test_package_data_contains_all_configurations() -> None:
     built = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    package = REPOSITORY / "lightning_modules"
+    package = REPOSITORY / "glow_app"
     packed = {path for pattern in built[package.name] for path in package.glob(pattern)}
     assert packed >= {BASE_CONFIG, *(PACKED / path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))}
 

@@ -4,33 +4,22 @@ import re
 import shlex
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import MagicMock
 from urllib.parse import unquote
 
 import pytest
 from docs_pages import DOCS, MARKDOWN, REPOSITORY, commands_of, links_of, name_of
 
-from glow_app.cli import COMMANDS, TRAINING
+from glow_app.cli import COMMANDS
+from glow_app.commands import fit, fit_run
+from glow_app.commands.fit_folder import Choices
+from glow_app.commands.fit_start import Start
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
-from lightning_modules import folder_run
-from lightning_modules.command_line.arguments import INIT_FROM, INIT_LEVELS_FROM, take_option
-from lightning_modules.command_line.resumption import Start
-from lightning_modules.glow_cli import GlowCLI
 
 
-class ParsedCLI(GlowCLI):
-    """Parses the arguments of ``glow fit`` and builds nothing."""
-
-    def before_instantiate_classes(self) -> None:
-        """Do not create the run's folder."""
-
-    def instantiate_classes(self) -> None:
-        """Build nothing."""
-
-
-def new_run(arguments: list[str]) -> Start:
-    """Return the start of a run, without the model of ``--init-from`` or ``--init-levels-from``."""
-    return Start(take_option(INIT_LEVELS_FROM, take_option(INIT_FROM, arguments)[1])[1])
+class Parsed(Exception):
+    """The options of ``glow fit`` were parsed, and nothing was built."""
 
 
 def check(line: str) -> None:
@@ -40,22 +29,23 @@ def check(line: str) -> None:
         UsageError: If the command is refused.
     """
     _, command, *arguments = shlex.split(line)
-    if command in COMMANDS:
+    assert command in COMMANDS, line
+    if command != "fit":
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}")
         module.add_arguments(parser)
         parser.parse(arguments)
-    else:
-        assert command in TRAINING, line
-        if command == "fit" and not arguments[0].startswith("-"):
-            _, rest = folder_run.options_parser().parse_known_args(arguments)
-            ParsedCLI(new_run(["--config=folder_cpu", *rest]))
-        else:
-            assert command == "fit", line
-            resumed, arguments = take_option("--resume", arguments)
-            assert resumed != "auto" or "--run_dir" in arguments, line
-            base = [] if resumed in (None, "auto") else ["--config", "digits"]
-            ParsedCLI(new_run([*base, *arguments]))
+        return
+    if "--resume" in arguments and "auto" not in arguments:
+        arguments += ["--config", "digits"]  # instead of that of the run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_refuse_missing", lambda options: None)
+        for name in ("begun", "resumed"):
+            patch.setattr(fit_run, name, lambda *places: Start())
+        patch.setattr(fit_run, "choose", lambda options, *_: Choices(["folder_cpu", *options.config]))
+        patch.setattr(fit_run, "_complete", MagicMock(side_effect=Parsed))
+        with pytest.raises(Parsed):
+            fit.main(arguments)
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)

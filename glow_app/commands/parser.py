@@ -35,9 +35,13 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             word = unknown[0].split("=")[0]
-            hint = closest(word, self._option_string_actions) if word.startswith("-") else ""
+            hint = closest(word, self.option_strings()) if word.startswith("-") else ""
             self.error(f"unknown argument {word}{hint}")
         return parsed
+
+    def option_strings(self) -> list[str]:
+        """Return all options, such as ``--seed``."""
+        return list(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""

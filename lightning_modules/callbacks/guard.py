@@ -70,7 +70,8 @@ class NonFiniteGuard(Callback):
         if trainer.is_global_zero:
             with suppress(ValueError):  # if no checkpoint is good
                 # A checkpoint that only bad steps have followed was saved too late.
-                path = good_checkpoint(Path(trainer.default_root_dir), self._restored)
+                good = good_checkpoint(Path(trainer.default_root_dir), self._restored)
+                path = None if good is None else good[0]
         path = trainer.strategy.broadcast(path)
         if path is None or self._rollbacks == self.max_rollbacks:
             raise FloatingPointError(f"{message}; lower the learning rate or lengthen the warm-up")

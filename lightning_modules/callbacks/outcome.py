@@ -47,3 +47,15 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
         return f"{line}, so training stopped early"
     left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
     return f"{line}; the time was up at step {last:,}" if any(time is not None and time <= 0 for time in left) else line
+
+
+def reached_limit(trainer: pl.Trainer) -> str:
+    """Return the option that ended a run: its patience, time, steps or epochs."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, StopEarly) and callback.is_exhausted for callback in callbacks):
+        return "early_stopping.patience"
+    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
+    if any(time is not None and time <= 0 for time in left):
+        return "trainer.max_time"
+    limit = trainer.fit_loop.max_steps
+    return "trainer.max_steps" if 0 <= limit <= trainer.global_step else "trainer.max_epochs"

@@ -24,11 +24,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning writes to the system's temporary folder first, and moving the file from there to another disk copies it,
     which is not atomic. Checkpoints with non-finite numbers are not written.
+
+    Args:
+        contents: Of a checkpoint that was read already; the first :meth:`load_checkpoint` returns and forgets them.
     """
+
+    def __init__(self, contents: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self._contents = {} if contents is None else contents
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read ``path`` without running code from it; Lightning's own method would unpickle anything."""
-        return read_checkpoint(Path(path))
+        contents = dict(self._contents) or read_checkpoint(Path(path))
+        self._contents.clear()
+        return contents
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint``, or warn if it has non-finite numbers. An earlier file stays then, and on an OSError."""
@@ -48,19 +57,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
-    """Return a run's last checkpoint or, if it is not good, the newest other one; None if there is none.
+def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> tuple[Path, dict[str, Any]] | None:
+    """Return a run's last checkpoint or, if it is not good, the newest other one, with contents; None if there is none.
 
     A good checkpoint is complete, and its numbers are finite. A warning names each one that is skipped; those in
     ``without`` are left out. Raises ValueError if there are checkpoints, but no good one.
     """
-    good: list[tuple[int, Path]] = []
+    good: list[tuple[Path, dict[str, Any]]] = []
     reasons = []
     for path in (run_dir / name for name in (LAST, PREVIOUS, BEST)):
         if not path.exists() or path in without:
             continue
         try:
-            good.append((read_whole(path)["global_step"], path))
+            good.append((path, read_whole(path)))
         except ValueError as error:
             reasons.append(str(error))
             continue
@@ -70,7 +79,7 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
         raise ValueError(f"no checkpoint of {run_dir} is usable: {'; '.join(reasons)}; delete them to start again")
     for reason in reasons:
         warnings.warn(f"skipping a checkpoint: {reason}", stacklevel=2)
-    return max(good)[1] if good else None
+    return max(good, key=lambda found: found[1]["global_step"], default=None)
 
 
 def read_whole(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ``config.yaml`` in a run's folder: written when the run begins, read when it is resumed or evaluated."""
+"""The ``config.yaml`` in a run's folder: which classes it may name when the run is resumed."""
 
 import os
 import re
@@ -8,14 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import yaml
-from pytorch_lightning.cli import SaveConfigCallback
-
-from glow_app.files import atomic_file
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
-from lightning_modules.runs.loggers import RunWandbLogger
 
 _OWN = ("glow_app.", "lightning_modules.", "torch.optim.")
 _LIGHTNING = (
@@ -23,24 +17,6 @@ _LIGHTNING = (
     "pytorch_lightning.loggers.TensorBoardLogger",
 )  # of the presets
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the whole configuration into the run's folder.
-
-    Without the checkpoint that the run was resumed from, so that the configuration can also begin a new run.
-    """
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write and log the configuration; called on the first rank only."""
-        config = self.config.clone()
-        config.ckpt_path = None
-        text = self.parser.dump(config, skip_none=False)
-        with atomic_file(Path(trainer.default_root_dir) / RUN_CONFIG) as file:
-            file.write(text.encode())
-        for logger in trainer.loggers:
-            if isinstance(logger, RunWandbLogger):
-                logger.log_hyperparams(yaml.safe_load(text))
 
 
 def known_run_config(run_dir: Path) -> dict[str, Any] | None:
@@ -63,7 +39,8 @@ def known_run_config(run_dir: Path) -> dict[str, Any] | None:
 def foreign_names(config: Mapping[str, Any]) -> list[str]:
     """Return the classes and functions in the configuration of a run that ``--allow-class`` must name."""
     names: list[str] = []
-    pending = [value for name, value in config.items() if name not in ("data", "name", "run_dir")]
+    places = ("data", "name", "run_dir", "init_from", "init_levels_from")
+    pending = [value for name, value in config.items() if name not in places]
     while pending:
         value = pending.pop()
         if isinstance(value, (dict, list)):

@@ -1,6 +1,10 @@
 """The trainer of a run, which counts epochs correctly after every resume; and which trainers suit a flow."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 _PRECISIONS = ("32-true", "bf16-mixed", "64-true")
@@ -12,6 +16,16 @@ class RunTrainer(pl.Trainer):
     If that attribute is not -1, Lightning counts the last epoch twice when a run resumes from its end. Otherwise it is
     used only for the number of steps of the whole run, which is corrected here.
     """
+
+    def limit(self, length: Mapping[str, Any]) -> None:
+        """Change the arguments that set the length of the run, such as ``max_steps`` and ``max_time``."""
+        for name, value in length.items():
+            if name == "max_time":
+                self.callbacks.insert(0, Timer(value, interval="step"))  # type: ignore[attr-defined]
+            elif name in ("max_epochs", "max_steps"):
+                setattr(self.fit_loop if name == "max_epochs" else self.fit_loop.epoch_loop, name, value)
+            else:
+                setattr(self, name, value)
 
     @property
     def max_steps(self) -> int:

@@ -49,10 +49,13 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
 REFUSED = {
     "--resume={trained}": (2, "glow fit: use either --init-from or --resume, not both"),
     "--model.flow.hidden_channels=8": (1, "{trained} does not match the configuration, for example because"),
-    "--resume=photos32": (1, "photos32 is an exported model"),
     "--init-from=nowhere": (1, "there is no model nowhere"),
     "--init-from": (2, "glow fit: argument --init-from: expected one argument"),
 }
+
+
+def test_an_exported_model_is_not_resumed(refused: Callable[..., str]) -> None:
+    assert "photos32 is an exported model" in refused("fit", "--resume=photos32", code=1)
 
 
 def test_what_does_not_fit_is_refused_in_one_line(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback
 
-import lightning_modules.glow_cli as cli
-from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.cli import main as glow
 from lightning_modules.callbacks import ExportBest
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.checkpoints import good_checkpoint
@@ -96,12 +95,13 @@ def train(folder: Path, fatal: int | None) -> None:
         print(json.dumps({"resumed_at": trainer.global_step}), flush=True)
 
     ExportBest.on_train_start = print_step  # type: ignore[method-assign]
-    cli.main([*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
+    if code := glow(["fit", *OPTIONS, "--resume=auto", f"--run_dir={folder}"]):
+        raise SystemExit(code)
 
 
 def saved_step(folder: Path) -> int:
-    path = good_checkpoint(folder)
-    return 0 if path is None else read_checkpoint(path)["global_step"]
+    good = good_checkpoint(folder)
+    return 0 if good is None else good[1]["global_step"]
 
 
 def main() -> None:

@@ -30,6 +30,13 @@ def write(folder: Path, **steps: int) -> None:
         torch.save(checkpoint(step), folder / f"{name}.ckpt")
 
 
+def good_path(folder: Path) -> Path:
+    found = good_checkpoint(folder)
+    assert found is not None
+    assert found[1]["global_step"] > 0
+    return found[0]
+
+
 def flip_a_bit(path: Path) -> None:
     """Change one number of the weights, as a bad disk would."""
     content = path.read_bytes()
@@ -53,7 +60,7 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
     assert good_checkpoint(tmp_path) is None
     assert good_checkpoint(tmp_path / "nothing") is None
     write(tmp_path, last=9, previous=6, best=7)
-    assert good_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    assert good_path(tmp_path) == tmp_path / "last.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -69,10 +76,10 @@ def test_a_damaged_checkpoint_is_skipped_for_the_newest_good_one(harm: Any, word
     write(tmp_path, last=9, previous=6, best=7)
     harm(tmp_path / "last.ckpt")
     with pytest.warns(UserWarning, match=rf"skipping a checkpoint: .*last\.ckpt.*{words}"):
-        assert good_checkpoint(tmp_path) == tmp_path / "best.ckpt"
+        assert good_path(tmp_path) == tmp_path / "best.ckpt"
     harm(tmp_path / "best.ckpt")
     with pytest.warns(UserWarning, match=words):
-        assert good_checkpoint(tmp_path) == tmp_path / "previous.ckpt"
+        assert good_path(tmp_path) == tmp_path / "previous.ckpt"
     harm(tmp_path / "previous.ckpt")
     with pytest.raises(ValueError, match=rf"no checkpoint of {re.escape(str(tmp_path))} is usable.*delete them"):
         good_checkpoint(tmp_path)

@@ -8,9 +8,7 @@ from typing import Any, Literal
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress, StopEarly
-from lightning_modules.command_line.arguments import read_config, take_option, take_options
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.image_module import ImageModule
 from lightning_modules.likelihood_module import LikelihoodModule
@@ -40,18 +38,3 @@ _RESTORATION = replace(
 _POINT_CALLBACKS = {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA}
 _POINTS = Kind("points", PointsModule, PointsDataModule, _POINT_CALLBACKS, finish_points)
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (_IMAGES, _RESTORATION, _POINTS)}
-
-
-def kind_of(arguments: list[str]) -> Kind:
-    """Return the kind of run of a command line: that of ``--kind``, or else of the last ``--config`` file with one.
-
-    Called before parsing, because the parser's options depend on it; raises UsageError if the kind is unknown.
-    """
-    name, _ = take_option("--kind", arguments)
-    if name is None:
-        configs = map(read_config, take_options("--config", arguments)[0])
-        named = [config["kind"] for config in configs if isinstance(config, dict) and config.get("kind")]
-        name = str(named[-1]) if named else "images"
-    if name not in KINDS:
-        raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
-    return KINDS[name]

@@ -1,10 +1,10 @@
 import csv
-import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from tiny_training import same
 
 import glow_app
 from glow_app.cli import main
+from glow_app.commands import fit_length, fit_run
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.splits import SplitFractions
 from glow_app.messages import UsageError
@@ -23,7 +24,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_folders import bundled_models
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
-from lightning_modules import folder_run, run_length
 from lightning_modules.image_module import ImageModule
 
 START = ImageModel(tiny_glow((3, 32, 32), 2, [2, 1], 4, perturbation=0.05), 5)
@@ -54,17 +54,25 @@ def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Pat
     return folder
 
 
-def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, str], str]:
-    """Return the options that are chosen, and what is printed."""
-    words = folder_run._planned([str(word) for word in arguments])
-    return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word), capsys.readouterr().out
+def planned(
+    capsys: pytest.CaptureFixture[str], *arguments: object, measured: tuple[float, int, int] = (0.1, 7, 7)
+) -> tuple[dict[str, Any], str]:
+    """Return the options of the run, by their names with dots, and what is printed; nothing is built."""
+    train = MagicMock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_run, "build", lambda *_: (None, None, MagicMock()))
+        patch.setattr(fit_run, "measure_step", lambda *_: measured)
+        patch.setattr(fit_run, "_write", lambda *_: None)
+        patch.setattr(fit_run, "_train", train)
+        assert main(["fit", *map(str, arguments)]) == 0
+    return dict(train.call_args.args[1].items()), capsys.readouterr().out
 
 
 def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, said = planned(capsys, pictures(tmp_path / "My cats!", 120), "--epochs", 3, "--device", "cpu")
-    assert (options["config"], options["name"], options["trainer.max_epochs"]) == ("folder_cpu", "My-cats", "3")
-    assert options["model.flow.init_args.image_shape"] == "[3,32,32]"
-    assert "model.flow.init_args.conditioning" not in options
+    assert (options["name"], options["trainer.max_epochs"]) == ("My-cats", 3)
+    assert options["model.flow.init_args.image_shape"] == (3, 32, 32)
+    assert options["model.flow.init_args.conditioning"] is None
     assert said.splitlines()[1:] == [
         "chosen      32x32, on cpu (options: --size, --config, --device, --from-scratch)",
         "time        3 epochs (options: --minutes, --epochs)",
@@ -75,11 +83,11 @@ def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest
     pictures(tmp_path / "pets" / "cat", 70)
     pictures(tmp_path / "pets" / "dog", 60)
     options, said = planned(capsys, tmp_path / "pets", "--epochs", 1)
-    assert options["model.flow.init_args.conditioning.init_args.num_classes"] == "2"
+    assert options["model.flow.init_args.conditioning.init_args.num_classes"] == 2
     assert "130 in" in said
     assert "in 2 classes: cat 70, dog 60" in said
     options, said = planned(capsys, tmp_path / "pets", "--epochs", 1, "--no-classes")
-    assert "model.flow.init_args.conditioning" not in options
+    assert options["model.flow.init_args.conditioning"] is None
     assert "in 2 classes" not in said
 
 
@@ -90,10 +98,10 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     lines = [f"{number}.png,{draw.integers(2)},{'' if number == 7 else draw.random()}" for number in range(58)]
     (folder / "attributes.csv").write_text("\n".join(["file,smiling,age", *lines]))
     options, said = planned(capsys, folder, "--epochs", 1)
-    assert (options["data.attributes"], options["model.contrast"]) == ("true", "10.0")
+    assert (options["data.attributes"], options["model.contrast"]) == (True, 10)
     assert "attributes  smiling, age, of the table" in said
     options, _ = planned(capsys, folder, "--epochs", 1, "--data.attributes=null")
-    assert "model.contrast" not in options
+    assert options["model.contrast"] == 0
 
     words = ["fit", str(folder), "--epochs=2", "--size=16", "--data.batch_size=16", "--samples.num_images=2", *TINY]
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -163,15 +171,16 @@ def test_size_and_preset_follow_from_pictures_and_device(
     device: str, side: int, size: int, preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = pictures(tmp_path / "a", 3, side)
-    options, _ = planned(capsys, folder, "--device", device, "--epochs", 1, "--from-scratch")
-    assert (options["config"], options["trainer.accelerator"]) == (preset, device)
-    assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
-    assert "init-levels-from" not in options
+    options, said = planned(capsys, folder, "--device", device, "--epochs", 1, "--from-scratch")
+    assert f"preset {preset}, on {device}" in said
+    assert options["trainer.accelerator"] == device
+    assert options["model.flow.init_args.image_shape"] == (3, size, size)
+    assert options["init_levels_from"] is None
     options, _ = planned(capsys, folder, "--device", device, "--epochs", 1)
-    assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
+    assert options["model.flow.init_args.image_shape"] == (3, size, size)
     flow = "model.flow.init_args"
-    assert options["init-levels-from"] == ("photos32" if size < 64 else "photos64")
-    assert (options[f"{flow}.num_levels"], options[f"{flow}.num_steps"]) == ("2", "[2, 1]")
+    assert options["init_levels_from"] == ("photos32" if size < 64 else "photos64")
+    assert (options[f"{flow}.num_levels"], options[f"{flow}.num_steps"]) == (2, [2, 1])
 
 
 def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,23 +188,25 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     options, said = planned(
         capsys, folder, "--epochs", 1, "--size", 64, "--seed", 7, "--name", "mine", "--device", "cuda"
     )
-    assert options["model.flow.init_args.image_shape"] == "[1,64,64]"
-    assert (options["seed_everything"], options["name"], options["data.batch_size"]) == ("7", "mine", "5")
-    assert (options["trainer.accelerator"], options["config"]) == ("cuda", "folder")
+    assert options["model.flow.init_args.image_shape"] == (1, 64, 64)
+    assert (options["seed_everything"], options["name"], options["data.batch_size"]) == (7, "mine", 5)
+    assert options["trainer.accelerator"] == "cuda"
+    assert "preset folder, on cuda" in said
     assert "only 10 pictures" in said
     assert "begins from scratch: the bundled models" in said
-    words = folder_run._planned([str(folder), "--epochs=1", "--config=folder32", "--config", "prior/maf"])
-    assert [word for word in words if word.startswith("--config")] == ["--config=folder32", "--config=prior/maf"]
-    assert not any("image_shape" in word for word in words)
-    words = folder_run._planned([str(folder), "--epochs=1", "--config", "prior/maf", "--device", "cpu", "--size=16"])
-    assert [word for word in words if word.startswith("--config")] == ["--config=folder_cpu", "--config=prior/maf"]
+    prior, steps = "model.flow.init_args.prior.class_path", "model.flow.init_args.num_steps"
+    options, _ = planned(capsys, folder, "--epochs=1", "-c=folder128", "-c", "prior/maf")
+    assert options["model.flow.init_args.image_shape"] == (3, 128, 128)
+    assert options[prior] == "glow_app.priors.MAFPrior"
+    options, _ = planned(capsys, folder, "--epochs=1", "-c", "prior/maf", "--device", "cpu", "--size=16")
+    assert (options[prior], options[steps]) == ("glow_app.priors.MAFPrior", [12, 8, 4, 4])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--size", "40"], "--size 40 is not a multiple of 16"),
-        (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
+        (["--epochs", "1", "--sizes", "3"], "unknown option --sizes; did you mean --size?"),
         (["--config", "folder31"], "there is no configuration folder31"),
         (["--from-scratch", "--init-from", "faces"], "use either --from-scratch or --init-from"),
     ],
@@ -230,10 +241,8 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["fit", str(tmp_path / "empty")]) == 1
     assert "no image files in" in capsys.readouterr().err
     (tmp_path / "empty/last.ckpt").touch()
-    assert main(["fit", str(tmp_path / "none"), f"--run_dir={tmp_path / 'empty'}"]) == 1
+    assert main(["fit", str(tmp_path / "empty"), f"--run_dir={tmp_path / 'empty'}"]) == 1
     assert "contains an earlier run" in capsys.readouterr().err
-    assert main(["fit", str(tmp_path / "none"), "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
 
 
 def test_mismatches_with_an_initial_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,17 +256,17 @@ def test_mismatches_with_an_initial_model(tmp_path: Path, capsys: pytest.Capture
     assert "warning     the model of --init-from is grey" in said
     assert "warning     2 classes are ignored" in said
     with pytest.raises(ValueError, match="num_classes is 3, but the images have 2 classes"):
-        folder_run.train(pets, epochs=1, init_from=classes, device="cpu", run_dir=tmp_path / "run")
+        glow_app.train(pets, epochs=1, init_from=classes, device="cpu", run_dir=tmp_path / "run")
 
 
 def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = pictures(tmp_path / "a", 12)
-    options, said = planned(capsys, folder, "--trainer.max_steps=47", *TINY)
-    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("47", "-1")
-    assert options["trainer.val_check_interval"] == "5"
-    assert re.search(r"^time        47 steps of \d\.\d\d s, 47 epochs \(", said, re.MULTILINE)
+    options, said = planned(capsys, folder, "--trainer.max_steps=47", *TINY, measured=(0.1, 1, 1))
+    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == (47, -1)
+    assert options["trainer.val_check_interval"] == 5
+    assert "time        47 steps of 0.10 s, 47 epochs (" in said
     options, _ = planned(capsys, folder, "--epochs=2", "--trainer.max_steps=47", *TINY)
-    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("47", "2")
+    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == (47, 2)
 
 
 def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
@@ -286,19 +295,21 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
 def test_accumulated_batches_make_no_more_validations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_length, "_step_seconds", lambda *_: 0.2)
-    accumulate = "--trainer.accumulate_grad_batches=2"
-    options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, accumulate, *TINY)
     # Three batches in two steps make an epoch; ten validations.
+    monkeypatch.setattr(fit_length, "_step_seconds", lambda *_: 0.2)
+    loader = MagicMock(world_size=1, accumulate_grad_batches=2)
+    loader.train_dataloader.return_value = range(3)
+    measured = fit_length.measure_step(None, loader, loader)
+    options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, *TINY, measured=measured)
     assert "170 steps of 0.30 s, 85 epochs" in said
-    assert int(options["trainer.max_steps"]) == 170
-    assert int(options["trainer.val_check_interval"]) == 26
+    assert options["trainer.max_steps"] == 170
+    assert options["trainer.val_check_interval"] == 26
     assert said.splitlines()[2].startswith("time        1 minute: ")
 
 
 def test_the_last_step_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.7, 7, 7))
+    monkeypatch.setattr(fit_run, "measure_step", lambda *parts: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(60):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -312,9 +323,7 @@ def test_the_same_command_starts_and_resumes_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
-    options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
-    assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.7, 7, 7))
+    monkeypatch.setattr(fit_run, "measure_step", lambda *parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "resuming" not in capsys.readouterr().out
@@ -326,33 +335,15 @@ def test_the_same_command_starts_and_resumes_a_run(
     assert "use glow fit --resume RUN" in capsys.readouterr().err
 
 
-def test_other_ranks_use_the_choices_of_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs: list[list[str]] = []
-    monkeypatch.setattr(
-        "lightning_modules.glow_cli.main", lambda words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
-    )
-    folder = str(pictures(tmp_path / "a", 3))
-    folder_run.main([folder, "--epochs", "1"])
-    assert "GLOW_FIT_PLAN" not in os.environ
-    monkeypatch.setenv("GLOW_FIT_PLAN", runs[0][-1])
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    folder_run.main([folder, "--minutes", "5"])
-    assert runs[1] == runs[0]
-    assert "GLOW_FIT_PLAN" not in os.environ
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="use --epochs"):
-        folder_run.main([folder, "--minutes", "5"])
-
-
 def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "a" / "left", 30)
     pictures(tmp_path / "a" / "right", 30)
     small = {"model.flow.init_args.num_steps": 1, "model.flow.init_args.hidden_channels": 4}
-    with pytest.raises(UsageError, match="argument --size"):
-        glow_app.train("a", size=0)
+    wrongs: list[dict[str, Any]] = [{"size": 40}, {"sizes": 16}]
+    for wrong in wrongs:
+        with pytest.raises(UsageError, match="size"):
+            glow_app.train("a", **wrong)
     model = glow_app.train("a", epochs=1, size=16, device="cpu", from_scratch=True, **small)
     assert (model.flow.image_shape, model.facts) == ((3, 16, 16), {"classes": ["left", "right"]})
     (run,) = (tmp_path / "runs" / "a").iterdir()
@@ -395,17 +386,11 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     steps: int,
     seconds: int | None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lightning_modules.run_length.measure_step", lambda arguments: (0.1, 7, 7))
     found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
-    assert (int(found["trainer.max_steps"]), json.loads(found.get("trainer.max_time", "{}"))) == (
-        steps,
-        {} if seconds is None else {"seconds": seconds},
-    )
-    assert int(found["trainer.val_check_interval"]) == round(steps / 10)
+    assert (found["trainer.max_steps"], found["trainer.max_time"]) == (steps, seconds and {"seconds": seconds})
+    assert found["trainer.val_check_interval"] == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
-    assert ("model.lr_scheduler.init_args.warmup_steps" in found) == ("--from-scratch" not in options)
-    rate = None if "--from-scratch" in options or steps >= 200 else f"{5e-3 * steps / 200:.2g}"
-    assert found.get("model.optimizer.init_args.lr") == rate
+    schedule = [found[f"model.lr_scheduler.init_args.{name}"] for name in ("warmup_steps", "full_rate_steps")]
+    assert schedule == ([50, 1] if "--from-scratch" in options else [1000, 200])

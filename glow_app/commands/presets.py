@@ -1,24 +1,21 @@
-"""The configurations in the package, by name, and the command ``glow presets``."""
+"""List the configurations that come with the package, for glow fit --config NAME, or print one.
+
+A preset is a whole experiment. An overlay changes a part of it: glow fit --config folder32 --config prior/maf
+"""
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from textwrap import fill
 
 import yaml
 
+from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest
 
 CONFIGS = Path(__file__).with_name("configs")
 
 _ROW = "{:<18} {:<9} {:<4} {:<6} {}"
-
-_HELP = """usage: glow presets [show NAME]
-
-List the configurations that come with the package, for glow fit --config NAME;
-show prints one.
-
-A preset is a whole experiment. An overlay changes a part of it:
-glow fit --config folder32 --config prior/maf"""
 
 
 def preset_names() -> list[str]:
@@ -55,17 +52,20 @@ def expected(path: Path) -> tuple[str, str]:
     return figure[1] + (figure[2] or ""), source
 
 
-def main(arguments: list[str]) -> None:
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", nargs="?", choices=("show",), help="print one")
+    parser.add_argument("name", nargs="?", help="name of a preset or overlay", metavar="NAME")
+
+
+def run(arguments: Namespace) -> None:
     """List the presets and overlays, or print a single one."""
-    match arguments:
-        case _ if not {"-h", "--help"}.isdisjoint(arguments):
-            print(_HELP)
-        case []:
-            _print_list()
-        case ["show", name]:
-            print(Path(config_path(name)).read_text(encoding="utf-8"), end="")
-        case _:
-            raise UsageError(f"glow presets takes no arguments, or show NAME; got {' '.join(arguments)}")
+    if arguments.action is None:
+        _print_list()
+    elif arguments.name is None:
+        raise UsageError("glow presets show needs the NAME of a preset")
+    else:
+        print(Path(config_path(arguments.name)).read_text(encoding="utf-8"), end="")
 
 
 def _print_list() -> None:

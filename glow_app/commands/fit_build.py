@@ -1,0 +1,81 @@
+"""The parts of a run, built from its configuration: module, data module and trainer."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning import LightningDataModule, seed_everything
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from glow_app.commands.fit_start import Start
+from glow_app.messages import UsageError
+from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
+from lightning_modules.image_data import ImageDataModule
+from lightning_modules.kinds import KINDS
+from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.checkpoints import AtomicCheckpointIO
+from lightning_modules.runs.loggers import csv_logger
+from lightning_modules.runs.run_trainer import RunTrainer
+
+Parts = tuple[LikelihoodModule, LightningDataModule, RunTrainer]
+
+
+def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
+    """Return module, data module and trainer of a run.
+
+    Raises:
+        UsageError: If options of the trainer contradict each other.
+        ValueError: If an argument of another part is invalid.
+    """
+    seed_everything(config.seed_everything, workers=True)
+    try:
+        parts = parser.instantiate(config)
+        if isinstance(parts.data, ImageDataModule) and start.data:
+            parts.data.recorded = start.data
+        return parts.model, parts.data, _trainer(parts, start)
+    except MisconfigurationException as error:
+        raise UsageError(f"glow fit: {error}") from error
+    except ValueError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # jsonargparse wraps it in errors of all accepted types
+            cause = cause.__cause__
+        raise cause from error
+
+
+def _trainer(parts: Namespace, start: Start) -> RunTrainer:
+    """Return the trainer, with this project's callbacks, a CSV log and the configured loggers."""
+    options, kind = parts.trainer, KINDS[parts.kind]
+    live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
+    plugins = [AtomicCheckpointIO(start.contents), *_as_list(options.plugins)]
+    if SLURMEnvironment.detect():
+        # Lightning's own handler would save without the checks of SaveProgress.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    callbacks = [
+        *_as_list(options.callbacks),
+        Progress(live),
+        LearningRateMonitor("step"),
+        Throughput(),
+        BestCheckpoint(parts.run_dir, parts.model.monitor),
+        ExportBest(),
+        *(parts[name] for name in kind.callbacks),
+    ]
+    loggers = [logger for logger in _as_list(options.logger) if isinstance(logger, Logger)]
+    arguments: dict[str, Any] = {
+        "plugins": plugins,
+        "callbacks": callbacks,
+        "logger": [csv_logger(Path(parts.run_dir), start.step), *loggers],
+        "default_root_dir": parts.run_dir,
+        "enable_progress_bar": False,
+        "enable_model_summary": bool(options.enable_model_summary),
+    }
+    if options.max_epochs is None and options.max_steps != -1:
+        arguments["max_epochs"] = -1  # RunTrainer hides the other limit
+    return RunTrainer(**{**options, **arguments})
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

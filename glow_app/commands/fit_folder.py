@@ -1,0 +1,198 @@
+"""``glow fit FOLDER``: chooses model and size by the pictures, the device and what the run begins from."""
+
+import math
+import statistics
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glow_app.commands.fit_config import merged
+from glow_app.commands.fit_length import length_by_epochs
+from glow_app.commands.presets import config_path
+from glow_app.conditioning import AttributeConditioning
+from glow_app.data.attributes import table_in
+from glow_app.data.decoding import open_image
+from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
+from glow_app.data.sources import attribute_kinds
+from glow_app.messages import UsageError, pluralise
+from glow_app.models.image_model import ImageModel
+from glow_app.restoration import PictureConditioning
+from glow_app.storage.model_folders import bundled_models, read_config
+
+_SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model up to 64x64
+# Presets of other runs, by their largest size.
+_PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
+# For runs of the small preset from another model. The rate rises for half of the run: pictures like those of the model
+# are best at its low rates, where training soon stops, and others reach the high ones (docs/train-on-my-folder.md).
+# With fewer than 200 steps the rate is smaller: a fast rise ruins what a run begins with.
+_SCHEDULE = {"warmup_steps": 1000, "full_rate_steps": 200}
+_STEPS = 30  # by the root of the number of pictures
+_CONTRAST = 10.0  # of attributes
+_PATIENCE = 4  # validations without a better figure before a run stops, of about ten
+_SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
+_OVERLAYS = ("prior/", "trainer/", "logger/")
+_NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
+_FEW = 100
+
+
+@dataclass
+class Choices:
+    """What the pictures decide.
+
+    Attributes:
+        configs: Presets and overlays.
+        layer: Options that come after these.
+        levels_of: Bundled model from whose levels the run begins, if any.
+        usual_steps: The usual number of steps, if there is one.
+        num_pictures: Number of training pictures.
+    """
+
+    configs: list[str] = field(default_factory=list)
+    layer: dict[str, Any] = field(default_factory=dict)
+    levels_of: str | None = None
+    usual_steps: int | None = None
+    num_pictures: int = _FEW
+
+    def warn_of_few(self) -> None:
+        """Print a warning if there are few pictures."""
+        if self.num_pictures < _FEW:
+            print(
+                f"warning     only {self.num_pictures} pictures: the model will memorise them, and samples will "
+                "resemble them"
+            )
+
+
+def require_usable(options: Namespace) -> None:
+    """Raise UsageError if an option does not suit a folder of pictures."""
+    if options.size is not None and (options.size < 1 or options.size % 16):
+        raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
+    for name in options.config:
+        if Path(config_path(name)).parent.name == "restore":  # config_path also refuses unknown names
+            raise UsageError(
+                f"glow fit: {name} trains on crops of photographs, not on whole pictures; use "
+                f"glow fit --config {name} --data.root {options.folder}"
+            )
+    if options.from_scratch and options.init_from is not None:
+        raise UsageError("glow fit: use either --from-scratch or --init-from, not both")
+
+
+def choose(options: Namespace, model: ImageModel | None, given: Collection[str]) -> Choices:
+    """Return the choices, and print them.
+
+    Args:
+        options: Of the command.
+        model: Model of ``--init-from``, which decides size, channels and architecture.
+        given: Names of all other options, which the choices do not decide.
+    """
+    if model is not None and isinstance(model.conditioning, PictureConditioning):
+        command = f"glow fit --config restore/NAME --init-from {options.init_from} --data.root {options.folder}"
+        place = options.init_from
+        raise UsageError(f"glow fit: {place} restores images and trains on crops of photographs; use {command}")
+    listing = list_images(Path(options.folder).absolute())
+    parts = split_layout(listing)
+    device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
+    side, channels = _inspect(listing)
+    attributes = () if "data.attributes" in given else _attributes(listing, model)
+    classes = () if options.no_classes or attributes else all_class_names(parts)
+    classes = classes if len(classes) > 1 else ()
+    num_pictures = len(parts["train"].files)
+    print(f"pictures    {_description(options.folder, parts['train'], classes)}")
+    start, sizes = None, _SIZES["cpu" if device == "cpu" else "gpu"]
+    size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
+    if model is not None:
+        size = options.size or model.flow.image_shape[1]
+        classes = _checked_against(model, channels, classes)
+        channels = model.flow.image_shape[0]
+    elif not options.from_scratch and channels == 3:
+        start = "photos64" if size >= 64 and size % 32 == 0 else "photos32"
+    elif not options.from_scratch:
+        print("begins from scratch: the bundled models are of colour pictures (option: --init-from MODEL)")
+    presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
+    is_begun = model is not None or start is not None
+    is_small = device == "cpu" or (is_begun and size <= 64)
+    default = _SMALL if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
+    preset = presets[-1] if presets else default
+    is_usual = is_begun and is_small and not presets
+    chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
+    print(f"chosen      {chosen}, on {device} (options: --size, --config, --device, --from-scratch)", flush=True)
+    flow: dict[str, Any] = {}
+    layer: dict[str, Any] = {
+        "seed_everything": options.seed,
+        "name": slug(options.folder),
+        "data": {"source": "folder", "root": str(listing.root)},
+        "trainer": {"accelerator": device},
+        "early_stopping": {"patience": _PATIENCE},
+        "model": {"flow": {"init_args": flow}},
+    }
+    if (model is None and not presets) or options.size is not None:
+        flow["image_shape"] = [channels, size, size]
+    if classes and model is None:
+        class_path = "glow_app.conditioning.ClassConditioning"
+        flow["conditioning"] = {"class_path": class_path, "init_args": {"num_classes": len(classes)}}
+    if attributes:
+        print(f"attributes  {', '.join(attributes)}, of the table in the folder (option: --data.attributes null)")
+        layer = merged(layer, {"data": {"attributes": True}, "model": {"contrast": _CONTRAST}})
+    if num_pictures < _FEW:
+        layer["data"]["batch_size"] = max(1, min(32, num_pictures // 2))
+    if start is not None and not presets:
+        bundled = read_config(bundled_models()[start])["model"]
+        flow |= {name: bundled["flow"][name] for name in ("num_levels", "num_steps", "hidden_channels")}
+        layer["model"]["num_bits"] = bundled["num_bits"]
+    if is_usual:
+        schedule = {"warmup_steps": _SCHEDULE["warmup_steps"]} if options.epochs else _SCHEDULE
+        layer["model"]["lr_scheduler"] = {"init_args": schedule}
+    if options.epochs is not None:
+        layer["trainer"] |= length_by_epochs(options.epochs)
+        print(f"time        {pluralise(options.epochs, 'epoch')} (options: --minutes, --epochs)", flush=True)
+    configs = list(dict.fromkeys([preset, *options.config]))
+    return Choices(configs, layer, start, round(_STEPS * math.sqrt(num_pictures)) if is_usual else None, num_pictures)
+
+
+def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, ...]:
+    """Return the names of the attributes in the folder's table, if there is one and the run can use it."""
+    is_usable = model is None or isinstance(model.conditioning, AttributeConditioning)
+    return tuple(attribute_kinds("folder", listing.root, True)) if is_usable and table_in(listing.root) else ()
+
+
+def _description(folder: str, train: FolderListing, classes: Sequence[str]) -> str:
+    """Return the number of training pictures and, if there are any, the classes with theirs."""
+    counts = Counter(file.class_name for file in train.files)
+    listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return f"{len(train.files):,} in {folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
+
+
+def _checked_against(model: ImageModel, channels: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that a run from ``model`` uses; print what of the pictures it does not."""
+    if channels > model.flow.image_shape[0]:
+        print("warning     the model of --init-from is grey, so colours are discarded")
+    if classes and not hasattr(model.conditioning, "num_classes"):
+        print(f"warning     {len(classes)} classes are ignored, because the model of --init-from has none")
+        return ()
+    return classes
+
+
+def _inspect(listing: FolderListing) -> tuple[float, int]:
+    """Return the median shorter side of evenly spaced pictures, and the channels: 1 if all are grey, otherwise 3."""
+    sides, modes, failure = [], set(), ""
+    for file in listing.files[:: max(1, len(listing.files) // _NUM_INSPECTED)]:
+        try:
+            with open_image(listing.root / file.name) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+        except Exception as error:  # damaged files are reported when they are decoded
+            failure = failure or f"{listing.root / file.name}: {error}"
+    if not sides:
+        raise ValueError(f"no picture of {listing.root} can be read; {failure}")
+    is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
+    return statistics.median(sides), 1 if is_grey else 3
+
+
+def slug(folder: str | Path) -> str:
+    """Return the name of a run on a folder."""
+    name = "".join(char if char.isalnum() or char in "._-" else "-" for char in Path(folder).resolve().name)
+    return name.strip(".-") or "run"

@@ -1,0 +1,103 @@
+"""What a run starts from: nothing, the checkpoint of a run to be resumed, or another model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glow_app.messages import UsageError
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.class_path import describe_part
+from glow_app.storage.checkpoint import density_of
+from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run
+from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
+from lightning_modules.runs.run_config import known_run_config
+from lightning_modules.transfer import copy_levels
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+        checkpoint: The checkpoint of a resumed run.
+        contents: What is in it, until training starts.
+        step: Number of optimiser steps that it has done.
+        data: Arguments of the data module that it records.
+        source: The model from which a new run begins.
+        place: Where that model is.
+        by_levels: Whether only the levels that fit are taken from it.
+    """
+
+    checkpoint: Path | None = None
+    contents: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+    source: ImageModel | None = None
+    place: str = ""
+    by_levels: bool = False
+
+    def layer(self) -> dict[str, Any]:
+        """Return the architecture of a model that is taken as a whole, as options of the run."""
+        if self.source is None or self.by_levels:
+            return {}
+        flow: Any = describe_part(self.source.flow)
+        flow["init_args"] = {"conditioning": None, **flow["init_args"]}  # otherwise that of a preset would remain
+        return {"model": self.source.config | {"flow": flow}}
+
+    def give_weights(self, model: Any) -> str:
+        """Load the weights of ``source``, if there is one; return the line that says what the run starts from."""
+        if self.source is None:
+            return f"resumes     {self.checkpoint} at step {self.step:,}" if self.checkpoint else ""
+        if self.by_levels:
+            if not (taken := copy_levels(model.flow, self.source.flow)):
+                return f"begins from scratch: no level of {self.place} fits this model"
+            return f"begins from {self.place} (levels 1 to {taken} of {len(model.flow.levels)})"
+        try:
+            model.load_state_dict(self.source.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.place} does not match the configuration, for example because another prior or width was "
+                f"given: {str(error).splitlines()[1].strip()[:200]}"
+            ) from error
+        return f"begins from {self.place}"
+
+
+def resumed(place: str, run_dir: str | None) -> Start:
+    """Return the start from a checkpoint, or from that of a run; ``auto`` is the run at ``run_dir``, if it has one.
+
+    Raises:
+        UsageError: If ``auto`` has no folder.
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it is damaged.
+    """
+    if place == "auto":
+        if run_dir is None:
+            raise UsageError("glow fit --resume auto needs --run_dir, the folder of the run to resume or start")
+        if (good := good_checkpoint(Path(run_dir))) is None:
+            return Start()
+    else:
+        run = newest_run(Path(place))
+        good = good_checkpoint(run) if run.is_dir() else (run, read_whole(run))
+        if good is None:
+            raise FileNotFoundError(f"{run} is not a run that can be resumed: it has no checkpoint")
+    path, contents = good
+    density_of(contents)  # raises clearer errors than Lightning
+    return Start(path, contents, contents["global_step"], contents.get("datamodule_hyper_parameters") or {})
+
+
+def begun(init_from: str | None, init_levels_from: str | None) -> Start:
+    """Return the start from a model, if one is given."""
+    place = init_from or init_levels_from
+    if place is None:
+        return Start()
+    return Start(source=StoredModel(place).load_image_model(), place=place, by_levels=init_from is None)
+
+
+def stored_config(start: Start, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the configuration of a run that is resumed; if it has none, that is the first of the given ``layers``."""
+    if (path := start.checkpoint) is None:
+        return {}
+    if (stored := known_run_config(path.parent)) is None and not layers:
+        raise UsageError(f"glow fit: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
+    return (layers.pop(0) if stored is None else stored) | {"run_dir": str(path.parent)}

@@ -1,1 +1,0 @@
-"""The command line of training: arguments, kinds of runs, stored configurations."""
