@@ -61,7 +61,7 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
     with locked_run_dir(Path(parsed.run_dir), start.checkpoint, options.resume == "auto"):
         parts = build(parser, parsed, start)
         if options.folder and start.checkpoint is None and options.epochs is None:
-            _set_length(options.minutes, choices, parsed, parts)
+            _set_length(options.minutes, choices, parsed, parts, given)
         choices.warn_of_few()
         _write(parser, parsed, stored.get("model", {}))
         launch.share(parsed.run_dir)
@@ -129,11 +129,12 @@ def _complete(config: Any, start: Start) -> None:
                 of_logger.id = token_hex(4)
 
 
-def _set_length(minutes: float | None, choices: Choices, config: Any, parts: Parts) -> None:
+def _set_length(minutes: float | None, choices: Choices, config: Any, parts: Parts, given: Collection[str]) -> None:
     """Limit the run by time, or by the steps that are given, and print its length."""
-    given = None if config.trainer.max_steps == -1 else config.trainer.max_steps
+    steps = None if config.trainer.max_steps == -1 else config.trainer.max_steps
     most = choices.usual_steps if minutes is None else None
-    length, description = length_by_time(minutes or _MINUTES, most, given, measure_step(*parts))
+    length, description = length_by_time(minutes or _MINUTES, most, steps, measure_step(*parts))
+    length = {name: value for name, value in length.items() if f"trainer.{name}" not in given}
     config.trainer.update(Options(length))
     parts[2].limit(length)
     print(f"time        {description} (options: --minutes, --epochs)", flush=True)

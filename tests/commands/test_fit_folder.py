@@ -263,6 +263,7 @@ def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: py
     folder = pictures(tmp_path / "a", 12)
     options, said = planned(capsys, folder, "--trainer.max_steps=47", *TINY, measured=(0.1, 1, 1))
     assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == (47, -1)
+    assert planned(capsys, folder, "--minutes=3", "--trainer.max_time=null")[0]["trainer.max_time"] is None
     assert options["trainer.val_check_interval"] == 5
     assert "time        47 steps of 0.10 s, 47 epochs (" in said
     options, _ = planned(capsys, folder, "--epochs=2", "--trainer.max_steps=47", *TINY)
