@@ -208,13 +208,12 @@ class ImageModel(nn.Module):
         """
         if change is None or not isinstance(context, Tensor):
             return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
-        added = change
-        for share in (0.5, 0.25, 0.0, None):
-            values = self._decoded(latents, context + added)  # all: the last bit depends on the number of images
-            is_fine = values.abs().flatten(1).amax(1) <= 1.5
-            if share is None or is_fine.all():
-                break
-            added = torch.where(is_fine[:, None], added, share * change)
+        values = self._decoded(latents, context + change)
+        for share in (0.5, 0.25, 0.0):
+            # Negated, because an image that is not finite explodes as well.
+            rows = (~(values.abs().flatten(1).amax(1) <= 1.5)).nonzero()[:, 0].tolist()
+            if rows:
+                values[rows] = self._decoded([level[rows] for level in latents], (context + share * change)[rows])
         return Images(to_uint8(_finite(values), self.num_bits))
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
