@@ -7,7 +7,7 @@ from glow_app.bijections import Bijection, DiagonalAffine
 from glow_app.bijections.affine import MAX_LOG_SCALE
 from glow_app.conditioning import Unconditional
 from glow_app.flows.glow import Glow
-from glow_app.nn.context_shift import ContextShift
+from glow_app.nn.context import ContextShift
 from glow_app.priors import GaussianPrior
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.pixelwise import PixelwiseChain
+from glow_app.nn.data_dependent import whole_batch
 from glow_app.nn.precision import widen
-from glow_app.whole_batch import whole_batch_sum
 
 # Variance, relative to the largest, below which a direction counts as empty. For photographs, 8-bit dequantisation
 # noise has 2e-6.
@@ -59,7 +59,7 @@ def _whitening(x: Tensor) -> Tensor | None:
     """Return the matrix that whitens the channels of the whole batch, (C, C), or None if there is none."""
     values = widen(x).transpose(0, 1).flatten(1)
     channels, count = values.shape
-    sums = whole_batch_sum(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu().double()
+    sums = whole_batch(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu().double()
     total = float(sums[-1])
     variances, vectors = torch.linalg.eigh(sums[:-1].view(channels, channels) / total)
     if total < 2 * channels or variances[0] <= MIN_VARIANCE * variances[-1]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import Bijection, Chain
-from glow_app.nn.torch_func import inside_torch_func
+from glow_app.nn.convolutions import inside_torch_func
 
 Runner = Callable[[Chain, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 

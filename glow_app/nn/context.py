@@ -1,9 +1,10 @@
-"""The context of a flow: of its levels, its split priors and single images."""
+"""The context of a flow: of its levels, its split priors, its conditioners and single images."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 Context = Tensor | Sequence[Tensor] | None
 
@@ -44,3 +45,29 @@ def rows_of(context: Context, rows: slice | Tensor) -> Context:
     if context is None or isinstance(context, Tensor):
         return None if context is None else context[rows]
     return [feature_map if len(feature_map) == 1 else feature_map[rows] for feature_map in context]
+
+
+class ContextShift(nn.Linear):
+    r"""A linear map of the context, to be added to feature maps: the same for all pixels, or one shift per pixel.
+
+    Args:
+        in_features: Size :math:`E` of the context.
+        out_features: Channels :math:`F` of the feature maps.
+    Shape:
+        context: (B, E) or (B, E, H, W); output: (B, F, 1, 1) or (B, F, H, W).
+    Raises:
+        ValueError: If the context is missing or of another shape.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, context: Tensor | None) -> Tensor:
+        """Return the shift."""
+        if context is None or context.ndim not in (2, 4) or context.shape[1] != self.in_features:
+            got = None if context is None else tuple(context.shape)
+            shapes = f"(B, {self.in_features}) or (B, {self.in_features}, H, W)"
+            raise ValueError(f"the conditioner expects a context of shape {shapes}, got {got}")
+        if context.ndim == 2:
+            return super().forward(context)[:, :, None, None]
+        return F.conv2d(context, self.weight[:, :, None, None])

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.nn.conditioner import Conditioner
-from glow_app.nn.context_shift import ContextShift
+from glow_app.nn.context import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 
 

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.nn.data_dependent import DataDependentAffine
-from glow_app.nn.torch_func import inside_torch_func
 
 
 class _ScaledConv2d(nn.Module, ABC):
@@ -101,3 +100,11 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         # CPU convolutions are up to six times as fast in channels_last.
         x = x.contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def inside_torch_func() -> bool:
+    """Return whether ``torch.func.vmap``, ``grad``, ``jacrev`` or the like transforms the current computation.
+
+    They support neither memory formats nor the autograd functions of this project, so both are left out inside.
+    """
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()

@@ -1,10 +1,12 @@
 """Scale and shift per channel, initialised from a batch."""
 
+from typing import Literal
+
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from glow_app.nn.precision import widen
-from glow_app.whole_batch import whole_batch_max, whole_batch_sum
 
 # Standard deviation, relative to the largest absolute value, below which a channel counts as constant on the batch. It
 # keeps scale 1, since dividing by its deviation would blow up the first value that differs.
@@ -54,10 +56,10 @@ class DataDependentAffine(nn.Module):
         # Sums over many pixels lose digits.
         values = widen(x.detach()).transpose(0, 1).reshape(self.num_channels, -1)
         count = values.new_tensor([float(values.shape[1])])
-        mean = whole_batch_sum(values.sum(1)) / (total := whole_batch_sum(count))
-        variance = whole_batch_sum((values - mean[:, None]).square().sum(1)) / total
+        mean = whole_batch(values.sum(1)) / (total := whole_batch(count))
+        variance = whole_batch((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
-        largest = whole_batch_max(values.abs().amax(1))
+        largest = whole_batch(values.abs().amax(1), "MAX")
         std = torch.where(std > MIN_STD * largest, std, 1.0)
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())
@@ -85,3 +87,14 @@ class DataDependentAffine(nn.Module):
 def _forget_initialized(module: nn.Module, incompatible_keys: object) -> None:
     assert isinstance(module, DataDependentAffine)
     module._seen_initialized = False
+
+
+def whole_batch(values: Tensor, operation: Literal["SUM", "MAX"] = "SUM") -> Tensor:
+    """Return the sum or maximum over all processes, the same on each to the last bit."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return values
+    total = values.clone()
+    dist.all_reduce(total, getattr(dist.ReduceOp, operation))
+    # Some reductions may differ in the last bit between processes, so all take the first one's result.
+    dist.broadcast(total, src=0)
+    return total

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.nn.conditioner import Conditioner
-from glow_app.nn.context_shift import ContextShift
+from glow_app.nn.context import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 from glow_app.nn.shape_checks import require_at_least
 

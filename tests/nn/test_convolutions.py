@@ -5,7 +5,7 @@ from registry import perturb
 
 from glow_app.bijections import ActNorm
 from glow_app.nn import ActNormConv2d, ZeroConv2d
-from glow_app.nn.torch_func import inside_torch_func
+from glow_app.nn.convolutions import inside_torch_func
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
