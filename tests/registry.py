@@ -132,7 +132,10 @@ def tiny_given(flow: Glow, num: int, seed: int = 0) -> Given:
 
 def tiny_context(flow: Glow, num: int, seed: int = 0) -> Context:
     """Return the context of :func:`tiny_given`."""
-    return ImageModel(flow).context(tiny_given(flow, num, seed), num)
+    given = tiny_given(flow, num, seed)  # not by an ImageModel, which would change the runners of the flow
+    if given is not None and given.is_floating_point():
+        given = given.to(next(flow.parameters()).dtype)
+    return None if given is None else flow.conditioning(given)
 
 
 def labels_for(conditioning: Conditioning, num: int) -> Tensor:
