@@ -25,8 +25,8 @@ from glow_app.server.process import server_config
 
 
 @contextmanager
-def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
-    """Run a server; yield a client for it."""
+def running(app: FastAPI, head_seconds: float = 600.0) -> Iterator[httpx.Client]:
+    """Run a server; yield a client for it, whose connections the server does not end early."""
     server = uvicorn.Server(server_config(app, "127.0.0.1", 0, head_seconds, log_level="warning"))
 
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

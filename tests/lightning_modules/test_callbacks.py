@@ -1,5 +1,6 @@
 import copy
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -326,7 +327,10 @@ class TestThroughput:
 
 
 class TestProgress:
-    def test_one_line_an_epoch(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_one_line_an_epoch(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lightning_modules.callbacks.progress_report._FIRST", math.inf)
         tiny_fit(tmp_path, [Progress()])
         headline, *lines = (
             line for line in capsys.readouterr().out.splitlines() if re.match("epoch|.*parameters", line)

@@ -28,7 +28,7 @@ CLOSE, UPGRADE = b"Connection: close\r\n", b"Connection: Upgrade\r\nUpgrade: h2c
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with running(create_app(tiny_model(), Limits(body_bytes=100_000), hosts=["x"]), head_seconds=600) as client:
+    with running(create_app(tiny_model(), Limits(body_bytes=100_000), hosts=["x"])) as client:
         yield client
 
 
@@ -245,7 +245,7 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
         logger.setLevel(logging.WARNING)
     first, probe = caplog.records
     fields = first.__dict__["fields"]
-    assert fields.pop("duration_ms") > 0
+    assert fields.pop("duration_ms") >= 0
     expected = {"client": "1.2.3.4", "method": "GET", "path": "/v1/info%0Aforged", "status": 404, "request_id": "abc"}
     assert fields == expected
     assert "secret" not in first.getMessage()
