@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.flows import Glow
-from glow_app.flows.multiscale import level_shapes
+from glow_app.flows.glow import level_shapes
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.image_model import ImageModel
 

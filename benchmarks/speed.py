@@ -21,7 +21,7 @@ from common import IS_SHORT, describe_machine, interleaved_medians, peak_memory,
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
-from glow_app.flows.multiscale import level_shapes
+from glow_app.flows.glow import level_shapes
 from glow_app.messages import pluralise
 
 Run = Callable[[], object]

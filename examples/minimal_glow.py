@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, DiagonalAffine, InvertibleConv1x1
+from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, DiagonalAffine, InvertibleConv1x1, Squeeze
 from glow_app.data.sources import load_split
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
@@ -60,7 +60,7 @@ def step(num_channels: int) -> Bijection:
 # the class. Both latents are kept, so the flow inverts exactly.
 flow = MultiscaleFlow(
     (1, 8, 8),
-    steps=[[step(4) for _ in range(NUM_STEPS)], [step(8) for _ in range(NUM_STEPS)]],
+    levels=[[Squeeze(), *(step(channels) for _ in range(NUM_STEPS))] for channels in (4, 8)],
     split_priors=[DiagonalAffine(2, 2 + CONTEXT)],
     prior=GaussianPrior((8, 2, 2), CONTEXT),
 )

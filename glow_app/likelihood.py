@@ -65,8 +65,7 @@ def dequantise(
         raise ValueError(f"dtype is {dtype}; expected torch.float32 or torch.float64")
     noise = draw_rows(torch.rand, levels.shape, generator, levels.device, dtype=dtype).to(levels.device)
     # Float32 has steps of 2**-16 next to 255: a larger value would round up into the next bin.
-    noise = noise.clamp(max=1 - 2**-16)
-    return (levels + noise) / 2**num_bits - 0.5
+    return noise.clamp_(max=1 - 2**-16).add_(levels).div_(2**num_bits).sub_(0.5)
 
 
 def bin_centres(levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float32) -> Tensor:

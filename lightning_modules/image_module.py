@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.flows import Glow
+from glow_app.flows import Glow, WaveletFlow
+from glow_app.likelihood import bits_per_dim
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.context import rows_of
 from glow_app.restoration import PictureConditioning
 from glow_app.running import Memory
 from glow_app.seeding import draw_rows
@@ -52,7 +54,7 @@ class ImageModule(LikelihoodModule):
 
     def __init__(
         self,
-        flow: Glow,
+        flow: Glow | WaveletFlow,
         num_bits: int = 8,
         num_draws: int = 1,
         memory: Memory = "store",
@@ -100,7 +102,7 @@ class ImageModule(LikelihoodModule):
         .. math:: \frac{\lambda \tau}{D \log 2} \log\left(1 + \exp\frac{\log p(y|a') - \log p(y|a) + m}{\tau}\right)
 
         where one random known attribute in a' is another, :math:`m = 50` and :math:`\tau = 10`. Images of which none is
-        known have no such term.
+        known have no such term. For a :class:`~glow_app.flows.WaveletFlow`, p is the density of the coarsest means.
         """
         images, labels = batch
         conditioning = self.model.conditioning
@@ -110,8 +112,12 @@ class ImageModule(LikelihoodModule):
         assert isinstance(conditioning, AttributeConditioning)
         assert given is not None
         y = self.model.dequantised(images, generator)
-        both = torch.cat([given, with_one_changed(conditioning, given, generator)])
-        bits, other_bits = self.model.dequantised_bits(torch.cat([y, y]), both).chunk(2)
+        flow, both = self.model.flow, torch.cat([given, with_one_changed(conditioning, given, generator)])
+        context = self.model.context_of(torch.cat([y, y]), both)
+        coarse, details = flow.detail_log_prob(y, rows_of(context, slice(len(y))), generator)
+        log_probs = flow.coarse_log_prob(torch.cat([coarse, coarse]), context)
+        log_probs = torch.cat([details, details]) + log_probs
+        bits, other_bits = bits_per_dim(log_probs, self.model.num_dims, self.model.num_bits).chunk(2)
         nats = self.model.num_dims * math.log(2)
         excess = ((bits - other_bits) * nats + _MARGIN) / _SOFTNESS
         terms = softplus(excess) * ~given.isnan().all(1) * (self.contrast * _SOFTNESS / nats)

@@ -6,38 +6,48 @@ from torch import Tensor, nn
 from glow_app.bijections import Bijection, DiagonalAffine
 from glow_app.bijections.affine import MAX_LOG_SCALE
 from glow_app.conditioning import Unconditional
-from glow_app.flows.glow import Glow
+from glow_app.flows import Glow, WaveletFlow
+from glow_app.flows.wavelet_flow import DetailFlow
 from glow_app.nn.context import ContextShift
 from glow_app.priors import GaussianPrior
 
 
 @torch.no_grad()
-def copy_levels(target: Glow, source: Glow) -> int:
-    """Copy levels of ``source`` to ``target``, the finest first, up to the first that does not fit; return how many.
+def copy_levels(target: Glow | WaveletFlow, source: Glow | WaveletFlow) -> int:
+    """Copy levels of ``source`` to ``target``, up to the first that does not fit; return how many.
 
-    A level fits if the channels, the number of steps and the couplings agree; height and width may differ. The prior of
-    its latent is copied too if it fits. A context that only ``target`` takes has no effect at first, so that the copied
-    part computes the same function as before. The rest is left as it is: ``initialize`` sets it from a batch.
+    Levels of a Glow are taken from the finest on, those of a wavelet flow from the coarsest on. A level fits if the
+    channels, the number of steps and the couplings agree; height and width may differ. The prior of its latent is
+    copied too if it fits. A context that only ``target`` takes has no effect at first, so that the copied part computes
+    the same function as before. The rest is left as it is: ``initialize`` sets it from a batch.
 
     Raises:
         ValueError: If ``source`` takes a context.
     """
     if not isinstance(source.conditioning, Unconditional):
         raise ValueError("levels can be taken only from an unconditional model; to take a whole one, use --init-from")
-    pairs = zip(
-        zip(target.levels, [*target.split_priors, target.prior], strict=True),
-        zip(source.levels, [*source.split_priors, source.prior], strict=True),
-        strict=False,
+    if type(target) is not type(source):
+        return 0
+    levels, source_levels = (
+        list(zip(flow.levels, [*flow.split_priors, flow.prior], strict=True)) for flow in (target, source)
     )
+    if isinstance(target, WaveletFlow):
+        levels, source_levels = levels[::-1], source_levels[::-1]
     num_taken = 0
-    for (level, prior), (source_level, source_prior) in pairs:
-        shifts = {name: part for name, part in level.named_modules() if isinstance(part, ContextShift)}
-        without_effect = {f"{name}.weight": torch.zeros_like(part.weight) for name, part in shifts.items()}
-        if not _load_if_it_fits(level, source_level.state_dict() | without_effect):
+    for (level, prior), (source_level, source_prior) in zip(levels, source_levels, strict=False):
+        details = isinstance(prior, DetailFlow) and not _load_without_context(prior, source_prior)
+        if details or not _load_without_context(level, source_level):
             break
         _copy_prior(prior, source_prior)
         num_taken += 1
     return num_taken
+
+
+def _load_without_context(part: nn.Module, source: nn.Module) -> bool:
+    """Load weights if they fit, with zeros for those of a context that only ``part`` takes."""
+    shifts = {name: shift for name, shift in part.named_modules() if isinstance(shift, ContextShift)}
+    without_effect = {f"{name}.weight": torch.zeros_like(shift.weight) for name, shift in shifts.items()}
+    return _load_if_it_fits(part, without_effect | source.state_dict())
 
 
 def _load_if_it_fits(part: nn.Module, weights: dict[str, Tensor]) -> bool:

@@ -18,6 +18,7 @@ from glow_app.bijections import (
     Chain,
     ContinuousFlow,
     DiagonalAffine,
+    Haar,
     Inverse,
     InvertibleConv1x1,
     MaskedAutoregressive,
@@ -31,7 +32,8 @@ from glow_app.bijections import (
 )
 from glow_app.conditioning import AttributeConditioning, ClassConditioning, Conditioning, Given
 from glow_app.conditioning.class_conditioning import ClassVocabulary
-from glow_app.flows import Glow, Level, Runner
+from glow_app.flows import Glow, Level, Runner, WaveletFlow
+from glow_app.flows.wavelet_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity
@@ -123,14 +125,26 @@ def tiny_glow(
     return perturb(flow, seed, perturbation) if perturbation else flow
 
 
-def tiny_given(flow: Glow, num: int, seed: int = 0) -> Given:
+def tiny_wavelet_flow(
+    image_shape: tuple[int, int, int] = (3, 8, 8), dtype: torch.dtype = torch.float32, **arguments: object
+) -> WaveletFlow:
+    """Return an initialised, perturbed wavelet flow of two detail levels on a Glow of one level."""
+    torch.manual_seed(0)
+    sizes = {"num_levels": 1, "num_steps": 1, "hidden_channels": 6, "detail_steps": [1, 2], "detail_channels": 6}
+    sizes |= {"detail_features": [4, 5], "detail_blocks": 1}
+    flow = WaveletFlow(image_shape, **(sizes | arguments)).to(dtype)  # type: ignore[arg-type]
+    flow.initialize(torch.rand(64, *image_shape, dtype=dtype) - 0.5, tiny_context(flow, 64))
+    return perturb(flow, 0, 0.05)
+
+
+def tiny_given(flow: Glow | WaveletFlow, num: int, seed: int = 0) -> Given:
     """Return what training would know of random images: labels, or damaged pictures; None for nothing."""
     generator = torch.Generator().manual_seed(seed)
     images = random_images(num, flow.image_shape, seed + 1)
     return flow.conditioning.observe(images, labels_for(flow.conditioning, num), generator)
 
 
-def tiny_context(flow: Glow, num: int, seed: int = 0) -> Context:
+def tiny_context(flow: Glow | WaveletFlow, num: int, seed: int = 0) -> Context:
     """Return the context of :func:`tiny_given`."""
     given = tiny_given(flow, num, seed)  # not by an ImageModel, which would change the runners of the flow
     if given is not None and given.is_floating_point():
@@ -219,7 +233,7 @@ PRIORS: dict[str, Callable[..., Bijection]] = {
 
 
 def _conv(channels: int, parameters: int, features: int = 0) -> Conditioner:
-    return ConvConditioner(channels // 2, parameters * channels // 2, HIDDEN, features)
+    return ConvConditioner(channels // 2, parameters * (channels - channels // 2), HIDDEN, features)
 
 
 def _residual(channels: int, parameters: int, features: int = 0) -> Conditioner:
@@ -259,6 +273,9 @@ REGISTRY: dict[str, Case] = {
     "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
     "AffineCoupling, conv, bounded input": Case(lambda: AffineCoupling(4, _conv(4, 2), max_input=0.8), (4, 2, 2)),
+    "AffineCoupling, odd, map": Case(lambda: AffineCoupling(5, _conv(5, 2, 3)), (5, 2, 2), (3, 2, 2)),
+    "Haar": Case(Haar, (2, 4, 2), bad_shape=(2, 4, 1), bad_latent_shape=(6, 2, 1)),
+    "DetailFlow": Case(lambda: DetailFlow(1, 2, [_step(3, 4)], 4, 1), (3, 2, 3), (3, 2, 3)),
     "Squeeze": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
     "DiagonalAffine": Case(lambda: DiagonalAffine(4), (4, 2, 2)),
     "DiagonalAffine, map": Case(lambda: DiagonalAffine(2, 3), (2, 2, 3), (3, 2, 3)),

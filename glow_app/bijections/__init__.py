@@ -10,6 +10,7 @@ from glow_app.bijections.continuous.solver import SolverError
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_app.bijections.elementwise import ElementwiseMap, SplineMap
+from glow_app.bijections.haar import Haar
 from glow_app.bijections.normal_density import NormalDensity
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar

@@ -19,8 +19,8 @@ class Coupling(Bijection):
     Subclasses define :math:`\theta` as a function of the conditioner's output, and :math:`g` with its inverse.
 
     Args:
-        num_channels: Channels :math:`C` of the input; even.
-        conditioner: From (B, C/2, H, W) to (B, ``outputs_per_channel`` * C/2, H, W).
+        num_channels: Channels :math:`C` of the input, at least 2. Of an odd number, the first half is the smaller one.
+        conditioner: From (B, C // 2, H, W) to (B, ``outputs_per_channel`` * (C - C // 2), H, W).
         max_input: If given, a bound m: the conditioner sees :math:`m \tanh(x_a / m)` instead of :math:`x_a`. Samples
             then stay near the values of training; without it, a value beyond these can get an extreme shift or scale,
             which moves the next step's input still further, until the sample explodes.
@@ -30,16 +30,16 @@ class Coupling(Bijection):
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
         TypeError: If ``conditioner`` is not a :class:`~glow_app.nn.Conditioner`.
-        ValueError: If ``num_channels`` is odd, ``max_input`` is not above 0, or the input or the conditioner's output
-            has another shape.
+        ValueError: If ``num_channels`` is below 2, ``max_input`` is not above 0, or the input or the conditioner's
+            output has another shape.
     """
 
     outputs_per_channel: ClassVar[int]
 
     def __init__(self, num_channels: int, conditioner: Conditioner, max_input: float | None = None) -> None:
         super().__init__()
-        if num_channels < 2 or num_channels % 2:
-            raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
+        if num_channels < 2:
+            raise ValueError(f"a coupling needs at least 2 channels to halve, got {num_channels}; squeeze first")
         if not isinstance(conditioner, Conditioner):
             raise TypeError(f"conditioner is a {type(conditioner).__name__}; expected a subclass of Conditioner")
         if max_input is not None:
@@ -80,14 +80,14 @@ class Coupling(Bijection):
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the half that passes through, and the half that changes."""
         require_image(type(self).__name__, x, self.num_channels)
-        first, second = x.chunk(2, dim=1)
-        return first, second
+        kept = self.num_channels // 2
+        return x[:, :kept], x[:, kept:]
 
     def parameters_of(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         r"""Return :math:`\theta(x_a)`."""
         # The conditioner may run in bfloat16 under autocast; everything after it has the dtype of the data.
         output = self.conditioner(bounded(x_a, self.max_input), context)
-        num_outputs = self.outputs_per_channel * self.num_channels // 2
+        num_outputs = self.outputs_per_channel * (self.num_channels - self.num_channels // 2)
         if output.shape[1:] != (num_outputs, *x_a.shape[2:]):  # which could broadcast, with a wrong log-determinant
             raise ValueError(
                 f"{type(self.conditioner).__name__} returned shape {tuple(output.shape)}; {type(self).__name__} "
@@ -107,8 +107,8 @@ class AdditiveCoupling(Coupling):
     .. math:: z_a = x_a, \qquad z_b = x_b + t(x_a), \qquad \log|\det J| = 0
 
     Args:
-        num_channels: Channels :math:`C` of the input; even.
-        conditioner: From (B, C/2, H, W) to the shift :math:`t` (B, C/2, H, W).
+        num_channels: Channels :math:`C` of the input, at least 2.
+        conditioner: From (B, C // 2, H, W) to the shift :math:`t` (B, C - C // 2, H, W).
         max_input: Bound of the conditioner's input, as in :class:`Coupling`; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), zeros.
@@ -150,8 +150,8 @@ class AffineCoupling(Coupling):
     layer starts at zero.
 
     Args:
-        num_channels: Channels :math:`C` of the input; even.
-        conditioner: From (B, C/2, H, W) to (B, C, H, W): the shift, then the raw scale.
+        num_channels: Channels :math:`C` of the input, at least 2.
+        conditioner: From (B, C // 2, H, W) to (B, 2 (C - C // 2), H, W): the shift, then the raw scale.
         min_scale: The bound :math:`\varepsilon`, in (0, 1).
         max_input: Bound of the conditioner's input, as in :class:`Coupling`; none if None.
     Shape:

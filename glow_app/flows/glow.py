@@ -3,29 +3,44 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from glow_app.bijections import (
-    ActNorm,
-    AdditiveCoupling,
-    AffineCoupling,
-    Bijection,
-    Chain,
-    Coupling,
-    DiagonalAffine,
-    InvertibleConv1x1,
-    PixelwiseChain,
-    Whitening,
-)
+from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Squeeze
 from glow_app.conditioning import Conditioning, Unconditional
-from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
-from glow_app.nn import Conditioner, ConvConditioner
-from glow_app.nn.class_path import class_path, describe_part
+from glow_app.flows.multiscale import MultiscaleFlow
+from glow_app.flows.steps import COUPLINGS, ConditionerFactory, coupling_class, glow_step, per_level
+from glow_app.nn import ConvConditioner
+from glow_app.nn.class_path import class_path
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
-COUPLINGS: dict[str, type[Coupling]] = {"affine": AffineCoupling, "additive": AdditiveCoupling}
-
 # Bound of the conditioners' inputs with feature maps; the inputs have about unit variance, and 99.7 % are within it.
 MAX_INPUT = 3.0
+
+
+def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
+    """Return (C, H, W) inside each level: after its squeeze, before its split.
+
+    Args:
+        image_shape: (C, H, W) of the image, any C from 1, H and W independent.
+        num_levels: Number of squeezes.
+    Raises:
+        ValueError: If the shape is not that of an image or its sides cannot be halved ``num_levels`` times; the message
+            names the largest valid ``num_levels``.
+    """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
+    channels, height, width = image_shape
+    largest = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both can be halved
+    if largest == 0:
+        raise ValueError(
+            f"image_shape is {tuple(image_shape)}; height and width must be even: resize or pad the images"
+        )
+    if not 1 <= num_levels <= largest:
+        raise ValueError(
+            f"num_levels is {num_levels}; images {width} wide and {height} high can be halved {largest} "
+            f"time{'s' if largest > 1 else ''}, so num_levels must be from 1 to {largest}"
+        )
+    # A squeeze multiplies the channels by 4, and the split before it halves them.
+    return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
 
 
 class Glow(MultiscaleFlow):
@@ -65,33 +80,28 @@ class Glow(MultiscaleFlow):
         num_steps: int | list[int] = 32,
         hidden_channels: int = 512,
         coupling: Literal["affine", "additive"] | type[Coupling] = "affine",
-        conditioner: Callable[[int, int, int, int], Conditioner] = ConvConditioner,
+        conditioner: ConditionerFactory = ConvConditioner,
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         conditioning: Conditioning | None = None,
         init: Literal["whiten", "rotation"] = "whiten",
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
-        steps_of_level = _steps_of_level(num_steps, num_levels)
+        steps_of_level = per_level(num_steps, num_levels, "num_steps")
         require_at_least(1, hidden_channels=hidden_channels)
-        if isinstance(coupling, str):
-            require_choice(COUPLINGS, coupling=coupling)
         require_choice(("whiten", "rotation"), init=init)
-        coupling_class = COUPLINGS[coupling] if isinstance(coupling, str) else coupling
+        of_coupling = coupling_class(coupling)
         conditioning = Unconditional() if conditioning is None else conditioning
         first = conditioning.build(image_shape, num_levels)
         has_maps = not isinstance(conditioning.features, int)
         features = (
             [conditioning.features] * num_levels if isinstance(conditioning.features, int) else conditioning.features
         )
-
-        def step(channels: int, context_features: int, whitens: bool) -> Bijection:
-            half = channels // 2
-            network = conditioner(half, coupling_class.outputs_per_channel * half, hidden_channels, context_features)
-            mixing = Whitening(channels) if whitens else PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
-            return Chain(mixing, coupling_class(channels, network, max_input=MAX_INPUT if has_maps else None))
-
+        bound = MAX_INPUT if has_maps else None
         steps = [
-            [step(c, e, init == "whiten" and number == 0) for number in range(k)]
+            [
+                glow_step(c, hidden_channels, e, of_coupling, conditioner, init == "whiten" and number == 0, bound)
+                for number in range(k)
+            ]
             for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
         ]
         if has_maps:
@@ -99,37 +109,22 @@ class Glow(MultiscaleFlow):
                 level.insert(1, DiagonalAffine(c, e))
         steps[0] = [*first, *steps[0]]
         last_prior = prior(shapes[-1], features[-1])
+        names = {known: name for name, known in COUPLINGS.items()}
         super().__init__(
             image_shape,
-            steps,
+            [[Squeeze(), *bijections] for bijections in steps],
             split_priors=[
                 DiagonalAffine(c // 2, c // 2 + e) for (c, _, _), e in zip(shapes[:-1], features[:-1], strict=True)
             ],
             prior=last_prior,
             any_size=isinstance(last_prior, GaussianPrior),
+            conditioning=conditioning,
+            arguments={
+                "image_shape": list(image_shape),
+                "num_levels": num_levels,
+                "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
+                "hidden_channels": hidden_channels,
+                "coupling": names.get(of_coupling, class_path(of_coupling)),
+            },
         )
-        self.hidden_channels, self.conditioning = hidden_channels, conditioning
-        names = {known: name for name, known in COUPLINGS.items()}
-        self._arguments: dict[str, object] = {
-            "image_shape": list(self.image_shape),
-            "num_levels": num_levels,
-            "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
-            "hidden_channels": hidden_channels,
-            "coupling": names.get(coupling_class, class_path(coupling_class)),
-        }
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, but for ``init``, which a model with weights does not need."""
-        conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-        parts: dict[str, object] = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
-        if not isinstance(self.conditioning, Unconditional):
-            parts["conditioning"] = describe_part(self.conditioning)
-        return self._arguments | parts
-
-
-def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:
-    steps = [num_steps] * num_levels if isinstance(num_steps, int) else list(num_steps)
-    if len(steps) != num_levels or min(steps) < 1:
-        raise ValueError(f"num_steps is {num_steps}; expected at least 1 for all levels, or a list of {num_levels}")
-    return steps
+        self.hidden_channels = hidden_channels

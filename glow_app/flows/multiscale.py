@@ -1,58 +1,39 @@
-"""The multiscale architecture: squeeze, steps and split per level."""
+"""The multiscale architecture: each level transforms the image and splits a latent off."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, NormalDensity, Squeeze
+from glow_app.bijections import Bijection, NormalDensity
+from glow_app.conditioning import Conditioning, Unconditional
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn import Conditioner
+from glow_app.nn.class_path import describe_part
 from glow_app.nn.context import Context, per_level, prior_context
 
-
-def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
-    """Return (C, H, W) inside each level: after its squeeze, before its split.
-
-    Args:
-        image_shape: (C, H, W) of the image, any C from 1, H and W independent.
-        num_levels: Number of squeezes.
-    Raises:
-        ValueError: If the shape is not that of an image or its sides cannot be halved ``num_levels`` times; the message
-            names the largest valid ``num_levels``.
-    """
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
-    channels, height, width = image_shape
-    largest = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both can be halved
-    if largest == 0:
-        raise ValueError(
-            f"image_shape is {tuple(image_shape)}; height and width must be even: resize or pad the images"
-        )
-    if not 1 <= num_levels <= largest:
-        raise ValueError(
-            f"num_levels is {num_levels}; images {width} wide and {height} high can be halved {largest} "
-            f"time{'s' if largest > 1 else ''}, so num_levels must be from 1 to {largest}"
-        )
-    # A squeeze multiplies the channels by 4, and the split before it halves them.
-    return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
+Part = tuple[Bijection, list[int], Bijection, Tensor | None]  # level, sizes of its split, prior and context
 
 
 class MultiscaleFlow(NormalDensity, nn.Module):
-    r"""Levels of bijections; after each level but the last, half the channels are split off as its latent.
+    r"""Levels of bijections, each on half the sides; after each but the last, channels are split off as its latent.
 
-    All latents are kept, and all are whitened: each split half by its split prior given the kept half, the last latent
+    All latents are kept, and all are whitened: each split part by its split prior given the kept part, the last latent
     by the top prior. So all are N(0, I) under the model.
 
     .. math:: \log p(x) = \sum_l \log \mathcal N(z_l; 0, I) + \log|\det J|
 
     Args:
         image_shape: (C, H, W).
-        steps: The bijections of each level, on the shapes of :func:`level_shapes`.
-        split_priors: A bijection per level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
+        levels: The bijections of each level, the finest first; together they halve the sides, as a squeeze does.
+        split_priors: A bijection per level but the last, on its latent, given a context of (B, kept + E, H, W).
         prior: Bijection of the last latent onto N(0, I).
         any_size: Whether the prior takes latents of any height and width, and so the flow images whose sides are
             divisible by ``2**num_levels``.
+        kept: Channels that go on after each level but the last; half of them if None.
+        conditioning: What is known about an image, as the context; nothing if None.
+        arguments: Constructor arguments of a subclass, as plain types, but for those that are parts.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see :meth:`latent_shapes_at`; context: (B, E) for
         all levels, or a sequence of feature maps, one per level, (B, E_l, H_l, W_l), or (1, E_l, H_l, W_l) for all
@@ -66,22 +47,39 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def __init__(
         self,
         image_shape: Sequence[int],
-        steps: Sequence[Sequence[Bijection]],
+        levels: Sequence[Sequence[Bijection]],
         split_priors: Sequence[Bijection],
         prior: Bijection,
         any_size: bool = False,
+        kept: Sequence[int] | None = None,
+        conditioning: Conditioning | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
-        shapes = level_shapes(image_shape, len(steps))
-        assert len(split_priors) == len(steps) - 1, "one split prior between two levels"
+        assert len(split_priors) == len(levels) - 1, "one split prior between two levels"
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.any_size = any_size
-        # Channels that go on to the next level, and of the latent.
-        self.split_sizes = [*([c // 2, c // 2] for c, _, _ in shapes[:-1]), [0, shapes[-1][0]]]
-        self.levels = nn.ModuleList(Level(Squeeze(), *bijections) for bijections in steps)
+        self.split_sizes: list[list[int]] = []  # channels that go on after each level, and of its latent
+        for number in range(len(levels)):
+            channels *= 4
+            goes_on = 0 if number == len(levels) - 1 else channels // 2 if kept is None else kept[number]
+            self.split_sizes.append([goes_on, channels - goes_on])
+            channels = goes_on
+        self.levels = nn.ModuleList(Level(*bijections) for bijections in levels)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
+        self.conditioning = Unconditional() if conditioning is None else conditioning
+        self.arguments = dict(arguments or {})
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types, but for ``init``, which a model with weights does not need."""
+        conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
+        parts: dict[str, object] = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
+        if not isinstance(self.conditioning, Unconditional):
+            parts["conditioning"] = describe_part(self.conditioning)
+        return self.arguments | parts
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
@@ -142,12 +140,33 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         return x
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Initialise every data-dependent parameter from the batch ``x``, layer by layer."""
+    def initialize(self, x: Tensor, context: Context = None, generator: torch.Generator | None = None) -> None:
+        """Initialise every data-dependent parameter from the batch ``x``, layer by layer.
+
+        Args:
+            generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows` only, if there are any.
+        """
         self._check_images(x)
-        for level, sizes, prior, of_level in self._parts(context):
+        self._initialize_levels(x, self._parts(context))
+
+    @staticmethod
+    def _initialize_levels(x: Tensor, parts: Sequence[Part]) -> None:
+        for level, sizes, prior, of_level in parts:
             x, half = level.initialize(x, of_level)[0].split(sizes, dim=1)
             prior.initialize(half, prior_context(x, half, of_level))
+
+    def detail_log_prob(
+        self, x: Tensor, context: Context = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the part of ``x`` that :meth:`coarse_log_prob` takes, and the log-density of the rest given it, (B,).
+
+        Here that part is all of ``x``; flows whose levels train on windows of an image estimate the rest from these.
+        """
+        return x, x.new_zeros(x.shape[0])
+
+    def coarse_log_prob(self, x: Tensor, context: Context = None) -> Tensor:
+        """Return the log-density of the part of an image that :meth:`detail_log_prob` leaves, (B,), nats."""
+        return self.log_prob(x, context)
 
     def level_log_probs(self, x: Tensor, context: Context = None) -> Tensor:
         r"""Return the log-density per level, (B, L), nats, the finest first; the sum is the log-density.
@@ -162,8 +181,12 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def _forward(self, x: Tensor, context: Context) -> tuple[list[Tensor], list[Tensor]]:
         """Return the latent and the log-determinant of each level."""
         self._check_images(x)
+        return self._forward_levels(x, self._parts(context))
+
+    @staticmethod
+    def _forward_levels(x: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], list[Tensor]]:
         latents, log_dets = [], []
-        for level, sizes, prior, of_level in self._parts(context):
+        for level, sizes, prior, of_level in parts:
             x, log_det = level(x, of_level)
             x, half = x.split(sizes, dim=1)
             latent, term = prior(half, prior_context(x, half, of_level))
@@ -171,7 +194,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
             log_dets.append(log_det + term)
         return latents, log_dets
 
-    def _parts(self, context: Context) -> list[tuple[Bijection, list[int], Bijection, Tensor | None]]:
+    def _parts(self, context: Context) -> list[Part]:
         """Return each level, the sizes of its split, the prior of its latent, and its context, the finest first."""
         priors, contexts = [*self.split_priors, self.prior], per_level(context, len(self.levels))
         return list(zip(self.levels, self.split_sizes, priors, contexts, strict=True))  # type: ignore[arg-type]

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
 from glow_app.conditioning import Conditioning
-from glow_app.flows import Glow
+from glow_app.flows import Glow, WaveletFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
+from glow_app.nn.class_path import class_path
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
@@ -42,9 +43,9 @@ class ImageModel(nn.Module):
     examples = "images"
     dtype, device, initialized = property(weights_dtype), property(weights_device), property(is_initialized)
     _generation = GenerationSettings()
-    _folded: Sequence[Glow] = ()  # a sequence, so that it is not registered as a submodule
+    _folded: Sequence[Glow | WaveletFlow] = ()  # a sequence, so that it is not registered as a submodule
 
-    def __init__(self, flow: Glow, num_bits: int = 8) -> None:
+    def __init__(self, flow: Glow | WaveletFlow, num_bits: int = 8) -> None:
         super().__init__()
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
@@ -67,7 +68,8 @@ class ImageModel(nn.Module):
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, from which the model is rebuilt."""
-        return {"num_bits": self.num_bits, "flow": self.flow.config}
+        kind = {} if isinstance(self.flow, Glow) else {"class_path": class_path(type(self.flow))}
+        return {"num_bits": self.num_bits, "flow": kind | self.flow.config}
 
     @property
     def facts(self) -> dict[str, object]:
@@ -87,15 +89,14 @@ class ImageModel(nn.Module):
     def initialize(self, images: Tensor, given: Tensor | None = None, generator: torch.Generator | None = None) -> None:
         """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
         y = self.dequantised(images, generator)
-        self.flow.initialize(y, self._context_of(y, given))
+        self.flow.initialize(y, self.context_of(y, given), generator)
 
     def forward(self, images: Tensor, given: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Return bits/dim of a dequantisation draw, (B,): the training loss."""
-        return self.dequantised_bits(self.dequantised(images, generator), given)
-
-    def dequantised_bits(self, y: Tensor, given: Tensor | None = None) -> Tensor:
-        """Return bits/dim of :meth:`dequantised` images, (B,)."""
-        log_prob = self.fastest_flow.log_prob(y, self._context_of(y, given))
+        """Return bits/dim of a dequantisation draw, (B,), or their estimate from parts of images: the training loss."""
+        y = self.dequantised(images, generator)
+        context = self.context_of(y, given)
+        coarse, log_prob = self.fastest_flow.detail_log_prob(y, context, generator)
+        log_prob = log_prob + self.fastest_flow.coarse_log_prob(coarse, context)
         return bits_per_dim(log_prob, y[0].numel(), self.num_bits)
 
     def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
@@ -113,7 +114,7 @@ class ImageModel(nn.Module):
         return self
 
     @property
-    def fastest_flow(self) -> Glow:
+    def fastest_flow(self) -> Glow | WaveletFlow:
         """The flow in use: with folded weights after :meth:`freeze` if gradients are disabled."""
         return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
 
@@ -168,7 +169,7 @@ class ImageModel(nn.Module):
 
         .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
         """
-        log_probs = self.fastest_flow.level_log_probs(y, self._context_of(y, given))
+        log_probs = self.fastest_flow.level_log_probs(y, self.context_of(y, given))
         num_dims = y[0].numel()
         sizes = torch.tensor(list(map(math.prod, self.flow.latent_shapes_at(*y.shape[2:])))).to(log_probs)
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
@@ -190,7 +191,7 @@ class ImageModel(nn.Module):
         """
         y = bin_centres(quantise(images.to(self.device), self.num_bits), self.num_bits, self.dtype)
         with full_precision(self.device):
-            return self.fastest_flow.encode(y, self._context_of(y, given))
+            return self.fastest_flow.encode(y, self.context_of(y, given))
 
     def decode(self, latents: Sequence[Tensor], given: Tensor | None = None) -> Images:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
@@ -294,7 +295,7 @@ class ImageModel(nn.Module):
         noise = [torch.stack([torch.randn(shape, generator=each) for each in generators]) for shape in shapes]
         return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)]
 
-    def _context_of(self, y: Tensor, given: Tensor | None) -> Context:
+    def context_of(self, y: Tensor, given: Tensor | None) -> Context:
         """Return the context of real images; raise ValueError if they are not of the model's size."""
         expected = (self.flow.image_shape[0], *(self.size_of(given) or self.flow.image_shape[1:]))
         if y.shape[1:] != expected:

@@ -7,32 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.nn.convolutions import ZeroConv2d
+from glow_app.nn.feature_network import ResidualBlock, normalised
 
 # The unit of corrections, relative to the range of the image: they are then of about unit size.
 _CORRECTION = 1 / 16
-
-
-def _normalised(h: Tensor) -> Tensor:
-    """Return features with mean 0 and variance 1 at each pixel, so that no other pixel, and no tile, matters."""
-    return F.layer_norm(h.permute(0, 2, 3, 1), h.shape[1:2]).permute(0, 3, 1, 2)
-
-
-class _Block(nn.Module):
-    r"""Residual block: :math:`h + w_2 * a(w_1 * n(h))`, a being a leaky ReLU and n :func:`_normalised`.
-
-    The identity at initialisation. Without n, features grow until nothing is learnt.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        assert self.second.bias is not None
-        nn.init.zeros_(self.second.bias)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(F.leaky_relu_(self.first(_normalised(h)), 0.2))
 
 
 class _Up(nn.Module):
@@ -41,10 +19,10 @@ class _Up(nn.Module):
     def __init__(self, channels: int, num_blocks: int) -> None:
         super().__init__()
         self.coarse = nn.Conv2d(channels, channels, kernel_size=1)
-        self.blocks = nn.Sequential(*(_Block(channels) for _ in range(num_blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
 
     def forward(self, h: Tensor, coarser: Tensor) -> Tensor:
-        return self.blocks(h + F.interpolate(self.coarse(_normalised(coarser)), scale_factor=2.0))
+        return self.blocks(h + F.interpolate(self.coarse(normalised(coarser)), scale_factor=2.0))
 
 
 class ConditionEncoder(nn.Module):
@@ -79,8 +57,7 @@ class ConditionEncoder(nn.Module):
         ValueError: If the condition is missing or has another number of channels.
     References:
         The task: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200. Its shape: U-Net, Ronneberger et al. 2015,
-        arXiv:1505.04597; its blocks: Xiong et al. 2020, On Layer Normalization in the Transformer Architecture,
-        arXiv:2002.04745.
+        arXiv:1505.04597.
     """
 
     trained: Tensor
@@ -100,7 +77,7 @@ class ConditionEncoder(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, features, kernel_size=3, padding=1),
-                *(_Block(features) for _ in range(num_blocks - later)),
+                *(ResidualBlock(features) for _ in range(num_blocks - later)),
             )
             for (width, features), later in zip(pairwise(widths), after, strict=True)
         )
@@ -108,7 +85,7 @@ class ConditionEncoder(nn.Module):
         self.correction = ZeroConv2d(features, 4 * num_channels, kernel_size=3)
         self.condition_channels, self.num_channels, self.has_mask = condition_channels, num_channels, has_mask
         self.num_features = [4 * num_channels + 4 * has_mask + features, *[features] * (num_levels - 1)]
-        self.heads = nn.ModuleList(_Block(features) for _ in range(num_levels))
+        self.heads = nn.ModuleList(ResidualBlock(features) for _ in range(num_levels))
         self.register_buffer("trained", torch.tensor(False))
 
     def forward(self, condition: Tensor | None) -> list[Tensor]:
@@ -116,7 +93,7 @@ class ConditionEncoder(nn.Module):
         condition = self._checked(condition)
         with torch.no_grad():
             levels, estimate = self._levels(condition)
-        maps = [head(_normalised(h)).tanh() for head, h in zip(self.heads, levels, strict=True)]
+        maps = [head(normalised(h)).tanh() for head, h in zip(self.heads, levels, strict=True)]
         mask = [F.pixel_unshuffle(condition[:, -1:], 2)] * self.has_mask
         maps[0] = torch.cat([estimate, *mask, maps[0]], dim=1)
         return [each.contiguous(memory_format=torch.channels_last) for each in maps]
@@ -140,7 +117,7 @@ class ConditionEncoder(nn.Module):
             levels.append(down(F.avg_pool2d(levels[-1], 2) if levels else h))
         for number in reversed(range(len(self.up))):
             levels[number] = self.up[number](levels[number], levels[number + 1])
-        correction = _CORRECTION * self.correction(_normalised(levels[0]))
+        correction = _CORRECTION * self.correction(normalised(levels[0]))
         if self.has_mask:
             missing = F.pixel_unshuffle(condition[:, -1:], 2) > 0
             correction = correction * missing.repeat(1, self.num_channels, 1, 1)

@@ -33,31 +33,28 @@ class Step(NamedTuple):
 
 
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Apply the bijections first to last, with the steps at the end of the chain fused.
+    """Apply the bijections first to last, with the steps of the chain fused.
 
-    Steps are fused if each is actnorm, 1x1 convolution and affine coupling with the paper's conditioner, all of one
-    width; the others run as they are. Hooks of fused bijections are not called.
+    A step is actnorm, 1x1 convolution and affine coupling with the paper's conditioner. Other bijections run as they
+    are, and so do all if steps differ in shape. Hooks of fused bijections are not called.
 
     Raises:
         ValueError: If the input of the steps has other channels.
     """
-    steps: list[Step] = []
-    for bijection in reversed(chain.bijections):
-        if (step := _as_step(bijection)) is None:
-            break
-        steps.insert(0, step)
-    if len({len(step.conditioner.second.weight) for step in steps}) != 1:
+    parts = [_as_step(bijection) for bijection in chain.bijections]
+    steps = [step for step in parts if step is not None]
+    if len({(step.norm.num_channels, len(step.conditioner.second.weight)) for step in steps}) != 1:
         return Chain.forward(chain, x, context)
-    log_det = x.new_zeros(x.shape[0])
-    for bijection in chain.bijections[: -len(steps)]:
-        x, term = bijection(x, context)
-        log_det = log_det + term
-    require_image(type(chain).__name__, x, steps[0].norm.num_channels)
     weights, log_abs_det = step_weights(steps, x)
-    for step, of_step in zip(steps, weights, strict=True):
-        shift = step.conditioner.context_shift(context)
-        with full_precision(x.device):
-            x, term = FusedStep.apply(x, shift, step.coupling, *of_step)
+    remaining, log_det = iter(weights), x.new_zeros(x.shape[0])
+    for bijection, step in zip(chain.bijections, parts, strict=True):
+        if step is None:
+            x, term = bijection(x, context)
+        else:
+            require_image(type(chain).__name__, x, step.norm.num_channels)
+            shift = step.conditioner.context_shift(context)
+            with full_precision(x.device):
+                x, term = FusedStep.apply(x, shift, step.coupling, *next(remaining))
         log_det = log_det + term
     return x, log_det + x.shape[2:].numel() * log_abs_det
 
@@ -113,12 +110,13 @@ def run_conditioner(
     """Return the conditioner's output for the first half, after its input and hidden layers.
 
     Args:
-        y_a: (B, C/2, H, W).
+        y_a: (B, C // 2, H, W).
         convolutions: Weight and bias of each convolution, in the dtype of the computation.
         shift: Added to the output of the first convolution, (B, width, 1, 1) or (B, width, H, W), or None.
         max_input: Bound of the conditioner's input, or None.
     Returns:
-        Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of ``y_a``.
+        Its input in that dtype, both hidden layers, and its output (B, 2 (C - C // 2), H, W), contiguous, in the dtype
+        of ``y_a``.
     """
     w1, b1, w2, b2, w3, b3 = convolutions
     # CPU convolutions are up to six times as fast in channels_last.
@@ -152,7 +150,7 @@ class FusedStep(Function):
     ) -> tuple[Tensor, Tensor]:
         """Apply the step to images (B, C, H, W), with the shift and the weights of :func:`run_conditioner`."""
         z = mix(x, matrix, offset)
-        y_a, y_b = z.chunk(2, dim=1)
+        y_a, y_b = coupling.halves(z)
         narrow_a, h1, h2, theta = run_conditioner(y_a, convolutions, shift, coupling.max_input)
         t, scale_minus_one = coupling.interpret(theta)
         scale = scale_minus_one + 1.0
@@ -167,7 +165,7 @@ class FusedStep(Function):
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         """Return the gradients of the inputs."""
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
-        half, (e, max_input) = scale.shape[1], ctx.bounds
+        half, (e, max_input) = x.shape[1] - scale.shape[1], ctx.bounds
         relu_backward = torch.ops.aten.threshold_backward.default
         # With u = y_b + t: dz/du = s and dz/ds = u = z / s, so the gradient of log s is g z + g_log_det, and that of r
         # is that times (s - e)(1 - s) / ((1 - e) s).

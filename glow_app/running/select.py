@@ -3,9 +3,10 @@
 from typing import Literal, get_args
 
 import torch
+from torch import nn
 
 from glow_app.bijections import Chain
-from glow_app.flows import Level, MultiscaleFlow
+from glow_app.flows import Level
 from glow_app.nn.shape_checks import require_choice
 from glow_app.running.checkpointed import run_checkpointed
 from glow_app.running.fused import run_fused
@@ -13,7 +14,7 @@ from glow_app.running.fused import run_fused
 Memory = Literal["store", "checkpoint"]
 
 
-def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
+def choose_runners(flow: nn.Module, memory: Memory = "store", compiled: bool = False) -> None:
     """Select how the levels of ``flow`` are evaluated in training.
 
     ==========  ===========================  ==========================================
@@ -35,6 +36,5 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
         raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
     # The plain bijections, since the compiler fuses more than the fused runner. One graph per level.
     stored = torch.compile(Chain.forward, dynamic=False) if compiled else run_fused
-    for level in flow.levels:
-        assert isinstance(level, Level)
+    for level in (module for module in flow.modules() if isinstance(module, Level)):
         level.runner = stored if memory == "store" else run_checkpointed

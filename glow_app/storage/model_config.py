@@ -11,8 +11,8 @@ import torch
 
 from glow_app.bijections import Coupling
 from glow_app.conditioning import AttributeConditioning, ClassConditioning
-from glow_app.flows import Glow
-from glow_app.flows.glow import COUPLINGS
+from glow_app.flows import Glow, WaveletFlow
+from glow_app.flows.steps import COUPLINGS
 from glow_app.models import Density, ImageModel, PlaneModel
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
@@ -22,6 +22,7 @@ from glow_app.restoration import Colourise, Deblock, Denoise, Fill, PictureCondi
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 # The classes that a file may name. Others could run code of the file's choice.
+_FLOWS: dict[str, type[Glow | WaveletFlow]] = {class_path(flow): flow for flow in (Glow, WaveletFlow)}
 _CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
 _CONDITIONINGS = (AttributeConditioning, ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
@@ -107,9 +108,12 @@ def build_model(
 
 def _image_model(config: Mapping[str, Any], limit: int) -> LoadedModel:
     flow = dict(config["flow"])
+    flow_class = _FLOWS[flow.pop("class_path", class_path(Glow))]
     levels, steps = flow["num_levels"], flow["num_steps"]
     counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
     _require_parts(limit, levels)
+    for name in ("detail_steps", "detail_blocks"):
+        _require_parts(limit, *([sum(flow[name])] if isinstance(flow.get(name), list) else [flow.get(name, 1)]))
     _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
     if flow["coupling"] not in COUPLINGS:
         flow["coupling"] = _allowed(flow["coupling"])
@@ -117,7 +121,7 @@ def _image_model(config: Mapping[str, Any], limit: int) -> LoadedModel:
         flow[part] = _factory(flow[part], limit)
     if "conditioning" in flow:
         flow["conditioning"] = _factory(flow["conditioning"], limit)()
-    return LoadedModel(Glow(**flow), config["num_bits"])
+    return LoadedModel(flow_class(**flow), config["num_bits"])
 
 
 def _require_parts(limit: int, *counts: int) -> None:

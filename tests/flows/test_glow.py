@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
-from glow_app.flows.multiscale import level_shapes
+from glow_app.flows.glow import level_shapes
 from glow_app.nn import GatedResidualConditioner
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from registry import tiny_glow
+from registry import tiny_glow, tiny_wavelet_flow
 from torch import Tensor
 
+from glow_app.bijections import Haar
 from glow_app.conditioning import ClassConditioning
-from glow_app.flows import Glow
+from glow_app.flows import Glow, WaveletFlow
 from glow_app.nn import DataDependentAffine, GatedResidualConditioner
 from glow_app.priors import MAFPrior
 from lightning_modules.transfer import copy_levels
@@ -100,3 +101,17 @@ def test_a_model_that_does_not_fit_is_left_as_it_is(options: dict[str, Any]) -> 
     assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in flow.state_dict().items())
     with pytest.raises(ValueError, match="unconditional"):
         copy_levels(flow, source(num_classes=2))
+
+
+def test_a_larger_wavelet_flow_takes_the_coarse_levels_of_a_smaller_one() -> None:
+    given = tiny_wavelet_flow(dtype=torch.float64)
+    sizes = {**given.arguments, "image_shape": (3, 16, 16), "detail_steps": [3, 1, 2], "detail_features": [4, 4, 5]}
+    flow = WaveletFlow(**sizes, conditioning=ClassConditioning(3)).double()  # type: ignore[arg-type]
+    assert copy_levels(flow, given) == 3  # the Glow, and two levels of details
+    x = batch(3, 16, 16)
+    flow.initialize(x, context := flow.conditioning(torch.ones(len(x), dtype=torch.int64)))
+    low_log_prob = flow.level_log_probs(x, context)[:, 1:].sum(1)
+    torch.testing.assert_close(low_log_prob, given.log_prob(Haar.low_band(x)), rtol=1e-12, atol=1e-9)
+    other = WaveletFlow(**{**sizes, "num_steps": 2}).double()  # type: ignore[arg-type]
+    assert copy_levels(other, given) == 0
+    assert copy_levels(other, source()) == 0

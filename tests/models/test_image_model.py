@@ -11,8 +11,7 @@ import torch
 from registry import named, random_images, same_pictures, tiny_glow, tiny_model
 from torch import Tensor, nn
 
-from glow_app.bijections import DiagonalAffine
-from glow_app.conditioning import Unconditional
+from glow_app.bijections import DiagonalAffine, Squeeze
 from glow_app.flows import MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.likelihood import quantise
@@ -31,9 +30,8 @@ class KnownFlow(MultiscaleFlow):
     """A Gaussian with a standard deviation of ours for every value: no steps, one prior."""
 
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
-        super().__init__(image_shape, [[]], [], DiagonalAffine(4 * image_shape[0]))
+        super().__init__(image_shape, [[Squeeze()]], [], DiagonalAffine(4 * image_shape[0]))
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
-        self.conditioning = Unconditional()
         self.double()
 
 

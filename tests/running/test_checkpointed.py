@@ -1,7 +1,6 @@
 """Gradients without stored activations equal those with them."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ def level(memory: Memory, num_steps: int = 3) -> Level:
         for _ in range(num_steps)
     ]
     chain = Level(Squeeze(), *steps).double()
-    choose_runners(SimpleNamespace(levels=[chain]), memory)  # type: ignore[arg-type]
+    choose_runners(chain, memory)
     chain.initialize(*inputs())
     return perturb(chain, size=0.05)
 

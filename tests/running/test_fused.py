@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -51,7 +50,7 @@ def built(*steps: Bijection, dtype: torch.dtype = torch.float64) -> tuple[Level,
     x, context = torch.randn(3, 2, 6, 4), torch.randn(3, 5)
     chain.initialize(x, context)
     perturb(chain, seed=1, size=0.03)
-    choose_runners(SimpleNamespace(levels=[chain]))  # type: ignore[arg-type]
+    choose_runners(chain)
     return chain.to(dtype), x.to(dtype), context.to(dtype)
 
 
@@ -90,14 +89,14 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
     assert all(parameter.grad.dtype == torch.float32 for parameter in chain.parameters())  # type: ignore[union-attr]
 
 
-def test_steps_of_a_level_with_a_feature_map_are_fused_after_the_first() -> None:
+def test_steps_of_a_level_with_a_feature_map_are_fused() -> None:
     conditioning = PictureConditioning(Fill())
     flow = tiny_glow(num_steps=3, conditioning=conditioning, perturbation=0.03, dtype=torch.float64)
     choose_runners(flow)
     x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), tiny_context(flow, 2)
     with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         log_prob = flow.log_prob(x, context)
-    assert used.call_count == 4
+    assert used.call_count == 6
     with torch.no_grad():
         torch.testing.assert_close(log_prob, flow.log_prob(x, context))
 
@@ -109,13 +108,12 @@ def test_steps_of_a_level_with_a_feature_map_are_fused_after_the_first() -> None
         lambda: step(network=GatedResidualConditioner),
         lambda: Chain(ActNorm(8), AffineCoupling(8, ConvConditioner(4, 8, 6))),
         lambda: step(coupling=Backwards),
-        lambda: step(width=7),
         lambda: ActNorm(8),
     ],
-    ids=["additive", "gated", "no convolution", "changed coupling", "another width", "no step"],
+    ids=["additive", "gated", "no convolution", "changed coupling", "no step"],
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
-    chain, x, context = built(step(), other())
+    chain, x, context = built(other(), other())
     with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
         one = found(chain, chain, x, context)
     assert used.call_count == 0
@@ -123,11 +121,21 @@ def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     assert all(torch.equal(tensor, expected) for tensor, expected in zip(one, other_way, strict=True))
 
 
+def test_steps_of_one_width_are_fused_wherever_they_are() -> None:
+    for others, num_fused in (([step(width=7)], 0), ([ActNorm(8), step()], 2)):
+        chain, x, context = built(step(), *others)
+        with patch.object(fused.FusedStep, "apply", wraps=fused.FusedStep.apply) as used:
+            one = found(chain, chain, x, context)
+        assert used.call_count == num_fused
+        other = found(lambda *inputs, chain=chain: Chain.forward(chain, *inputs), chain, x, context)
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_compiled_steps_are_the_same() -> None:
     chain, x, context = built(step(5), dtype=torch.float32)
     expected = found(chain, chain, x, context)
-    choose_runners(SimpleNamespace(levels=[chain]), compiled=True)  # type: ignore[arg-type]
+    choose_runners(chain, compiled=True)
     for tensor, other in zip(found(chain, chain, x, context), expected, strict=True):
         assert float((tensor - other).norm()) <= 1e-4 * float(other.norm())

@@ -1,0 +1,282 @@
+"""The wavelet flow: a small Glow of coarse means, and for each finer scale a flow of the details given the means."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Haar
+from glow_app.conditioning import Conditioning
+from glow_app.flows.glow import Glow
+from glow_app.flows.level import Level
+from glow_app.flows.multiscale import MultiscaleFlow
+from glow_app.flows.steps import ConditionerFactory, coupling_class, glow_step, per_level
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn import ConvConditioner, FeatureNetwork
+from glow_app.nn.context import Context, prior_context
+from glow_app.nn.shape_checks import require_at_least
+from glow_app.priors import GaussianPrior
+from glow_app.seeding import draw_rows
+
+# Pixels of the low band around a window in training; more reach hardly further into the window than rounding.
+MARGIN = 4
+
+
+class DetailFlow(Bijection):
+    r"""The details of a level of wavelets, given its low band.
+
+    Feature maps of the low band are the context of the steps, and of a shift and scale before and after them.
+
+    Args:
+        num_channels: Channels :math:`C` of the low band; the details have three times as many.
+        context_features: Size :math:`E` of what else is known; 0 for nothing.
+        steps: Bijections of the details, given the feature maps.
+        features: Channels of the feature maps.
+        num_blocks: Residual blocks of the network from the low band to the feature maps.
+    Shape:
+        x, z: (B, 3C, H, W); context: (B, C + E, H, W), the low band and then what else is known; log_det: (B,), nats.
+    Raises:
+        ValueError: If the input has other channels, or the context is missing or of another shape.
+    References:
+        Wavelet Flow, arXiv:2010.13821, section 3.2, with Glow's 1x1 convolutions and a deeper network of the low band.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        context_features: int,
+        steps: Sequence[Bijection],
+        features: int,
+        num_blocks: int,
+    ) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+        self.network = FeatureNetwork(num_channels, context_features, features, num_blocks)
+        first, last = (DiagonalAffine(3 * num_channels, features) for _ in range(2))
+        self.level = Level(first, *steps, last)
+
+    def feature_maps(self, context: Tensor | None) -> Tensor:
+        """Return the feature maps of the low band, (B, features, H, W)."""
+        if context is None or context.ndim != 4 or context.shape[1] < self.num_channels:
+            got = None if context is None else tuple(context.shape)
+            raise ValueError(f"DetailFlow expects a context of shape (B, {self.num_channels} + E, H, W), got {got}")
+        return self.network(context[:, : self.num_channels], context[:, self.num_channels :])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map details to latents."""
+        return self.level(x, self.feature_maps(context))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latents to details."""
+        return self.level.inverse(z, self.feature_maps(context))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise the steps on the details ``x``, given the low band, and return ``forward(x, context)``."""
+        return self.level.initialize(x, self.feature_maps(context))
+
+
+class WaveletFlow(MultiscaleFlow):
+    r"""Each level splits an image into means of 2x2 pixels and details, and models the details given the means.
+
+    .. math:: \log p(x) = \log p(l_n) + \sum_{i=1}^n \left(\log p(d_i \mid l_i) - D_i \log 2\right),
+              \qquad (l_i, d_i) = \mathrm{Haar}(l_{i-1}), \quad l_0 = x
+
+    where :math:`D_i` is the number of values of the low band :math:`l_i`. The coarsest means are modelled by a
+    :class:`Glow` of ``num_levels`` levels, ``num_steps`` steps and ``hidden_channels``. Levels share no parameters. In
+    training each detail level therefore sees only a window of an image, so that a step costs levels, not pixels.
+
+    Args:
+        image_shape: (C, H, W); H and W divisible by 2 as often as there are levels.
+        num_levels: Levels of the Glow of the coarsest means.
+        num_steps: Its steps per level; one number for all, or a list, the finest level first.
+        hidden_channels: Width of its conditioners.
+        detail_steps: Steps of each detail level, the finest first; as many as there are detail levels.
+        detail_channels: Width of their conditioners.
+        detail_features: Channels of the feature maps of their low bands.
+        detail_blocks: Residual blocks of the networks of their low bands.
+        coupling, conditioner, init: As for :class:`Glow`, for all levels.
+        prior, conditioning: As for :class:`Glow`; the conditioning is also given to the detail levels, and must have a
+            context of vectors.
+        window: Side of the windows of details that training shows.
+        images_per_window: Training shows a window of one in so many images of a batch; of smaller details, as many
+            images as have that many values.
+    Shape:
+        See :class:`MultiscaleFlow`.
+    Raises:
+        ValueError: If a size does not fit, or the context of ``conditioning`` has feature maps.
+    References:
+        Wavelet Flow: Fast Training of High Resolution Normalizing Flows, Yu, Derpanis & Brubaker 2020,
+        arXiv:2010.13821.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_levels: int = 2,
+        num_steps: int | list[int] = 12,
+        hidden_channels: int = 64,
+        detail_steps: Sequence[int] = (8, 10),
+        detail_channels: int | list[int] = 48,
+        detail_features: int | list[int] = 48,
+        detail_blocks: int | list[int] = 4,
+        coupling: Literal["affine", "additive"] | type[Coupling] = "affine",
+        conditioner: ConditionerFactory = ConvConditioner,
+        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+        conditioning: Conditioning | None = None,
+        init: Literal["whiten", "rotation"] = "whiten",
+        window: int = 16,
+        images_per_window: int = 1,
+    ) -> None:
+        channels, height, width = image_shape
+        num_details = len(detail_steps)
+        if height % 2 ** (num_details + 1) or width % 2 ** (num_details + 1):
+            raise ValueError(
+                f"image_shape is {tuple(image_shape)}; with {num_details} detail levels, height and width must be "
+                f"multiples of {2 ** (num_details + 1)}"
+            )
+        require_at_least(1, window=window, images_per_window=images_per_window)
+        low_shape = (channels, height >> num_details, width >> num_details)
+        base = Glow(low_shape, num_levels, num_steps, hidden_channels, coupling, conditioner, prior, conditioning, init)
+        context_features = base.conditioning.features
+        if not isinstance(context_features, int):
+            kind = type(base.conditioning).__name__
+            raise ValueError(f"{kind} has a context of feature maps, which a WaveletFlow does not take; use a Glow")
+        widths, features, blocks = (
+            per_level(value, num_details, name)
+            for name, value in (
+                ("detail_channels", detail_channels),
+                ("detail_features", detail_features),
+                ("detail_blocks", detail_blocks),
+            )
+        )
+        of_coupling = coupling_class(coupling)
+        details = [
+            DetailFlow(
+                channels,
+                context_features,
+                [
+                    glow_step(3 * channels, w, f, of_coupling, conditioner, init == "whiten" and number == 0)
+                    for number in range(k)
+                ],
+                f,
+                b,
+            )
+            for k, w, f, b in zip(detail_steps, widths, features, blocks, strict=True)
+        ]
+        super().__init__(
+            image_shape,
+            [*([Haar()] for _ in details), *(level.bijections for level in base.levels)],  # type: ignore[list-item]
+            [*details, *base.split_priors],
+            base.prior,
+            base.any_size,
+            [*(channels for _ in details), *(sizes[0] for sizes in base.split_sizes[:-1])],
+            base.conditioning,
+            base.arguments
+            | {
+                "image_shape": list(image_shape),
+                "detail_steps": list(detail_steps),
+                "detail_channels": detail_channels,
+                "detail_features": detail_features,
+                "detail_blocks": detail_blocks,
+                "window": window,
+                "images_per_window": images_per_window,
+            },
+        )
+        self.num_details, self.window, self.images_per_window = num_details, window, images_per_window
+        self.hidden_channels = max(*widths, *features)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Context = None, generator: torch.Generator | None = None) -> None:
+        """Initialise every data-dependent parameter from the batch ``x``, the details on a window of each image."""
+        self._check_images(x)
+        places = self._places(x, generator)
+        for (_, _, prior, of_level), place in zip(self._parts(context), places, strict=False):
+            assert isinstance(prior, DetailFlow)
+            low = Haar.low_band(x)
+            prior.level.initialize(*self._window(prior, x, low, of_level, place))
+            x = low
+        self._initialize_levels(x, self._parts(context)[self.num_details :])
+
+    def detail_log_prob(
+        self, x: Tensor, context: Context = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Return the coarsest means, and an estimate of the log-density of all details given them, (B,), nats.
+
+        Each level shows a window of the first images of the batch; its terms are multiplied by the number of windows in
+        an image, and by the images of the batch for each image shown. So the mean over the batch is unbiased, but for
+        the borders of windows, beyond which steps see zeros.
+
+        The gradient is that of the bits/dim of each level's own values. In the sum of all, the finest level, which has
+        three quarters of the values, would have most of it.
+        """
+        self._check_images(x)
+        num, size = x.shape[0], x[0].numel()
+        total = x.new_zeros(num)
+        places = self._places(x, generator)
+        for (_, _, prior, of_level), place in zip(self._parts(context), places, strict=False):
+            assert isinstance(prior, DetailFlow)
+            low = Haar.low_band(x)
+            height, width = low.shape[2:]
+            share = min(1.0, self.window**2 / (self.images_per_window * self._side(height) * self._side(width)))
+            shown = math.ceil(share * num)
+            rows = slice(shown)
+            context_rows = None if of_level is None else of_level[rows]
+            details, maps = self._window(prior, x[rows], low[rows], context_rows, place[rows])
+            z, log_det = prior.level(details, maps)
+            log_prob = standard_normal_log_density([z]) + log_det - math.log(2) * (details[0].numel() // 3)
+            log_prob = log_prob * (num / shown * height * width / details.shape[2:].numel())
+            log_prob = _with_gradient_of(log_prob, size / (3 * low[0].numel()))
+            total = total + F.pad(log_prob, (0, num - shown))
+            x = low
+        return x, total
+
+    def coarse_log_prob(self, x: Tensor, context: Context = None) -> Tensor:
+        """Return the log-density of the coarsest means, (B,), nats, with the gradient of their own bits/dim."""
+        latents, log_dets = self._forward_levels(x, self._parts(context)[self.num_details :])
+        log_prob = standard_normal_log_density(latents) + sum(log_dets[1:], log_dets[0])
+        return _with_gradient_of(log_prob, 4.0**self.num_details)
+
+    def _side(self, side: int) -> int:
+        return min(side, self.window)
+
+    def _places(self, x: Tensor, generator: torch.Generator | None) -> list[list[list[float]]]:
+        """Return where windows lie, from 0 to 1, for each detail level and image: from above and from the left."""
+        draws = draw_rows(torch.rand, (x.shape[0], self.num_details, 2), generator, x.device)
+        places: list[list[list[float]]] = draws.transpose(0, 1).tolist()
+        return places
+
+    def _window(
+        self, prior: DetailFlow, x: Tensor, low: Tensor, context: Tensor | None, place: Sequence[Sequence[float]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return a window of the details of each image, and of their feature maps."""
+        sides = low.shape[2:]
+        window = [self._side(side) for side in sides]
+        around = [min(side, self._side(side) + 2 * MARGIN) for side in sides]
+        starts = [[int(p * (side - w + 1)) for p, side, w in zip(at, sides, window, strict=True)] for at in place]
+        begins = [
+            [min(max(start - MARGIN, 0), side - a) for start, side, a in zip(each, sides, around, strict=True)]
+            for each in starts
+        ]
+        details = Haar()(_crops(x, [[2 * start for start in each] for each in starts], [2 * w for w in window]))[0]
+        lows = _crops(low, begins, around)
+        inner = [[s - b for s, b in zip(*pair, strict=True)] for pair in zip(starts, begins, strict=True)]
+        maps = prior.feature_maps(prior_context(lows, lows, context))
+        return details[:, prior.num_channels :], _crops(maps, inner, window)
+
+
+def _crops(x: Tensor, starts: Sequence[Sequence[int]], size: Sequence[int]) -> Tensor:
+    """Return the part of each image of a size, from its own start on."""
+    height, width = size
+    if x.shape[2:] == (height, width):
+        return x
+    return torch.stack(
+        [image[:, top : top + height, left : left + width] for image, (top, left) in zip(x, starts, strict=True)]
+    )
+
+
+def _with_gradient_of(value: Tensor, factor: float) -> Tensor:
+    """Return the value with its gradient multiplied by a factor."""
+    return value + (factor - 1) * (value - value.detach())
