@@ -17,7 +17,7 @@ import torch
 from common import earlier_results, glow, write_result, write_table
 
 from glow_app.data.toys import TOYS, load_points
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models.points_model import PointsModel
 from glow_app.storage.stored_model import load_density
 
 AFFINE = ["--model.prior.init_args.elementwise", "affine", "--model.prior.init_args.num_layers", "6"]
@@ -39,7 +39,7 @@ def measure(head: str, toy: str) -> dict[str, Any]:
         glow("fit", f"--config=toy/{config}", "--data.source", toy, "--run_dir", f"{folder}/run", *options)
         seconds = time.perf_counter() - start
         model = load_density(f"{folder}/run")
-    assert isinstance(model, PlaneModel)
+    assert isinstance(model, PointsModel)
     points = load_points(toy, "test").values
     exact = TOYS[toy].log_density(points) if TOYS[toy].density else -TOYS[toy].entropy
     found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()

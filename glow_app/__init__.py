@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from glow_app.flows import Glow
     from glow_app.models.generation_settings import GenerationSettings
     from glow_app.models.image_model import ImageModel
-    from glow_app.models.plane_model import PlaneModel
+    from glow_app.models.points_model import PointsModel
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.model_config import allow_class
     from glow_app.storage.pretrained import save_pretrained
@@ -23,7 +23,7 @@ _HOMES = {
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.models.image_model",
     "Images": "glow_app.pictures.image_batch",
-    "PlaneModel": "glow_app.models.plane_model",
+    "PointsModel": "glow_app.models.points_model",
     "allow_class": "glow_app.storage.model_config",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",

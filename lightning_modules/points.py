@@ -11,8 +11,8 @@ from glow_app.bijections import Bijection
 from glow_app.data.splits import Split
 from glow_app.data.toys import PointSet, load_points
 from glow_app.evaluation.points import points_report
-from glow_app.models.plane_model import PlaneModel
-from glow_app.models.plane_pictures import density_picture, flow_picture, samples_picture
+from glow_app.models.points_model import PointsModel
+from glow_app.models.points_pictures import density_picture, flow_picture, samples_picture
 from glow_app.pictures.images import save_png
 from glow_app.priors import GaussianPrior
 from glow_app.storage.stored_model import load_density
@@ -54,7 +54,7 @@ class PointsModule(LikelihoodModule):
     r"""Maximum likelihood on points: minimises the negative log-likelihood, in nats, of a prior without a Glow.
 
     Args:
-        prior: The density, see :class:`~glow_app.models.plane_model.PlaneModel`.
+        prior: The density, see :class:`~glow_app.models.points_model.PointsModel`.
         **options: As for :class:`~lightning_modules.likelihood_module.LikelihoodModule`.
     Shape:
         A batch is points, float32 (B, 2).
@@ -63,10 +63,10 @@ class PointsModule(LikelihoodModule):
     metric = "nats"
     figures = ("nats",)
     monitor = "val/nats"
-    model: PlaneModel
+    model: PointsModel
 
     def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior, **options: Any) -> None:
-        super().__init__(PlaneModel(prior), **options)
+        super().__init__(PointsModel(prior), **options)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of each point in nats, (B,)."""
@@ -90,7 +90,7 @@ def finish_points(run_dir: Path, data: PointsDataModule) -> None:
     if not (run_dir / "model").exists():
         return  # the run stopped before an export
     model = load_density(run_dir / "model")
-    assert isinstance(model, PlaneModel)
+    assert isinstance(model, PointsModel)
     print(points_report(model, data.hparams, "test"))
     points = data.examples("test").values
     folder = run_dir / "pictures"

@@ -17,7 +17,7 @@ from glow_app.commands.fit_config import BASE_CONFIG
 from glow_app.commands.presets import CONFIGS as PACKED
 from glow_app.commands.presets import header
 from glow_app.messages import UsageError
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models.points_model import PointsModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 
@@ -110,7 +110,7 @@ def assert_named(recorded: Any, asked: Any) -> None:
 def test_toy_builds(path: Path) -> None:
     run = Run(f"--config={path}")
     model = run.model.model
-    assert isinstance(model, PlaneModel)
+    assert isinstance(model, PointsModel)
     assert_named(model.config["prior"], yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["prior"])
     assert run.config.name == f"toy-{path.stem}"
     assert run.trainer.checkpoint_callbacks[0].monitor == "val/nats"

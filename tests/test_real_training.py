@@ -10,7 +10,7 @@ from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.data.toys import TOYS, load_points
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models.points_model import PointsModel
 from glow_app.storage.stored_model import load_density
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_eight_gaussians_are_learnt_to_near_their_entropy(tmp_path: Path, head: 
     options = [f"--data.source={toy}", f"--trainer.max_epochs={epochs}", f"--run_dir={tmp_path / 'run'}"]
     assert main(["fit", f"--config={REPOSITORY / 'configs/toy' / head}.yaml", *options]) == 0
     model = load_density(tmp_path / "run")
-    assert isinstance(model, PlaneModel)
+    assert isinstance(model, PointsModel)
     points = load_points(toy, "test", limit=5000).values
     # Against the density of the same points, which leaves the luck of the draw out.
     excess = float((TOYS[toy].log_density(points) - model.log_prob(points)).mean())

@@ -26,14 +26,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the figures."""
     from glow_app.data.toys import TOYS
     from glow_app.evaluation import bits_record, faults_of, points_report
-    from glow_app.models import PlaneModel
+    from glow_app.models import PointsModel
     from glow_app.restoration import task_of
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
     if stored.data().get("source") in TOYS:
         density = stored.load(arguments.device)
-        if not isinstance(density, PlaneModel):
+        if not isinstance(density, PointsModel):
             raise ValueError(f"{stored.place} is an image model, trained on points; expected a density of points")
         print(points_report(density, stored.data(), arguments.split))
         return

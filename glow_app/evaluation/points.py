@@ -7,13 +7,13 @@ from glow_app.bijections import record_solves
 from glow_app.data.splits import Split
 from glow_app.data.toys import TOYS, load_points
 from glow_app.evaluation.bits import estimated_trace_note
-from glow_app.models import PlaneModel
+from glow_app.models import PointsModel
 from glow_app.seeding import step_generator
 
 _AT_A_TIME = 2048  # points in a batch
 
 
-def points_report(model: PlaneModel, data: Mapping[str, Any], split: Split) -> str:
+def points_report(model: PointsModel, data: Mapping[str, Any], split: Split) -> str:
     """Return in words the mean log-likelihood of a split in nats, and the best possible one.
 
     Args:

@@ -13,7 +13,7 @@ from glow_app.bijections import Coupling
 from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.steps import COUPLINGS
-from glow_app.models import Density, ImageModel, PlaneModel
+from glow_app.models import Density, ImageModel, PointsModel
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
@@ -87,7 +87,7 @@ def build_model(
             if "flow" in config:
                 model: Density = _image_model(config, limit)
             else:
-                model = PlaneModel(_factory(config["prior"], limit))
+                model = PointsModel(_factory(config["prior"], limit))
         if isinstance(model, ImageModel):
             model.vocabulary.load_facts(facts or {})
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:

@@ -12,8 +12,8 @@ from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
 from glow_app.data.toys import TOYS, load_points
-from glow_app.models import plane_pictures as plane
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models import points_pictures
+from glow_app.models.points_model import PointsModel
 from glow_app.storage.stored_model import load_density, model_hash
 from lightning_modules.points import PointsModule
 
@@ -35,7 +35,7 @@ HEADS = {
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plane, "SIDE", 40)
+    monkeypatch.setattr(points_pictures, "SIDE", 40)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: G
         assert all(math.isfinite(value) for value in logged(folder, name)), name
 
     model = load_density(folder)
-    assert isinstance(model, PlaneModel)
+    assert isinstance(model, PointsModel)
     points, toy = load_points("eight_gaussians", "test", limit=256).values, TOYS["eight_gaussians"]
     # A trace that is estimated is that of other noise.
     tolerance = 2e-3 if head == "cnf" else 1.1e-4

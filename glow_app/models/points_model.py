@@ -16,7 +16,7 @@ from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 
 
-class PlaneModel(nn.Module):
+class PointsModel(nn.Module):
     r"""A prior of Glow as a density of points in the plane.
 
     .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log|\det J|

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, loose_solves
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models.points_model import PointsModel
 from glow_app.priors import GaussianPrior
 
 SIDE = 360  # side of a panel, pixels
@@ -24,7 +24,7 @@ TOLERANCE = 1e-4  # tolerance of solves, for standardised points: a hundredth of
 COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (252, 172, 62), (250, 248, 200)], float)
 
 
-def density_picture(model: PlaneModel, points: Tensor) -> Image.Image:
+def density_picture(model: PointsModel, points: Tensor) -> Image.Image:
     """Return a heat map of the density around the points, (N, 2); brighter is denser."""
     centre, radius = _frame(points)
     num = SIDE // CELL
@@ -36,7 +36,7 @@ def density_picture(model: PlaneModel, points: Tensor) -> Image.Image:
     return _heat_map(np.kron(log_density.double().exp().reshape(num, num).numpy(), np.ones((CELL, CELL))))
 
 
-def samples_picture(model: PlaneModel, points: Tensor) -> Image.Image:
+def samples_picture(model: PointsModel, points: Tensor) -> Image.Image:
     """Return histograms of the data, (N, 2), on the left, and of as many samples on the right."""
     frame = _frame(points)
     with loose_solves(TOLERANCE):
@@ -50,7 +50,7 @@ def samples_picture(model: PlaneModel, points: Tensor) -> Image.Image:
 
 
 @torch.no_grad()
-def flow_picture(model: PlaneModel, num_points: int = 20_000, seed: int = 0) -> Image.Image:
+def flow_picture(model: PointsModel, num_points: int = 20_000, seed: int = 0) -> Image.Image:
     """Return panels of points flowing from noise to data, left to right, coloured by where they started."""
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)

@@ -8,7 +8,7 @@ from registry import PRIORS, perturb, tiny_model
 from torch import Tensor
 
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.plane_model import PlaneModel
+from glow_app.models.points_model import PointsModel
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_density, load_model, model_hash
 
@@ -21,17 +21,17 @@ def points(num: int = 64, seed: int = 1, dtype: torch.dtype = torch.float32) -> 
     return (noise * torch.tensor([0.2, 30.0]) + torch.tensor([5.0, -70.0])).to(dtype)
 
 
-def built(name: str, dtype: torch.dtype = torch.float32, x: Tensor | None = None) -> PlaneModel:
+def built(name: str, dtype: torch.dtype = torch.float32, x: Tensor | None = None) -> PointsModel:
     """Return a model that is standardised by ``x`` and of which every other parameter has moved."""
     torch.manual_seed(0)
-    model = PlaneModel(PRIORS[name]).to(dtype).eval()
+    model = PointsModel(PRIORS[name]).to(dtype).eval()
     model.initialize(points(256) if x is None else x)
     perturb(model.flow.bijections[2], seed=2, size=0.2)
     return model
 
 
 def test_it_starts_as_the_likeliest_gaussian_of_its_first_batch_and_only_of_that() -> None:
-    model, x = PlaneModel(), points(200)
+    model, x = PointsModel(), points(200)
     assert not model.initialized
     with pytest.raises(RuntimeError, match="not initialised"):
         model.log_prob(x)
@@ -82,7 +82,7 @@ def test_a_stored_model_has_the_same_density_bit_for_bit(name: str, tmp_path: Pa
     torch.save({"state_dict": state, "glow_app": {"model": model.config, "training": {}}}, tmp_path / "best.ckpt")
     for place in (save_pretrained(model, tmp_path / "model"), tmp_path / "best.ckpt"):
         loaded = load_density(place)
-        assert isinstance(loaded, PlaneModel)
+        assert isinstance(loaded, PointsModel)
         assert not loaded.training
         assert (loaded.config, model_hash(loaded)) == (model.config, model_hash(model))
         assert torch.equal(loaded.log_prob(x), model.log_prob(x))

@@ -9,9 +9,9 @@ from registry import perturb
 from torch import Tensor
 
 from glow_app.bijections import Bijection
-from glow_app.models import plane_pictures as plane
-from glow_app.models.plane_model import PlaneModel
-from glow_app.models.plane_pictures import density_picture, flow_picture, samples_picture
+from glow_app.models import points_pictures
+from glow_app.models.points_model import PointsModel
+from glow_app.models.points_pictures import density_picture, flow_picture, samples_picture
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, PlanarPrior
 
 SIDE = 80
@@ -25,7 +25,7 @@ PRIORS: dict[str, Callable[..., Bijection]] = {
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plane, "SIDE", SIDE)
+    monkeypatch.setattr(points_pictures, "SIDE", SIDE)
 
 
 def points_at(*centres: tuple[float, float], num: int = 500) -> Tensor:
@@ -33,9 +33,9 @@ def points_at(*centres: tuple[float, float], num: int = 500) -> Tensor:
     return torch.cat([torch.tensor(centre) + 0.2 * noise for centre in centres])
 
 
-def built(name: str, centre: tuple[float, float] = (1.0, 2.0), size: float = 0.0) -> PlaneModel:
+def built(name: str, centre: tuple[float, float] = (1.0, 2.0), size: float = 0.0) -> PointsModel:
     torch.manual_seed(0)
-    model = PlaneModel(PRIORS[name]).eval()
+    model = PointsModel(PRIORS[name]).eval()
     model.initialize(points_at(centre))
     perturb(model.flow.bijections[2], seed=1, size=size)
     return model
@@ -43,8 +43,8 @@ def built(name: str, centre: tuple[float, float] = (1.0, 2.0), size: float = 0.0
 
 def panels_of(picture: Image.Image) -> list[np.ndarray]:
     """Return the squares of a row, which a gap of white separates."""
-    count = round((picture.width + plane.GAP) / (SIDE + plane.GAP))
-    starts = [index * (SIDE + plane.GAP) for index in range(count)]
+    count = round((picture.width + points_pictures.GAP) / (SIDE + points_pictures.GAP))
+    starts = [index * (SIDE + points_pictures.GAP) for index in range(count)]
     assert picture.size == (starts[-1] + SIDE, SIDE)
     return [np.asarray(picture.crop((start, 0, start + SIDE, SIDE))).astype(int) for start in starts]
 
@@ -78,7 +78,7 @@ def test_points_flow_from_noise_to_data_and_the_model_is_left_as_it_was(name: st
     noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         points = model.flow.inverse(noise)[0]
-    centre, radius = plane._frame(points)
+    centre, radius = points_pictures._frame(points)
     columns, rows = (((points - centre) / radius * 0.5 + 0.5) * SIDE).long().clamp(0, SIDE - 1).unbind(1)
     lit = panels[-1].sum(-1)[SIDE - 1 - rows.numpy(), columns.numpy()] > 200
     assert lit.mean() > 0.9
