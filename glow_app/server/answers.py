@@ -116,7 +116,7 @@ def invalid(message: str) -> ApiError:
 
 @contextmanager
 def validating(field: str = "") -> Iterator[None]:
-    """Turn a ValueError of our own functions, whose messages are for users, into an ApiError that names a field."""
+    """Turn a ValueError of our own functions, whose messages are for users, into an ApiError about a field."""
     try:
         yield
     except ValueError as error:
@@ -125,10 +125,7 @@ def validating(field: str = "") -> Iterator[None]:
 
 
 async def answer_error(request: Request, raised: BaseException) -> Response:
-    """Return the response to an exception; log unexpected ones.
-
-    The text of a foreign exception is never sent.
-    """
+    """Return the response to an exception; log an unexpected one, whose text is never sent."""
     request_id = request.scope["glow.request_id"]
     error = _api_error(raised)
     if error.code == "internal_error":

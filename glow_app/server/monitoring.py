@@ -47,12 +47,11 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
 
 def log_config(form: LogFormat, level: str) -> dict[str, Any]:
     """Return the configuration of :mod:`logging` for a format and a minimum level."""
-    text = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None}
     loggers = ("uvicorn", "glow_app.server", "glow_app.access")
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"text": text, "json": {"()": _JsonFormatter}},
+        "formatters": {"text": {"format": "%(levelname)s: %(message)s"}, "json": {"()": _JsonFormatter}},
         "handlers": {"default": {"class": "logging.StreamHandler", "formatter": form, "stream": "ext://sys.stderr"}},
         "loggers": {name: {"handlers": ["default"], "level": level, "propagate": False} for name in loggers},
     }
