@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from glow_app import allow_class, load_model
 from glow_app.cli import main
+from glow_app.export import Sampler
 from glow_app.flows import Glow
 from glow_app.generation import (
     interpolate,
@@ -167,6 +169,13 @@ def test_it_is_stored_and_loads_only_where_it_is_allowed(
     monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
     with pytest.raises(ValueError, match=r"--allow-class test_own_kind\.Brightness"):
         load_model(path)
+
+
+def test_its_sampler_draws_what_the_model_draws(model: LoadedModel) -> None:
+    inputs = model.base_noise(range(3)), model.vocabulary.default(range(3))
+    assert torch.equal(Sampler(model)(*inputs), model.decode(*inputs))
+    with pytest.raises(ValueError, match="not finite"):
+        model.sample(2, given=[0.5, math.nan])
 
 
 def test_it_is_served(model: LoadedModel) -> None:
