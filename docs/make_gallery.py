@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md", "find-odd-images.md"]
+PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md"]
 LARGEST = 200_000  # bytes of a picture
 # Commands on these files are not run, because the files do not exist.
 NOT_AVAILABLE = ("my_pictures", "runs/mine/TIME")

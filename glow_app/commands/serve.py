@@ -8,7 +8,7 @@ import warnings
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from glow_app.commands.loading import directions_folders, load, load_stored
 from glow_app.commands.parser import Parser, number_type, positive_int
@@ -66,11 +66,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"there is no folder {arguments.directions}; --directions takes a folder of glow edit learn")
     _require_free(arguments.host, arguments.port)
     model, stored = load(arguments)
+    # Not the folder's name, since the image for serving lacks the package that reads config.yaml.
+    summary = {SUMMARY_KEY: "your pictures"} if _source(stored) == "folder" else {}
     app = application.create_app(
         model=model,
         name=_name_of(stored),
         directions=load_directions(model, *directions_folders(arguments, stored)),
-        training=_facts(stored),
+        training=summary | stored.facts,
         restorers=_restorers(arguments.restorers, stored, model.device),
         limits=limits,
         keys=keys,
@@ -105,12 +107,6 @@ def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.dev
 def _source(stored: "StoredModel") -> str | None:
     source = stored.facts.get("data", {}).get("source")
     return None if source is None else str(source)
-
-
-def _facts(stored: "StoredModel") -> dict[str, Any]:
-    """Return the facts of the training, with a summary of a model of one's own pictures."""
-    # Not the folder's name, since the image for serving lacks the package that reads config.yaml.
-    return ({SUMMARY_KEY: "your pictures"} if _source(stored) == "folder" else {}) | stored.facts
 
 
 def _name_of(stored: "StoredModel") -> str:

@@ -96,7 +96,8 @@ def data_arguments(
     trained = dict(recorded) if source == recorded.get("source") else {"source": source}
     trained |= {} if training is None else {"root": training}
     trained_root = trained.get("root")
-    if source in ("folder", "photos") and root is not None and (trained_root is None or _differ(root, trained_root)):
+    places = {Path(place).expanduser().resolve() for place in (root, trained_root) if place is not None}
+    if source in ("folder", "photos") and root is not None and (trained_root is None or len(places) > 1):
         measured = {**trained, "root": root, "split": split, "attributes": None}
         if source == "photos" or [*split_layout(list_images(Path(root).expanduser()))] == ["train"]:
             measured |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
@@ -105,7 +106,3 @@ def data_arguments(
     if source in ("folder", "photos", "datasets") and trained.get("root") is None:
         raise ValueError(f"source {source} needs --root, the images to measure on, or --training, the training images")
     return trained, {**trained, "split": split}
-
-
-def _differ(root: str, other: str) -> bool:
-    return Path(root).expanduser().resolve() != Path(other).expanduser().resolve()
