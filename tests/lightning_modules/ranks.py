@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.bijections import principal_directions
 from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.data.sources import attribute_kinds
-from glow_app.flows import Glow
+from glow_app.flows import Glow, WaveletFlow
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, Upscale
 from glow_app.running import Memory
@@ -55,6 +55,7 @@ def train(
     folder: Path,
     cls: type[ImageModule | RestorationModule] = ImageModule,
     has_attributes: bool = False,
+    has_wavelets: bool = False,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
     restores = cls is RestorationModule
@@ -64,7 +65,9 @@ def train(
         principal_directions.EXAMPLES_PER_DIRECTION = 4
     if has_attributes:
         options = {"conditioning": AttributeConditioning(dict(attribute_kinds("faces", None, True)))}
-    flow = Glow((1, 8, 8), 2, 2, 8, **options)
+    sizes: dict[str, Any] = {"detail_steps": [2], "detail_channels": 6, "detail_features": 6, "detail_blocks": 1}
+    sizes |= {"window": 3, "images_per_window": 2}  # of 4x4 details of every second image
+    flow = WaveletFlow((1, 8, 8), 1, 2, 8, **sizes, **options) if has_wavelets else Glow((1, 8, 8), 2, 2, 8, **options)
     # The encoder of a restorer has three tenths of the rate.
     optimizer = partial(torch.optim.Adam, lr=3e-3 if restores else 1e-3)
     contrast: dict[str, Any] = {"contrast": 10.0} if has_attributes else {}
@@ -123,6 +126,7 @@ def main() -> None:
     for memory, precision, accumulate in CASES:
         found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
     found["attributes"] = train("store", "64-true", 1, world_size, folder, has_attributes=True)
+    found["wavelets"] = train("store", "64-true", 1, world_size, folder, has_attributes=True, has_wavelets=True)
     found["restorer"] = train("checkpoint", "32-true", 1, world_size, folder, RestorationModule)
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)

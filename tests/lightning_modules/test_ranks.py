@@ -84,8 +84,9 @@ def test_two_ranks_train_like_one(runs: Runs, case: tuple[Memory, str, int]) -> 
 
 
 @pytest.mark.slow
-def test_two_ranks_train_attributes_and_their_contrast_as_one_does(runs: Runs) -> None:
-    alone, first, second = (run["attributes"] for run in runs)
+@pytest.mark.parametrize("case", ["attributes", "wavelets"])
+def test_two_ranks_train_attributes_and_their_contrast_as_one_does(runs: Runs, case: str) -> None:
+    alone, first, second = (run[case] for run in runs)
     network, initial = ({n: w for n, w in alone[of].items() if ".network." in n} for of in ("weights", "initial"))
     assert distance(initial, network) > 1e-3, "something was learnt"
     assert distance(alone["weights"], first["weights"]) < 1e-10
