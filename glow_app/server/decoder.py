@@ -67,6 +67,6 @@ class Decoder:
     def close(self) -> None:
         """Kill the process."""
         with suppress(Exception):  # a process that is still starting would log an error about the end of its pool
-            self._pool.schedule(len, ([],)).result(1)
+            self._pool.schedule(len, ([],)).result(5)
         self._pool.stop()
         self._pool.join()
