@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from flow_checks import check_inverse, check_log_det
+from flow_checks import check_inverse, check_log_det, check_samples
 from registry import random_images, tiny_context, tiny_wavelet_flow
 from torch import Tensor
 
@@ -44,6 +44,12 @@ def built(kind: str, num: int) -> tuple[WaveletFlow, Tensor, Context]:
 def test_both_directions_undo_each_other(kind: str) -> None:
     with torch.no_grad():
         check_inverse(*built(kind, 3), tolerance=1e-8)
+
+
+@kinds
+def test_samples_are_those_of_the_density(kind: str) -> None:
+    flow, x, context = built(kind, 3)
+    check_samples(flow, x.shape[1:], context, 1e-7)
 
 
 @kinds
