@@ -24,11 +24,12 @@ from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
+from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.kinds import KINDS
-from lightning_modules.runs.checkpoints import LAST
+from lightning_modules.runs.checkpoints import LAST, require_same_model
 from lightning_modules.runs.loggers import RunWandbLogger
 from lightning_modules.runs.run_config import foreign_names
 from lightning_modules.runs.run_folder import Launch, locked_run_dir, refuse_earlier_run
@@ -63,6 +64,8 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
         if options.folder and start.checkpoint is None and options.epochs is None:
             _set_length(options.minutes, choices, parsed, parts, given)
         choices.warn_of_few()
+        if start.contents:  # before the configuration of the run is replaced
+            require_same_model(start.contents[CHECKPOINT_KEY]["model"], parts[0].model.config)
         _write(parser, parsed, stored.get("model", {}))
         launch.share(parsed.run_dir)
         _train(parts, parsed, start)

@@ -24,7 +24,7 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.999) -> None:
         def average(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
-            n = float(num_averaged)
+            n = float(self.average.n_averaged)  # type: ignore[arg-type] # not ``num_averaged``, on the device
             weight = 1 - min(decay, (1 + n) / (10 + n))
             torch._foreach_lerp_(list(averaged), list(current), weight)
 
@@ -41,3 +41,5 @@ class EMA(WeightAveraging):
         # Lightning moves the module later. The copy would stay on the CPU, and every step on a GPU would copy weights.
         module = trainer.precision_plugin.convert_module(pl_module).to(trainer.strategy.root_device)
         super().setup(trainer, module, stage)  # type: ignore[arg-type]
+        if stage == "fit":  # the number of updates is read in every step, for which a GPU would be waited
+            self.average.n_averaged = torch.zeros((), dtype=torch.int64)

@@ -50,16 +50,13 @@ class NonFiniteGuard(Callback):
         """Log the gradient norm; if it is not finite, skip the step or roll back."""
         assert isinstance(pl_module, LikelihoodModule)
         norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
-        is_finite = bool(torch.isfinite(norm))
-        # If one rank skips a step, all do; otherwise their weights would diverge.
-        if trainer.strategy.reduce_boolean_decision(is_finite):
+        if torch.isfinite(norm):  # on all ranks alike, since they have averaged their gradients
             self._bad_steps = 0
             self._restored.clear()
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        cause = "another rank's gradients are not finite" if is_finite else _cause(pl_module)
-        message = f"step {trainer.global_step}: {cause}"
+        message = f"step {trainer.global_step}: {_cause(pl_module)}"
         # Without gradients, an optimiser changes neither weights nor moments.
         optimizer.zero_grad(set_to_none=True)
         if self._bad_steps < self.patience:

@@ -4,7 +4,6 @@ Lightning's bars wrap their figures on 80 columns, show only one epoch, and prin
 """
 
 import math
-import resource
 import sys
 import time
 from datetime import timedelta
@@ -40,6 +39,14 @@ class Progress(Callback):
         self._live = live
         self._bar: Bar | None = None
         self.at_start: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the figure before the first step."""
+        return {"at_start": self.at_start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.at_start = state_dict["at_start"]
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figure of the model from which the run begins."""
@@ -115,7 +122,8 @@ class Progress(Callback):
         texts["elapsed"] = f"{_duration(time.monotonic() - self._start)} elapsed"
         if (left := self._seconds_left(trainer)) is not None:
             texts["left"] = f"{_duration(left)} left"
-        texts["memory"] = f"{_memory(module.device) / 1e9:.1f} GB"
+        if memory := _memory(module.device):
+            texts["memory"] = f"{memory / 1e9:.1f} GB"
         for name in ("memory", "elapsed", "step", "speed", "train"):
             if width is not None and len("  ".join(texts.values())) > width:
                 texts.pop(name, None)
@@ -131,9 +139,13 @@ class Progress(Callback):
 
 
 def _memory(device: torch.device) -> int:
-    """Return the peak memory in bytes: of tensors on a GPU, or of this process on a CPU."""
+    """Return the peak memory in bytes: of tensors on a GPU, or of this process on a CPU; 0 on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -110,11 +110,13 @@ def replace_last(run_dir: Path) -> None:
 
 
 def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Raise ValueError if two configurations of models differ, but for priors, conditioners and the conditioning."""
+    """Raise ValueError if two configurations of models differ, but for arguments of their parts."""
     earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
-    for name in earlier.keys() & settings.keys():
-        if not isinstance(earlier[name], dict) and earlier[name] != settings[name]:
+    for name in earlier.keys() & settings.keys() - {"flow"}:
+        before, now = (
+            part.get("class_path") if isinstance(part, dict) else part for part in (earlier[name], settings[name])
+        )
+        if before != now:
             raise ValueError(
-                f"{name} is {settings[name]}, but {earlier[name]} in the checkpoint; omit the option, or start a "
-                "new run with --init-from"
+                f"{name} is {now}, but {before} in the checkpoint; omit the option, or start a new run with --init-from"
             )

@@ -16,6 +16,8 @@ import pytorch_lightning as pl
 
 from lightning_modules.runs.checkpoints import LAST
 
+_HANGUP, _REQUEUE = (getattr(signal, name, None) for name in ("SIGHUP", "SIGUSR1"))  # not on Windows
+
 
 class RunStopped(Exception):
     """Signal ``number`` stopped a run, whose state is in the checkpoint ``saved``."""
@@ -45,9 +47,9 @@ class StopSignals:
         self.received = 0
         if threading.current_thread() is not threading.main_thread():
             return
-        numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _slurm_job() else [])]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
-            numbers.append(signal.SIGHUP)
+        numbers = [signal.SIGTERM, signal.SIGINT, *([_REQUEUE] if _REQUEUE and _slurm_job() else [])]
+        if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:  # as nohup sets it
+            numbers.append(_HANGUP)
             self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # later, a closed one is none
         self._earlier = {number: signal.signal(number, self._record) for number in numbers}
 
@@ -61,7 +63,7 @@ class StopSignals:
         self.received = self.received or number
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
-        if number == signal.SIGHUP:
+        if number == _HANGUP:
             for stream in self._terminals:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
@@ -80,7 +82,7 @@ def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
     except RunStopped as stopped:
         if stopped.number == signal.SIGINT:
             raise KeyboardInterrupt(resume) from stopped
-        requeued = stopped.number == signal.SIGUSR1
+        requeued = stopped.number == _REQUEUE
         if trainer.is_global_zero:
             print(f"{_requeue() if requeued else 'terminated'}; {resume}", file=sys.stderr)
         raise SystemExit(0 if requeued else 128 + stopped.number) from stopped
@@ -90,7 +92,8 @@ def exit_code_of_signals(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
             raise
     except Exception:
         if (launcher := trainer.strategy.launcher) is not None:
-            launcher.kill(signal.SIGKILL)  # they may be waiting in a collective, where they do not handle SIGTERM
+            # They may be waiting in a collective, where they do not handle SIGTERM.
+            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
         raise
     resume = resume if (run_dir / LAST).exists() else "nothing was saved yet"
     if trainer.received_sigterm:

@@ -51,6 +51,12 @@ BAD_RUNS = {
     "--data.batch_size=1000": "batch_size is 1000, but with 256 training examples it must be from 1 to 256",
     "--data.limit=0": "limit is 0",
     "--data.source=folder --data.root=broken": "no usable image",
+    "--model.optimizer=torch.optim.Adamx": "--model.optimizer: there is no such class: module 'torch.optim' has no",
+    "--model.flow.prior=glow_app.priors.MAFF": "--model.flow.prior: there is no such class: module 'glow_app.priors'",
+    "--model.flow.num_stepz=3": "glow_app.flows.Glow has no argument num_stepz; did you mean num_steps?",
+    f"{CONDITIONING}=ClassConditioning {CONDITIONING}.nam=3": f"{CONDITIONING}: glow_app.conditioning.Class",
+    "--num_bits=3": "glow fit: unknown option --num_bits",
+    "--minutes=3": "--minutes is an option of glow fit FOLDER; use --trainer.max_time DAYS",
     "--config broken.yaml": "parsing",
     "--config typo.yaml": "num_bit",
 }

@@ -101,13 +101,32 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
     config = (copy / "model/config.json").read_bytes()
     result = glow("fit", "--resume", copy)
     assert result.code == 0
-    assert "already complete at step 16; raise --trainer.max_epochs" in result.output
+    assert "already complete at step 16; raise --trainer.max_epochs\n" in result.output
     assert rows(copy) == rows(trained)
     assert (copy / "model/config.json").read_bytes() == config
 
 
+def test_a_run_from_a_model_knows_after_a_resume_where_it_began(
+    trained: Path, tmp_path: Path, glow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, reads = tmp_path / "run", []
+    few = [TINY_FIT[0], "--data.limit=128", "--trainer.max_epochs=1"]
+    begun = glow("fit", *few, f"--init-from={trained}", f"--run_dir={run}")
+    start = re.search(r"starts at   val (\S+)", begun.output)
+    assert start
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda file, **options: reads.append(file.name) or load(file, **options))
+    resumed = glow("fit", "--resume", run, "--trainer.max_epochs=2")
+    assert "starts at" not in resumed.output
+    assert f"{start[1]} before training" in resumed.output
+    assert [Path(name).name for name in reads].count("last.ckpt") == 1
+
+
 def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     shutil.copytree(trained, tmp_path / "run")
+    prior = "--model.flow.prior=glow_app.priors.MAFPrior"
+    message = refused("fit", "--resume", tmp_path / "run", prior, "--trainer.max_epochs=3", code=1)
+    assert "prior is glow_app.priors.MAFPrior, but glow_app.priors.GaussianPrior in the checkpoint" in message
     message = refused("fit", "--resume", tmp_path / "run", "--model.num_bits=3", "--trainer.max_epochs=3", code=1)
     assert message.startswith("error: num_bits is 3, but 4 in the checkpoint")
     assert "samples is not a run that can be resumed" in refused("fit", "--resume", tmp_path / "run/samples", code=1)

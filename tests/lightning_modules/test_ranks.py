@@ -105,7 +105,7 @@ def test_two_ranks_train_a_restorer_as_one_does(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-def test_a_bad_gradient_on_one_rank_is_skipped_by_all(runs: Runs) -> None:
+def test_a_step_with_a_bad_loss_on_one_rank_is_skipped_by_all(runs: Runs) -> None:
     _, first, second = (run.get("poisoned", {}) for run in runs)
     assert distance(first["weights"], second["weights"]) == 0
     assert all(torch.isfinite(tensor).all() for tensor in first["weights"].values() if tensor.is_floating_point())
