@@ -109,17 +109,23 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
 def test_a_run_from_a_model_knows_after_a_resume_where_it_began(
     trained: Path, tmp_path: Path, glow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, reads = tmp_path / "run", []
+    reads: list[str] = []
+    run = tmp_path / "run"
     few = [TINY_FIT[0], "--data.limit=128", "--trainer.max_epochs=1"]
     begun = glow("fit", *few, f"--init-from={trained}", f"--run_dir={run}")
     start = re.search(r"starts at   val (\S+)", begun.output)
     assert start
     load = torch.load
-    monkeypatch.setattr(torch, "load", lambda file, **options: reads.append(file.name) or load(file, **options))
+
+    def recorded(file: Any, **options: Any) -> Any:
+        reads.append(Path(file.name).name)
+        return load(file, **options)
+
+    monkeypatch.setattr(torch, "load", recorded)
     resumed = glow("fit", "--resume", run, "--trainer.max_epochs=2")
     assert "starts at" not in resumed.output
     assert f"{start[1]} before training" in resumed.output
-    assert [Path(name).name for name in reads].count("last.ckpt") == 1
+    assert reads.count("last.ckpt") == 1
 
 
 def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
