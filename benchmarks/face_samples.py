@@ -19,11 +19,7 @@ RESTS = ("unknown", "drawn")
 
 
 def measure_samples(
-    model: ImageModel,
-    classifier: FaceClassifier,
-    images: Tensor,
-    attributes: Tensor,
-    inferred: Tensor,
+    model: ImageModel, classifier: FaceClassifier, images: Tensor, attributes: Tensor, inferred: Tensor
 ) -> dict[str, Any]:
     """Return bits/dim, how well attributes are inferred, and what samples with the recommended settings show.
 

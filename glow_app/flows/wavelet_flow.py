@@ -45,12 +45,7 @@ class DetailFlow(Bijection):
     """
 
     def __init__(
-        self,
-        num_channels: int,
-        context_features: int,
-        steps: Sequence[Bijection],
-        features: int,
-        num_blocks: int,
+        self, num_channels: int, context_features: int, steps: Sequence[Bijection], features: int, num_blocks: int
     ) -> None:
         super().__init__()
         self.num_channels = num_channels

@@ -62,12 +62,7 @@ def blend(
 
 @torch.no_grad()
 def interpolate(
-    model: ImageModel,
-    images: Pictures,
-    num_frames: int = 9,
-    given: Given = None,
-    *,
-    spherical: bool = True,
+    model: ImageModel, images: Pictures, num_frames: int = 9, given: Given = None, *, spherical: bool = True
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.
 

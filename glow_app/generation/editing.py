@@ -129,11 +129,7 @@ def edit(
 
 @torch.no_grad()
 def edit_attributes(
-    model: ImageModel,
-    images: Pictures,
-    changes: Given,
-    given: Given = None,
-    strength: float | Sequence[float] = 1.0,
+    model: ImageModel, images: Pictures, changes: Given, given: Given = None, strength: float | Sequence[float] = 1.0
 ) -> Images:
     r"""Change attributes of images by a model that was trained with attributes.
 

@@ -51,12 +51,7 @@ class Measures:
 
 
 def measure(
-    model: ImageModel,
-    images: Pictures,
-    given: Given = None,
-    *,
-    num_draws: int = 1,
-    seeds: Sequence[int] | None = None,
+    model: ImageModel, images: Pictures, given: Given = None, *, num_draws: int = 1, seeds: Sequence[int] | None = None
 ) -> Measures:
     """Measure images, each independently of the others.
 

@@ -33,12 +33,7 @@ def slices(count: int, size: int) -> list[slice]:
 
 
 def decode_in_tiles(
-    model: ImageModel,
-    noise: Sequence[Tensor],
-    condition: Tensor,
-    images: Tensor,
-    overshoot: Tensor,
-    at_a_time: int,
+    model: ImageModel, noise: Sequence[Tensor], condition: Tensor, images: Tensor, overshoot: Tensor, at_a_time: int
 ) -> Iterator[None]:
     """Decode noise given a condition, writing ``images``, uint8 (1 + N, C, H, W), and the ``overshoot`` of N draws.
 

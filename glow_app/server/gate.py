@@ -47,12 +47,7 @@ class Gate:
     """
 
     def __init__(
-        self,
-        limits: Limits,
-        keys: Sequence[str],
-        hosts: Sequence[str],
-        endpoints: Collection[str],
-        worker: ModelWorker,
+        self, limits: Limits, keys: Sequence[str], hosts: Sequence[str], endpoints: Collection[str], worker: ModelWorker
     ) -> None:
         self._limits, self._keys, self._endpoints, self._worker = limits, keys, endpoints, worker
         self._hosts = [host.lower() for host in hosts]

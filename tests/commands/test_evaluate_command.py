@@ -78,12 +78,7 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert (record["features"]["name"], record["features"]["sha256"]) == (extract.name, extract.sha256)
     assert record["nearest"]["training_images"] == 60
     assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
-    for text in (
-        "held out from the training",
-        f"{bits.mean:.4f} ± ",
-        f"{compared['fid']:.3f}",
-        extract.sha256,
-    ):
+    for text in ("held out from the training", f"{bits.mean:.4f} ± ", f"{compared['fid']:.3f}", extract.sha256):
         assert text in result.output
     with Image.open(tmp_path / "evaluation/neighbours.png") as picture:
         assert picture.height > 8 * 64

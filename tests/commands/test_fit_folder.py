@@ -383,11 +383,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     ],
 )
 def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
-    options: list[str],
-    steps: int,
-    seconds: int | None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    options: list[str], steps: int, seconds: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
     assert (found["trainer.max_steps"], found["trainer.max_time"]) == (steps, seconds and {"seconds": seconds})

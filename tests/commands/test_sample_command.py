@@ -176,11 +176,7 @@ def test_simultaneous_runs_keep_each_others_pictures(tmp_path: Path, overwrite: 
 
 
 @pytest.mark.parametrize(
-    "record",
-    [
-        "no JSON",
-        '{"files": [{"file": "../mine.png"}, {"file": "FOLDER/../mine.png"}, {"file": "mine.txt"}]}',
-    ],
+    "record", ["no JSON", '{"files": [{"file": "../mine.png"}, {"file": "FOLDER/../mine.png"}, {"file": "mine.txt"}]}']
 )
 def test_an_untrusted_record_deletes_nothing(tmp_path: Path, record: str) -> None:
     folder = tmp_path / "folder"

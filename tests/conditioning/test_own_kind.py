@@ -23,11 +23,7 @@ from glow_app import allow_class, load_model
 from glow_app.cli import main
 from glow_app.export import Sampler
 from glow_app.flows import Glow
-from glow_app.generation import (
-    interpolate,
-    load_latents,
-    measure,
-)
+from glow_app.generation import interpolate, load_latents, measure
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text

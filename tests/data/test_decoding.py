@@ -6,14 +6,7 @@ import pytest
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from glow_app.data import decoding
-from glow_app.data.decoding import (
-    BitDepthError,
-    Photo,
-    decode_image,
-    open_image,
-    photo_of,
-    readable_formats,
-)
+from glow_app.data.decoding import BitDepthError, Photo, decode_image, open_image, photo_of, readable_formats
 
 
 def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:

@@ -74,12 +74,7 @@ def test_a_reference_is_read_as_it_was_written(reference: Reference) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"images": None},
-        {"mean": [math.nan] * 5},
-        {"covariance": np.zeros((5, 5)).tolist()},
-        {"bits_per_dim": "low"},
-    ],
+    [{"images": None}, {"mean": [math.nan] * 5}, {"covariance": np.zeros((5, 5)).tolist()}, {"bits_per_dim": "low"}],
 )
 def test_a_damaged_reference_is_refused(change: dict[str, Any], reference: Reference) -> None:
     with pytest.raises(ValueError, match="damaged; write it again: glow score --save-reference"):

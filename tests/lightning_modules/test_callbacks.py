@@ -14,37 +14,15 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from registry import class_grid
 from rich.console import Console
-from tiny_training import (
-    Recorder,
-    State,
-    same,
-    state_of,
-    tiny_data,
-    tiny_fit,
-    tiny_module,
-    tiny_trainer,
-)
-from torch.optim.lr_scheduler import (
-    LinearLR,
-    LRScheduler,
-    SequentialLR,
-    StepLR,
-)
+from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR, StepLR
 
 from glow_app.generation import Reference, measure, sample_batches
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config
 from glow_app.storage.stored_model import load_model, model_hash
-from lightning_modules.callbacks import (
-    EMA,
-    ExportBest,
-    NonFiniteGuard,
-    Progress,
-    SampleGrids,
-    SaveProgress,
-    Throughput,
-)
+from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, Progress, SampleGrids, SaveProgress, Throughput
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.schedules import LinearWarmupCosine

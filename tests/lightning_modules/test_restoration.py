@@ -13,15 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from registry import mark_trained
-from tiny_training import (
-    Recorder,
-    State,
-    same,
-    tiny_data,
-    tiny_fit,
-    tiny_restoration_module,
-    tiny_trainer,
-)
+from tiny_training import Recorder, State, same, tiny_data, tiny_fit, tiny_restoration_module, tiny_trainer
 from torch import Tensor
 from torch.optim import SGD
 

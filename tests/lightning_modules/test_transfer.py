@@ -91,9 +91,7 @@ def test_the_rest_starts_from_a_whitening(
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"shape": (1, 16, 16)}, {"num_steps": 3}, {"hidden_channels": 6}, {"coupling": "additive"}],
-    ids=str,
+    "options", [{"shape": (1, 16, 16)}, {"num_steps": 3}, {"hidden_channels": 6}, {"coupling": "additive"}], ids=str
 )
 def test_a_model_that_does_not_fit_is_left_as_it_is(options: dict[str, Any]) -> None:
     flow, same = fresh(**options), fresh(**options)

@@ -105,10 +105,7 @@ def write_faces(folder: Path, seed: int, count: int, side: int) -> None:
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists already; choose another place")
-    with (
-        atomic_folder(folder, ()) as building,
-        (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file,
-    ):
+    with atomic_folder(folder, ()) as building, (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["file", *BINARY_NAMES, *REAL_NAMES])
         for chunk in face_chunks(seed, count, side):

@@ -137,12 +137,7 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("tab", name="Sample")).to_be_focused()
     page.keyboard.press("ArrowRight")
-    for key, name in [
-        ("ArrowRight", "Edit"),
-        ("End", "Score"),
-        ("ArrowRight", "Sample"),
-        ("ArrowLeft", "Score"),
-    ]:
+    for key, name in [("ArrowRight", "Edit"), ("End", "Score"), ("ArrowRight", "Sample"), ("ArrowLeft", "Score")]:
         page.keyboard.press(key)
         tab = page.get_by_role("tab", name=name)
         expect(tab).to_be_focused()

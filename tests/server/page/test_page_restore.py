@@ -11,18 +11,7 @@ from app_client import from_base64
 from PIL import ImageCms
 from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 from registry import random_images, tiny_model, tiny_restorer
-from server.page.conftest import (
-    Site,
-    Watch,
-    expect_image,
-    png_file,
-    reopen,
-    saved,
-    sent_to,
-    served,
-    shown_image,
-    visit,
-)
+from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
 
 from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
