@@ -84,7 +84,7 @@ def test_experiment_builds(path: Path) -> None:
     model = run.model.model
     assert list(model.flow.image_shape) == flow["image_shape"] == list(run.data.hparams["image_shape"])
     assert model.num_bits == asked["model"]["num_bits"]
-    assert len(model.flow.latent_shapes) == flow["num_levels"]
+    assert len(model.flow.latent_shapes) == flow["num_levels"] + len(flow.get("detail_steps", []))
     assert run.data.hparams["source"] == asked["data"]["source"]
     assert run.trainer.max_epochs == asked["trainer"]["max_epochs"]
     assert run.config.name == asked["name"] == path.stem
