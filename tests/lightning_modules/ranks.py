@@ -67,7 +67,9 @@ def train(
         options = {"conditioning": AttributeConditioning(dict(attribute_kinds("faces", None, True)))}
     sizes: dict[str, Any] = {"detail_steps": [2], "detail_channels": 6, "detail_features": 6, "detail_blocks": 1}
     sizes |= {"window": 3, "images_per_window": 2}  # of 4x4 details of every second image
-    flow = WaveletFlow((1, 8, 8), 1, 2, 8, **sizes, **options) if has_wavelets else Glow((1, 8, 8), 2, 2, 8, **options)
+    flow: Any = (
+        WaveletFlow((1, 8, 8), 1, 2, 8, **sizes, **options) if has_wavelets else Glow((1, 8, 8), 2, 2, 8, **options)
+    )
     # The encoder of a restorer has three tenths of the rate.
     optimizer = partial(torch.optim.Adam, lr=3e-3 if restores else 1e-3)
     contrast: dict[str, Any] = {"contrast": 10.0} if has_attributes else {}
