@@ -19,7 +19,7 @@ from lightning_modules.image_data import ImageDataModule
 from lightning_modules.runs.checkpoints import BEST, LAST
 from lightning_modules.runs.loggers import RunWandbLogger
 
-_BATCH = 16
+_MIN_BATCH, _MIN_VALUES = 16, 2**15  # of images that are measured together: small ones are many
 _MAX_SECONDS = 60.0  # for a reference; after that, it has fewer images, but at least the minimum
 
 
@@ -73,7 +73,8 @@ def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> N
         return
     parts: list[Measures] = []
     end = time.monotonic() + _MAX_SECONDS
-    for first, part in zip(range(0, len(images), _BATCH), images.split(_BATCH), strict=True):
+    size = max(_MIN_BATCH, _MIN_VALUES // model.num_dims)
+    for first, part in zip(range(0, len(images), size), images.split(size), strict=True):
         parts.append(measure(model, part, seeds=range(first, first + len(part))))
         if first + len(part) >= FEW_ORDINARY and time.monotonic() > end:
             break

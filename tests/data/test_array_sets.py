@@ -1,5 +1,4 @@
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ def test_digits_have_three_splits_and_16_levels(monkeypatch: pytest.MonkeyPatch)
     few = load("digits", "train", (3, 16, 12), limit=7)
     assert few.images.shape == (7, 3, 16, 12)
     assert few.labels.tolist() == sets["train"].labels[:7].tolist()
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr("glow_app.data.array_sets.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs scikit-learn; run: pip install 'glow-app\[demo\]'"):
         load("digits", "train", (1, 8, 8))
 
