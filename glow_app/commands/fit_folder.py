@@ -49,22 +49,12 @@ class Choices:
         layer: Options that come after these.
         levels_of: Bundled model from whose levels the run begins, if any.
         usual_steps: The usual number of steps, if there is one.
-        num_pictures: Number of training pictures.
     """
 
     configs: list[str] = field(default_factory=list)
     layer: dict[str, Any] = field(default_factory=dict)
     levels_of: str | None = None
     usual_steps: int | None = None
-    num_pictures: int = _FEW
-
-    def warn_of_few(self) -> None:
-        """Print a warning if there are few pictures."""
-        if self.num_pictures < _FEW:
-            print(
-                f"warning     only {self.num_pictures} pictures: the model will memorise them, and samples will "
-                "resemble them"
-            )
 
 
 def require_usable(options: Namespace) -> None:
@@ -139,6 +129,8 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         layer = merged(layer, {"data": {"attributes": True}, "model": {"contrast": _CONTRAST}})
     if num_pictures < _FEW:
         layer["data"]["batch_size"] = max(1, min(32, num_pictures // 2))
+        warning = f"only {num_pictures} pictures: the model will memorise them, and samples will resemble them"
+        print(f"warning     {warning}", flush=True)
     if start is not None and not presets:
         bundled = read_config(bundled_models()[start])["model"]
         flow |= {name: bundled["flow"][name] for name in ("num_levels", "num_steps", "hidden_channels")}
@@ -150,7 +142,7 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         layer["trainer"] |= length_by_epochs(options.epochs)
         print(f"time        {pluralise(options.epochs, 'epoch')} (options: --minutes, --epochs)", flush=True)
     configs = list(dict.fromkeys([preset, *options.config]))
-    return Choices(configs, layer, start, round(_STEPS * math.sqrt(num_pictures)) if is_usual else None, num_pictures)
+    return Choices(configs, layer, start, round(_STEPS * math.sqrt(num_pictures)) if is_usual else None)
 
 
 def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, ...]:

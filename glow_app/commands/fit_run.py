@@ -63,7 +63,6 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
         parts = build(parser, parsed, start)
         if options.folder and start.checkpoint is None and options.epochs is None:
             _set_length(options.minutes, choices, parsed, parts, given)
-        choices.warn_of_few()
         if start.contents:  # before the configuration of the run is replaced
             require_same_model(start.contents[CHECKPOINT_KEY]["model"], parts[0].model.config)
         _write(parser, parsed, stored.get("model", {}))
