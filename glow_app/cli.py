@@ -1,5 +1,6 @@
 """The `glow` command. Heavy modules are imported only by the command that runs."""
 
+import io
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from glow_app.commands.parser import Parser
-from glow_app.messages import Terminal, UsageError, closest, format_warning, printable
+from glow_app.messages import UsageError, closest, format_warning, printable
 from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
 
 # The modules of glow_app.commands. They are imported by name, here alone, so that a command loads only what it needs;
@@ -63,11 +64,9 @@ def start() -> int:
     # single process loses nothing. OpenMP reads the variable when torch is imported, which happens later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    for name in ("stdout", "stderr"):
-        if (stream := getattr(sys, name)) is not None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may be invalid text
-            if stream.isatty():
-                setattr(sys, name, Terminal(stream.buffer, stream.encoding, stream.errors, line_buffering=True))
     # As Ctrl-C does, so that records are written and temporary files removed; some commands have handlers of their own.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     return main()

@@ -1,9 +1,6 @@
 """The error for wrong usage, and helpers for the wording of messages."""
 
 import difflib
-import io
-import shutil
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,20 +9,6 @@ _printed: set[str] = set()  # Python's own record of warnings is reset when a li
 
 class UsageError(Exception):
     """Wrong usage of a command; shown as one line, with exit code 2."""
-
-
-class Terminal(io.TextIOWrapper):
-    """Text for a terminal, whose long lines are broken between words; a line with a command to copy stays whole."""
-
-    def write(self, text: str) -> int:
-        """Write a text, unless it contains escape sequences, with breaks."""
-        if not {"\x1b", "\r"}.isdisjoint(text):
-            return super().write(text)
-        wrapper = textwrap.TextWrapper(
-            shutil.get_terminal_size().columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-        lines = (line if ": glow " in line else wrapper.fill(line) for line in text.split("\n"))
-        return super().write("\n".join(lines))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """The command line: help, errors in one line, exit codes, streams and signals."""
 
 import argparse
-import io
 import os
 import re
 import signal
@@ -17,7 +16,6 @@ import pytest
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, main
 from glow_app.commands.parser import Parser
-from glow_app.messages import Terminal
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 OneLine = Callable[..., str]
@@ -77,15 +75,6 @@ def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert f"glow {__version__}\n" in done.stdout
     assert done.stderr.count("error: ") == done.stderr.count("\n") == 4
-
-
-def test_a_terminal_breaks_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
-    output = Terminal(io.BytesIO(), "utf-8", line_buffering=True)
-    command, path, progress = "next: glow sample --checkpoint runs/mine", "runs/" + "x" * 30, "\x1b[1m" + "bar " * 9
-    print("some more words than fit", "short", path, command, progress, sep="\n", file=output)
-    written = output.buffer.getvalue().decode().splitlines()  # type: ignore[attr-defined]
-    assert written == ["some more words than", "  fit", "short", path, command, progress]
 
 
 @pytest.mark.parametrize(
