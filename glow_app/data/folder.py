@@ -49,8 +49,9 @@ def load_folder(request: SplitRequest) -> ImageSet:
     if request.attributes:
         table = table_of(request.folder("folder"), request.attributes)
         return ImageSet(decoded.images, table.of(decoded.names), (), rows, table.kinds)
-    labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
-    return ImageSet(decoded.images, labels, class_names if part.class_names else (), rows)
+    label_of = {name: label for label, name in enumerate(class_names if part.class_names else ())}
+    labels = torch.tensor([label_of.get(name.partition("/")[0], 0) for name in decoded.names], dtype=torch.int64)
+    return ImageSet(decoded.images, labels, tuple(label_of), rows)
 
 
 def load_photos(request: SplitRequest) -> ImageSet:

@@ -4,7 +4,7 @@ import mimetypes
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,13 +47,6 @@ class FolderListing:
     def names(self) -> list[str]:
         """The relative names of the files."""
         return [file.name for file in self.files]
-
-    def labels(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> list[int]:
-        """Return the label of each relative file name: its class's index in ``class_names``; 0 if unlabelled."""
-        if not self.class_names:
-            return [0] * len(names)
-        label_of = {name: index for index, name in enumerate(class_names or self.class_names)}
-        return [label_of[name.partition("/")[0]] for name in names]
 
     def below(self, directory: str) -> "FolderListing":
         """Return the listing of one first-level directory."""

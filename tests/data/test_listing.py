@@ -50,16 +50,6 @@ def test_links_are_followed_but_never_to_the_same_folder_twice(tmp_path: Path) -
     assert names(tmp_path / "real") == ["a/1.png", "b/2.png"]
 
 
-def test_classes_and_labels(tmp_path: Path) -> None:
-    files = list_images(touch(tmp_path, "dog/1.png", "cat/deep/2.png", "cat/3.png"))
-    assert files.class_names == ("cat", "dog")
-    assert files.labels(["dog/1.png", "cat/3.png"]) == [1, 0]
-    assert [file.name for file in files.below("cat").files] == ["3.png", "deep/2.png"]
-    files = list_images(touch(tmp_path, "4.png"))
-    assert files.class_names == ()
-    assert files.labels(["dog/1.png", "4.png"]) == [0, 0]
-
-
 def test_folders_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"image folder .*nope does not exist"):
         list_images(tmp_path / "nope")
