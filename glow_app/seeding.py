@@ -35,11 +35,6 @@ class SharedGenerator(torch.Generator):
     share: Share
 
 
-def share_of(generator: torch.Generator | None) -> Share:
-    """Return the rows of this rank; all rows for an ordinary generator."""
-    return generator.share if isinstance(generator, SharedGenerator) else Share()
-
-
 class ImageGenerators(torch.Generator):
     """A generator for :func:`draw_rows` only, with a separate generator per row."""
 
@@ -102,7 +97,7 @@ def draw_rows(
     draw = partial(draw, device=device if generator is None else generator.device, **options)
     if isinstance(generator, ImageGenerators):
         return torch.cat([draw((1, *rest), generator=row_generator) for row_generator in generator.each])
-    rank, num_ranks, num_rows = share_of(generator)
+    rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
     return draw((max(num, num_rows or 0) * num_ranks, *rest), generator=generator)[rank::num_ranks][:num]
 
 

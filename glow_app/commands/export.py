@@ -16,10 +16,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the export."""
-    if arguments.format == "safetensors":
-        _write_weights(arguments)
-    else:
-        _write_sampler(arguments)
+    (_write_weights if arguments.format == "safetensors" else _write_sampler)(arguments)
 
 
 def _write_weights(arguments: argparse.Namespace) -> None:

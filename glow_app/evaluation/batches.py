@@ -34,9 +34,9 @@ def observed_batches(
         yield part, model.conditioning.observe(part, labels, generator) if has_labels else None, generator
 
 
-def fingerprint(images: ImageSet, size: int = 256) -> str:
+def fingerprint(images: ImageSet) -> str:
     """Return the SHA-256 of all pixels in order; equal if two results were measured on the same images."""
     digest = hashlib.sha256()
-    for part, _ in batches(images, size):
+    for part, _ in batches(images, 256):
         digest.update(part.numpy().tobytes())
     return digest.hexdigest()

@@ -108,7 +108,7 @@ def save_sampler(
         path = building / PROGRAM_NAME
         content = io.BytesIO()  # writing to a full disk, torch would abort the process
         with quiet():
-            torch.export.save(trace(Sampler(model), _example(model)), content)
+            torch.export.save(trace(Sampler(model), model.vocabulary.default(range(_TRACED))), content)
         path.write_bytes(content.getbuffer())
         share = _share_different(model, load_program(path))
         if share > MAX_SHARE:
@@ -126,15 +126,6 @@ def load_program(path: Path) -> Draw:
     """Return a program that :func:`save_sampler` wrote as a function."""
     with quiet():
         return torch.export.load(path).module()
-
-
-def _example(model: ImageModel) -> Tensor | None:
-    """Return what images may be given, for tracing."""
-    try:
-        return model.vocabulary.default(range(_TRACED))
-    except ValueError as error:
-        kind = type(model.conditioning).__name__
-        raise ValueError(f"{kind} has no default to trace the program with: {error}") from error
 
 
 def trace(sampler: Sampler, given: Tensor | None) -> ExportedProgram:
