@@ -95,13 +95,9 @@ def test_frames_and_metadata(trained: Path, pictures: list[Path], glow: Glow) ->
 
 
 def test_wrong_options_of_interpolation_are_refused(
-    trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
+    trained: Path, pictures: list[Path], refused: Callable[..., str]
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
     assert "--frames: must be a whole number of at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
     assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
     assert ".png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
-    (tmp_path / "there.png").write_text("mine")
-    assert "--overwrite" in refused("interpolate", *pair, "--output", tmp_path / "there.png")
-    assert (tmp_path / "there.png").read_text() == "mine"
-    assert not (tmp_path / "interpolation.png").exists()

@@ -124,16 +124,6 @@ def test_concurrent_builds(root: Path, tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 2
 
 
-def test_interrupted_build_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*args: object) -> np.ndarray:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(folder, "decode_image", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        build(root)
-    assert entries(tmp_path) == []
-
-
 def test_processes_and_several_chunks_give_the_same(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

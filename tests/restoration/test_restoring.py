@@ -86,14 +86,9 @@ def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     assert torch.equal(restore(tiny_restorer(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
 
 
-def test_known_values_are_returned_exactly() -> None:
-    original = random_images(1, (3, 21, 10))
-    grey = Colourise().damage(original)[0]
+def test_the_grey_values_are_returned_exactly() -> None:
+    grey = Colourise().damage(random_images(1, (3, 21, 10)))[0]
     assert (luma(restore(tiny_restorer(Colourise()), grey, 3, seeds=0).draws) == grey).all()
-    mask = torch.zeros(1, 1, 21, 10, dtype=torch.uint8)
-    mask[..., 5:12, 2:9] = 255
-    draws = restore(tiny_restorer(Fill()), Fill().prepare(original[0], mask=mask[0]), 3, seeds=0).draws
-    assert torch.equal(draws[:, :, mask[0, 0] == 0], original.expand(3, -1, -1, -1)[:, :, mask[0, 0] == 0])
 
 
 def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

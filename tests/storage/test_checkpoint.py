@@ -128,14 +128,6 @@ def test_facts_and_data_of_the_training(model: ImageModel, tmp_path: Path) -> No
     assert StoredModel(checkpoint(model, tmp_path / "python.ckpt")).data() == {}
 
 
-def test_errors_name_the_path_without_a_model(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()  # a run whose export is empty
-    (tmp_path / "pictures").mkdir()
-    assert "nowhere.ckpt" in refusal(FileNotFoundError, tmp_path / "nowhere.ckpt")
-    assert "neither a model nor a run" in refusal(FileNotFoundError, tmp_path / "pictures")
-    refusal(FileNotFoundError, tmp_path)
-
-
 def test_a_flipped_bit_in_a_tensor_is_detected(model: ImageModel, tmp_path: Path) -> None:
     path = checkpoint(model, tmp_path / "best.ckpt")
     content = path.read_bytes()
