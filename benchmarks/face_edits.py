@@ -8,7 +8,7 @@ is added to faces without it, and removed from faces with it. A continuous attri
 the other half. A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
 The model infers the attributes of the faces. ``face_samples.py`` measures how well, its likelihood, and whether its
-samples show what they were asked for.
+samples show the requested attributes.
 """
 
 import argparse
@@ -137,8 +137,8 @@ def edit_rows(results: Results, strengths: Mapping[str, float]) -> list[list[str
     return rows
 
 
-def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Editor:
-    """Return the editor by attributes, of which ``known`` are taken to be those of the images, (N, 15).
+def through_attributes(model: ImageModel, images: Tensor, given: Tensor) -> Editor:
+    """Return the editor by attributes, of which ``given`` are taken to be those of the images, (N, 15).
 
     The strengths are those that the model itself should get.
     """
@@ -147,9 +147,9 @@ def through_attributes(model: ImageModel, images: Tensor, known: Tensor) -> Edit
 
     def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
         changes = torch.full((len(rows), len(NAMES)), torch.nan)
-        moved = known[rows, place] + REAL_STRENGTH * sign
+        moved = given[rows, place] + REAL_STRENGTH * sign
         changes[:, place] = (torch.full_like(moved, sign > 0) if place < NUM_BINARY else moved).clamp(0, 1)
-        return edit_attributes(model, images[rows], changes, known[rows], strength)
+        return edit_attributes(model, images[rows], changes, given[rows], strength)
 
     return editor
 

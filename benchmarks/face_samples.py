@@ -1,6 +1,6 @@
-"""Measure how well a model with attributes draws faces that are asked for, and infers attributes.
+"""Measure how well a model with attributes draws faces with requested attributes, and infers attributes.
 
-``face_edits.py`` runs it. Of the attributes that are not asked for, nothing is known ("unknown"), or they are those of
+``face_edits.py`` runs it. Of the attributes that are not requested, nothing is known ("unknown"), or they are those of
 a training face ("drawn"), as :meth:`AttributeVocabulary.default` does for all samples of the application.
 """
 
@@ -27,7 +27,7 @@ def measure_samples(
         model: The model.
         classifier: The judge of samples.
         images: Faces that nothing has seen, (N, 3, 64, 64).
-        attributes: Their attributes, (N, 15); those that are asked for are taken from here too.
+        attributes: Their attributes, (N, 15); those that are requested are taken from here too.
         inferred: Those that the model infers, (N, 15).
     """
     pairs = list(zip(images.split(50), attributes.split(50), strict=True))
@@ -44,7 +44,7 @@ def measure_samples(
 
 
 def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, rest: str) -> dict[str, Any]:
-    """Return the shares of samples, with the seeds 0 to N - 1, that show what is asked for."""
+    """Return the shares of samples, with the seeds 0 to N - 1, that show the requested attributes."""
     places = torch.arange(len(NAMES))
 
     def shares(is_asked: Tensor, wanted: Tensor) -> Tensor:
@@ -83,4 +83,4 @@ def sample_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         rows.append([f"`{name}`", *shares, f"{100 * result['inferred'][name]:.0f}"])
     for name in ("mean of one", "two", "all seven"):
         rows.append([name, *(f"{100 * one[name]:.0f}" for one in samples), ""])
-    return ["asked", "yes and no, rest unknown", "yes and no, rest drawn", "inferred"], rows
+    return ["requested", "yes and no, rest unknown", "yes and no, rest drawn", "inferred"], rows

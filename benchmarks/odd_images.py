@@ -68,10 +68,10 @@ def verdicts(model: ImageModel, save: bool) -> None:
     bits, shares, reasons, rows = {}, {}, {}, []
     for name, images in {"clothes, held out": test[:MANY_ORDINARY], **odd_images(test[MANY_ORDINARY:])}.items():
         measures = measured(model, images)
-        found = reference.judge(measures)
-        odd = [one.reason for one in found if one.verdict == "unusual"]
+        judged = reference.judge(measures)
+        odd = [one.reason for one in judged if one.verdict == "unusual"]
         bits[name] = float(measures.bits_per_dim.mean())
-        shares[name], reasons[name] = len(odd) / len(found), dict(Counter(odd).most_common())
+        shares[name], reasons[name] = len(odd) / len(judged), dict(Counter(odd).most_common())
         rows.append([name, f"{bits[name]:.2f}", f"{100 * shares[name]:.1f} %", next(iter(reasons[name]), "")])
     write_result("verdicts", {"model": model_hash(model), "bits_per_dim": bits, "unusual": shares, "reasons": reasons})
     write_table("verdicts", ["pictures", "bits/dim", "unusual", "most common reason"], rows, "find-odd-images.md")

@@ -5,8 +5,8 @@
 
 The photographs are part of scikit-image and scikit-learn (extras ``bench`` and ``demo``), or those of FOLDER; no model
 was trained on them. Their long sides are reduced to 512 pixels. Models restore them at temperature 0; the intervals are
-of 32 draws at temperature 1 of a crop. A run that is still in training is measured too: while its flow is untrained, by
-the estimate of its encoder.
+of 32 draws at temperature 1 of a crop. A run that is still in training can be measured too, by the estimate of its
+encoder while its flow is untrained.
 
 The figures of the classical methods, which take minutes, and of models that are not measured are kept in ``results/``.
 Other photographs have a file of their own there. Tables of them, or of runs, are printed only.
@@ -183,7 +183,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures of a photograph by case; those of classical methods are put into ``baselines``.
 
-    Baselines stay where what is given has the same PSNR as before.
+    Baselines are kept where the damaged picture has the same PSNR as before.
     """
     figures = {}
     for label, case in ((label, case) for label, case in CASES.items() if case.task == task):
@@ -213,7 +213,7 @@ def measure_large(place: str, task: str) -> dict[str, float]:
 
 
 def write_figure(name: str, pictures: Sequence[Tensor]) -> None:
-    """Write parts of what was given, the restored picture and the original, side by side, into docs/images/."""
+    """Write parts of the damaged picture, the restored one and the original, side by side, into docs/images/."""
     top, left = FIGURES[name][1]
     parts = [picture[:, top : top + FIGURE_SIDE, left : left + FIGURE_SIDE] for picture in pictures]
     white = torch.full((3, FIGURE_SIDE, FIGURE_GAP), 255, dtype=torch.uint8)
@@ -237,7 +237,7 @@ def table(baselines: Mapping[str, Any], models: Mapping[str, Any]) -> tuple[list
         shares = [each["within"] for each in figures]
         cells.append("" if None in shares else f"{mean(shares):.0%}")
         rows.append([label, *cells, *(f"{gain:+.2f}" for gain in gains)])
-    print("lowest gain over what was given:", *min(lowest))
+    print("lowest gain over the damaged picture:", *min(lowest))
     return ["", *KINDS, "model", "gain", "within 90 %", *names], rows
 
 

@@ -38,8 +38,8 @@ def measure(path: Path) -> dict[str, Any]:
 
     def peak(num: int) -> int:
         model.zero_grad(set_to_none=False)
-        known = None if given is None else given[:num]
-        return peak_memory(lambda: model(random_images(model, num), known).mean().backward())
+        part = None if given is None else given[:num]
+        return peak_memory(lambda: model(random_images(model, num), part).mean().backward())
 
     memory = {}
     for mode in get_args(Memory):
@@ -65,15 +65,15 @@ def bytes_text(num_bytes: float) -> str:
     return f"{num_bytes / size:.3g} {unit}"
 
 
-def row(name: str, found: dict[str, Any]) -> list[str]:
+def row(name: str, figures: dict[str, Any]) -> list[str]:
     """Return a preset's row of the table."""
-    channels, height, width = found["image_shape"]
+    channels, height, width = figures["image_shape"]
     return [
         f"[`{name}.yaml`](../configs/{name}.yaml)",
         f"{height}x{width}x{channels}",
-        str(found["num_bits"]),
-        f"{found['parameters'] / 1e6:.3g}M",
-        *(bytes_text(num_bytes) for num_bytes in found["bytes_an_image"].values()),
+        str(figures["num_bits"]),
+        f"{figures['parameters'] / 1e6:.3g}M",
+        *(bytes_text(num_bytes) for num_bytes in figures["bytes_an_image"].values()),
         *expected(PRESETS[name]),
     ]
 
@@ -89,7 +89,7 @@ def main() -> None:
     results = {name: results[name] for name in PRESETS if name in results}
     write_result("presets", {"results": results})
     header = ["preset", "image", "bits", "parameters", *(f"`{mode}`" for mode in get_args(Memory))]
-    rows = [row(name, found) for name, found in results.items()]
+    rows = [row(name, figures) for name, figures in results.items()]
     write_table("presets", [*header, "expected bits/dim", "source"], rows, page="presets.md")
 
 

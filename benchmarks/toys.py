@@ -42,10 +42,10 @@ def measure(head: str, toy: str) -> dict[str, Any]:
     assert isinstance(model, PointsModel)
     points = load_points(toy, "test").values
     exact = TOYS[toy].log_density(points) if TOYS[toy].density else -TOYS[toy].entropy
-    found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
-    excess = exact - found
+    log_prob = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
+    excess = exact - log_prob
     return {
-        "log_likelihood": round(float(found.mean()), 4),
+        "log_likelihood": round(float(log_prob.mean()), 4),
         "excess": round(float(excess.mean()), 4),
         "standard_error": round(float(excess.std() / len(excess) ** 0.5), 4),
         "entropy": round(TOYS[toy].entropy, 4),

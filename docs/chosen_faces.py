@@ -1,4 +1,4 @@
-"""Draw a sheet of faces that are asked for: a row for each choice of attributes, beside its words.
+"""Draw a sheet of faces with chosen attributes: a row for each choice, beside its words.
 
     python docs/chosen_faces.py chosen.webp
     python docs/chosen_faces.py chosen.webp --checkpoint RUN --guidance 2

@@ -61,7 +61,7 @@ def upload(name: str, pixels: np.ndarray) -> FilePayload:
 
 
 def draw(page: Page) -> None:
-    """Wait for the gallery, which the link of the page has asked for."""
+    """Wait for the gallery that the page's link opens."""
     page.locator(".card").nth(19).wait_for()
 
 
@@ -73,7 +73,7 @@ def hand_over(page: Page, place: int, use: str) -> None:
 
 
 def change(place: Locator) -> None:
-    """Change the attribute, by a switch if the model knows it, or else by a slider."""
+    """Change the attribute, by a switch if the model was trained with it, or else by a slider."""
     switch = place.get_by_role("radiogroup", name=ATTRIBUTE, exact=True)
     if switch.is_visible():
         switch.locator("label:visible:not(:has(:checked))").last.click()

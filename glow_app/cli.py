@@ -15,7 +15,7 @@ from glow_app.messages import UsageError, closest, format_warning, printable
 from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
 
 # The modules of glow_app.commands. They are imported by name, here alone, so that a command loads only what it needs;
-# import-linter does not see it, and need not, as nothing is above.
+# import-linter does not see this, and need not, as no layer is above.
 COMMANDS = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
     "presets": "list the configurations for glow fit --config, or show one",
@@ -60,14 +60,14 @@ def start() -> int:
     """Set up the process, and run its command line."""
     restart_with_huge_pages()
     # Threads of GNU OpenMP wait by spinning. If a second busy process shares the cores, they take time from the very
-    # thread that they wait for, and a step takes 30 times as long. With this limit it takes 7 times as long, and a
-    # single process loses nothing. OpenMP reads the variable when torch is imported, which happens later.
+    # thread that they wait for, many times as much as with this limit. A single process loses nothing. OpenMP reads the
+    # variable when torch is imported, which happens later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may be invalid text
-    # As Ctrl-C does, so that records are written and temporary files removed; some commands have handlers of their own.
+    # Like Ctrl-C, so that records are written and temporary files removed; some commands have handlers of their own.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     return main()
 
@@ -130,7 +130,7 @@ def _dispatch(arguments: list[str]) -> None:
         print(_HELP.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())))
     elif command == "--version":
         print(f"glow {import_module('glow_app').__version__}")
-    elif command == "fit":  # it has options with dots, which another parser knows
+    elif command == "fit":  # another parser reads its options with dots
         import_module("glow_app.commands.fit").main(rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")

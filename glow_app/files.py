@@ -71,13 +71,13 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
         names: Names of the files that may be replaced; a folder with other files is refused.
         overwrite: Whether an existing folder may be replaced.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` is True and it holds nothing else.
+        FileExistsError: If the folder exists, unless ``overwrite`` is True and it contains nothing else.
     """
     if folder.exists():
         if not overwrite:
             raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
         if others := {path.name for path in folder.iterdir()} - {*names}:
-            raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
+            raise FileExistsError(f"{folder} contains other files too, such as {min(others)}; choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,

@@ -39,7 +39,7 @@ class InvertibleConv1x1(PixelwiseAffine):
         self.register_buffer("sign", torch.zeros(num_channels))
         self.lower, self.upper = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
         self.log_abs = nn.Parameter(torch.zeros(num_channels))
-        if not self.lower.is_meta:  # where arithmetic takes seconds to import
+        if not self.lower.is_meta:  # arithmetic on the meta device takes seconds to import
             self.set_weight(torch.linalg.qr(torch.randn(size, dtype=torch.float64)).Q)
 
     @torch.no_grad()

@@ -35,7 +35,7 @@ def _tanh_slope(a: Tensor) -> Tensor:
 
 def _leaky(a: Tensor) -> Tensor:
     # softplus(a) - log 2 without its cancellation near 0, which a long u would magnify. At 0 autograd takes 1/2 as the
-    # derivative of the maximum and 0 as that of the absolute value, so the sum's is right there too.
+    # derivative of the maximum and 0 as that of the absolute value, so that of the sum is right there too.
     bend = torch.maximum(a, torch.zeros_like(a)) + torch.log1p(torch.expm1(-a.abs()) / 2)
     return LEAK * a + (1 - LEAK) * bend
 
@@ -103,7 +103,7 @@ class Planar(Bijection):
         self.nonlinearity = nonlinearity
         self.min_slope = min_slope
         self.w, self.u = nn.Parameter(torch.empty(num_features)), nn.Parameter(torch.empty(num_features))
-        if not self.w.is_meta:  # where arithmetic takes seconds to import
+        if not self.w.is_meta:  # arithmetic on the meta device takes seconds to import
             nn.init.normal_(self.w, std=1 / math.sqrt(num_features))
             nn.init.normal_(self.u, std=0.01)  # not zero, where w and b would get no gradient
         self.b = nn.Parameter(torch.zeros(1))

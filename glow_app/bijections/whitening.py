@@ -21,7 +21,7 @@ class Whitening(PixelwiseChain):
 
     where :math:`x'` is the actnorm's output for the batch, and :math:`V \mathrm{diag}(\lambda) V^T` the covariance of
     its channels over images and pixels. Rows are sorted by decreasing variance, so the half that a coupling
-    leaves unchanged, and that is kept at a split, holds the large components. Trained like any other such pair.
+    leaves unchanged, and that is kept at a split, has the large components. Trained like any other such pair.
 
     While all conditioners are zero the flow is linear, and this is the best linear map of a pixel. The initial random
     rotation is kept where the batch does not determine the covariance: with fewer pixels than twice the channels, or

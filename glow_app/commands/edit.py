@@ -45,8 +45,8 @@ def add_arguments(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="learn|apply")
     learn = actions.add_parser("learn", help="learn directions from examples", description=_learn.__doc__)
     learn.add_argument("name", nargs="?", help="name of the direction; needs --with and --without", metavar="NAME")
-    learn.add_argument("--with", dest="present", help="folder of pictures that have the attribute", metavar="FOLDER")
-    learn.add_argument("--without", dest="absent", help="folder of pictures that lack it", metavar="FOLDER")
+    learn.add_argument("--with", dest="present", help="folder of pictures with the attribute", metavar="FOLDER")
+    learn.add_argument("--without", dest="absent", help="folder of pictures without it", metavar="FOLDER")
     learn.add_argument("--attributes", help="CSV of files and attributes, instead of two folders", metavar="FILE")
     learn.add_argument("--folder", help="folder of the files in the CSV (default: that of the CSV)", metavar="FOLDER")
     learn.add_argument("--columns", nargs="+", help="columns of the CSV to learn (default: all)", metavar="NAME")
@@ -58,7 +58,7 @@ def add_arguments(parser: Parser) -> None:
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_attribute_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    factor = "factor of the change, negative to take the attribute of a direction away (default: 1)"
+    factor = "factor of the change, negative to remove the attribute of a direction (default: 1)"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
     apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)

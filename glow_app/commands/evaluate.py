@@ -32,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--train-limit", type=_enough, default=SAMPLE_OPTIONS["train_limit"], help=among)
     samples = f"number of samples (default: as many as held-out images); restoration: draws per mean (default: {DRAWS})"
     parser.add_argument("--count", type=positive_int, help=samples)
-    drawn = "temperature of the samples, or one per level (default: 1; of a restoration model, the recommended one)"
+    drawn = "temperature of the samples, or one per level (default: 1; for a restoration model, the recommended one)"
     parser.add_argument("--temperature", type=temperatures, help=drawn)
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
     draws = "dequantisation draws of the importance-weighted bits/dim"

@@ -39,7 +39,7 @@ def held_out_images(
     recorded = stored.data()
     known = {"source": arguments.source, "root": arguments.root or arguments.training}
     for name in [name for name, value in known.items() if value is None and name in recorded]:
-        print(printable(f"{name}: {recorded[name]} (that of the training)"))
+        print(printable(f"{name}: {recorded[name]} (as in training)"))
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:
         raise ValueError(f"expected at least {least} images to measure on, got {len(data.held_out)}")

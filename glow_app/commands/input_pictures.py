@@ -42,16 +42,16 @@ def given_batches(
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
     """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
-    Images are in the model's shape. What they are given, as a tensor, is ``given``, a value for
-    all or one for each, or else, if ``infers``, what the name of the picture's folder says or, of few values such as
-    classes, the most likely one; None if nothing is known.
+    Images are in the model's shape. What they are given, as a tensor, is ``given``, one value for all or one for each.
+    Without it, if ``infers``, it is what the name of the picture's folder says or, if the possible values are few, such
+    as classes, the most likely one. It is None if nothing is known.
 
     Shows a progress bar with the description ``doing``. Prints how many pictures were changed in size and colour, which
     unreadable files of folders were skipped, and which pictures were given what.
 
     Raises:
-        ValueError: If another file is unreadable.
-        UsageError: If there is another number of values.
+        ValueError: If a file that was named is unreadable.
+        UsageError: If the number of values is neither one nor that of the pictures.
     """
     import torch
 
@@ -77,7 +77,7 @@ def given_batches(
 def _find_given(
     model: "ImageModel", names: Sequence[str], images: "Tensor", report: list[tuple[str, Any, str]]
 ) -> "Tensor | None":
-    """Return what each picture is given, and add its name, this value, and how it was found, to ``report``."""
+    """Return what each picture is given, and add its name, this value, and its origin to ``report``."""
     from glow_app.generation import infer
 
     values = [model.vocabulary.from_folder(Path(name).parent.name) for name in names]

@@ -26,7 +26,7 @@ def load(arguments: argparse.Namespace, restores: bool | None = False) -> "tuple
 
 
 def load_stored(stored: "StoredModel", device: "str | torch.device", restores: bool | None = False) -> "ImageModel":
-    """Return a stored image model, ready for use; print its place and hash if it is not the user's.
+    """Return a stored image model, ready for use; print its place and hash if it is bundled or from the hub.
 
     Raises:
         ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
@@ -94,7 +94,7 @@ def read_chosen_attributes(model: "ImageModel", arguments: argparse.Namespace) -
 
     Raises:
         UsageError: If the model has no attributes.
-        ValueError: If one is unknown, is there twice or has a wrong value.
+        ValueError: If one is unknown, is named twice or has a wrong value.
     """
     from glow_app.conditioning import parse_attributes
 

@@ -73,9 +73,9 @@ class Parser(argparse.ArgumentParser):
 
     def add_attribute_arguments(self) -> None:
         """Add ``--with`` and ``--without``, for :func:`~glow_app.commands.loading.read_chosen_attributes`."""
-        wanted = "attribute that the pictures shall show, such as smiling or hair_lightness=0.2; repeatable"
+        wanted = "attribute to show, such as smiling or hair_lightness=0.2; repeatable"
         self.add_argument("--with", dest="present", action="append", help=wanted, metavar="NAME[=NUMBER]")
-        unwanted = "attribute that they shall lack; repeatable"
+        unwanted = "attribute to leave out; repeatable"
         self.add_argument("--without", dest="absent", action="append", help=unwanted, metavar="NAME")
 
     def add_directions_argument(self) -> None:

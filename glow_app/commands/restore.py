@@ -136,7 +136,7 @@ def _read(
 def _pictures(
     task: "RestorationTask", restoration: "Restoration", damaged: "Tensor", original: "Tensor | None", draws: int | None
 ) -> "Iterator[tuple[str, Image, dict[str, Any]]]":
-    """Yield kind, picture and facts of each picture to write; the last one is to be looked at first."""
+    """Yield kind, picture and facts of each picture to write; the last one is the one to look at first."""
     from glow_app.pictures.images import to_pil
 
     facts = restoration.draws.common_facts

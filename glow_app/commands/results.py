@@ -78,12 +78,12 @@ class ResultsFolder:
                     (path / RECORD).open("x").close()
                 break
         if path != self.path:
-            print(printable(f"{self.path} already holds results; writing to {path} (--overwrite replaces them)"))
+            print(printable(f"{self.path} already contains results; writing to {path} (--overwrite replaces them)"))
         self.path, self._replaced = path, listed_results(path)
         return self
 
     def protect(self, inputs: Iterable[str | Path], names: Iterable[str]) -> None:
-        """Refuse to go on if one of the files to write exists, or a file to replace or remove is an input."""
+        """Raise an error if one of the files to write exists, or a file to replace or remove is an input."""
         outputs = [self.path / name for name in names]
         refuse_replacing(inputs, [*outputs, *self._replaced])
         refuse_existing(outputs, self._overwrites)

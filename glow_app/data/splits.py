@@ -61,7 +61,7 @@ class SplitFractions:
         The three splits are disjoint and cover everything. An official split is returned whole.
 
         Args:
-            examples: Number of examples, divided by a permutation. Or their names, each of which decides by its hash:
+            examples: Number of examples, divided by a permutation. Or their names, whose hashes decide:
                 no example moves when others come, go or cannot be read, and the fractions are met on average. Only a
                 split that would be empty gets the example with the nearest hash.
             official: Splits with examples of their own, for which nothing is held out.

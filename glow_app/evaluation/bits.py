@@ -44,7 +44,7 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     The first of the K draws of an image equals its single draw, so the two results differ only by the bound.
 
     Args:
-        model: The model; it is given what training would know of the images.
+        model: The model; it is given what it would be given about the images in training.
         images: At least 2.
         num_draws: The number K.
         seed: Seed of the noise of the first image; image i uses seed + i.

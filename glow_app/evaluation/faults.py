@@ -1,4 +1,4 @@
-"""Faults of a model that make its figures worthless: an impossible likelihood, and an inverse that is none."""
+"""Faults of a model that make its figures worthless: an impossible likelihood, and a wrong inverse."""
 
 from glow_app.bijections import SolverError, record_solves
 from glow_app.data.image_set import ImageSet
@@ -11,7 +11,7 @@ _LEAST_BITS = -0.01  # below zero, because one draw of the dequantisation noise 
 
 
 def faults_in(bits: float, exact: Exactness | None = None) -> list[str]:
-    """Return the faults that mean bits/dim of images, and the exactness of their reconstructions, reveal."""
+    """Return the faults that mean bits/dim of images and the exactness of their reconstructions reveal."""
     faults = []
     if bits < _LEAST_BITS:
         faults.append(

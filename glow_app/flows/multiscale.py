@@ -33,7 +33,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
             divisible by ``2**num_levels``.
         kept: Channels that go on after each level but the last; half of them if None.
         conditioning: What is known about an image, as the context; nothing if None.
-        arguments: Constructor arguments of a subclass, as plain types, but for those that are parts.
+        arguments: Constructor arguments of a subclass, as plain types, except those that are parts.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see :meth:`latent_shapes_at`; context: (B, E) for
         all levels, or a sequence of feature maps, one per level, (B, E_l, H_l, W_l), or (1, E_l, H_l, W_l) for all

@@ -21,7 +21,7 @@ from glow_app.nn.shape_checks import require_at_least
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import draw_rows
 
-# Pixels of the low band around a window in training; more reach hardly further into the window than rounding.
+# Pixels of the low band around a window in training; those beyond change the window by little more than rounding.
 MARGIN = 4
 
 
@@ -95,8 +95,8 @@ class WaveletFlow(MultiscaleFlow):
         coupling, conditioner, init: As for :class:`Glow`, for all levels.
         prior, conditioning: As for :class:`Glow`; the conditioning is also given to the detail levels, and must have a
             context of vectors.
-        window: Side of the windows of details that training shows.
-        images_per_window: Training shows a window of one in so many images of a batch; of smaller details, as many
+        window: Side of the windows of details in training.
+        images_per_window: In training, one in this many images of a batch shows a window; of smaller details, as many
             images as have that many values.
     Shape:
         See :class:`MultiscaleFlow`.

@@ -21,7 +21,7 @@ class Direction:
     Args:
         levels: A tensor (C_l, H_l, W_l) per level: the change for a strength of 1.
         num_images: Number of images used to learn it.
-        place: Its place among directions that were learnt together, in which they are listed.
+        place: Its position among directions that were learnt together, which are listed in this order.
         path: The file that it was read from, if any.
     """
 

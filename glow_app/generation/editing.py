@@ -1,4 +1,4 @@
-"""Edits of attributes: along directions in the whitened latents, or in the context of a model that knows them."""
+"""Edits of attributes: along directions in the whitened latents, or in the context of a model trained with them."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ def learn_directions(
         ValueError: If the attributes have another shape, or one is not finite, the same in all images, or a linear
             combination of others.
     Warns:
-        UserWarning: If few images have, or lack, an attribute.
+        UserWarning: If few images have an attribute, or few do not.
     References:
         Glow, arXiv:1807.03039, section 6 (semantic manipulation).
     """

@@ -21,13 +21,13 @@ _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to
 def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
     r"""Return the most likely value of each image, such as its class or attributes, as a tensor.
 
-    Attributes are those that maximise :math:`p(y \mid a)`, found one after another, in three passes over all, from
-    nothing known: both answers, or quantiles of the training data. What is given stays as it is. None for an
+    Attributes are those that maximise :math:`p(y \mid a)`, chosen one after another, in three passes over all, starting
+    from none: from both answers, or from quantiles of the training data. What is given is kept. None for an
     unconditional model. All images get the noise of seed 0, so that results do not depend on the other images.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        given: What is known of them.
+        given: What is known about them.
     Raises:
         ValueError: If a value must be given, because there are too many to try.
     """

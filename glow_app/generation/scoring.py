@@ -1,4 +1,4 @@
-"""Likelihoods of images, and what else tells odd images from ordinary ones."""
+"""Likelihoods of images, and other measures that separate odd images from ordinary ones."""
 
 import io
 from collections.abc import Sequence

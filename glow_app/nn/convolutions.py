@@ -52,7 +52,7 @@ class ActNormConv2d(_ScaledConv2d):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
-        if not self.weight.is_meta:  # where arithmetic takes seconds to import
+        if not self.weight.is_meta:  # arithmetic on the meta device takes seconds to import
             nn.init.normal_(self.weight, std=0.05)
         self.norm = DataDependentAffine(out_channels)
 

@@ -71,7 +71,7 @@ class MaskedLinear(nn.Module):
         self.outputs = outputs
         linear = nn.Linear(inputs.num_units, outputs.num_units)
         self.weight, self.bias = linear.weight, linear.bias
-        if not self.weight.is_meta:  # where arithmetic takes seconds to import
+        if not self.weight.is_meta:  # arithmetic on the meta device takes seconds to import
             with torch.no_grad():
                 self.weight.mul_(scale)
                 self.bias.mul_(scale)

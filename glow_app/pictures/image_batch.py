@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from glow_app.messages import in_words, pluralise
 from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
 
-MOST_COLUMNS = 12  # of values in turn; with more, captions and images would be too small
+MOST_COLUMNS = 12  # most values in turn; with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook
 
 

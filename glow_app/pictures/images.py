@@ -32,7 +32,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def with_profile(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Attach a colour profile to a grey or RGB picture, if it is for its number of channels, and return the picture."""
+    """Attach a colour profile to a grey or RGB picture, if it suits its number of channels, and return the picture."""
     if icc_profile is not None and is_profile_for(icc_profile, len(picture.getbands())):
         picture.info["icc_profile"] = icc_profile
     return picture

@@ -90,7 +90,7 @@ def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def _converted(picture: Image.Image | np.ndarray | str | Path, shape: Sequence[int]) -> Tensor:
-    """Return a picture as :func:`~glow_app.data.decoding.photo_of` does; warn if anything of it is changed or lost."""
+    """Return a picture as :func:`~glow_app.data.decoding.photo_of` does; warn if anything is changed or lost."""
     if isinstance(picture, (str, Path)):
         photo, name = read_photo(picture, shape), f"{picture}: "
     else:

@@ -14,9 +14,10 @@ _KNOWN = 24.0
 class ContextDifference(Bijection):
     r"""The difference from the first channels of the context: :math:`z = (x - h_{1 \ldots C})\, k`.
 
-    A flow given an estimate of the image then starts from what the estimate leaves open. With a mask m in the next four
-    channels of the context, of squeezed images, k is 24 where m is negative, which means that x is known up to
-    dequantisation noise, and 1 elsewhere. Known and missing values then have about one size. Without a mask, k is 1.
+    A flow that is given an estimate of the image then models only what the estimate leaves open. With a mask m in the
+    next four channels of the context, of squeezed images, k is 24 where m is negative, which means that x is known up
+    to dequantisation noise, and 1 elsewhere. Known and missing values then have similar magnitudes. Without a mask, k
+    is 1.
 
     .. math:: \log|\det J| = \sum \log k
 
@@ -27,8 +28,8 @@ class ContextDifference(Bijection):
         x, z: (B, C, H, W); context: (B, E, H, W) or (1, E, H, W) with :math:`E \ge C`, or with a mask
         :math:`E \ge C + 4`; log_det: (B,), nats.
     Raises:
-        ValueError: If the input has other channels, or the context is missing or of another shape; if there is a mask
-            and the number of channels is not that of squeezed images.
+        ValueError: If the input has another number of channels, or the context is missing or of another shape; if there
+            is a mask and the number of channels is not that of squeezed images.
     """
 
     def __init__(self, num_channels: int, has_mask: bool = False) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glow_app.seeding import draw_rows
 
-_SUBSAMPLING = ("4:4:4", "4:2:0", "4:2:0")  # of colours, as often as here
+_SUBSAMPLING = ("4:4:4", "4:2:0", "4:2:0")  # resolutions of colours, as often as here
 _BLOCK = 8  # side of a block of JPEG, pixels
 
 

@@ -16,8 +16,8 @@ class Deblock(RestorationTask):
     Args:
         min_quality: Lowest quality in training, on the scale of Pillow and libjpeg.
         max_quality: Highest quality in training.
-        mixed: Whether training shows what else happens to photographs: a quarter was cropped after compression, a
-            quarter was then compressed again, and one of twenty was not compressed. Otherwise, all are compressed once.
+        mixed: Whether training includes other damage of photographs: a quarter was cropped after compression, a
+            quarter was then compressed again, and one in twenty was not compressed. Otherwise, all are compressed once.
     Shape:
         images, damaged, condition: uint8 (B, C, H, W), where C is 1 or 3.
     Raises:

@@ -11,15 +11,15 @@ from glow_app.restoration.restoration_task import RestorationTask, picture_of, u
 class Denoise(RestorationTask):
     """Remove noise with a standard deviation uniform in ``[min_sigma, max_sigma]``.
 
-    The level is no input of the flow: it is seldom known, differs between dark and bright parts, and is mistaken for
-    texture by simple estimates. All channels of a grey picture have the same noise.
+    The level is no input of the flow: it is seldom known, differs between dark and bright parts, and simple estimates
+    mistake texture for noise. All channels of a grey picture have the same noise.
 
     Args:
         min_sigma: Lowest standard deviation in training, grey levels.
         max_sigma: Highest standard deviation.
         mixed: Whether training shows the noise of photographs: a third has Gaussian noise, a third that of single
             photons, and a third both, as from a camera, with the standard deviation at white; a quarter has the same
-            noise in all channels, a sixth is then compressed as JPEG, and one of twenty has no noise. Otherwise, noise
+            noise in all channels, a sixth is then compressed as JPEG, and one in twenty has no noise. Otherwise, noise
             is Gaussian and independent in all channels.
     Shape:
         images, damaged, condition: uint8 (B, C, H, W).

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from glow_app.nn.convolutions import ZeroConv2d
 from glow_app.nn.feature_network import ResidualBlock, normalised
 
-# The unit of corrections, relative to the range of the image: they are then of about unit size.
+# The unit of corrections, relative to the range of the image: in it, they are of about unit size.
 _CORRECTION = 1 / 16
 
 
@@ -30,10 +30,10 @@ class ConditionEncoder(nn.Module):
 
     The picture is squeezed to half its sides, as by the first level; each further level averages 2x2 pixels. On the way
     back, each level adds the features of the next coarser one, enlarged; half of its residual blocks come before that,
-    half after. Features are bounded, :math:`\tanh`, so that a picture unlike those of training does not move couplings
+    half after. Features are bounded by :math:`\tanh`, so that a picture unlike those of training moves couplings no
     further than training did.
 
-    All of it learns from :meth:`estimate` and is then held fixed, but for one more residual block per level, the head,
+    All of it learns from :meth:`estimate` and is then frozen, except for one more residual block per level, the head,
     which learns with the flow: no other gradient of ``forward`` reaches the parameters.
 
     The first feature map begins with an estimate of the image, squeezed, and the squeezed mask if there is one. The
@@ -49,7 +49,7 @@ class ConditionEncoder(nn.Module):
         has_mask: Whether the last channel of the condition is a mask.
     Attributes:
         num_features: Channels of the feature map of each level.
-        trained: A boolean scalar, saved with the weights: whether the estimate is held fixed and the flow is trained.
+        trained: A boolean scalar, saved with the weights: whether the estimate is frozen and the flow is trained.
     Shape:
         condition: (B, condition_channels, H, W), H and W divisible by ``2**num_levels``; output: a list of
         (B, E_l, H_l, W_l), H_l and W_l half of H and W in the first level, a quarter in the second, and so on.

@@ -136,7 +136,7 @@ def restoration_record(
 
 
 def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
-    """Return whether the intervals of draws hold as many of the true values as they should.
+    """Return whether the intervals of draws contain as many of the true values as they should.
 
     Args:
         record: Content of ``evaluation.json`` from ``glow evaluate`` for a restoration model.
@@ -146,7 +146,7 @@ def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
     temperature = record["samples"]["temperature"]
     if share < least and min([temperature] if isinstance(temperature, (int, float)) else temperature) < 1:
         words += ", as is usual below temperature 1"
-    return [f"intervals of draws: {words} (those of 90% hold {share:.0%} of the true values)"]
+    return [f"intervals of draws: {words} (those of 90% contain {share:.0%} of the true values)"]
 
 
 def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tensor:

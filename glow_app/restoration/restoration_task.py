@@ -26,10 +26,10 @@ class RestorationTask(ABC):
     factor: int = 1  # ratio of the sides of the restored picture to those of the damaged one
     takes: ClassVar[Mapping[str, Literal["picture", "number"]]] = {}  # further inputs, by name
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
-    condition_name: str = "damaged picture"  # of what the flow sees, in reports
-    classical_name: str | None = None  # of the method of :meth:`classical`
-    # Changes that the model expects in the median block, root mean square, grey levels: below the first, a picture is
-    # returned as it is, because restored ones lose texture; above the second, it is unlike those of training.
+    condition_name: str = "damaged picture"  # the name of what the flow sees, in reports
+    classical_name: str | None = None  # the name of the method of :meth:`classical`
+    # Bounds of the change of the median block, root mean square, grey levels: below the first, a picture is returned
+    # unchanged, because restoring removes texture; above the second, it is unlike those of training.
     least_change: float = 0.0
     most_change: float = math.inf
 
@@ -52,7 +52,7 @@ class RestorationTask(ABC):
             picture: C is :meth:`picture_channels`.
             inputs: Further inputs, of the names and kinds in :attr:`takes`: a picture as uint8 (1, h, w), or a number.
         Raises:
-            ValueError: If the task does not take an input, or it does not fit the picture.
+            ValueError: If the task does not take an input, or an input does not fit the picture.
         """
         for name in inputs:
             if name not in self.takes:
@@ -68,7 +68,7 @@ class RestorationTask(ABC):
             num_channels: Channels of the restored picture.
             inputs: As for :meth:`prepare`, with pictures in any of these forms; None for nothing.
         Raises:
-            ValueError: If the picture cannot be read, is of another type or shape, or as :meth:`prepare`.
+            ValueError: If the picture cannot be read or is of another type or shape, or :meth:`prepare` refuses it.
         """
         inputs = {name: value for name, value in inputs.items() if value is not None}
         num_channels = self.picture_channels(num_channels)

@@ -34,7 +34,8 @@ _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
-# A picture that is good enough may change more where it is textured, but not by more than this overall.
+# Largest overall change of a picture that is returned unchanged, relative to the limit of its median block: textured
+# parts may change more.
 _LARGEST_RATIO = 1.5
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
@@ -48,8 +49,8 @@ class Restoration:
         base: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
-        facts: Of tasks with limits, the expected "change", root mean square, grey levels.
-        note: A message if the picture was returned as it is, or differs from those of training; otherwise None.
+        facts: For tasks with limits, the expected "change", root mean square, grey levels.
+        note: A message if the picture was returned unchanged, or differs from those of training; otherwise None.
     """
 
     draws: Images
@@ -67,7 +68,7 @@ class Restoration:
     def spread(self) -> Tensor:
         """Standard deviation of the draws per pixel, averaged over channels, float (1, H, W), grey levels.
 
-        It shows the uncertainty of the model: 0 where all draws agree. Few draws underestimate it: 4 draws by 13 %.
+        It shows the uncertainty of the model: 0 where all draws agree. Few draws underestimate it: 4 by 13 %.
         """
         return self._by_rows(lambda draws: draws.std(0, correction=0).mean(0, keepdim=True))
 
@@ -106,7 +107,7 @@ def restore(
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
 
     At temperature 0, all draws are the encoder's estimate: the mean of all possible originals, as far as it was learnt,
-    which has the least squared error. The flow is not needed for it.
+    which has the least squared error. This does not use the flow.
 
     Args:
         model: A model with a task.
@@ -138,8 +139,8 @@ def restore_damaged(
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
-    grey too, unless the task is to colour it. At temperature 0, a picture of which hardly anything would change is
-    returned as it is. Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and
+    grey too, unless the task is to colour it. At temperature 0, a picture that would hardly change is returned
+    unchanged. Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and
     their number, such as :func:`~glow_app.progress.tracked`.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
@@ -156,7 +157,7 @@ def restore_damaged(
     base, note = base_picture(condition, num_channels)[0], None
     if drawing.is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
         drawing.draws.copy_(base)
-        note = f"good enough, returned as it is: most parts would change by less than {task.least_change:g} grey levels"
+        note = f"returned unchanged, because most parts would change by less than {task.least_change:g} grey levels"
     elif usual > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf
@@ -170,7 +171,7 @@ class _Drawing:
 
     Args:
         model, task, damaged: Those of :func:`restore_damaged`.
-        condition: What the flow gets of the damaged picture, (1, D, H, W).
+        condition: What the flow sees of the damaged picture, (1, D, H, W).
         seeds: The seed of each draw.
         settings: With the temperature of the draws.
     Attributes:

@@ -13,12 +13,11 @@ from glow_app.nn.context import Context, rows_of
 from glow_app.restoration.picture_conditioning import picture_conditioning_of
 
 # Side of a tile, overlap of two tiles, and width of the discarded margins within it, pixels. Margins are discarded
-# because convolutions see zeros beyond a tile. With a margin of 48, draws of trained models of three levels still
-# differed by a grey level from those of the whole picture; with 64, by a fifth of one.
+# because convolutions see zeros beyond a tile; with narrower ones, draws differ from those of the whole picture.
 TILE, OVERLAP, MARGIN = 640, 192, 64
 
 # Overshoot beyond black or white, grey levels, above which a part of a draw is repeated with half the noise, and the
-# maximum number of repetitions. Sound draws overshoot by tens.
+# maximum number of repetitions. Ordinary draws overshoot by tens.
 _MOST_OVERSHOOT, _MOST_TIMES = 64, 6
 
 

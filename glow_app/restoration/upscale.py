@@ -17,12 +17,12 @@ _FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC, Image.Resampling
 class Upscale(RestorationTask):
     """Enlarge pictures; the damage is bicubic downsampling with antialiasing.
 
-    The flow sees the bicubic enlargement of the small picture. How a picture from anywhere was reduced is unknown, so
-    restored pictures are not forced to a certain reduction.
+    The flow sees the bicubic enlargement of the small picture. How a picture was reduced is usually unknown, so
+    restored pictures are not forced to agree with one reduction.
 
     Args:
         factor: Ratio of the restored sides to the original ones: 2, 4 or 8.
-        mixed: Whether training shows what else happens to photographs: half of them are reduced by averages of boxes or
+        mixed: Whether training includes other damage of photographs: half of them are reduced by averages of boxes or
             by Lanczos filters, a fifth then gets noise of up to 5 grey levels, and a fifth is compressed as JPEG.
     Shape:
         images: uint8 (B, C, H, W), sides divisible by ``factor``; damaged: uint8 (B, C, H / factor, W / factor).
@@ -39,7 +39,7 @@ class Upscale(RestorationTask):
 
     @property
     def most_change(self) -> float:  # type: ignore[override]
-        """Of small pictures with the noise in training, textures included; more is other noise."""
+        """The most that small pictures with the noise of training change, textures included."""
         return 8.0 if self.mixed else math.inf
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -33,7 +33,7 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 
 
 def allow_class(part: type) -> None:
-    """Let files of models name a class of yours, as ``--allow-class PATH`` does.
+    """Let files of models name a class of your own, as ``--allow-class PATH`` does.
 
     Its ``config`` gives the arguments with which a conditioner, conditioning, prior or task is built; a coupling needs
     none.
@@ -102,7 +102,7 @@ def build_model(
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:200]
         raise ValueError(f"the weights do not match the model configuration: {reason}") from error
-    # assign=True also adopts the memory format of the tensors.
+    # assign=True also takes over the memory format of the tensors.
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
 

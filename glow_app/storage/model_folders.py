@@ -13,7 +13,7 @@ DEFAULT_MODEL = "faces"  # bundled with the package
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
 DIRECTIONS_NAME = "directions"  # its subfolder of directions for edits
 FORMAT = "glow-app/1"
-SUMMARY_KEY = "summary"  # in the facts of a bundled model: what it does, and another sentence for those who try it
+SUMMARY_KEY = "summary"  # in the facts of a bundled model: what it does, and a hint for those who try it
 
 # Environment variable of the classes of --allow-class, joined by commas, which child processes need too.
 ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"

@@ -33,7 +33,7 @@ def save_pretrained(
         overwrite: Whether to replace an existing folder; its directions for edits are kept.
         directions: Files of directions to copy into the folder.
     Raises:
-        FileExistsError: If the folder exists and ``overwrite`` is False, or holds other files.
+        FileExistsError: If the folder exists and ``overwrite`` is False, or contains other files.
     """
     folder = Path(folder)
     kept = folder / DIRECTIONS_NAME

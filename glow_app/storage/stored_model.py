@@ -38,8 +38,8 @@ class StoredModel:
 
     Args:
         place: A ``.ckpt`` file, an exported folder, a run's folder, a folder of runs, the name of a bundled model, such
-            as "faces", or "hf://USER/NAME[@REVISION]" on the hub. From a run's folder comes its exported model, unless
-            the run was resumed and has a later best checkpoint; otherwise its best or else its last checkpoint.
+            as "faces", or "hf://USER/NAME[@REVISION]" on the hub. A run's folder stands for its exported model, unless
+            the run was resumed and has a later best checkpoint; otherwise for its best or else its last checkpoint.
     Attributes:
         place: The argument; for a folder of runs, the newest run.
         path: The checkpoint file or exported folder.

@@ -137,7 +137,7 @@ def test_results_go_to_the_next_free_folder(
     for number, place in ((2, sampled), (3, ".")):
         result = glow(*options, number, "--output", place)
         beside = sampled.with_name(f"{sampled.name}-{number}")
-        assert f"{place} already holds results; writing to {beside}" in result.output
+        assert f"{place} already contains results; writing to {beside}" in result.output
         assert record_of(beside)["seed"] == number
     assert contents(sampled) == before
 

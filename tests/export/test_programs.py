@@ -107,7 +107,7 @@ def test_only_a_sampler_is_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
         save_sampler(model, folder)
     save_sampler(model, folder, {"epoch": 3, "reference": {"images": 9}}, overwrite=True)
     assert json.loads((folder / "sampler.json").read_text())["training"] == {"epoch": 3}
-    with pytest.raises(FileExistsError, match="holds other files"):
+    with pytest.raises(FileExistsError, match="contains other files"):
         save_sampler(model, save_pretrained(model, tmp_path / "weights"), overwrite=True)
     (tmp_path / "empty").mkdir()
     save_sampler(model, tmp_path / "empty", overwrite=True)

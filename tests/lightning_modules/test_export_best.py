@@ -22,7 +22,7 @@ def train(folder: Path, max_epochs: int) -> str:
 def test_files_of_others_in_its_place_are_moved_aside(tmp_path: Path) -> None:
     exports = [train(tmp_path, 1)]
     (tmp_path / "model" / ".DS_Store").write_text("of a desktop")
-    with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*holds other files too, such as .DS_Store$"):
+    with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*contains other files too, such as .DS_Store$"):
         exports.append(train(tmp_path, 2))
     aside, new = sorted(tmp_path.glob("model*"), reverse=True)
     assert [model_hash(load_model(path)) for path in (aside, new)] == exports
