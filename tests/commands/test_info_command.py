@@ -14,7 +14,6 @@ from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_models
 from glow_app.storage.stored_model import load_model, model_hash
 
 Glow = Callable[..., Any]
-Refused = Callable[..., str]
 
 
 def facts(glow: Glow, *arguments: object) -> dict[str, str]:
@@ -44,7 +43,7 @@ def test_attributes_are_shown_as_they_are_given(attributed: Path, glow: Glow) ->
     assert re.fullmatch(r"smiling, hat, age 0\.\d\d to \d\.\d\d, hue 0\.\d\d to \d\.\d\d", printed["attributes"])
 
 
-def test_files_without_facts_are_refused(exported: Path, refused: Refused) -> None:
+def test_files_without_facts_are_refused(exported: Path, refused: Callable[..., str]) -> None:
     Path("broken.png").write_bytes(b"\x89PNG and no more")
     Image.new("L", (8, 8)).save("plain.png")
     shutil.copy(exported / "model.safetensors", "model.safetensors")

@@ -103,9 +103,7 @@ def test_a_reference_is_stored_with_the_model(
     assert read_config(tmp_path / "again")["training"] == read_config(exported)["training"]
 
 
-def test_a_class_conditional_model(
-    conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
-) -> None:
+def test_a_class_conditional_model(conditional: Path, pictures: list[Path], glow: Glow) -> None:
     score = ["score", *pictures, "--checkpoint", conditional, "--output"]
     assert "given: Kind C\n" in glow(*score, "given", "--given", 2).output
     assert [row["given"] for row in rows(Path("given/scores.csv"))] == ["Kind C"] * 3

@@ -14,12 +14,11 @@ from glow_app.data import folder, image_cache
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 
-Make = Callable[..., Path]
 SHAPE = (3, 4, 6)
 
 
 @pytest.fixture
-def root(tmp_path: Path, make_images: Make) -> Path:
+def root(tmp_path: Path, make_images: Callable[..., Path]) -> Path:
     return make_images(tmp_path / "pictures", 12)
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from registry import named, tiny_model
+from registry import named, random_images, tiny_model
 
 from glow_app.conditioning import AttributeConditioning
+from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import evaluation_data, exactness, mean_bits, turns_of
 from glow_app.seeding import image_generators
 
@@ -105,3 +107,16 @@ def test_of_images_without_classes_the_marginal_is_measured(tmp_path: Path) -> N
     marginal = model.bits_per_dim(images, None, 1, generator)
     assert mean_bits(model, held_out).mean == pytest.approx(float(marginal.mean()), rel=1e-6)
     assert exactness(model, held_out).exact_images == 1.0
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_mean_bits_are_those_of_each_image_by_its_own_seed(num_classes: int | None) -> None:
+    model = tiny_model(num_bits=5, num_classes=num_classes)
+    images = ImageSet(random_images(20).numpy(), torch.arange(20) % 3, ["a", "b", "c"])
+    labels = None if num_classes is None else images.labels
+    each = model.bits_per_dim(torch.from_numpy(images.images), labels, 3, image_generators(range(5, 25)))
+    found = mean_bits(model, images, 3, seed=5, batch_size=7)
+    assert found.mean == pytest.approx(float(each.mean()), rel=1e-6)
+    assert found.standard_error == pytest.approx(float(each.std()) / math.sqrt(20), rel=1e-5)
+    # The bound gets tighter with more draws, of which the first is the same.
+    assert mean_bits(model, images, 1, seed=5).mean > found.mean > mean_bits(model, images, 12, seed=5).mean

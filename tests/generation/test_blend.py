@@ -6,8 +6,6 @@ from glow_app.generation import blend, interpolate, mix_levels
 from glow_app.generation.blend import _between, along_arc, along_line
 from glow_app.models.image_model import ImageModel
 
-SHAPE = (3, 8, 8)
-
 
 @pytest.fixture(scope="module")
 def model() -> ImageModel:
@@ -24,7 +22,7 @@ def conditional() -> ImageModel:
 def test_every_image_is_a_frame_in_every_pixel(model: ImageModel, num_frames: int, spherical: bool) -> None:
     images = random_images(3)
     frames = interpolate(model, images, num_frames, spherical=spherical)
-    assert (frames.dtype, frames.shape) == (torch.uint8, (2 * num_frames - 1, *SHAPE))
+    assert (frames.dtype, frames.shape) == (torch.uint8, (2 * num_frames - 1, 3, 8, 8))
     assert torch.equal(frames[:: num_frames - 1], images)
 
 
