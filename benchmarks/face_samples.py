@@ -40,16 +40,16 @@ def measure_samples(
         "inferred": accuracies(inferred, attributes),
     }
     print(result)
-    return result | {f"asked, rest {rest}": asked(model, classifier, attributes, rest) for rest in RESTS}
+    return result | {f"requested, rest {rest}": requested(model, classifier, attributes, rest) for rest in RESTS}
 
 
-def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, rest: str) -> dict[str, Any]:
+def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, rest: str) -> dict[str, Any]:
     """Return the shares of samples, with the seeds 0 to N - 1, that show the requested attributes."""
     places = torch.arange(len(NAMES))
 
-    def shares(is_asked: Tensor, wanted: Tensor) -> Tensor:
+    def shares(is_requested: Tensor, wanted: Tensor) -> Tensor:
         """Return whether each sample shows each wanted answer, (N, 7)."""
-        given = wanted.where(is_asked, torch.nan)
+        given = wanted.where(is_requested, torch.nan)
         parts: list[Tensor] = []
         for rows in torch.arange(len(given)).split(50):
             seeds, stated = rows.tolist(), given[rows]
@@ -76,7 +76,7 @@ def asked(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, res
 
 def sample_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table: of 100 samples, or of 100 faces, those that are right."""
-    samples = [result[f"asked, rest {rest}"] for rest in RESTS]
+    samples = [result[f"requested, rest {rest}"] for rest in RESTS]
     rows = []
     for name in YES_NO:
         shares = [f"{100 * one['one'][f'{name} yes']:.0f}, {100 * one['one'][f'{name} no']:.0f}" for one in samples]

@@ -199,8 +199,8 @@ def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
 def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], GlowModel]]:
     """Return the constructor of each implementation by name, this project's first."""
     packages = {"normflows": Normflows, "FrEIA": Freia}
-    found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours}
-    found |= {name: build for name, build in packages.items() if importlib.util.find_spec(name)}
+    available: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours}
+    available |= {name: build for name, build in packages.items() if importlib.util.find_spec(name)}
     if arguments.y0ast:
-        found["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
-    return found
+        available["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
+    return available

@@ -227,12 +227,12 @@ def table(baselines: Mapping[str, Any], models: Mapping[str, Any]) -> tuple[list
     for label, case in CASES.items():
         if case.task not in models:
             continue
-        known = [baselines[name][label] for name in names]
+        given = [baselines[name][label] for name in names]
         figures = [models[case.task]["photographs"][name][label] for name in names]
         ratios = [each["psnr"] for each in figures]
-        gains = [value - [*each.values()][-1] for value, each in zip(ratios, known, strict=True)]
-        lowest += [(value - each["given"], label) for value, each in zip(ratios, known, strict=True)]
-        cells = [f"{mean(each[kind] for each in known):.2f}" if kind in known[0] else "" for kind in KINDS]
+        gains = [value - [*each.values()][-1] for value, each in zip(ratios, given, strict=True)]
+        lowest += [(value - each["given"], label) for value, each in zip(ratios, given, strict=True)]
+        cells = [f"{mean(each[kind] for each in given):.2f}" if kind in given[0] else "" for kind in KINDS]
         cells += [f"{mean(ratios):.2f}", f"{mean(gains):+.2f}"]
         shares = [each["within"] for each in figures]
         cells.append("" if None in shares else f"{mean(shares):.0%}")

@@ -83,8 +83,8 @@ class Bench:
         if case.kind == "training step":
             return interleaved_medians(self.training_steps(case), self.repeats)
         if case.kind == "memory":
-            found = {name: self.bytes_of_a_step(build, case) for name, build in self.builds.items()}
-            return found | {CHECKPOINT: self.bytes_of_a_step(self.builds[OURS], case, memory="checkpoint")}
+            sizes = {name: self.bytes_of_a_step(build, case) for name, build in self.builds.items()}
+            return sizes | {CHECKPOINT: self.bytes_of_a_step(self.builds[OURS], case, memory="checkpoint")}
         runs: dict[str, Run] = {}
         for name, build in self.builds.items():
             model, images = self.initialized(build, case)
@@ -173,12 +173,12 @@ def condition(h: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
 def ratios(case: Case, values: dict[str, float], builds: dict[str, Build]) -> dict[str, float]:
     """Return the ratios of the values to the best of the other implementations, or to ours, and print them."""
     best = min(list(builds)[1:] or [OURS], key=lambda name: values[name])
-    found = {name: value / values[best] for name, value in values.items()}
+    relative = {name: value / values[best] for name, value in values.items()}
     print(case.title)
     for name, value in values.items():
         shown = f"{value / 1e6:9.1f} MB" if case.kind == "memory" else f"{1e3 * value:9.1f} ms"
-        print(f"  {name:<28} {shown}   {found[name]:6.3f} of {best}", flush=True)
-    return found
+        print(f"  {name:<28} {shown}   {relative[name]:6.3f} of {best}", flush=True)
+    return relative
 
 
 def main() -> None:
@@ -194,9 +194,9 @@ def main() -> None:
     for case in CASES:
         if case.kind in arguments.only and (case.is_short or not IS_SHORT):
             values = bench.measure(case)
-            found = ratios(case, values, bench.builds)
+            relative = ratios(case, values, bench.builds)
             results.append({"title": case.title, "values": values})
-            rows.append([case.title, *(f"{found[name]:.2f}" if name in found else "" for name in header[1:])])
+            rows.append([case.title, *(f"{relative[name]:.2f}" if name in relative else "" for name in header[1:])])
     print(describe_machine())
     if len(results) == len(CASES) and arguments.device == "cpu" and len(bench.builds) > 1:
         write_result("speed", {"results": results})

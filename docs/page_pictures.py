@@ -1,4 +1,4 @@
-"""Make the pictures of docs/page.md anew: the page of ``glow serve`` in Chromium, light and dark, wide and on a phone.
+"""Make the pictures of docs/page.md: the page of ``glow serve`` in Chromium, light and dark, wide and on a phone.
 
     python docs/page_pictures.py [--output docs/images] [any option of glow serve, such as --checkpoint PATH]
 

@@ -11,10 +11,10 @@ class UsageError(Exception):
     """Wrong usage of a command; shown as one line, with exit code 2."""
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean ...?`` with the closest known word, or an empty string."""
+def closest(word: str, choices: Iterable[str]) -> str:
+    """Return ``; did you mean ...?`` with the closest choice, or an empty string."""
     # Dashes are ignored, because they make all options similar.
-    bare = {name.lstrip("-"): name for name in known}
+    bare = {name.lstrip("-"): name for name in choices}
     alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)
     matches = [name for name in bare.values() if name.startswith(word)] or [bare[name] for name in alike]
     return f"; did you mean {matches[0]}?" if matches else ""

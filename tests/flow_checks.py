@@ -1,4 +1,4 @@
-"""What every flow owes, whatever it is made of."""
+"""Properties of every flow, whatever its parts."""
 
 from typing import Any
 

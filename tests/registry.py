@@ -116,7 +116,7 @@ def tiny_glow(
     num_classes: int | None = None,
     **arguments: object,
 ) -> Glow:
-    """Return an initialised Glow, with so many classes or with the argument ``conditioning``."""
+    """Return an initialised Glow, with this many classes or with the argument ``conditioning``."""
     torch.manual_seed(seed)
     if num_classes is not None:
         arguments["conditioning"] = ClassConditioning(num_classes)
@@ -138,7 +138,7 @@ def tiny_wavelet_flow(
 
 
 def tiny_given(flow: Glow | WaveletFlow, num: int, seed: int = 0) -> Given:
-    """Return what training would know of random images: labels, or damaged pictures; None for nothing."""
+    """Return what is given about random images in training: labels, or damaged pictures; None for nothing."""
     generator = torch.Generator().manual_seed(seed)
     images = random_images(num, flow.image_shape, seed + 1)
     return flow.conditioning.observe(images, labels_for(flow.conditioning, num), generator)

@@ -60,7 +60,7 @@ class PrincipalDirections(Bijection):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
-        """Set directions and deviations from examples, (N, C, H, W), which are white but for a few directions.
+        """Set directions and deviations from examples, (N, C, H, W), which are white except in a few directions.
 
         The directions are the principal ones of half the examples, one for each hundred at most. The deviations are
         those of the other half: along directions that are chosen for them, deviations are too large. Examples that are

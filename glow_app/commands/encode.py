@@ -33,17 +33,17 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     model, _ = load(arguments)
     given = read_given(model, arguments.given)
-    names, known = [], []
+    names, values = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
     change = 0
     for files, images, part in given_batches(model, arguments.images, given, arguments.batch_size, "encoding"):
         for level_parts, z in zip(parts, model.encode(images, part), strict=True):
             level_parts.append(z.cpu())
-        known += [] if part is None else [part.cpu()]
+        values += [] if part is None else [part.cpu()]
         names += files
         change = max(change, int(low_bits(model, images).abs().max()))
     levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most a single level is in memory twice
-    save_latents(Latents(levels, names, torch.cat(known) if known else None), model, output)
+    save_latents(Latents(levels, names, torch.cat(values) if values else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
     if change:

@@ -37,8 +37,8 @@ def held_out_images(
 
     chosen = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
     recorded = stored.data()
-    known = {"source": arguments.source, "root": arguments.root or arguments.training}
-    for name in [name for name, value in known.items() if value is None and name in recorded]:
+    named = {"source": arguments.source, "root": arguments.root or arguments.training}
+    for name in [name for name, value in named.items() if value is None and name in recorded]:
         print(printable(f"{name}: {recorded[name]} (as in training)"))
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:

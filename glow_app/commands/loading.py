@@ -73,8 +73,8 @@ def stored_reference(model: "ImageModel", stored: "StoredModel") -> "Reference |
     from glow_app.generation import Reference
     from glow_app.storage.pretrained import REFERENCE_KEY
 
-    plain = stored.facts.get(REFERENCE_KEY)
-    return None if plain is None else Reference.from_plain(plain, len(model.flow.latent_shapes))
+    reference = stored.facts.get(REFERENCE_KEY)
+    return None if reference is None else Reference.from_plain(reference, len(model.flow.latent_shapes))
 
 
 def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> list[Path]:

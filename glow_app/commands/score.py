@@ -120,9 +120,9 @@ def _scored(
     from glow_app.generation import score_rows
 
     files, measures = _measure(model, arguments.images, given, arguments)
-    known = model.vocabulary.format(measures.given)
+    shown = model.vocabulary.format(measures.given)
     rows: list[dict[str, Any]] = [
-        {"file": files[i], **row, **({"given": known[i]} if known else {}), "seed": arguments.seed + i}
+        {"file": files[i], **row, **({"given": shown[i]} if shown else {}), "seed": arguments.seed + i}
         for i, row in enumerate(score_rows(measures, reference))
     ]
     mean, draws = float(measures.bits_per_dim.mean()), pluralise(arguments.draws, "draw")

@@ -50,12 +50,12 @@ class Attributes:
         """
         rows = {file: row for row, file in enumerate(self.files)}
         places = [rows.get(name, rows.get(basename(name), -1)) for name in names]
-        known = [row for row in places if row >= 0]
-        if not known:
+        present = [row for row in places if row >= 0]
+        if not present:
             raise ValueError(
                 f"{self.path} has no row for any of the images, such as {names[0]}; correct its file names"
             )
-        row, count = Counter(known).most_common(1)[0]
+        row, count = Counter(present).most_common(1)[0]
         if count > 1:
             raise ValueError(
                 f"{self.path}: {count} images are named {self.files[row]}; put their folders into the table"

@@ -64,10 +64,10 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np
         short_side: The image is reduced so that its short side is at most this many pixels.
     """
     with open_image(source) as image:
-        plain, _ = _upright(image, (num_channels, short_side, short_side))
-        scale = min(1.0, short_side / min(plain.size))
-        width, height = (max(1, round(scale * length)) for length in plain.size)
-        return _fitted(plain, (num_channels, height, width), "stretch")
+        upright, _ = _upright(image, (num_channels, short_side, short_side))
+        scale = min(1.0, short_side / min(upright.size))
+        width, height = (max(1, round(scale * length)) for length in upright.size)
+        return _fitted(upright, (num_channels, height, width), "stretch")
 
 
 class UnsupportedPictureError(ValueError):
@@ -108,21 +108,21 @@ def photo_of(image: Image.Image, shape: Sequence[int]) -> Photo:
     notes = []
     if sides:
         height, width = sides
-        plain, size = _upright(image, (num_channels, height, width))
+        upright, size = _upright(image, (num_channels, height, width))
         if size != (width, height):
             notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
-        if num_channels == 1 and _has_colour(plain, height, width):
+        if num_channels == 1 and _has_colour(upright, height, width):
             notes.append("colours made grey")
-        return Photo(_fitted(plain, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
+        return Photo(_fitted(upright, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
     _require_8_bits(image)
     profile = image.info.get("icc_profile")
-    plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
+    upright, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     if image.has_transparency_data:
         alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
         notes += ["transparency made white"] if np.asarray(alpha).min() < 255 else []
-    if num_channels == 1 and _has_colour(plain, *_SIZE_FOR_COLOUR):
+    if num_channels == 1 and _has_colour(upright, *_SIZE_FOR_COLOUR):
         notes.append("colours made grey")
-    pixels = _fitted(plain, (num_channels, plain.height, plain.width), "stretch")
+    pixels = _fitted(upright, (num_channels, upright.height, upright.width), "stretch")
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")
@@ -187,19 +187,20 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     return _opaque(image), original_size if image.size == size_before else original_size[::-1]
 
 
-def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def _fitted(upright: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     channels, height, width = image_shape
     mode = "L" if channels == 1 else "RGB"
-    plain = plain if plain.mode == mode else plain.convert(mode)
-    return image_to_array(resize_image(plain, height, width, resize))
+    upright = upright if upright.mode == mode else upright.convert(mode)
+    return image_to_array(resize_image(upright, height, width, resize))
 
 
-def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
+def _has_colour(upright: Image.Image, height: int, width: int) -> bool:
     """Return whether any pixel is coloured, beyond JPEG's rounding errors."""
-    if plain.mode in ("1", "L"):
+    if upright.mode in ("1", "L"):
         return False
     # Reduced first, because converting a large image would copy it at full size.
-    small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
+    rgb = upright.convert("RGB") if upright.mode == "P" else upright
+    small = resize_image(rgb, height, width, "crop").convert("RGB")
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY_TOLERANCE)
 
 

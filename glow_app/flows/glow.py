@@ -109,7 +109,7 @@ class Glow(MultiscaleFlow):
                 level.insert(1, DiagonalAffine(c, e))
         steps[0] = [*first, *steps[0]]
         last_prior = prior(shapes[-1], features[-1])
-        names = {known: name for name, known in COUPLINGS.items()}
+        names = {kind: name for name, kind in COUPLINGS.items()}
         super().__init__(
             image_shape,
             [[Squeeze(), *bijections] for bijections in steps],

@@ -30,5 +30,5 @@ class Level(Chain):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the bijections first to last."""
-        plain = not torch.is_grad_enabled() or inside_torch_func()
-        return (Chain.forward if plain else self.runner)(self, x, context)
+        unfused = not torch.is_grad_enabled() or inside_torch_func()
+        return (Chain.forward if unfused else self.runner)(self, x, context)

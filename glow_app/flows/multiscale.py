@@ -74,7 +74,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, but for ``init``, which a model with weights does not need."""
+        """Constructor arguments as plain types, except ``init``, which a model with weights does not need."""
         conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
         parts: dict[str, object] = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
         if not isinstance(self.conditioning, Unconditional):

@@ -201,8 +201,8 @@ class WaveletFlow(MultiscaleFlow):
         r"""Return the coarsest means, and an estimate of the log-density of all details given them, (B,), nats.
 
         Each level shows a window of the first images of the batch; its terms are multiplied by the number of windows in
-        an image, and by the images of the batch for each image shown. So the mean over the batch is unbiased, but for
-        the borders of windows, beyond which steps see zeros.
+        an image, and by the images of the batch for each image shown. So the mean over the batch is unbiased, except
+        for the borders of windows, beyond which steps see zeros.
 
         The gradient is that of the bits/dim of each level's own values. In the sum of all, the finest level, which has
         three quarters of the values, would have most of it.

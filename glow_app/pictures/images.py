@@ -125,8 +125,8 @@ def font(size: int = MAX_FONT) -> ImageFont.FreeTypeFont:
 
 def drawable(text: str) -> str:
     """Return a text in ASCII, which is all the font has: é becomes e, and other characters become ``?``."""
-    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-    return "".join(char if char.isascii() and char.isprintable() else "?" for char in plain)
+    decomposed = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in decomposed)
 
 
 def text_width(text: str, size: int = MAX_FONT) -> int:

@@ -39,7 +39,7 @@ class Colourise(RestorationTask):
         """Return the grey images; deterministic."""
         return luma(images)
 
-    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+    def reconcile(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Shift all three channels of each pixel alike until its grey value matches; grey where that fails."""
         colours, grey = restored.int(), damaged.int()
         for _ in range(_CORRECTIONS):

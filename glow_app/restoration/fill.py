@@ -56,13 +56,13 @@ class Fill(RestorationTask):
         masks = damage_each(images, generator, lambda _, rng: random_mask(height, width, rng)[..., None])
         return _without(images, masks >= 128)
 
-    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+    def reconcile(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return the restored pixels where pixels were missing, and the original ones elsewhere."""
         return torch.where(damaged[:, -1:] >= 128, restored, damaged[:, :-1])
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return which pictures keep all pixels outside the masks, (B,)."""
-        return (self.known(restored, damaged) == restored).flatten(1).all(1)
+        return (self.reconcile(restored, damaged) == restored).flatten(1).all(1)
 
     def missing(self, damaged: Tensor) -> Tensor:
         """Return the mask."""
@@ -90,8 +90,8 @@ def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
     References:
         The push-pull method: The Lumigraph, Gortler et al. 1996, doi:10.1145/237170.237200, section 3.4.
     """
-    known = (~missing).float()
-    filled = _pushed_and_pulled(torch.where(missing, 0.0, pictures.float()), known)
+    weight = (~missing).float()
+    filled = _pushed_and_pulled(torch.where(missing, 0.0, pictures.float()), weight)
     return torch.where(missing, filled.round().clamp(0, 255).to(torch.uint8), pictures)
 
 

@@ -94,7 +94,7 @@ class RestorationTask(ABC):
         """
         return damaged
 
-    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+    def reconcile(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Change the restored pictures as little as needed to agree with all that the damaged ones determine."""
         return restored
 

@@ -161,9 +161,9 @@ def restore_damaged(
     elif usual > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf
-    known = {"change": round(change, 1)} if is_limited else {}
-    facts = [fact | known for fact in settings.facts_of_draws(seeds)]
-    return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, known, note)
+    change_facts = {"change": round(change, 1)} if is_limited else {}
+    facts = [fact | change_facts for fact in settings.facts_of_draws(seeds)]
+    return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, change_facts, note)
 
 
 class _Drawing:
@@ -219,7 +219,7 @@ class _Drawing:
             results = images[1:] if num else images.expand(len(self.draws), -1, -1, -1)
             for draw, image in zip(self.draws[group], results, strict=True):
                 self._finish(image[None], draw)
-                yield  # task.known takes a while for a large picture
+                yield  # task.reconcile takes a while for a large picture
         self.estimate = images[0]  # of all groups the same
 
     def _tiles(self, group: slice, images: Tensor) -> Iterator[None]:
@@ -236,7 +236,7 @@ class _Drawing:
         if self._is_grey:  # by rows, because int32 takes four times the memory
             image = torch.cat([luma(rows).expand_as(rows) for rows in image.split(TILE, dim=2)], dim=2)
         height, width = draw.shape[1:]
-        draw.copy_(self._task.known(image[..., :height, :width], self._damaged[None])[0])
+        draw.copy_(self._task.reconcile(image[..., :height, :width], self._damaged[None])[0])
 
 
 def _changes(estimate: Tensor, base: Tensor) -> tuple[float, float]:

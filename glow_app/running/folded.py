@@ -68,9 +68,9 @@ def _fold_children(module: nn.Module) -> None:
         elif isinstance(part, (ActNormConv2d, ZeroConv2d)):
             weight, bias = part.weight_and_bias()
             out_channels, in_channels, size, _ = weight.shape
-            plain = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, device="meta")
-            plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
-            setattr(module, name, plain)
+            convolution = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, device="meta")
+            convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
+            setattr(module, name, convolution)
         elif isinstance(part, MaskedLinear):
             part.masked_weight()  # which keeps the mask
         else:

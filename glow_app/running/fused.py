@@ -35,8 +35,8 @@ class Step(NamedTuple):
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Apply the bijections first to last, with the steps of the chain fused.
 
-    A step is actnorm, 1x1 convolution and affine coupling with the paper's conditioner. Other bijections run as they
-    are, and so do all if steps differ in shape. Hooks of fused bijections are not called.
+    A step is actnorm, 1x1 convolution and affine coupling with the paper's conditioner. Other bijections run
+    unfused, and so do all if steps differ in shape. Hooks of fused bijections are not called.
 
     Raises:
         ValueError: If the input of the steps has other channels.

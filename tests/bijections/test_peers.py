@@ -1,4 +1,4 @@
-"""Agreement with an independent implementation of the same mathematics, nflows, of the same weights."""
+"""Agreement with an independent implementation of the same mathematics, nflows, with the same weights."""
 
 import math
 from typing import Any

@@ -12,7 +12,7 @@ SHAPE = (6, 4, 2)
 
 
 def examples(num: int, *deviations: float, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return white noise but for deviations along the first of some directions, and the directions."""
+    """Return white noise except for deviations along the first of some directions, and the directions."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(num, *shape, generator=generator).flatten(1)
     basis = torch.linalg.qr(torch.randn(x.shape[1], len(deviations), generator=generator)).Q

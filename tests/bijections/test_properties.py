@@ -1,4 +1,4 @@
-"""What every bijection owes, for every entry of the registry."""
+"""Properties of every bijection, for every entry of the registry."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Couplings, priors and optimisers of one's own: training, sampling and resuming."""
+"""A user's own couplings, priors and optimisers: training, sampling and resuming."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +58,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
     return forget
 
 
-def test_parts_of_ones_own_are_trained_sampled_and_resumed(
+def test_own_parts_are_trained_sampled_and_resumed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
     own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]

@@ -157,7 +157,7 @@ def test_samples_get_what_is_not_given_from_training_images_that_fit() -> None:
     assert len(filled[:, 3].unique()) > 100
     impossible = vocabulary.default([3], parsed(conditioning, {"smiling": 1, "hat": 0}, 1))
     assert impossible[0, :2].tolist() == [1, 0]
-    assert torch.equal(filled[:, 3], drawn[:, 3])  # the same image, but for the answers
+    assert torch.equal(filled[:, 3], drawn[:, 3])  # the same image, except for the answers
     shares = torch.cat([conditioning.mean[:1].expand(500, 1), filled[:, 1:]], 1)
     assert torch.equal(conditioning.guidance(filled, smiling), conditioning(filled) - conditioning(shares))
 

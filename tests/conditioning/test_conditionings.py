@@ -1,4 +1,4 @@
-"""What holds for every kind of conditioning, of those in ``CONDITIONINGS`` of ``tests/registry.py``."""
+"""Properties of every kind of conditioning, of those in ``CONDITIONINGS`` of ``tests/registry.py``."""
 
 import json
 import math

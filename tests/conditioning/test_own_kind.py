@@ -1,4 +1,4 @@
-"""A kind of conditioning of one's own, a real number, from training to scores and edits, without a change elsewhere."""
+"""A user's own kind of conditioning, a real number, from training to scores and edits, without a change elsewhere."""
 
 import inspect
 import json

@@ -37,7 +37,7 @@ def test_rgb_and_grey_bytes_are_kept(tmp_path: Path) -> None:
 
 
 def painted(mode: str, colour: Any, others: dict[tuple[int, int], Any], palette: tuple[int, ...] = ()) -> Image.Image:
-    """6x4 pixels of one colour but for some."""
+    """6x4 pixels of one colour, except for some."""
     image = Image.new(mode, (6, 4), colour)
     for place, other in others.items():
         image.putpixel(place, other)

@@ -1,4 +1,4 @@
-"""Glow with each prior in the place of its Gaussian: what holds of the whole model, whatever ends it."""
+"""Glow with each prior in place of its Gaussian: properties of the whole model."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ IMAGE_SHAPE = (1, 8, 4)
 
 
 def built(prior: Callable[..., Bijection], num: int = 3) -> tuple[Glow, Tensor, Context]:
-    """Return a flow with all parameters moved, those of the prior farther; images and the context of their classes."""
+    """Return a flow with all parameters moved, those of the prior further; images and the context of their classes."""
     classes = ClassConditioning(3, 3)
     flow = tiny_glow(IMAGE_SHAPE, 2, 1, 6, torch.float64, perturbation=0.05, prior=prior, conditioning=classes).eval()
     perturb(flow.prior, seed=1, size=0.2)
@@ -64,9 +64,9 @@ def test_the_density_of_a_whole_model_integrates_to_one(prior: Callable[..., Bij
 
 
 def image_model(prior: Callable[..., Bijection]) -> ImageModel:
-    """Return a float32 model with all parameters moved, those of the prior farther."""
+    """Return a float32 model with all parameters moved, those of the prior further."""
     model = tiny_model(image_shape=IMAGE_SHAPE, prior=prior, conditioning=ClassConditioning(3, 3))
-    # No farther: splines of random weights soon have slopes that float32 cannot undo.
+    # No further: splines of random weights soon have slopes that float32 cannot undo.
     perturb(model.flow.prior, seed=1, size=0.1)
     return model
 

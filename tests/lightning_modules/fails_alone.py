@@ -1,4 +1,4 @@
-"""A training of two processes, the first of which fails while the second waits for it and would wait for ever.
+"""A training of two processes, the first of which fails while the second waits for it and would wait forever.
 
 python tests/lightning_modules/fails_alone.py RUN_DIR
 """

@@ -14,7 +14,7 @@ from lightning_modules.runs.checkpoints import AtomicCheckpointIO, good_checkpoi
 
 
 def checkpoint(step: int, value: float = 1.0) -> dict[str, Any]:
-    """Return what a checkpoint of ``glow fit`` must at least hold."""
+    """Return the least that a checkpoint of ``glow fit`` must contain."""
     weights = {"model.weight": torch.full((50,), value), "model.count": torch.tensor(3)}
     moments = [{"state": {0: {"exp_avg": torch.full((3,), value)}}}]
     return {
@@ -105,7 +105,7 @@ def test_non_finite_checkpoints_are_not_written(tmp_path: Path) -> None:
 
 
 def saving(folder: Path, accumulate: int = 1, epochs: int = 2, **options: Any) -> list[int]:
-    """Train epochs of four batches and return the steps at which there was a save."""
+    """Train epochs of four batches and return the steps after which it saved."""
     steps = []
 
     class Recording(AtomicCheckpointIO):

@@ -156,7 +156,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_signal_saves_the_step_in_which_it_comes_and_nothing_is_lost(
     step: int, number: signal.Signals, code: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Step 3 is the last before a validation, which a run that stops there still owes."""
+    """Step 3 is the last before a validation, which a run that stops there still has to do."""
     with monkeypatch.context() as patch:
         signal_at_step(step, number, patch)
         assert fit(*MUON, f"--run_dir={tmp_path}") == code

@@ -1,4 +1,4 @@
-"""Every task: what a model and a user may expect of it."""
+"""Every task: what models and users rely on."""
 
 import math
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_shapes_and_types(build: Callable[[], RestorationTask]) -> None:
     assert damaged.dtype == condition.dtype == torch.uint8
     assert condition.shape == (4, task.condition_channels(3), 16, 24)
     assert tuple(damaged.shape[2:]) == (16 // task.factor, 24 // task.factor)
-    restored = task.known(random_images(4, (3, 16, 24)), damaged)
+    restored = task.reconcile(random_images(4, (3, 16, 24)), damaged)
     assert restored.dtype == torch.uint8
     assert restored.shape == images.shape
     assert type(task)(**task.config).config == task.config
@@ -69,9 +69,9 @@ def test_damage_depends_on_the_seed_alone(build: Callable[[], RestorationTask]) 
 def test_restored_pictures_agree_with_what_is_known(build: Callable[[], RestorationTask]) -> None:
     task, images, other = build(), smooth_images(), random_images(4, (3, 16, 24))
     damaged = task.damage(images, step_generator(0, 0, "cpu", "train"))
-    original, known = task.known(images, damaged), task.known(other, damaged)
+    original, known = task.reconcile(images, damaged), task.reconcile(other, damaged)
     assert torch.equal(original, images)
-    assert torch.equal(task.known(other[:1], damaged[:1]), known[:1]), "independent of the batch"
+    assert torch.equal(task.reconcile(other[:1], damaged[:1]), known[:1]), "independent of the batch"
     agrees = task.agrees(torch.cat([known[:2], other[2:]]), damaged)
     assert (agrees is None) == isinstance(task, (Denoise, Deblock, Upscale))
     assert agrees is None or agrees.tolist() == [True, True, False, False]
@@ -86,7 +86,7 @@ def test_damage_of_a_grey_picture_is_grey(build: Callable[[], RestorationTask]) 
 
 def test_colours_keep_every_grey_value() -> None:
     grey, start = random_images(3, (1, 32, 32), 1), random_images(3, (3, 32, 32), 2)
-    coloured = Colourise().known(start, grey)
+    coloured = Colourise().reconcile(start, grey)
     for picture, expected in zip(coloured, grey, strict=True):
         as_pillow = Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L")
         assert np.array_equal(np.asarray(as_pillow), expected[0].numpy())

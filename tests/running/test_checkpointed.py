@@ -24,7 +24,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def gradients(model: ImageModel, memory: Memory, autocast: bool = False, parts: int = 1) -> list[Tensor]:
-    """Return the gradients of a batch, summed over so many parts of it."""
+    """Return the gradients of a batch, summed over this many parts of it."""
     model.set_runners(memory)
     model.zero_grad()
     images, given = random_images(8, model.flow.image_shape), tiny_given(model.flow, 8)

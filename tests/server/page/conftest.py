@@ -73,7 +73,7 @@ class Site:
             done.set()
 
     def expect_depth(self, page: Page, depth: int) -> None:
-        """Wait until so many requests are in the queue."""
+        """Wait until this many requests are in the queue."""
         while self.app.state.gate.depth != depth:
             page.wait_for_timeout(10)
 
@@ -211,7 +211,7 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
 
 
 def show_settings(page: Page) -> None:
-    """Open what is behind "More settings"."""
+    """Open "More settings"."""
     page.locator("form details").evaluate_all("(all) => all.forEach((details) => (details.open = true))")
 
 

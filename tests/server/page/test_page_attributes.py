@@ -1,4 +1,4 @@
-"""A model that knows attributes: switches and sliders in the tabs Sample and Edit, and in the viewer."""
+"""A model with attributes: switches and sliders in the tabs Sample and Edit, and in the viewer."""
 
 from collections.abc import Iterator
 from typing import Any

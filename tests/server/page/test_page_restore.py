@@ -370,7 +370,7 @@ def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, res
 
 
 class Brighten(RestorationTask):
-    """Brighten a picture that was lit from some side: a task with inputs that the page knows only from /v1/info."""
+    """Brighten a picture that was lit from some side: a task whose inputs the page learns only from /v1/info."""
 
     takes: ClassVar = {"light": "number", "lit": "picture"}
 
