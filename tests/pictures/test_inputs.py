@@ -81,6 +81,6 @@ def test_functions_accept_pictures_and_class_names() -> None:
         expected = call(images, torch.tensor([1, 2]))
         for pictures, given in ((images.pil(), ["dog", 2]), (images, images.given)):
             torch.testing.assert_close(call(pictures, given), expected, rtol=0, atol=0)
-        with pytest.raises(ValueError, match="got 3 classes for 2 images"):
+        with pytest.raises(ValueError, match="got 3 values for 2 images"):
             call(images, [0, 1, 2])
     assert str(infer(model, images.pil())) == str(infer(model, images))
