@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
     turns = "what to draw, such as a class by name or number; several take turns by the seed (default: all)"
     parser.add_argument("--given", nargs="+", help=turns, metavar="VALUE")
     parser.add_attribute_arguments()
-    other = "size of the images in pixels, for textures (default: the model's); needs a Gaussian prior"
+    other = "size of the images in pixels, for textures or smaller pictures of a wavelet flow (default: the model's)"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_batch_size_argument()
     sweep = "also write a grid of the same noise at these temperatures"

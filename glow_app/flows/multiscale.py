@@ -111,7 +111,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def inverse(self, latents: Sequence[Tensor], context: Context = None) -> tuple[Tensor, Tensor]:
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self.check_latents(latents)
-        parts = reversed(self._parts(context))
+        parts = reversed(self._parts(context)[-len(latents) :])
         x, log_det = latents[-1][:, :0], latents[-1].new_zeros(latents[-1].shape[0])
         for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
             half, term = prior.inverse(latent, prior_context(x, latent, of_level))
@@ -122,9 +122,8 @@ class MultiscaleFlow(NormalDensity, nn.Module):
 
     def encode(self, x: Tensor, context: Context = None) -> list[Tensor]:
         """Return the whitened latents of ``x``, one per level."""
-        self._check_images(x)
         latents = []
-        for level, sizes, prior, of_level in self._parts(context):
+        for level, sizes, prior, of_level in self._parts_for(x, context):
             x, half = level.encode(x, of_level).split(sizes, dim=1)
             latents.append(prior.encode(half, prior_context(x, half, of_level)))
         return latents
@@ -132,7 +131,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def decode(self, latents: Sequence[Tensor], context: Context = None) -> Tensor:
         """Return the images of ``latents``; the exact inverse of :meth:`encode`."""
         self.check_latents(latents)
-        parts = reversed(self._parts(context))
+        parts = reversed(self._parts(context)[-len(latents) :])
         x = latents[-1][:, :0]
         for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
             half = prior.decode(latent, prior_context(x, latent, of_level))
@@ -146,8 +145,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         Args:
             generator: Source of random numbers, by :func:`~glow_app.seeding.draw_rows` only, if there are any.
         """
-        self._check_images(x)
-        self._initialize_levels(x, self._parts(context))
+        self._initialize_levels(x, self._parts_for(x, context))
 
     @staticmethod
     def _initialize_levels(x: Tensor, parts: Sequence[Part]) -> None:
@@ -180,8 +178,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
 
     def _forward(self, x: Tensor, context: Context) -> tuple[list[Tensor], list[Tensor]]:
         """Return the latent and the log-determinant of each level."""
-        self._check_images(x)
-        return self._forward_levels(x, self._parts(context))
+        return self._forward_levels(x, self._parts_for(x, context))
 
     @staticmethod
     def _forward_levels(x: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], list[Tensor]]:
@@ -199,12 +196,13 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         priors, contexts = [*self.split_priors, self.prior], per_level(context, len(self.levels))
         return list(zip(self.levels, self.split_sizes, priors, contexts, strict=True))  # type: ignore[arg-type]
 
-    def _check_images(self, x: Tensor) -> None:
+    def _parts_for(self, x: Tensor, context: Context) -> list[Part]:
+        """Return the parts of the levels for images ``x``, once they are checked."""
         if x.ndim != 4 or x.shape[1] != self.image_shape[0]:
             raise ValueError(
                 f"expected images of shape (B, C, H, W), (C, H, W) {self.image_shape}, got {tuple(x.shape)}"
             )
-        self.latent_shapes_at(*x.shape[2:])
+        return self._parts(context)[-len(self.latent_shapes_at(*x.shape[2:])) :]
 
     def check_latents(self, latents: Sequence[Tensor]) -> None:
         """Raise ValueError if there is not one latent per level, of the right shape, for the same number of images."""

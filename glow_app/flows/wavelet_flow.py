@@ -183,12 +183,32 @@ class WaveletFlow(MultiscaleFlow):
         self.num_details, self.window, self.images_per_window = num_details, window, images_per_window
         self.hidden_channels = max(*widths, *features)
 
+    def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Return the shape of each latent of an image of this height and width, the finest first.
+
+        For a half, a quarter... of ``image_shape``, these are the latents of the coarser levels alone: the means of 2x2
+        pixels, 4x4..., which are images with a density of their own.
+
+        Raises:
+            ValueError: If the flow has no latents for images of this size.
+        """
+        for skipped in range(1, self.num_details + 1):
+            if (height << skipped, width << skipped) == self.image_shape[1:]:
+                return self.latent_shapes[skipped:]
+        return super().latent_shapes_at(height, width)
+
+    def check_latents(self, latents: Sequence[Tensor]) -> None:
+        """Raise ValueError if there is not one latent per level, or coarser level, of the right shapes."""
+        shapes = [tuple(latent.shape) for latent in latents]
+        coarser = [[(*shapes[0][:1], *shape) for shape in self.latent_shapes[-len(shapes) :]]] if shapes else []
+        if shapes not in coarser or len(shapes) < len(self.levels) - self.num_details:
+            super().check_latents(latents)
+
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None, generator: torch.Generator | None = None) -> None:
         """Initialise every data-dependent parameter from the batch ``x``, the details on a window of each image."""
-        self._check_images(x)
         places = self._places(x, generator)
-        for (_, _, prior, of_level), place in zip(self._parts(context), places, strict=False):
+        for (_, _, prior, of_level), place in zip(self._parts_for(x, context)[: self.num_details], places, strict=True):
             assert isinstance(prior, DetailFlow)
             low = Haar.low_band(x)
             prior.level.initialize(*self._window(prior, x, low, of_level, place))
@@ -207,11 +227,10 @@ class WaveletFlow(MultiscaleFlow):
         The gradient is that of the bits/dim of each level's own values. In the sum of all, the finest level, which has
         three quarters of the values, would have most of it.
         """
-        self._check_images(x)
         num, size = x.shape[0], x[0].numel()
         total = x.new_zeros(num)
         places = self._places(x, generator)
-        for (_, _, prior, of_level), place in zip(self._parts(context), places, strict=False):
+        for (_, _, prior, of_level), place in zip(self._parts_for(x, context)[: self.num_details], places, strict=True):
             assert isinstance(prior, DetailFlow)
             low = Haar.low_band(x)
             height, width = low.shape[2:]

@@ -270,7 +270,8 @@ class ImageModel(nn.Module):
             temperature: Factor of the base noise, for all levels or one per level, finest first.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
             given: As for the class.
-            size: Height and width, for textures, if the prior allows other sizes; the model's if None.
+            size: Height and width; the model's if None. Larger ones, for textures, if the prior allows them; of a
+                wavelet flow, a half, a quarter... are the same pictures, reduced, in less time.
         Raises:
             ValueError: If the number of seeds or temperatures is wrong.
         """
@@ -288,12 +289,15 @@ class ImageModel(nn.Module):
         Raises:
             ValueError: If there are neither 1 nor L temperatures, or the model has no latents for this size.
         """
-        shapes = self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size))
+        num = len(self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size)))
+        # The coarser levels alone have the noise that they have below the others.
+        is_coarse = num < len(self.flow.latent_shapes)
+        shapes = self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None or is_coarse else size))
         temperatures = [temperature] * len(shapes) if isinstance(temperature, (int, float)) else temperature
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = [torch.stack([torch.randn(shape, generator=each) for each in generators]) for shape in shapes]
-        return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)]
+        return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)][-num:]
 
     def context_of(self, y: Tensor, given: Tensor | None) -> Context:
         """Return the context of real images; raise ValueError if they are not of the model's size."""

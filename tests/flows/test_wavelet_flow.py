@@ -156,3 +156,25 @@ def test_a_model_is_rebuilt_from_its_configuration_and_frozen() -> None:
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_wavelet_flow(**arguments)  # type: ignore[arg-type]
+
+
+@kinds
+@torch.no_grad()
+def test_each_band_is_a_model_of_its_own(kind: str) -> None:
+    flow, x, context = built(kind, 3)
+    low = Haar.low_band(x)
+    check_inverse(flow, low, context, 1e-8)
+    details = flow.level_log_probs(x, context)[:, 0]
+    torch.testing.assert_close(flow.log_prob(low, context) + details, flow.log_prob(x, context))
+    latents = flow.encode(x, context)
+    torch.testing.assert_close(flow.decode(latents[1:], context), low, rtol=0, atol=1e-8)
+    with pytest.raises(ValueError, match="expected latents"):
+        flow.decode(latents[3:], context)
+
+
+def test_a_smaller_picture_of_a_seed_is_the_same_picture() -> None:
+    model = ImageModel(tiny_wavelet_flow(), 8).eval()
+    noise, small = (model.base_noise([3, 4], [1.0, 0.8, 0.5], size) for size in (None, (4, 4)))
+    values = model.decode_values(noise, None)
+    torch.testing.assert_close(model.decode_values(small, None), Haar.low_band(values))
+    assert model.sample(2, seeds=3, size=(2, 2)).shape == (2, 3, 2, 2)
