@@ -70,10 +70,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters(logger=False)
-        self.recorded: Mapping[str, Any] | None = None  # known arguments of this module in the run so far
+        self.recorded: Mapping[str, Any] | None = None  # arguments of this module in the run so far
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage; for "fit", warn if they are divided otherwise than in the run so far."""
+        """Load the splits of a stage; for "fit", warn if they are divided differently from the run so far."""
         super().setup(stage)
         if stage == "fit" and self.recorded is not None:
             options = [name for name in _DIVISION if self.recorded.get(name) != self.hparams[name]]

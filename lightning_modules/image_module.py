@@ -77,7 +77,7 @@ class ImageModule(LikelihoodModule):
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
-        """Let the model's vocabulary learn what the data says, such as class names; ValueError if it cannot."""
+        """Let the model's vocabulary learn from the data, such as class names; raise ValueError if it cannot."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, ImageDataModule):
@@ -97,11 +97,11 @@ class ImageModule(LikelihoodModule):
         r"""Return bits/dim of a single dequantisation draw, given what is known about the images.
 
         With a contrast :math:`\lambda`, the gradient, but not the value, of this is added, because likelihood alone
-        ignores an attribute that is worth few nats:
+        ignores an attribute that changes it by few nats:
 
         .. math:: \frac{\lambda \tau}{D \log 2} \log\left(1 + \exp\frac{\log p(y|a') - \log p(y|a) + m}{\tau}\right)
 
-        where one random known attribute in a' is another, :math:`m = 50` and :math:`\tau = 10`. Images of which none is
+        where one random known attribute differs in a', :math:`m = 50` and :math:`\tau = 10`. Images of which none is
         known have no such term. For a :class:`~glow_app.flows.WaveletFlow`, p is the density of the coarsest means.
         """
         images, labels = batch
@@ -131,13 +131,13 @@ class ImageModule(LikelihoodModule):
         return {self.metric: self.model.bits_per_dim(images, given, self.num_draws, generator)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what an earlier part of the run has learnt from its data."""
+        """Restore what an earlier part of the run learnt from its data."""
         super().on_load_checkpoint(checkpoint)
         self.model.vocabulary.load_facts(checkpoint[CHECKPOINT_KEY]["training"])
 
 
 def with_one_changed(conditioning: AttributeConditioning, given: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return attributes, (B, A), of which one known per image is another: flipped, or drawn as in the training data."""
+    """Return attributes, (B, A), with one known one per image changed: flipped, or drawn as in the training data."""
     draws = draw_rows(torch.rand, (len(given), 1 + given.shape[1]), generator, given.device).to(given)
     is_known = ~given.isnan()
     chosen = draws[:, 1:].where(is_known, -1).argmax(1)

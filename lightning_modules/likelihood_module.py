@@ -65,8 +65,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
         failure: Message of a failed solve in the current step, or None.
     """
 
-    length_note = ""  # what the report of a run adds to its number of steps
-    next_command = "test --checkpoint {run}"  # to go on with after a run
+    length_note = ""  # added to the number of steps in the report of a run
+    next_command = "test --checkpoint {run}"  # to continue with after a run
     metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
     figures: ClassVar[tuple[str, ...]]  # names of what :meth:`evaluate` returns
     monitor: ClassVar[str]  # name in the log of the figure that chooses the best checkpoint; smaller is better

@@ -27,10 +27,9 @@ from lightning_modules.callbacks import EMA, BestCheckpoint, SampleGrids
 from lightning_modules.estimates import estimate_bits, estimate_psnr, last_latent
 from lightning_modules.image_module import Batch, ImageModule
 
-_ENDLESS_ENCODER_STEPS = 1000  # of a run that only time limits
-# Learning rate of the encoder relative to the flow's. At the full rate, gradient noise hides what is left to learn: on
-# colours of CIFAR-10, 5,000 steps learnt less than 3,000 at 0.3 of it. A tenth is slightly better there, but too slow
-# for enlarging cartoon faces: 29.7 dB after 2,000 steps instead of 30.7.
+_ENDLESS_ENCODER_STEPS = 1000  # of a run that is limited only by time
+# Learning rate of the encoder relative to the flow's. At the full rate, gradient noise hides what is left to learn; a
+# tenth of it is too slow.
 _ENCODER_RATE = 0.3
 # Fraction of the flow's steps at the end in which validation fits the prior; limits of the data that it is fitted to:
 # batches as a share of these steps, and values of latents over all ranks (64 MiB in float32).
@@ -48,7 +47,7 @@ class RestorationModule(ImageModule):
     Args:
         flow: The flow to train, with a :class:`~glow_app.restoration.PictureConditioning`.
         estimate_steps: Number of steps that train the encoder before the flow. If None, two thirds of the run, or 1,000
-            if only time limits it; 0 if the run starts from a model whose encoder is trained.
+            if it is limited only by time; 0 if the run starts from a model whose encoder is trained.
         **options: As for :class:`~lightning_modules.image_module.ImageModule`.
     Attributes:
         encoder_steps: The resulting number of steps.
@@ -89,7 +88,7 @@ class RestorationModule(ImageModule):
         return bits
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave the part that is not being trained without gradients, which the optimiser would follow even if 0."""
+        """Remove the gradients of the part that is not being trained, which the optimiser would follow even if 0."""
         for parameter in self._idle_parameters():
             parameter.grad = None
 
@@ -146,8 +145,8 @@ class RestorationModule(ImageModule):
     def on_validation_epoch_start(self) -> None:
         """In the final steps, fit the prior's principal directions to the last latents of training images.
 
-        They are encoded by the weights that are validated, averaged or not: directions fitted 700 steps earlier gave
-        intervals of 80 % instead of 90 % (colours of CIFAR-10). Training steps run without the directions, so that the
+        They are encoded by the weights that are validated, averaged or not, since directions fitted to earlier weights
+        make intervals too narrow. Training steps run without the directions, so that the
         flow does not rely on them, because they are the identity for images of other sizes.
         """
         directions = self._principal_directions
@@ -171,7 +170,7 @@ class RestorationModule(ImageModule):
 
     @property
     def is_in_final_steps(self) -> bool:
-        """Whether validation fits the prior: in the last steps of the flow; never if only time limits the run."""
+        """Whether validation fits the prior: in the last steps of the flow; never in a run limited only by time."""
         return self.trains_flow and self.global_step >= self.trainer.estimated_stepping_batches - self.final_steps
 
     @property
@@ -181,7 +180,7 @@ class RestorationModule(ImageModule):
 
     @property
     def next_command(self) -> str:  # type: ignore[override]
-        """The command to go on with after a run."""
+        """The command to continue with after a run."""
         if self.trains_flow:
             return "restore PICTURE --checkpoint {run}"
         return "fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"

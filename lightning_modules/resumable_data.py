@@ -69,7 +69,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
         if self._progress is not None:
             # Lightning itself restores the loader only if the checkpoint was saved within an epoch, and too late if the
-            # optimiser's configuration has asked for the number of steps, which builds the loader.
+            # optimiser's configuration has read the number of steps, which builds the loader.
             loader.load_state_dict(self._progress)
             self._progress = None
         return loader

@@ -1,4 +1,4 @@
-"""Weights of one flow as the start of another."""
+"""Weights of one flow as the initial weights of another."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def copy_levels(target: Glow | WaveletFlow, source: Glow | WaveletFlow) -> int:
     Levels of a Glow are taken from the finest on, those of a wavelet flow from the coarsest on. A level fits if the
     channels, the number of steps and the couplings agree; height and width may differ. The prior of its latent is
     copied too if it fits. A context that only ``target`` takes has no effect at first, so that the copied part computes
-    the same function as before. The rest is left as it is: ``initialize`` sets it from a batch.
+    the same function as before. The rest is unchanged: ``initialize`` sets it from a batch.
 
     Raises:
         ValueError: If ``source`` takes a context.

@@ -19,11 +19,11 @@ from glow_app.files import HUB
 from glow_app.messages import UsageError, closest, format_warning
 from glow_app.storage.model_folders import CONFIG_NAME, find_folder, refuse_missing
 
-# Importing Lightning takes seconds, so all that needs it is imported once the command line is known to be sound.
+# Importing Lightning takes seconds, so all that needs it is imported after the command line has been checked.
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-# Lightning cannot be told that a run has one folder for all its files, nor torch's newest versions what Lightning uses.
+# Lightning expects a folder without other files, and uses what newer versions of torch deprecate.
 _UNWANTED = ("exists and is not empty", "`isinstance\\(treespec, LeafSpec", "`broadcast_buffers`")
 _OF_FOLDER = ("minutes", "epochs", "size", "device", "no_classes", "from_scratch")
 # Options with dots, or these, can replace --config.
@@ -31,7 +31,7 @@ _WITHOUT_CONFIG = ("--model", "--print_config", "--help-all")
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the command's options, but for those with dots."""
+    """Add the command's options, except those with dots."""
     parser.usage = (
         "glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]\n"
         "       glow fit --config NAME [--config OVERLAY] [OPTIONS]\n       glow fit --resume PATH [OPTIONS]"

@@ -35,7 +35,7 @@ def read_layer(name: str | Path) -> dict[str, Any]:
 def merged(*layers: Mapping[str, Any], is_run: bool = True) -> dict[str, Any]:
     """Return nested options as one dictionary; later layers replace values of earlier ones.
 
-    Of the arguments of a class that a later layer replaces by another, those remain that the other one takes too.
+    If a later layer replaces a class by another, the arguments that the other one takes too remain.
     """
     result: dict[str, Any] = {}
     for layer in layers:
@@ -132,8 +132,8 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     paths = re.findall(r"class_path[ =]'([\w.]+)'", text)
     part = locate(paths[-1]) if paths else None
     if argument := re.search(r"Option '([\w.]+)' is not accepted", text):
-        known = signature(part).parameters if callable(part) else ()
-        return f"{key}: {paths[-1] if paths else 'it'} has no argument {argument[1]}{closest(argument[1], known)}"
+        accepted = signature(part).parameters if callable(part) else ()
+        return f"{key}: {paths[-1] if paths else 'it'} has no argument {argument[1]}{closest(argument[1], accepted)}"
     if argument := re.search(r"does not accept option '([\w.]+)'", text):
         section = re.findall(r"Group '(\w+)'", text)[-1]
         options = [name.removeprefix(f"{section}.") for name in parser.get_defaults().keys()]  # noqa: SIM118

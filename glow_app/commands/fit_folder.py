@@ -27,11 +27,11 @@ from glow_app.storage.model_folders import bundled_models, read_config
 _SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model up to 64x64
 # Presets of other runs, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
-# For runs of the small preset from another model. The rate rises for half of the run: pictures like those of the model
-# are best at its low rates, where training soon stops, and others reach the high ones (docs/train-on-my-folder.md).
-# With fewer than 200 steps the rate is smaller: a fast rise ruins what a run begins with.
+# For runs of the small preset from another model. The rate rises for half of the run: training on pictures like those
+# of the model stops early, at low rates, and on others reaches the high ones (docs/train-on-my-folder.md).
+# With fewer than 200 steps the rate is smaller, since a fast rise ruins the initial weights.
 _SCHEDULE = {"warmup_steps": 1000, "full_rate_steps": 200}
-_STEPS = 30  # by the root of the number of pictures
+_STEPS = 30  # times the root of the number of pictures
 _CONTRAST = 10.0  # of attributes
 _PATIENCE = 4  # validations without a better figure before a run stops, of about ten
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}

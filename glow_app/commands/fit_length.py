@@ -50,7 +50,7 @@ def length_by_time(
 def measure_step(module: Any, data: Any, trainer: Any) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch.
 
-    The parts of the run stay as they are: a copy of the module is trained, and random numbers are drawn again.
+    The parts of the run are unchanged: a copy of the module is trained, and random numbers are drawn again.
     """
     with torch.random.fork_rng():
         loader = data.train_dataloader()

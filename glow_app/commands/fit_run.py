@@ -145,9 +145,9 @@ def _set_length(minutes: float | None, choices: Choices, config: Any, parts: Par
 def _write(parser: ArgumentParser, config: Any, stored: Mapping[str, Any]) -> None:
     """Write the configuration; warn of what a resumed run does not change."""
     text = parser.dump(config, skip_unset=False)
-    plain = yaml.safe_load(text)
+    written = yaml.safe_load(text)
     for name in ("optimizer", "lr_scheduler") if stored else ():
-        if plain["model"][name] != stored.get(name):
+        if written["model"][name] != stored.get(name):
             warnings.warn(f"model.{name} is restored as it was saved; start a new run to change it", stacklevel=2)
     with atomic_file(Path(config.run_dir) / RUN_CONFIG) as file:
         file.write(text.encode())

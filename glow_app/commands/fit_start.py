@@ -95,7 +95,7 @@ def begun(init_from: str | None, init_levels_from: str | None) -> Start:
 
 
 def stored_config(start: Start, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the configuration of a run that is resumed; if it has none, that is the first of the given ``layers``."""
+    """Return the configuration of a run that is resumed: its own, or else the first of the given ``layers``."""
     if (path := start.checkpoint) is None:
         return {}
     if (stored := known_run_config(path.parent)) is None and not layers:

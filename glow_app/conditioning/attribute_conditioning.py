@@ -19,7 +19,7 @@ from glow_app.messages import closest, is_line
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.seeding import draw_rows, step_generator
 
-# Shares of single values and of whole rows that training hides, for the model to learn what holds without them.
+# Shares of single values and of whole rows that training hides, so that the model learns to do without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
 _USUAL_STRENGTH = 1.25  # a little above 1, changes are visible more often
 _NUM_ROWS = 8192  # of the training data, evenly spaced, that the model keeps; with fewer, samples vary less
@@ -261,7 +261,7 @@ def parse_attributes(present: Iterable[str], absent: Iterable[str] = ()) -> dict
     """Return values by name, for :meth:`AttributeVocabulary.parse`, of names and of texts such as ``age=37.5``.
 
     Raises:
-        ValueError: If an attribute is there twice.
+        ValueError: If an attribute is named twice.
     """
     values: dict[str, float] = {}
     answers: list[tuple[str, float]] = [*((text, True) for text in present), *((text, False) for text in absent)]

@@ -178,9 +178,9 @@ class ClassVocabulary(Vocabulary):
             self.set_names(learnt)
 
 
-def _warn_of_other_names(known: Sequence[str], names: Sequence[str]) -> None:
+def _warn_of_other_names(before: Sequence[str], now: Sequence[str]) -> None:
     """Warn if the classes of a model, whose names may be unknown, have other names in the data."""
-    for before, now in zip(known, names, strict=False):
-        if before != now:
-            warnings.warn(f"class {before!r} of the model is {now!r} here; classes are matched by number", stacklevel=4)
+    for old, new in zip(before, now, strict=False):
+        if old != new:
+            warnings.warn(f"class {old!r} of the model is {new!r} here; classes are matched by number", stacklevel=4)
             return

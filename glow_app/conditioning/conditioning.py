@@ -32,7 +32,7 @@ class Conditioning(nn.Module, ABC):
         """Return the context of what is given."""
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Return what training knows about images, as it is given to :meth:`forward`: by default their labels.
+        """Return what is given to :meth:`forward` in training: by default the images' labels.
 
         Args:
             images: uint8 (B, C, H, W).
@@ -42,7 +42,7 @@ class Conditioning(nn.Module, ABC):
         return labels
 
     def unknown(self, num: int) -> Sequence[Tensor | None]:
-        """Return what may hold for ``num`` images of which nothing is given, each (num, ...), equally probable.
+        """Return the possible values for ``num`` images of which nothing is given, each (num, ...), equally probable.
 
         A single value is used wherever nothing is given. With several, such as all classes, likelihoods are averaged
         over them, and samples take them in turn.
@@ -57,7 +57,7 @@ class Conditioning(nn.Module, ABC):
 
         A guidance :math:`w` makes the context :math:`c + (w - 1)\, d`. With :math:`w = 1` it is the model itself, to
         the last bit. Above 1, images show more clearly what is given and vary less, and they are no longer samples of
-        the model's distribution. Some papers count from there, as guidance 0.
+        the model's distribution. Some papers call that guidance 0.
 
         Args:
             filled: What images are drawn with, from :meth:`Vocabulary.default`: what is given, and values for the rest.

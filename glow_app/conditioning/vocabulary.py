@@ -95,7 +95,7 @@ class Vocabulary:
         return None
 
     def learn(self, images: ImageSet) -> None:
-        """Learn what the training data says, such as names of classes; raise ValueError if it does not fit."""
+        """Learn from the training data, such as names of classes; raise ValueError if it does not fit."""
 
     def relabel(self, images: ImageSet) -> ImageSet:
         """Return images to measure the model on with labels as in training; raise ValueError if they do not fit."""

@@ -56,7 +56,7 @@ class GenerationSettings:
         return f"temperature {', '.join(f'{value:g}' for value in values)}{guided}"
 
     def override(self, temperature: float | Sequence[float] | None, guidance: float | None) -> Self:
-        """Return the settings with the given values replaced; raise ValueError as for the class."""
+        """Return the settings with the given values replaced; raise ValueError if one is out of range."""
         return type(self)(
             self.temperature if temperature is None else temperature,  # type: ignore[arg-type]  # made a tuple
             self.guidance if guidance is None else guidance,
@@ -69,8 +69,8 @@ class GenerationSettings:
 
     def facts_of_draws(self, seeds: Sequence[int], given: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return the metadata of images: the seed of each, these settings, and what each was given, if anything."""
-        known = [{"given": value} for value in given] or [{}] * len(seeds)
-        return [{"seed": seed, **self.to_plain(), **fact} for seed, fact in zip(seeds, known, strict=True)]
+        facts = [{"given": value} for value in given] or [{}] * len(seeds)
+        return [{"seed": seed, **self.to_plain(), **fact} for seed, fact in zip(seeds, facts, strict=True)]
 
     @classmethod
     def from_plain(cls, plain: Any) -> Self:

@@ -136,12 +136,13 @@ class ImageModel(nn.Module):
         :math:`p(y)` over its M classes, assumed equally frequent, with the same noise for each.
 
         Args:
-            images, given: As for the class.
+            images: uint8 (B, C, H, W).
+            given: What is known about them, a row per image; None for nothing.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise; if None, image i has the noise of seed i, as in the
                 commands. Its state also determines the noise in the trace estimates of a continuous prior.
         Raises:
-            ValueError: If ``num_draws`` is below 1.
+            ValueError: If ``num_draws`` is below 1, or the images or what is given do not fit the model.
         """
         return self.bits_table(images, given, num_draws, generator).bits_per_dim
 
@@ -269,11 +270,11 @@ class ImageModel(nn.Module):
             num: Number of images.
             temperature: Factor of the base noise, for all levels or one per level, finest first.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
-            given: As for the class.
+            given: What the images show, a row per image; None for nothing.
             size: Height and width; the model's if None. Larger ones, for textures, if the prior allows them; of a
                 wavelet flow, a half, a quarter... are the same pictures, reduced, in less time.
         Raises:
-            ValueError: If the number of seeds or temperatures is wrong.
+            ValueError: If the number of seeds or temperatures is wrong, or what is given does not fit the model.
         """
         seeds = one_seed_each(num, seeds)
         return self.decode(self.base_noise(seeds, temperature, self.size_of(given) or size), given)

@@ -60,7 +60,7 @@ class LoadedModel(ImageModel):
         *,
         size: tuple[int, int] | None = None,
     ) -> Images:
-        """Draw ``num`` uint8 images, which know their seeds, by default like ``glow sample``.
+        """Draw ``num`` uint8 images, with their seeds, by default like ``glow sample``.
 
         At temperature 1 and guidance 1, they are samples of the model's own distribution.
 

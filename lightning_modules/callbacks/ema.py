@@ -41,5 +41,5 @@ class EMA(WeightAveraging):
         # Lightning moves the module later. The copy would stay on the CPU, and every step on a GPU would copy weights.
         module = trainer.precision_plugin.convert_module(pl_module).to(trainer.strategy.root_device)
         super().setup(trainer, module, stage)  # type: ignore[arg-type]
-        if stage == "fit":  # the number of updates is read in every step, for which a GPU would be waited
+        if stage == "fit":  # the number of updates is read in every step; on a GPU this would wait for the device
             self.average.n_averaged = torch.zeros((), dtype=torch.int64)

@@ -43,7 +43,7 @@ class ExportBest(Callback):
                 return  # the user may have added settings or a reference
         try:
             save_pretrained(model, folder, stored.facts, overwrite=True)
-        except FileExistsError as error:  # it holds files of the user's, which must not be lost
+        except FileExistsError as error:  # it contains the user's own files, which must not be lost
             aside = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
             warnings.warn(f"the earlier {folder} is now {aside}: {str(error).partition(';')[0]}", stacklevel=1)
             folder.rename(aside)
@@ -63,12 +63,12 @@ def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> N
     images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
     try:
         model.conditioning.unknown(1)
-    except ValueError:  # it is always given something, and ordinary images without it have no scores
+    except ValueError:  # such a model is always given something, without which images have no scores
         return
     if len(images) < FEW_ORDINARY:
         print(
-            f"glow score will give no verdict by itself: only {pluralise(len(images), 'picture')} held out, "
-            f"{FEW_ORDINARY} are needed; pass ordinary pictures with --reference"
+            "for verdicts, glow score needs ordinary pictures as --reference: "
+            f"only {pluralise(len(images), 'picture')} held out, {FEW_ORDINARY} are needed"
         )
         return
     parts: list[Measures] = []

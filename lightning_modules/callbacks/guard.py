@@ -91,8 +91,8 @@ def _cause(pl_module: LikelihoodModule) -> str:
 def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
     """Restore weights, averages and optimiser state from a checkpoint, and halve the learning rates.
 
-    Steps, epochs, the data order and the position in the schedule continue, so that the harmful batches do not come
-    again at once.
+    Steps, epochs, the data order and the position in the schedule continue, so that the harmful batches are not
+    repeated at once.
     """
     checkpoint = read_whole(path)
     module.load_state_dict(checkpoint["state_dict"])

@@ -1,4 +1,4 @@
-"""What came of a run, in a line."""
+"""The outcome of a run, in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from lightning_modules.callbacks.progress_report import Progress
 from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.callbacks.stop_early import StopEarly
 
-_NOISE = 0.005  # a difference that says nothing
+_NOISE = 0.005  # a difference that may be chance
 
 
 def outcome(trainer: pl.Trainer, module: Any) -> str:
-    """Return the best step and what happened after it; nothing if nothing was validated."""
+    """Return the best step and what followed it; an empty string if nothing was validated."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     best: Any = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
     before = next(callback.at_start for callback in callbacks if isinstance(callback, Progress))

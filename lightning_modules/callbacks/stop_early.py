@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 class StopEarly(EarlyStopping):
     """Stops training after ``patience`` validations in a row without a better figure; never if None.
 
-    A resumed run goes on counting, and a run that had stopped stays so unless the patience is raised.
+    A resumed run continues the count, and a run that had stopped remains stopped unless the patience is raised.
     """
 
     def __init__(self, patience: int | None = None) -> None:

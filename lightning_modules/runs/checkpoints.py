@@ -26,7 +26,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     which is not atomic. Checkpoints with non-finite numbers are not written.
 
     Args:
-        contents: Of a checkpoint that was read already; the first :meth:`load_checkpoint` returns and forgets them.
+        contents: A checkpoint that was read already; the first :meth:`load_checkpoint` returns and forgets it.
     """
 
     def __init__(self, contents: dict[str, Any] | None = None) -> None:
@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return contents
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint``, or warn if it has non-finite numbers. An earlier file stays then, and on an OSError."""
+        """Write ``checkpoint``, or warn if it has non-finite numbers. Then, or on an OSError, an earlier file stays."""
         path = Path(path)
         if (part := non_finite(checkpoint)) is not None:
             warnings.warn(f"{path} is not written: a number in {part} is not finite", stacklevel=2)
@@ -79,7 +79,7 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> tuple[Path,
         raise ValueError(f"no checkpoint of {run_dir} is usable: {'; '.join(reasons)}; delete them to start again")
     for reason in reasons:
         warnings.warn(f"skipping a checkpoint: {reason}", stacklevel=2)
-    return max(good, key=lambda found: found[1]["global_step"], default=None)
+    return max(good, key=lambda checkpoint: checkpoint[1]["global_step"], default=None)
 
 
 def read_whole(path: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def replace_last(run_dir: Path) -> None:
 
 
 def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Raise ValueError if two configurations of models differ, but for arguments of their parts."""
+    """Raise ValueError if two configurations of models differ, except in arguments of their parts."""
     earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
     for name in earlier.keys() & settings.keys() - {"flow"}:
         before, now = (
