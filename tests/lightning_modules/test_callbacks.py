@@ -279,6 +279,22 @@ class TestExportBest:
         assert model_hash(load_model(tmp_path / "model")) == model_hash(load_model(tmp_path / "last.ckpt"))
         assert "reference" not in read_config(tmp_path / "model")["training"]
 
+    def test_files_of_others_in_its_place_are_moved_aside(self, tmp_path: Path) -> None:
+        def train(max_epochs: int, ckpt_path: Path | None = None) -> str:
+            """Return the hash of the best model."""
+            best = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
+            options: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": max_epochs, "ckpt_path": ckpt_path}
+            tiny_fit(tmp_path, [best, ExportBest()], **options)
+            return model_hash(load_model(tmp_path / "best.ckpt"))
+
+        exports = [train(1)]
+        (tmp_path / "model" / ".DS_Store").write_text("of a desktop")
+        with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*other files too, such as .DS_Store$"):
+            exports.append(train(2, tmp_path / "last.ckpt"))
+        aside, new = sorted(tmp_path.glob("model*"), reverse=True)
+        assert [model_hash(load_model(path)) for path in (aside, new)] == exports
+        assert [(path / ".DS_Store").exists() for path in (aside, new)] == [True, False]
+
 
 class TestThroughput:
     def test_the_share_of_loading(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
