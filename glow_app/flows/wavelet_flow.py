@@ -186,7 +186,7 @@ class WaveletFlow(MultiscaleFlow):
     def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return the shape of each latent of an image of this height and width, the finest first.
 
-        For a half, a quarter... of ``image_shape``, these are the latents of the coarser levels alone: the means of 2x2
+        For half, a quarter and so on of ``image_shape``, these are the latents of the coarser levels alone: the means of 2x2
         pixels, 4x4..., which are images with a density of their own.
 
         Raises:

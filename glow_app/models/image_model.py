@@ -272,7 +272,7 @@ class ImageModel(nn.Module):
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
             given: What the images show, a row per image; None for nothing.
             size: Height and width; the model's if None. Larger ones, for textures, if the prior allows them; of a
-                wavelet flow, a half, a quarter... are the same pictures, reduced, in less time.
+                wavelet flow, half, a quarter and so on give the same pictures, reduced, in less time.
         Raises:
             ValueError: If the number of seeds or temperatures is wrong, or what is given does not fit the model.
         """
