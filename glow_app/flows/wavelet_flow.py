@@ -186,8 +186,8 @@ class WaveletFlow(MultiscaleFlow):
     def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return the shape of each latent of an image of this height and width, the finest first.
 
-        For half, a quarter and so on of ``image_shape``, these are the latents of the coarser levels alone: the means of 2x2
-        pixels, 4x4..., which are images with a density of their own.
+        For half, a quarter and so on of ``image_shape``, these are the latents of the coarser levels alone: the means
+        of 2x2 pixels, 4x4 and so on, which are images with a density of their own.
 
         Raises:
             ValueError: If the flow has no latents for images of this size.
