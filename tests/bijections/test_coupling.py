@@ -87,8 +87,8 @@ def test_outputs_of_a_conditioner_that_would_broadcast_are_refused(shape: tuple[
 
 def test_arguments_that_make_no_coupling_are_refused() -> None:
     network = ConvConditioner(2, 4, 4)
-    for channels, arguments in ((3, {}), (4, {"min_scale": 0.0}), (4, {"min_scale": 1.0}), (4, {"max_input": 0.0})):
-        with pytest.raises(ValueError, match=r"even number|min_scale|max_input"):
+    for channels, arguments in ((1, {}), (4, {"min_scale": 0.0}), (4, {"min_scale": 1.0}), (4, {"max_input": 0.0})):
+        with pytest.raises(ValueError, match=r"at least 2 channels|min_scale|max_input"):
             AffineCoupling(channels, network, **arguments)
     with pytest.raises(TypeError, match="expected a subclass of Conditioner"):
         AffineCoupling(4, nn.Conv2d(2, 4, 1))  # type: ignore[arg-type]

@@ -7,9 +7,10 @@ import pytest
 import torch
 from registry import random_images
 from tiny_training import tiny_data, tiny_fit, tiny_module, tiny_trainer
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from glow_app.bijections import InvertibleConv1x1
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.generation.blend import along_arc
@@ -33,6 +34,13 @@ def test_a_model_is_trained_and_scored_without_float64(tmp_path: Path, monkeypat
     for module in (precision, likelihood_module):
         monkeypatch.setattr(module, "widest_dtype", lambda _: torch.float32)
     # A whitening and the inverse of a 1x1 convolution use float64 on the CPU, wherever the model is.
+    inverse_affine = InvertibleConv1x1.inverse_affine
+
+    def on_the_cpu(mixing: InvertibleConv1x1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with _disable_current_modes():
+            return inverse_affine(mixing)
+
+    monkeypatch.setattr(InvertibleConv1x1, "inverse_affine", on_the_cpu)
     flow = Glow((1, 8, 8), 2, 1, 8, conditioning=ClassConditioning(10), init="rotation")
     trained = ImageModule(flow, num_bits=4, seed=5)
     with NoFloat64():
