@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
 from glow_app.conditioning.vocabulary import Vocabulary
+from glow_app.nn.class_path import config_without_arguments
 from glow_app.nn.context import Context
 
 
@@ -15,8 +16,9 @@ class Conditioning(nn.Module, ABC):
     r"""A network from what is given about images, such as their classes, to the context of a flow.
 
     A model with a conditioning learns :math:`p(x \mid c)`, where c is the context of what is given. To add a kind, set
-    :attr:`features`, write :meth:`forward`, and override the other methods where their defaults do not fit. It sees
-    only tensors, on its own device and real ones in its own type: a :class:`Vocabulary` reads what people write.
+    :attr:`features`, write :meth:`forward` and, if it has arguments, :attr:`config`, and override the other methods
+    where their defaults do not fit. It sees only tensors, on its own device and real ones in its own type: a
+    :class:`Vocabulary` reads what people write.
 
     Attributes:
         features: Size E of the context, or the channels E_l of the feature map of each level, finest first.
@@ -83,8 +85,8 @@ class Conditioning(nn.Module, ABC):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types."""
-        return {}
+        """Constructor arguments as plain types; a kind that has arguments must override it."""
+        return config_without_arguments(self)
 
 
 class Unconditional(Conditioning):

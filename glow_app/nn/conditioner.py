@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from glow_app.nn.class_path import config_without_arguments
+
 
 class Conditioner(nn.Module, ABC):
     r"""A network from one part of the data to the parameters of a bijection on the other part.
@@ -25,5 +27,5 @@ class Conditioner(nn.Module, ABC):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond the widths, as plain types, for exported models."""
-        return {}
+        """Constructor arguments beyond the widths, as plain types; a conditioner that has any must override it."""
+        return config_without_arguments(self, num_passed=4)

@@ -15,7 +15,7 @@ class HeadPrior(NormalDensity, Chain):
     r"""A Gaussian followed by a head: :math:`f = f_\text{head} \circ f_\text{Gauss}`.
 
     Heads start as the identity or close to it, so training starts as with the Gaussian alone, and the head learns what
-    the Gaussian does not describe.
+    the Gaussian does not describe. A head uses the context too, not only the Gaussian before it.
 
     Args:
         latent_shape: (C, H, W) of the last latent.

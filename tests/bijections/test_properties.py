@@ -197,7 +197,7 @@ def test_bijections_invert_under_autocast(case: Case) -> None:
 def test_the_registry_holds_every_bijection() -> None:
     registered = {type(module) for case in REGISTRY.values() for module in case.constructor().modules()}
     missing = {cls.__qualname__ for cls in concrete_subclasses(Bijection)} - {cls.__qualname__ for cls in registered}
-    assert not missing
+    assert not missing, "add them to REGISTRY of tests/registry.py"
 
 
 def concrete_subclasses(cls: type[nn.Module]) -> Iterator[type[nn.Module]]:

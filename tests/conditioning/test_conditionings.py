@@ -2,6 +2,7 @@
 
 import json
 import math
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from registry import CONDITIONINGS, labels_for, perturb, random_images, tiny_con
 from torch import Tensor
 
 from glow_app.conditioning import Conditioning, Given, Unconditional
+from glow_app.flows import Glow
 from glow_app.generation import measure
 from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
@@ -19,6 +21,7 @@ from glow_app.nn.context import Context, rows_of
 from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model, model_hash
+from lightning_modules.image_module import ImageModule
 
 kinds = pytest.mark.parametrize("kind", CONDITIONINGS)
 
@@ -28,6 +31,28 @@ def test_the_registry_and_the_allow_list_hold_every_kind() -> None:
     registered = {type(tiny_glow(conditioning=build()).conditioning) for build in CONDITIONINGS.values()}
     assert kinds == registered
     assert kinds - {Unconditional} <= set(ALLOWED_CLASSES.values())
+
+
+@kinds
+def test_the_configuration_contains_every_argument(kind: str) -> None:
+    conditioning = tiny_glow(conditioning=CONDITIONINGS[kind]()).conditioning
+    arguments = signature(type(conditioning)).parameters if CONDITIONINGS[kind]() else ()
+    assert set(conditioning.config) == set(arguments)
+
+
+def test_a_kind_that_forgets_its_arguments_is_refused_before_training() -> None:
+    class Scaled(Conditioning):
+        features = 1
+
+        def __init__(self, scale: float = 1.0) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+        def forward(self, given: Tensor) -> Tensor:
+            return self.scale * given
+
+    with pytest.raises(TypeError, match="Scaled needs a property config"):
+        ImageModule(Glow((1, 4, 4), 1, 1, 4, conditioning=Scaled(7.0)))
 
 
 NUM = 3
