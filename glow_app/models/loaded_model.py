@@ -73,7 +73,7 @@ class LoadedModel(ImageModel):
                 are not given are drawn, by the seed, as they occur in the training data.
             guidance: Factor of what is given, see :meth:`Conditioning.guidance
                 <glow_app.conditioning.Conditioning.guidance>`; the model's recommendation if None.
-            size: Height and width, for textures, if the prior allows other sizes; the model's if None.
+            size: As for :meth:`ImageModel.sample`: height and width; the model's if None.
         Raises:
             ValueError: If a temperature or the guidance is out of range, the number of seeds is wrong, or there is
                 guidance but the model takes none.

@@ -34,8 +34,8 @@ class LatentsCache:
 
     def get(self, images: Tensor, given: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
         """Return the latents of images and what they are given, encoded if not kept; drop the least recently used."""
-        known = None if given is None else given.tolist()
-        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(known).encode()).digest()
+        values = None if given is None else given.tolist()
+        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(values).encode()).digest()
         kept = self._kept.pop(key, None)
         latents = encode() if kept is None else kept[1]
         self._kept[key] = time.monotonic(), latents
