@@ -97,7 +97,7 @@ class WaveletFlow(MultiscaleFlow):
             context of vectors.
         window: Side of the windows of details in training.
         images_per_window: In training, one in this many images of a batch shows a window; of smaller details, as many
-            images as have that many values.
+            images as have that many values. One number for all detail levels, or a list, the finest first.
     Shape:
         See :class:`MultiscaleFlow`.
     Raises:
@@ -123,7 +123,7 @@ class WaveletFlow(MultiscaleFlow):
         conditioning: Conditioning | None = None,
         init: Literal["whiten", "rotation"] = "whiten",
         window: int = 16,
-        images_per_window: int = 1,
+        images_per_window: int | list[int] = 1,
     ) -> None:
         channels, height, width = image_shape
         num_details = len(detail_steps)
@@ -132,19 +132,20 @@ class WaveletFlow(MultiscaleFlow):
                 f"image_shape is {tuple(image_shape)}; with {num_details} detail levels, height and width must be "
                 f"multiples of {2 ** (num_details + 1)}"
             )
-        require_at_least(1, window=window, images_per_window=images_per_window)
+        require_at_least(1, window=window)
         low_shape = (channels, height >> num_details, width >> num_details)
         base = Glow(low_shape, num_levels, num_steps, hidden_channels, coupling, conditioner, prior, conditioning, init)
         context_features = base.conditioning.features
         if not isinstance(context_features, int):
             kind = type(base.conditioning).__name__
             raise ValueError(f"{kind} has a context of feature maps, which a WaveletFlow does not take; use a Glow")
-        widths, features, blocks = (
+        widths, features, blocks, each_window = (
             per_level(value, num_details, name)
             for name, value in (
                 ("detail_channels", detail_channels),
                 ("detail_features", detail_features),
                 ("detail_blocks", detail_blocks),
+                ("images_per_window", images_per_window),
             )
         )
         of_coupling = coupling_class(coupling)
@@ -180,7 +181,7 @@ class WaveletFlow(MultiscaleFlow):
                 "images_per_window": images_per_window,
             },
         )
-        self.num_details, self.window, self.images_per_window = num_details, window, images_per_window
+        self.num_details, self.window, self.images_per_window = num_details, window, each_window
         self.hidden_channels = max(*widths, *features)
 
     def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
@@ -230,11 +231,12 @@ class WaveletFlow(MultiscaleFlow):
         num, size = x.shape[0], x[0].numel()
         total = x.new_zeros(num)
         places = self._places(x, generator)
-        for (_, _, prior, of_level), place in zip(self._parts_for(x, context)[: self.num_details], places, strict=True):
+        parts = self._parts_for(x, context)[: self.num_details]
+        for (_, _, prior, of_level), place, images in zip(parts, places, self.images_per_window, strict=True):
             assert isinstance(prior, DetailFlow)
             low = Haar.low_band(x)
             height, width = low.shape[2:]
-            share = min(1.0, self.window**2 / (self.images_per_window * self._side(height) * self._side(width)))
+            share = min(1.0, self.window**2 / (images * self._side(height) * self._side(width)))
             shown = math.ceil(share * num)
             rows = slice(shown)
             context_rows = None if of_level is None else of_level[rows]
