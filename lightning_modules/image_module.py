@@ -102,7 +102,8 @@ class ImageModule(LikelihoodModule):
         .. math:: \frac{\lambda \tau}{D \log 2} \log\left(1 + \exp\frac{\log p(y|a') - \log p(y|a) + m}{\tau}\right)
 
         where one random known attribute differs in a', :math:`m = 50` and :math:`\tau = 10`. Images of which none is
-        known have no such term. For a :class:`~glow_app.flows.WaveletFlow`, p is the density of the coarsest means.
+        known have no such term. For a :class:`~glow_app.flows.WaveletFlow`, p is the density of the means that training
+        sees whole.
         """
         images, labels = batch
         conditioning = self.model.conditioning

@@ -12,7 +12,7 @@ from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Haar
 from glow_app.conditioning import Conditioning
 from glow_app.flows.glow import Glow
 from glow_app.flows.level import Level
-from glow_app.flows.multiscale import MultiscaleFlow
+from glow_app.flows.multiscale import MultiscaleFlow, Part
 from glow_app.flows.steps import ConditionerFactory, coupling_class, glow_step, per_level
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner, FeatureNetwork
@@ -184,6 +184,14 @@ class WaveletFlow(MultiscaleFlow):
         self.num_details, self.window, self.images_per_window = num_details, window, each_window
         self.hidden_channels = max(*widths, *features)
 
+    @property
+    def num_windowed(self) -> int:
+        """Number of the finer levels, up to the coarsest of which training does not see all of all images."""
+        sides = self.image_shape[1:]
+        lows = [[side >> level + 1 for side in sides] for level in range(self.num_details)]
+        windowed = [level for level, low in enumerate(lows) if max(low) > self.window or self._share(level, *low) < 1]
+        return max(windowed, default=-1) + 1
+
     def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return the shape of each latent of an image of this height and width, the finest first.
 
@@ -219,41 +227,53 @@ class WaveletFlow(MultiscaleFlow):
     def detail_log_prob(
         self, x: Tensor, context: Context = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""Return the coarsest means, and an estimate of the log-density of all details given them, (B,), nats.
+        r"""Return the means from which on all images are shown whole, and an estimate of the log-density of the rest.
 
-        Each level shows a window of the first images of the batch; its terms are multiplied by the number of windows in
-        an image, and by the images of the batch for each image shown. So the mean over the batch is unbiased, except
-        for the borders of windows, beyond which steps see zeros.
+        The estimate, (B,) in nats, is of all finer details given these means. Each of their levels shows a window of
+        the first images of the batch; its terms are multiplied by the number of windows in an image, and by the images
+        of the batch for each image shown. So the mean over the batch is unbiased, except for the borders of windows,
+        beyond which steps see zeros.
 
         The gradient is that of the bits/dim of each level's own values. In the sum of all, the finest level, which has
         three quarters of the values, would have most of it.
         """
-        num, size = x.shape[0], x[0].numel()
+        num = x.shape[0]
         total = x.new_zeros(num)
         places = self._places(x, generator)
-        parts = self._parts_for(x, context)[: self.num_details]
-        for (_, _, prior, of_level), place, images in zip(parts, places, self.images_per_window, strict=True):
-            assert isinstance(prior, DetailFlow)
+        parts = self._parts_for(x, context)
+        for level in range(self.num_windowed):
             low = Haar.low_band(x)
-            height, width = low.shape[2:]
-            share = min(1.0, self.window**2 / (images * self._side(height) * self._side(width)))
-            shown = math.ceil(share * num)
-            rows = slice(shown)
-            context_rows = None if of_level is None else of_level[rows]
-            details, maps = self._window(prior, x[rows], low[rows], context_rows, place[rows])
-            z, log_det = prior.level(details, maps)
-            log_prob = standard_normal_log_density([z]) + log_det - math.log(2) * (details[0].numel() // 3)
-            log_prob = log_prob * (num / shown * height * width / details.shape[2:].numel())
-            log_prob = _with_gradient_of(log_prob, size / (3 * low[0].numel()))
-            total = total + F.pad(log_prob, (0, num - shown))
+            shown = math.ceil(self._share(level, *low.shape[2:]) * num)
+            log_prob = self._of_details(x[:shown], low[:shown], parts[level], places[level][:shown], level)
+            total = total + F.pad(log_prob * (num / shown), (0, num - shown))
             x = low
         return x, total
 
     def coarse_log_prob(self, x: Tensor, context: Context = None) -> Tensor:
-        """Return the log-density of the coarsest means, (B,), nats, with the gradient of their own bits/dim."""
-        latents, log_dets = self._forward_levels(x, self._parts(context)[self.num_details :])
+        """Return the log-density of means that are shown whole, (B,), nats; gradients as in :meth:`detail_log_prob`."""
+        parts, total = self._parts(context), x.new_zeros(x.shape[0])
+        for level in range(self.num_windowed, self.num_details):
+            low = Haar.low_band(x)
+            total = total + self._of_details(x, low, parts[level], [[0.0, 0.0]] * len(x), level)
+            x = low
+        latents, log_dets = self._forward_levels(x, parts[self.num_details :])
         log_prob = standard_normal_log_density(latents) + sum(log_dets[1:], log_dets[0])
-        return _with_gradient_of(log_prob, 4.0**self.num_details)
+        return total + _with_gradient_of(log_prob, 4.0**self.num_details)
+
+    def _of_details(self, x: Tensor, low: Tensor, part: Part, place: Sequence[Sequence[float]], level: int) -> Tensor:
+        """Return the log-density of the details of a level, estimated from a window of each image."""
+        _, _, prior, of_level = part
+        assert isinstance(prior, DetailFlow)
+        details, maps = self._window(prior, x, low, None if of_level is None else of_level[: len(x)], place)
+        z, log_det = prior.level(details, maps)
+        log_prob = standard_normal_log_density([z]) + log_det - math.log(2) * (details[0].numel() // 3)
+        log_prob = log_prob * (low.shape[2:].numel() / details.shape[2:].numel())
+        return _with_gradient_of(log_prob, 4.0 ** (level + 1) / 3)
+
+    def _share(self, level: int, height: int, width: int) -> float:
+        """Return the share of a batch's images that show a window of these means."""
+        window = self._side(height) * self._side(width)
+        return min(1.0, self.window**2 / (self.images_per_window[level] * window))
 
     def _side(self, side: int) -> int:
         return min(side, self.window)

@@ -71,6 +71,14 @@ def test_windows_as_large_as_the_image_give_its_log_density(kind: str) -> None:
     torch.testing.assert_close(details + flow.coarse_log_prob(coarse, context), flow.log_prob(x, context))
 
 
+def test_means_that_training_sees_whole_have_a_density_of_their_own() -> None:
+    flow, x, context = built("colour", 4)
+    flow.window = 2  # of the 4x4 and 2x2 details
+    coarse, _ = flow.detail_log_prob(x, context)
+    torch.testing.assert_close(coarse, Haar.low_band(x))
+    torch.testing.assert_close(flow.coarse_log_prob(coarse, context), flow.log_prob(coarse, context))
+
+
 def test_windows_estimate_the_log_density_without_bias() -> None:
     """Of a flow whose steps see one pixel at a time, so that windows have no borders."""
     flow, _, _ = built("colour", 1)
