@@ -73,6 +73,17 @@ def bin_centres(levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float3
     return (levels.to(dtype) + 0.5) / 2**num_bits - 0.5
 
 
+def means_to_real(means: Tensor, num_bits: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return uint8 means of pixels as means of bin centres, which lie between these: they are not quantised."""
+    return (means.to(dtype) * ((2**num_bits - 1) / 255) + 0.5) / 2**num_bits - 0.5
+
+
+def means_to_uint8(y: Tensor, num_bits: int) -> Tensor:
+    """Return the nearest uint8 means of pixels: the inverse of :func:`means_to_real`. Others are clamped."""
+    levels = (y + 0.5) * 2**num_bits - 0.5
+    return (levels * (255 / (2**num_bits - 1))).round().clamp(0, 255).to(torch.uint8)
+
+
 def standard_normal_log_density(latents: Sequence[Tensor]) -> Tensor:
     r"""Return :math:`\log \mathcal N(z; 0, I)`, summed over all latents.
 

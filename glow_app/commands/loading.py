@@ -29,13 +29,14 @@ def load_stored(stored: "StoredModel", device: "str | torch.device", restores: b
     """Return a stored image model, ready for use; print its place and hash if it is bundled or from the hub.
 
     Raises:
-        ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
+        ValueError: If ``restores`` is True and the model cannot restore, or False and it has a task; None accepts both.
     """
+    from glow_app.flows import WaveletFlow
     from glow_app.restoration import require_task, task_of
 
     model = stored.load_image_model(device).freeze()
     task = task_of(model)
-    if task is None and restores:
+    if task is None and restores and not isinstance(model.flow, WaveletFlow):
         raise ValueError(
             f"{stored.place} is not a restoration model; train one with, for example, --config restore/upscale2"
         )

@@ -1,4 +1,4 @@
-"""Enlarge, denoise, deblock, colour or fill pictures of any size, with a model trained for it."""
+"""Enlarge, denoise, deblock, colour or fill pictures of any size, with a model trained for it or a wavelet flow."""
 
 import argparse
 from collections.abc import Iterator
@@ -39,6 +39,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--draws", type=positive_int, help=draws, metavar="N")
     factor = "temperature (default: 0, the best guess; with --draws, the model's recommendation)"
     parser.add_argument("--temperature", type=temperature, help=factor)
+    times = "enlarge the width and height by this factor, 2, 4, 8 and so on, with a wavelet flow (default: 4)"
+    parser.add_argument("--factor", type=positive_int, help=times)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
     inputs = "further input of the task, a number or a file; can be repeated"
     parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
@@ -60,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.draws or 1)
     model, stored = load(arguments, restores=True)
-    task = require_task(model)
+    task = require_task(model, arguments.factor)
     inputs, files = _read_inputs(task, arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
@@ -91,7 +93,7 @@ def _restore_all(
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             photo, damaged, original = _read(task, num_channels, file, inputs, number, arguments)
-            restoration = restore_damaged(model, damaged, *options, track)
+            restoration = restore_damaged(model, damaged, *options, task, track)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise

@@ -17,8 +17,7 @@ from glow_app.server.limits import Limits, LogFormat, checked_key
 from glow_app.storage.model_folders import RUN_MODELS, SUMMARY_KEY, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
-    import torch
-
+    from glow_app.models.image_model import ImageModel
     from glow_app.server.restorer import Restorer
     from glow_app.storage.stored_model import StoredModel
 
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         name=_name_of(stored),
         directions=load_directions(model, *directions_folders(arguments, stored)),
         training=summary | stored.facts,
-        restorers=_restorers(arguments.restorers, stored, model.device),
+        restorers=_restorers(arguments.restorers, stored, model),
         limits=limits,
         keys=keys,
         hosts=hosts,
@@ -83,24 +82,28 @@ def run(arguments: argparse.Namespace) -> None:
     process.run_server(app, process.server_config(app, arguments.host, arguments.port, limits.body_seconds, *log))
 
 
-def _restorers(places: list[str] | None, main: "StoredModel", device: "torch.device") -> "list[Restorer]":
-    """Load the models of ``--restorers``."""
+def _restorers(places: list[str] | None, main: "StoredModel", model: "ImageModel") -> "list[Restorer]":
+    """Load the models of ``--restorers``; by default, the main model is also one if it is a wavelet flow."""
+    from glow_app.flows import WaveletFlow
     from glow_app.server.restorer import Restorer
     from glow_app.storage.stored_model import StoredModel
 
+    restorers: dict[str, Restorer] = {}
     if places is None:
+        if isinstance(model.flow, WaveletFlow) and len(model.conditioning.unknown(1)) == 1:
+            restorers[_name_of(main)] = Restorer(_name_of(main), model, _source(main))
         name = main.path.name
         own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
         places = own + bundled_restorers("photos")
-    restorers: dict[str, Restorer] = {}
     for place in places:
         stored = StoredModel(place)
         base = _name_of(stored)
         names = (f"{base}-{number}" if number > 1 else base for number in count(1))
         name = next(free for free in names if free not in restorers)
-        model = load_stored(stored, device, restores=True)
-        restorers[name] = Restorer(name, model, _source(stored))
-        print(printable(f"restorer {name}: {restorers[name].info.task}"))
+        restorer = load_stored(stored, model.device, restores=True)
+        restorers[name] = Restorer(name, restorer, _source(stored))
+    for name, each in restorers.items():
+        print(printable(f"restorer {name}: {each.info.task}"))
     return list(restorers.values())
 
 

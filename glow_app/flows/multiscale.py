@@ -131,9 +131,11 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def decode(self, latents: Sequence[Tensor], context: Context = None) -> Tensor:
         """Return the images of ``latents``; the exact inverse of :meth:`encode`."""
         self.check_latents(latents)
-        parts = reversed(self._parts(context)[-len(latents) :])
-        x = latents[-1][:, :0]
-        for (level, _, prior, of_level), latent in zip(parts, reversed(latents), strict=True):
+        return self._decode_levels(latents[-1][:, :0], latents, self._parts(context)[-len(latents) :])
+
+    @staticmethod
+    def _decode_levels(x: Tensor, latents: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
+        for (level, _, prior, of_level), latent in zip(reversed(parts), reversed(latents), strict=True):
             half = prior.decode(latent, prior_context(x, latent, of_level))
             x = level.decode(torch.cat([x, half], dim=1), of_level)
         return x

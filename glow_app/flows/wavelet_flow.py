@@ -213,6 +213,17 @@ class WaveletFlow(MultiscaleFlow):
         if shapes not in coarser or len(shapes) < len(self.levels) - self.num_details:
             super().check_latents(latents)
 
+    def decode_details(self, low: Tensor, latents: Sequence[Tensor], first: int = 0, context: Context = None) -> Tensor:
+        """Return images of which ``low`` are the means of 2x2 pixels, 4x4 and so on, with the latents of their details.
+
+        Args:
+            low: (B, C, H, W), of any height and width.
+            latents: Latents of detail levels, one after another, the finest first: (B, 3C, H, W) for the last one, and
+                twice the sides of the next for the others.
+            first: Number of the first of these levels, 0 for the finest of the flow.
+        """
+        return self._decode_levels(low, latents, self._parts(context)[first : first + len(latents)])
+
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None, generator: torch.Generator | None = None) -> None:
         """Initialise every data-dependent parameter from the batch ``x``, the details on a window of each image."""

@@ -216,11 +216,11 @@ class ImageModel(nn.Module):
             rows = (~(values.abs().flatten(1).amax(1) <= 1.5)).nonzero()[:, 0].tolist()
             if rows:
                 values[rows] = self._decoded([level[rows] for level in latents], (context + share * change)[rows])
-        return Images(to_uint8(_finite(values), self.num_bits))
+        return Images(to_uint8(require_finite(values), self.num_bits))
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
-        return _finite(self._decoded(latents, context))
+        return require_finite(self._decoded(latents, context))
 
     @torch.no_grad()
     def _decoded(self, latents: Sequence[Tensor], context: Context) -> Tensor:
@@ -326,7 +326,8 @@ class ImageModel(nn.Module):
         super()._load_from_state_dict(*arguments, **options)
 
 
-def _finite(images: Tensor) -> Tensor:
+def require_finite(images: Tensor) -> Tensor:
+    """Return real images; raise FloatingPointError if one is not finite."""
     # to_uint8 would make them black, which could pass for samples of the model.
     if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
         raise FloatingPointError(

@@ -5,6 +5,7 @@ from glow_app.restoration.context_difference import ContextDifference
 from glow_app.restoration.deblock import Deblock
 from glow_app.restoration.denoise import Denoise
 from glow_app.restoration.encoder import ConditionEncoder
+from glow_app.restoration.enlarging import Enlarge
 from glow_app.restoration.fill import Fill
 from glow_app.restoration.measures import (
     CALIBRATION_DRAWS,

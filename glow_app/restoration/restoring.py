@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data.resizing import image_to_array
+from glow_app.flows import WaveletFlow
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
@@ -20,6 +21,7 @@ from glow_app.pictures.inputs import Picture
 from glow_app.pictures.panels import contact_sheet
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.encoder import base_picture
+from glow_app.restoration.enlarging import DetailDraws, Enlarge
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.tiles import TILE, decode_in_tiles, estimate_in_tiles, num_tiles, slices
@@ -34,6 +36,7 @@ _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
+_MOST_ENLARGED = 1 << 22  # pixels of a picture that a wavelet flow enlarges, which is not done in tiles
 # Largest overall change of a picture that is returned unchanged, relative to the limit of its median block: textured
 # parts may change more.
 _LARGEST_RATIO = 1.5
@@ -102,6 +105,7 @@ def restore(
     count: int = 4,
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
+    factor: int | None = None,
     **inputs: Any,
 ) -> Restoration:
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
@@ -109,21 +113,25 @@ def restore(
     At temperature 0, all draws are the encoder's estimate: the mean of all possible originals, as far as it was learnt,
     which has the least squared error. This does not use the flow.
 
+    A wavelet flow enlarges pictures: their pixels are the means of those of the draws, whose details it draws.
+
     Args:
-        model: A model with a task.
+        model: A model with a task, or a wavelet flow.
         picture: A picture in any form that :meth:`RestorationTask.read
             <glow_app.restoration.RestorationTask.read>` takes, such as a file name.
         count: Number of draws.
         temperature: As for :meth:`LoadedModel.sample <glow_app.models.loaded_model.LoadedModel.sample>`.
         seeds: As for ``sample``.
+        factor: Factor of the sides, for a wavelet flow: 2, 4 and so on; 4 if None.
         inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
             pixels are missing.
     Raises:
         ValueError: If the model has no task, the task does not take an argument, or the picture cannot be read, is a
             tensor of another type or shape, or is too large.
     """
-    damaged = require_task(model).read(picture, model.flow.image_shape[0], **inputs)
-    return restore_damaged(model, damaged, count, temperature, seeds)
+    task = require_task(model, factor)
+    damaged = task.read(picture, model.flow.image_shape[0], **inputs)
+    return restore_damaged(model, damaged, count, temperature, seeds, task)
 
 
 @torch.no_grad()
@@ -133,6 +141,7 @@ def restore_damaged(
     count: int = 4,
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
+    task: RestorationTask | None = None,
     track: Callable[[Iterator[None], int], Iterable[None]] | None = None,
 ) -> Restoration:
     """Draw possible originals of a picture as :meth:`RestorationTask.damage` returns it, uint8 (D, h, w).
@@ -140,17 +149,19 @@ def restore_damaged(
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
     grey too, unless the task is to colour it. At temperature 0, a picture that would hardly change is returned
-    unchanged. Arguments are as for :func:`restore`; ``track`` runs the steps, given an iterator over them and
-    their number, such as :func:`~glow_app.progress.tracked`.
+    unchanged. Arguments are as for :func:`restore`; ``task`` is from :func:`require_task`; ``track`` runs the steps,
+    given an iterator over them and their number, such as :func:`~glow_app.progress.tracked`.
     """
-    task, num_channels = require_task(model), model.flow.image_shape[0]
+    task, num_channels = task or require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
-    require_size(model, count, damaged.shape[1], damaged.shape[2])
+    require_size(model, task, count, damaged.shape[1], damaged.shape[2])
     condition = task.condition(damaged[None])
-    model.vocabulary.parse(condition, count)  # raises if the damaged picture has other channels
+    if condition.shape[1] != (channels := task.condition_channels(num_channels)):
+        raise ValueError(f"the condition has {condition.shape[1]} channels; expected {channels}")
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
-    drawing = _Drawing(model, task, damaged, condition, seeds, settings)
+    kind = DetailDraws if isinstance(task, Enlarge) else _Drawing
+    drawing = kind(model, task, damaged, condition, seeds, settings)  # type: ignore[arg-type]
     for _ in drawing.steps() if track is None else track(drawing.steps(), drawing.num_steps):
         pass
     change, usual = _changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0])
@@ -254,9 +265,17 @@ def task_of(model: ImageModel) -> RestorationTask | None:
     return model.conditioning.task if isinstance(model.conditioning, PictureConditioning) else None
 
 
-def require_task(model: ImageModel) -> RestorationTask:
-    """Return the task of a model; raise ValueError if it has none, or its flow is untrained."""
+def require_task(model: ImageModel, factor: int | None = None) -> RestorationTask:
+    """Return the task of a model; of a wavelet flow, enlarging by a factor, 4 if None.
+
+    Raises:
+        ValueError: If the model has no task, its flow is untrained, or there is a factor that it cannot enlarge by.
+    """
+    if isinstance(model.flow, WaveletFlow):
+        return Enlarge(model.flow.num_details, factor)
     conditioning = picture_conditioning_of(model)
+    if factor is not None:
+        raise ValueError("only a wavelet flow enlarges by several factors; leave out factor")
     if not conditioning.encoder.trained:
         raise ValueError(
             "the flow of this model is untrained, because its run ended early; continue it with glow fit --resume"
@@ -264,14 +283,14 @@ def require_task(model: ImageModel) -> RestorationTask:
     return conditioning.task
 
 
-def require_size(model: ImageModel, count: int, height: int, width: int) -> None:
+def require_size(model: ImageModel, task: RestorationTask, count: int, height: int, width: int) -> None:
     """Raise ValueError if ``count`` draws of a damaged picture of this size would take too much memory."""
-    factor = picture_conditioning_of(model).task.factor
+    factor, most_pixels = task.factor, _MOST_ENLARGED if isinstance(task, Enlarge) else _MOST_PIXELS
     pixels = factor**2 * height * width
-    if pixels > _MOST_PIXELS:
+    if pixels > most_pixels:
         raise ValueError(
             f"restored, it would have {factor * width:,}x{factor * height:,} pixels; expected at most "
-            f"{_MOST_PIXELS / 1e6:.0f} million: reduce it or cut it into parts"
+            f"{most_pixels / 1e6:.0f} million: reduce it or cut it into parts"
         )
     most = _MOST_BYTES // (pixels * model.flow.image_shape[0])
     if count > most:

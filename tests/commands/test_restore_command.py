@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from registry import random_images, tiny_restorer
+from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
 from glow_app import allow_class
@@ -83,6 +83,19 @@ def test_draws_with_mean_spread_and_sheet(models: Path, photo: Path, glow: Glow)
         with Image.open(f"restored/photo_{name}.png") as picture:
             origin = {"model": record["model"], "version": record["version"]}
             assert picture.text.items() >= (text | origin).items()  # type: ignore[attr-defined]
+
+
+def test_a_wavelet_flow_enlarges_by_several_factors(photo: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    save_pretrained(ImageModel(tiny_wavelet_flow(), 5), Path("bands"))
+    restore = ["restore", photo, "--checkpoint", "bands"]
+    for options, side in (([], 4), (["--factor", 2], 2)):
+        assert glow(*restore, *options, "--overwrite", "--output", "restored").code == 0
+        assert pixels(Path("restored/photo_restored.png")).shape == (9 * side, 14 * side, 3)
+    assert glow(*restore, "--damage", "--draws", 2, "--output", "draws").code == 0
+    assert pixels(Path("draws/photo_damaged.png")).shape == (2, 3, 3)
+    assert "factor is 8; expected one of 2, 4" in refused(*restore, "--factor", 8, code=1)
+    others = ["--checkpoint", "photos-upscale2", "--factor", 2]
+    assert "leave out factor" in refused("restore", photo, *others, code=1)
 
 
 @pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])

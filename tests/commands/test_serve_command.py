@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from registry import tiny_model, tiny_restorer
+from registry import tiny_model, tiny_restorer, tiny_wavelet_flow
 from serving_process import served
 
 from glow_app.cli import main
 from glow_app.commands.serve import _name_of
+from glow_app.conditioning import ClassConditioning
+from glow_app.models.image_model import ImageModel
 from glow_app.restoration import Denoise, Upscale
 from glow_app.storage.pretrained import save_pretrained
 
@@ -107,12 +109,19 @@ def test_restorers_are_named_after_their_runs(
     assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
 
 
-def test_bundled_restorers_are_served(exported: Path, offered: list[dict[str, Any]]) -> None:
-    for options in ([], [f"--checkpoint={exported}"], ["--restorers"]):
+def test_bundled_restorers_and_wavelet_flows_are_served(
+    tmp_path: Path, exported: Path, offered: list[dict[str, Any]]
+) -> None:
+    save_pretrained(ImageModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 8), tmp_path / "classes")
+    save_pretrained(ImageModel(tiny_wavelet_flow(), 8), tmp_path / "bands")
+    own = [f"--checkpoint={tmp_path / name}" for name in ("bands", "classes")]
+    for options in ([], [f"--checkpoint={exported}"], ["--restorers"], own[:1], own[1:]):
         assert main(["serve", "--port=0", *options]) == 0
     bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
     infos = [[restorer.info for restorer in served["restorers"]] for served in offered]
-    assert [[info.name for info in each] for each in infos] == [bundled, bundled[3:], []]
+    assert [[info.name for info in each] for each in infos] == [
+        bundled, bundled[3:], [], ["bands", *bundled[3:]], bundled[3:]
+    ]  # fmt: skip
     assert {info.source for info in infos[1]} == {"photos"}
 
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 from app_client import as_base64, connected, error_of, from_base64, png, rotated, running, saved, wait_until
 from PIL import Image
-from registry import mark_trained, random_images, tiny_model, tiny_restorer
+from registry import mark_trained, random_images, tiny_model, tiny_restorer, tiny_wavelet_flow
 
 from glow_app import restoration
 from glow_app.flows import Glow
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, RestorationTask, Upscale
@@ -54,6 +55,7 @@ MODELS = {
     "colour": tiny_restorer(Colourise()),
     "whole": tiny_restorer(Fill()),
     "lit": tiny_restorer(Lit()),
+    "bands": LoadedModel(tiny_wavelet_flow(), 5).eval(),
 }
 MODELS["clean"].generation = GenerationSettings((0.5, 0.8))
 PICTURE = random_images(1, (3, 9, 13))[0] // 2 + 64
@@ -78,6 +80,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
     "larger": ({}, PICTURE, {}),
+    "bands": ({}, PICTURE, {"temperature": [0.7] * 3}),
     "lit": ({"inputs": {"light": 0.4}}, Lit().prepare(PICTURE, light=0.4), {}),
     "colour": ({}, PICTURE[:1], {}),
     "whole": (

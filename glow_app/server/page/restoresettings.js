@@ -5,14 +5,16 @@ import { LARGEST_SEED, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
 import { readNumber, slider } from "./fields.js";
 
 const KINDS = { photos: "Photograph", faces: "Cartoon face" };  // by the source of the training pictures
+const larger = ({ factor }) => `enlarge ${factor} times`;
 const WORDS = {
-  Upscale: ({ factor }) => `enlarge ${factor} times`,
+  Enlarge: larger,
+  Upscale: larger,
   Denoise: () => "remove noise",
   Deblock: () => "remove JPEG artefacts",
   Colourise: () => "colour",
   Fill: () => "fill in",
 };
-const DONE = { Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
+const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
 
