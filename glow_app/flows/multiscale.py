@@ -82,6 +82,11 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         return self.arguments | parts
 
     @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of images of which the latents, or the coarser latents alone, are those of the flow."""
+        return [self.image_shape[1:]]
+
+    @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
         """Shape of each latent of an image of ``image_shape``, the finest first."""
         return self.latent_shapes_at(*self.image_shape[1:])

@@ -192,6 +192,12 @@ class WaveletFlow(MultiscaleFlow):
         windowed = [level for level, low in enumerate(lows) if max(low) > self.window or self._share(level, *low) < 1]
         return max(windowed, default=-1) + 1
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of images, and of their means of 2x2 pixels, 4x4 and so on, the coarsest last."""
+        _, height, width = self.image_shape
+        return [(height >> skipped, width >> skipped) for skipped in range(self.num_details + 1)]
+
     def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return the shape of each latent of an image of this height and width, the finest first.
 
@@ -201,9 +207,8 @@ class WaveletFlow(MultiscaleFlow):
         Raises:
             ValueError: If the flow has no latents for images of this size.
         """
-        for skipped in range(1, self.num_details + 1):
-            if (height << skipped, width << skipped) == self.image_shape[1:]:
-                return self.latent_shapes[skipped:]
+        if (height, width) in self.sizes[1:]:
+            return self.latent_shapes[self.sizes.index((height, width)) :]
         return super().latent_shapes_at(height, width)
 
     def check_latents(self, latents: Sequence[Tensor]) -> None:

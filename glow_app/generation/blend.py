@@ -1,6 +1,6 @@
 """Interpolation between images by mixing their whitened latents level by level."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ def blend(
     *,
     spherical: bool = False,
     batch_size: int = 16,
+    size: tuple[int, int] | None = None,
 ) -> Images:
     r"""Interpolate between two images, or in the square between four, with a weight per level.
 
@@ -47,6 +48,8 @@ def blend(
         given: What is known about each image, such as its class; the contexts are blended with the weights of the
             coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
+        size: Height and width of the frames: those of the model, or of coarser levels of a wavelet flow, which take
+            less time.
     Shape:
         uint8, (F, C, H, W).
     """
@@ -57,26 +60,32 @@ def blend(
     wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
     if weights.shape != wanted:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}, a weight per frame and level")
-    return Images(_encode(model, images, given).blend(weights, spherical, batch_size))
+    return Images(_encode(model, images, given, size).blend(weights, spherical, batch_size))
 
 
 @torch.no_grad()
 def interpolate(
-    model: ImageModel, images: Pictures, num_frames: int = 9, given: Given = None, *, spherical: bool = True
+    model: ImageModel,
+    images: Pictures,
+    num_frames: int = 9,
+    given: Given = None,
+    *,
+    spherical: bool = True,
+    size: tuple[int, int] | None = None,
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.
 
     Args:
         images: (K, C, H, W), uint8, or other pictures, at least two; each is also a frame.
         num_frames: Frames from each image to the next, both included, at least 2.
-        given, spherical: As for :func:`blend`.
+        given, spherical, size: As for :func:`blend`.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
     images, given = read(model, images, given)
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    encoded, parts = _encode(model, images, given), list[Tensor]()
+    encoded, parts = _encode(model, images, given, size), list[Tensor]()
     for start in range(len(images) - 1):
         frames = encoded.pair(start).blend(weights, spherical)
         parts.append(frames[1:] if start else frames)
@@ -97,7 +106,7 @@ class _Encoded:
     """Images as whitened latents per level, contexts, and the low bits that the model ignores."""
 
     model: ImageModel
-    latents: list[Tensor]
+    latents: Sequence[Tensor]
     contexts: Tensor | None
     unseen: Tensor
 
@@ -110,7 +119,7 @@ class _Encoded:
     def blend(self, weights: Tensor, spherical: bool, batch_size: int = 16) -> Tensor:
         """Return the frames between two or four images."""
         path, frames = along_arc if spherical else along_line, []
-        for part in weights.to(self.model.device, self.model.dtype).split(batch_size):
+        for part in weights[:, -len(self.latents) :].to(self.model.device, self.model.dtype).split(batch_size):
             between = [_between(path, level, part[:, number]) for number, level in enumerate(self.latents)]
             context = None if self.contexts is None else _between(along_line, self.contexts, part[:, -1])
             beside = _between(along_line, self.unseen, part[:, 0].cpu().float()).round().short()
@@ -118,8 +127,8 @@ class _Encoded:
         return torch.cat(frames)
 
 
-def _encode(model: ImageModel, images: Tensor, given: Tensor | None) -> _Encoded:
-    latents, contexts = model.encode(images, given), model.context(given, len(images))
+def _encode(model: ImageModel, images: Tensor, given: Tensor | None, size: tuple[int, int] | None) -> _Encoded:
+    latents, contexts = model.coarsest(model.encode(images, given), size), model.context(given, len(images))
     if not isinstance(contexts, Tensor | None):
         raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
     return _Encoded(model, latents, contexts, low_bits(model, images).float())

@@ -104,6 +104,8 @@ def edit(
     images: Pictures,
     strengths: Sequence[tuple[Direction, float | Sequence[float]]],
     given: Given = None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Images:
     r"""Edit images by moving their latents along directions.
 
@@ -116,6 +118,8 @@ def edit(
         strengths: Directions, each with a strength, where 1 is the mean difference between images with and without the
             attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes.
+        size: Height and width of the result: those of the model, or of coarser levels of a wavelet flow, which take
+            less time.
     """
     images, given = read(model, images, given)
     latents = model.encode(images, given)
@@ -124,12 +128,18 @@ def edit(
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     if given is not None and len(images) == 1:
         given = given.expand(len(latents[0]), *given.shape[1:])
-    return Images(with_low_bits(model.decode(latents, given), low_bits(model, images)))
+    return Images(with_low_bits(model.decode(model.coarsest(latents, size), given), low_bits(model, images)))
 
 
 @torch.no_grad()
 def edit_attributes(
-    model: ImageModel, images: Pictures, changes: Given, given: Given = None, strength: float | Sequence[float] = 1.0
+    model: ImageModel,
+    images: Pictures,
+    changes: Given,
+    given: Given = None,
+    strength: float | Sequence[float] = 1.0,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Images:
     r"""Change attributes of images by a model that was trained with attributes.
 
@@ -143,6 +153,7 @@ def edit_attributes(
         changes: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
         given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
         strength: The factor s. Several are for as many images, or for copies of one.
+        size: As for :func:`edit`.
     Raises:
         ValueError: If the model has no such attributes.
     """
@@ -155,7 +166,8 @@ def edit_attributes(
     before = model.context(given, len(images))
     assert isinstance(before, Tensor)
     change = factors.to(before) * context_change(conditioning, given, changed)
-    latents = [level.expand(len(change), *level.shape[1:]) for level in model.encode(images, given)]
+    latents = model.coarsest(model.encode(images, given), size)
+    latents = [level.expand(len(change), *level.shape[1:]) for level in latents]
     return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
 
 

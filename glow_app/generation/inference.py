@@ -15,6 +15,7 @@ from glow_app.seeding import image_generators
 
 # Of attributes that are not yes or no, each pass tries levels of quantiles at these distances from the last ones.
 _PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace(-1, 1, 5) / 32)
+_LEAST_SIDE = 32  # of the means by which a wavelet flow infers: they show what images show, in a fraction of the time
 _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
 
 
@@ -64,8 +65,9 @@ def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images:
 
 def _bits(model: ImageModel, images: Tensor, given: Tensor | None) -> BitsTable:
     seeds = [0] * len(images)
+    size = next((size for size in reversed(model.flow.sizes) if min(size) >= _LEAST_SIDE), None)
     with record_solves(image_generators(seeds)):
-        return model.bits_table(images, given, generator=image_generators(seeds))
+        return model.bits_table(images, given, generator=image_generators(seeds), size=size)
 
 
 def chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:

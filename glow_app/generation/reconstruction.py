@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.conditioning import Given
@@ -42,5 +43,7 @@ def low_bits(model: ImageModel, images: Tensor) -> Tensor:
 
 
 def with_low_bits(decoded: Tensor, unseen: Tensor) -> Tensor:
-    """Return decoded uint8 images with the ignored low bits added."""
+    """Return decoded uint8 images with the ignored low bits added; their means, if the images are smaller."""
+    _, _, height, width = decoded.shape
+    unseen = F.adaptive_avg_pool2d(unseen.float(), (height, width)).round().short()
     return (decoded.short().cpu() + unseen).clamp(0, 255).to(torch.uint8)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
 from glow_app.conditioning import Conditioning
 from glow_app.flows import Glow, WaveletFlow
-from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
+from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, means_to_uint8, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
@@ -148,21 +149,26 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def bits_table(
-        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        given: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+        size: tuple[int, int] | None = None,
     ) -> BitsTable:
-        """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
+        """Return the bits by draw, class and level; as :meth:`bits_per_dim`; by :meth:`dequantised` means of a size."""
         require_at_least(1, num_draws=num_draws)
         images = images.to(self.device)
         generator = generator or image_generators(range(len(images)))
         draws, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
         with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
-                y, bits = self.dequantised(images, generator), []
+                y, bits = self.dequantised(images, generator, size), []
                 for choice in choices:
                     rewind()
                     bits.append(self.dequantised_level_bits(y, choice))
                 draws.append(torch.stack(bits))
-        return BitsTable(torch.stack(draws), images[0].numel())
+        return BitsTable(torch.stack(draws), y[0].numel())
 
     @torch.no_grad()
     def dequantised_level_bits(self, y: Tensor, given: Tensor | None = None) -> Tensor:
@@ -175,9 +181,12 @@ class ImageModel(nn.Module):
         sizes = torch.tensor(list(map(math.prod, self.flow.latent_shapes_at(*y.shape[2:])))).to(log_probs)
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
-    def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the input of the flow: the images with dequantisation noise."""
-        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
+    def dequantised(
+        self, images: Tensor, generator: torch.Generator | None, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return the input of the flow: images with dequantisation noise, or the means, of a size, of such images."""
+        y = dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
+        return y if size is None else F.adaptive_avg_pool2d(y, size)
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
@@ -209,14 +218,33 @@ class ImageModel(nn.Module):
         that exceed black or white by the whole range.
         """
         if change is None or not isinstance(context, Tensor):
-            return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
+            return self._rounded(self.decode_values(latents, context))
         values = self._decoded(latents, context + change)
         for share in (0.5, 0.25, 0.0):
             # Negated, because an image that is not finite explodes as well.
             rows = (~(values.abs().flatten(1).amax(1) <= 1.5)).nonzero()[:, 0].tolist()
             if rows:
                 values[rows] = self._decoded([level[rows] for level in latents], (context + share * change)[rows])
-        return Images(to_uint8(require_finite(values), self.num_bits))
+        return self._rounded(require_finite(values))
+
+    def _rounded(self, values: Tensor) -> Images:
+        # Means of pixels lie between the levels of these.
+        are_means = tuple(values.shape[2:]) in self.flow.sizes[1:]
+        return Images((means_to_uint8 if are_means else to_uint8)(values, self.num_bits))
+
+    def check_size(self, size: tuple[int, int] | None) -> None:
+        """Raise ValueError unless a height and width are those of the model or of a wavelet flow's coarser levels."""
+        if size is not None and size not in self.flow.sizes:
+            sizes = ", ".join(f"{width}x{height}" for height, width in self.flow.sizes)
+            raise ValueError(f"size is {size[1]}x{size[0]}; expected one of {sizes} for this model")
+
+    def coarsest(self, latents: Sequence[Tensor], size: tuple[int, int] | None) -> Sequence[Tensor]:
+        """Return the latents of the levels up to a size, of :attr:`WaveletFlow.sizes`; all if it is None.
+
+        :meth:`decode` returns their images of this size: the means of pixels of those of all latents.
+        """
+        self.check_size(size)
+        return latents if size is None else latents[-len(self.flow.latent_shapes_at(*size)) :]
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
@@ -301,10 +329,11 @@ class ImageModel(nn.Module):
         return [factor * level.to(first) for factor, level in zip(temperatures, noise, strict=True)][-num:]
 
     def context_of(self, y: Tensor, given: Tensor | None) -> Context:
-        """Return the context of real images; raise ValueError if they are not of the model's size."""
-        expected = (self.flow.image_shape[0], *(self.size_of(given) or self.flow.image_shape[1:]))
-        if y.shape[1:] != expected:
-            shape = ", ".join(map(str, expected))
+        """Return the context of real images; raise ValueError if they are of no size of the model."""
+        channels, size = self.flow.image_shape[0], self.size_of(given)
+        sizes = self.flow.sizes if size is None else [size]
+        if y.shape[1:2] != (channels,) or tuple(y.shape[2:]) not in sizes:
+            shape = ", ".join(map(str, (channels, *sizes[0])))
             raise ValueError(f"this model is for images of shape (B, {shape}), got {tuple(y.shape)}")
         return self._context(given, len(y))
 

@@ -77,7 +77,7 @@ class QueuedModel(LoadedModel):
         parsed = self.vocabulary.parse(given, num)
         # The noise is drawn only when a batch starts, because many requests may wait.
         rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), parsed)
-        images = self._compute(self._rows.draw, rows, draw_settings(self, temperature, guidance, parsed), size)
+        images = self._compute(self._rows.draw, rows, size, draw_settings(self, temperature, guidance, parsed))
         return Images(torch.stack(images), [fact for image in images for fact in image.facts])
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
@@ -93,18 +93,23 @@ class QueuedModel(LoadedModel):
         return Images(torch.stack(self._compute(self._rows.decode, rows)))
 
     def bits_table(
-        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        given: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+        size: tuple[int, int] | None = None,
     ) -> BitsTable:
         """Score images, within :func:`record_solves`; both generators have one per image."""
         record: Any = solve_options().record
         noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
         choices, draws = self.conditioning.unknown(len(images)) if given is None else [given], []
         for _ in range(num_draws):
-            y = self.dequantised(images, generator)
+            y = self.dequantised(images, generator, size)
             rows = [row for choice in choices for row in _rows(len(y), y, choice, noise)]
             bits = torch.cat(self._compute(self._rows.level_bits, rows))
             draws.append(bits.unflatten(0, (len(choices), len(y))))
-        return BitsTable(torch.stack(draws), self.num_dims)
+        return BitsTable(torch.stack(draws), y[0].numel())
 
 
 class _RowFunctions:
@@ -113,7 +118,7 @@ class _RowFunctions:
     def __init__(self, model: ImageModel) -> None:
         self._model = model
 
-    def draw(self, rows: list[Any], settings: GenerationSettings, size: tuple[int, int] | None) -> list[Images]:
+    def draw(self, rows: list[Any], size: tuple[int, int] | None, settings: GenerationSettings) -> list[Images]:
         seeds, given = _columns(rows)
         return list(draw(self._model, seeds.tolist(), settings, given, size).cpu())
 

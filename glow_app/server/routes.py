@@ -47,12 +47,12 @@ async def show_info(service: Served) -> schemas.Info:
 @API.post("/sample", response_model=schemas.SampleAnswer, responses=_picture("the image, or a grid of several"))
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image of `glow sample`."""
-    seeds = service.seeds(body.count, body.seed)
+    seeds, size = service.seeds(body.count, body.seed), service.size(body.size)
     with validating():
         settings = draw_settings(service.model, body.temperature, body.guidance, body.given)
     with validating("given"):
         options = settings.temperature, seeds, body.given, settings.guidance
-        drawn = await service.run(service.model.sample, len(seeds), *options)
+        drawn = await service.run(service.model.sample, len(seeds), *options, size=size)
     images = Images(drawn, [facts | service.origin for facts in drawn.facts])
     answer = schemas.SampleAnswer(
         images=schemas.sampled(images),
@@ -66,16 +66,12 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
 @API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))
 async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
-    weights = body.weights(service.info.num_levels)
+    weights, size = body.weights(service.info.num_levels), service.size(body.size)
     even = (len(body.images) - 1) * (body.frames - 1) + 1
     service.check_count(even if weights is None else len(weights), "frames" if weights is None else "at")
     images, notes, given = await service.pictures(body.images, body.given)
-    if weights is None:
-        frames = await service.run(
-            generation.interpolate, service.model, images, body.frames, given, spherical=body.spherical
-        )
-    else:
-        frames = await service.run(generation.blend, service.model, images, weights, given, spherical=body.spherical)
+    between, how = (generation.interpolate, body.frames) if weights is None else (generation.blend, weights)
+    frames = await service.run(between, service.model, images, how, given, spherical=body.spherical, size=size)
     answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.format(given), notes=notes)
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
     facts = way | service.facts(given)
@@ -91,14 +87,16 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
         raise invalid("expected either edits or attributes")
     with validating("attributes"):
         changes = service.model.vocabulary.parse(body.attributes, 1)
+    size = service.size(body.size)
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if changes is None:
-        changed = await service.run(generation.edit, service.model, images, strengths, given)
+        changed = await service.run(generation.edit, service.model, images, strengths, given, size=size)
         edits = {name: ", ".join(str(getattr(each, name)) for each in body.edits) for name in ("direction", "strength")}
     else:
         given = await service.run(generation.infer, service.model, images, given)
-        changed = await service.run(generation.edit_attributes, service.model, images, changes, given, body.strength)
+        how = changes, given, body.strength
+        changed = await service.run(generation.edit_attributes, service.model, images, *how, size=size)
         edits = {"attributes": in_words((service.format(changes) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.format(given) or [None]
     answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])

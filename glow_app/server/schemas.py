@@ -34,6 +34,16 @@ _BYTES = {"format": "byte"}
 ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
 
 
+Size = Annotated[
+    list[int] | None,
+    Field(
+        min_length=2,
+        max_length=2,
+        description="Height and width of the result, among `sizes` of /v1/info: smaller ones take less time.",
+    ),
+]
+
+
 class Picture(NamedTuple):
     """A uint8 image (C, H, W) of an answer, with its metadata; encoded only with the answer."""
 
@@ -71,6 +81,7 @@ class SampleRequest(_Request):
     )
     seed: Seed = None
     given: Any = Field(None, description=f"{_WHAT}; all values in turn if omitted.")
+    size: Size = None
 
 
 class Sampled(BaseModel):
@@ -111,6 +122,7 @@ class InterpolateRequest(_Request):
     )
     spherical: bool = Field(True, description="Along arcs, which preserve the norm of the latents, or along lines.")
     given: EachGiven = None
+    size: Size = None
 
     def weights(self, num_levels: int) -> Tensor | None:
         """Return the weights of the frames for :func:`~glow_app.generation.blend`; None if they are evenly spaced."""
@@ -148,6 +160,7 @@ class EditRequest(_Request):
     attributes: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, with their values.")
     strength: Strength = Field(1.0, description="Factor of the change of attributes.")
     given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, as is each attribute that is left out.")
+    size: Size = None
 
 
 class EditAnswer(BaseModel):
@@ -283,6 +296,9 @@ class Info(BaseModel):
     summary: str = Field(description="What the model draws, in a sentence for visitors of the page.")
     model: Sha256
     image_shape: list[int] = Field(description="(C, H, W)")
+    sizes: list[tuple[int, int]] = Field(
+        description="Heights and widths: of the model's images and, of a wavelet flow, of its coarser levels."
+    )
     given: GivenKind | None = Field(description="What the model can be given; null for nothing.")
     guided: bool = Field(description="Whether the model takes guidance.")
     num_bits: int

@@ -63,6 +63,7 @@ class Service:
             summary=f"{what[:1].upper()}{what[1:]}, {width}x{height}. {more}".strip(),
             model=model_hash(model),
             image_shape=list(model.flow.image_shape),
+            sizes=model.flow.sizes,
             given=None if known is None else GivenKind(**known),
             guided=model.conditioning.guided,
             num_bits=model.num_bits,
@@ -137,6 +138,13 @@ class Service:
         """Return the metadata of a picture made from pictures for which this was given."""
         values = self.format(given)
         return ({"given": all_in_words(values)} if values else {}) | self.origin
+
+    def size(self, size: list[int] | None) -> tuple[int, int] | None:
+        """Return the size of a request's result; None for that of the model."""
+        checked = None if size is None else (size[0], size[1])
+        with validating():
+            self.model.check_size(checked)
+        return checked
 
     def seeds(self, count: int, seed: int | None) -> range:
         """Return the seeds of ``count`` images."""

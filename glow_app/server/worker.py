@@ -47,7 +47,8 @@ class Call:
         run: Function of some rows and ``options``; returns one result per row.
         rows: At least one.
         ticket: Ticket of the request.
-        options: Further arguments of ``run``, the same for all rows of a batch.
+        options: Further arguments of ``run``, the same for all rows of a batch; the first, such as a size, determines
+            how long a row takes.
         is_alone: Whether to run row by row without other calls, for example after a shared batch has failed.
     """
 
@@ -62,10 +63,10 @@ class Call:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What determines the seconds per row: the function, and which parts of a row are missing."""
+        """What determines the seconds per row: the function, its first option, and which parts of a row are missing."""
         row = self.rows[0]
         missing = [part is None for part in row] if isinstance(row, tuple) else []
-        return self.run, *missing
+        return self.run, *self.options[:1], *missing
 
 
 class ModelWorker:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from app_client import as_base64, error_of, from_base64, running
 from PIL import Image
-from registry import class_grid, named, random_images, same_pictures, tiny_model
+from registry import class_grid, named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
 
 from glow_app import __version__, generation
 from glow_app.conditioning import AttributeConditioning
@@ -90,6 +90,43 @@ def test_samples_equal_those_of_python(model: LoadedModel, client: httpx.Client)
     ways: list[Any] = [2, "C", ["c"]]
     by_number, *others = (client.post("/v1/sample", json={"seed": 3, "given": given}).json() for given in ways)
     assert others == [by_number] * 2
+
+
+def test_results_have_the_size_of_a_coarser_level(client: httpx.Client) -> None:
+    model = LoadedModel(tiny_wavelet_flow(conditioning=AttributeConditioning({"hat": "yes_no"}, 4)), 5).eval()
+    direction = Direction([torch.ones(shape) for shape in model.flow.latent_shapes], 10)
+    none, hat = torch.zeros(2, 1), torch.ones(1, 1)
+    between = {"images": FILES[:2], "given": {"hat": 0}}
+    bodies: dict[str, list[tuple[dict[str, Any], Any]]] = {
+        "sample": [({"seed": 7, "given": {"hat": 0}}, model.sample(1, None, 7, none[:1], size=(4, 4)))],
+        "interpolate": [
+            (between | {"frames": 3}, generation.interpolate(model, IMAGES[:2], 3, none, size=(4, 4))),
+            (between | {"at": [[0.3]]}, generation.blend(
+                model, IMAGES[:2], torch.full((1, 3), 0.3), none, spherical=True, size=(4, 4)
+            )),
+        ],
+        "edit": [
+            ({"image": FILES[0], "given": {"hat": 0}, **change}, expected) for change, expected in (
+                ({"attributes": {"hat": 1}}, generation.edit_attributes(model, IMAGES[:1], hat, none[:1], size=(4, 4))),
+                (
+                    {"edits": [{"direction": "smile", "strength": 0.2}]},
+                    generation.edit(model, IMAGES[:1], [(direction, 0.2)], none[:1], size=(4, 4)),
+                ),
+            )
+        ],
+    }  # fmt: skip
+    with running(create_app(model, LIMITS, directions={"smile": direction})) as server:
+        assert server.get("/v1/info").json()["sizes"] == [[8, 8], [4, 4], [2, 2]]
+        for path, each in bodies.items():
+            for body, expected in each:
+                answer = server.post(f"/v1/{path}", json=body | {"size": [4, 4]}).json()
+                images = answer.get("frames") or [one["image"] for one in answer.get("images", [])] or [answer["image"]]
+                assert same_pictures(torch.stack(list(map(from_base64, images))), expected)
+            for size in ([4, 2], [16, 16]):
+                error = error_of(server.post(f"/v1/{path}", json=body | {"size": size}))
+                assert error["message"] == f"size is {size[1]}x{size[0]}; expected one of 8x8, 4x4, 2x2 for this model"
+    assert client.get("/v1/info").json()["sizes"] == [[8, 8]]
+    assert client.post("/v1/sample", json={"size": [16, 16]}).status_code == 422  # which the model itself could draw
 
 
 def test_a_random_seed_can_be_repeated(client: httpx.Client) -> None:

@@ -38,7 +38,7 @@ export const askFile = async (endpoint, body, type, signal) => (await post(endpo
 export async function askRestored(body, type, signal, onshare) {
   const id = `${Date.now()}-${Math.random()}`;
   const timer = setInterval(async () => {
-    const { share } = await request(`progress?request_id=${id}`, { signal }).then((answer) => answer.json(), () => ({}));
+    const { share } = await request(`progress?request_id=${id}`, { signal }).then((answer) => answer.json()).catch(() => ({}));
     if (share) onshare(share);
   }, 1000);
   return post("restore", body, signal, type, { "X-Request-ID": id }).finally(() => clearInterval(timer));

@@ -16,12 +16,12 @@ export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW
 export const nounOf = ({ training }) => (training.data?.source === "faces" ? "face" : "picture");
 
 /** Return a drawn image with the settings that draw it again. */
-export function pictureOf(drawn, { temperature, guidance, given }, info) {
+export function pictureOf(drawn, { temperature, guidance, given, size }, info) {
   const asked = knowsAttributes(info) ? given : drawn.given;
   const [kind, place] = [givenText(info, asked), givenPlace(asked, info)];
   const name = fileName(place === null ? nounOf(info) : kind, `seed${drawn.seed}`, ...valuesName(namedOf(asked), info));
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
-  const settings = { temperature, guidance, given, seed: drawn.seed };
+  const settings = { temperature, guidance, given, size, seed: drawn.seed };
   return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place };
 }
 
@@ -31,10 +31,11 @@ export function settingsText({ temperature, guidance }, between = ", ") {
 }
 
 /** Return a drawn picture with changes: drawn again with other values if the model knows attributes, or else edited. */
-export async function changed(picture, { changes, values }, info, signal) {
+export async function changed(picture, { changes, values }, info, signal, size) {
+  if (picture.settings.size && !size) picture = await draw({ ...picture.settings, size }, info, signal);  // of a preview
   if (Object.keys(changes).length === 0) return picture;
-  if (knowsAttributes(info)) return draw({ ...picture.settings, given: values }, info, signal);
-  const body = { image: base64Of(picture.url), ...editOf(changes, info), given: picture.given };
+  if (knowsAttributes(info)) return draw({ ...picture.settings, size, given: values }, info, signal);
+  const body = { image: base64Of(picture.url), size, ...editOf(changes, info), given: picture.given };
   const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
   const edited = fromPng((await ask("edit", body, signal)).image, name, alt);
   return { ...picture, ...edited, settings: { ...picture.settings, edits: changes } };
@@ -66,7 +67,7 @@ export const firstSettings = (seed, info) => ({ seed, ...info.generation, given:
 
 export async function draw({ edits = {}, ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
-  return changed(pictureOf(answer.images[0], settings, info), { changes: edits }, info, signal);
+  return changed(pictureOf(answer.images[0], settings, info), { changes: edits }, info, signal, settings.size);
 }
 
 /** Parse a whole number from least to most; return null for anything else. */

@@ -17,7 +17,7 @@ export function startEdit(info) {
   const first = firstSettings(0, info);  // drawn if the user has chosen none
   const [given, stage] = ["edit-given", "edited"].map(byId);
   for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") === isEditable;
-  const task = new Task(byId("edit-task"));
+  const task = new Task(byId("edit-task"), true, info.preview);
   let picture = null;
   let original = null;  // {image, note} in the model's size
   let inferred = null;  // its most probable value of what can be given, once known
@@ -45,12 +45,12 @@ export function startEdit(info) {
     follow();
   }
 
-  async function changed(signal) {
+  async function changed(signal, _, preview) {
     const chosen = given.value;
-    const send = async (image, changes) => {
+    const send = async (image, changes, size) => {
       const drawnWith = picture.place === null && !knows ? picture.given : null;  // a value that the select does not list
       const known = chosenGiven(given, info) ?? inferred ?? drawnWith;
-      const body = { image, given: known, ...editOf(changes, info), ...(knows && { strength: strength.value }) };
+      const body = { image, size, given: known, ...editOf(changes, info), ...(knows && { strength: strength.value }) };
       const answer = await ask("edit", body, signal);
       if (chosen === "") inferred = answer.given;
       return answer;
@@ -63,7 +63,7 @@ export function startEdit(info) {
     }
     const { changes } = attributes;
     const isChanged = Object.keys(changes).length > 0;
-    return { changes, isChanged, chosen, ...((!isChanged && before) || (await send(original.image, changes))) };
+    return { changes, isChanged, chosen, ...((!isChanged && before) || (await send(original.image, changes, preview))) };
   }
 
   function follow() {

@@ -18,7 +18,7 @@ const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["
 
 /** Start the tab; take(picture) sets one end after the other. */
 export function startInterpolate(info) {
-  const task = new Task(byId("interpolate-task"));
+  const task = new Task(byId("interpolate-task"), true, info.preview);
   const ends = [null, null, null, null];
   const zones = ENDS.map((name, end) => {
     const label = `${capitalised(name)} picture`;
@@ -92,11 +92,11 @@ export function startInterpolate(info) {
     zones.forEach((zone) => zone.setError(null));
     task.follow(
       count() === 2 ? "Making frames" : "Blending",
-      async (signal) => {
+      async (signal, _, size) => {
         const chosen = used();
         const body = await wanted(chosen);
         if (body.frames === undefined && chosen.length === 2) return null;  // became invalid since the change
-        return { chosen, body, answer: await ask("interpolate", body, signal) };
+        return { chosen, body, answer: await ask("interpolate", { ...body, size }, signal) };
       },
       (result) => {
         if (result === null) return "A number is missing or out of range";

@@ -23,6 +23,7 @@ const counted = (number, word) => Number.isInteger(number) && `${whole(number)} 
  * of the gallery.
  */
 function start(info) {
+  info.preview = info.sizes.slice(1).findLast((size) => Math.min(...size) >= 64);
   describe(info);
   const takers = { interpolate: startInterpolate(info), edit: startEdit(info), score: startScore(info) };
   if (info.restorers.length) takers.restore = startRestore(info);
@@ -58,6 +59,7 @@ function describe(info) {
   byId("name").textContent = capitalised(info.name);
   byId("summary").textContent = info.summary;
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
+  document.documentElement.classList.toggle("smooth", height > 64);  // the browser shrinks the pictures
 
   const bits = (key, images) => Number.isFinite(training[key]) && `${training[key].toFixed(3)} on ${images} images`;
   const about = {

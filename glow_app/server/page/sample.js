@@ -13,7 +13,7 @@ import { startViewer } from "./viewer.js";
 
 /** Start the tab; uses are functions of a picture, by name, and ondraw gets the newest batch. */
 export function startSample(info, uses, ondraw) {
-  const task = new Task(byId("sample-task"));
+  const task = new Task(byId("sample-task"), true, info.preview);
   const temperature = temperatureControl(byId("sample-temperature"), byId("sample-levels"), info, follow);
   const guidance = guidanceControl(byId("sample-guidance"), info, follow);
   const [given, seed, count] = ["sample-given", "sample-seed", "sample-count"].map(byId);
@@ -60,10 +60,10 @@ export function startSample(info, uses, ondraw) {
     if (batch === null) return;
     task.follow(
       "Drawing again",
-      (signal) => picturesOf(drawnAs(batch.pictures), signal),
-      (pictures) => {
+      (signal, _, size) => picturesOf({ ...drawnAs(batch.pictures), size }, signal),
+      (pictures, size) => {
         batch.show(pictures);
-        ondraw(pictures);
+        if (!size) ondraw(pictures);
         keep(pictures);
         return "Drawn again";
       },

@@ -3,6 +3,7 @@
 import { announce, h, joined } from "./dom.js";
 
 const PROGRESS_DELAY_MS = 200;  // shorter work shows no progress, which would only flicker
+const REST_MS = 150;  // after the last change, when the whole result replaces the preview
 const RETRIES = 3;  // of a request while the server is busy
 
 const REFUSED = [413, 415, 422];  // the same request would fail again
@@ -15,39 +16,44 @@ const HINTS = {
 export class Task {
   #place;
   #canCancel;
+  #preview;
   #controller = null;
   #next = null;  // the arguments of the next work
   #following = null;  // a promise that ends when no work is left
   #current = Promise.resolve();  // ends with the current work
+  #rest = 0;  // the timer of a whole result after a preview; -1 when it has started
 
-  /** Show progress and errors in a place, and a Cancel button if the work can be cancelled. */
-  constructor(place, canCancel = true) {
+  /** Show progress and errors in a place, and Cancel if it is possible. With a preview's size, follow() makes that first. */
+  constructor(place, canCancel = true, preview = undefined) {
     this.#place = place;
     this.#canCancel = canCancel;
+    this.#preview = preview;
   }
 
   /**
    * Start work, which is described by what ("Drawing 8 images"); cancel the current work. work gets an AbortSignal and
    * {note(text), share(number)}, which show its progress; use takes its result, unless it is cancelled or fails, and
-   * returns what to announce; onerror returns whether it has shown the error itself.
+   * returns what to announce; both also get the size of a preview; onerror returns whether it has shown the error itself.
    */
-  run(what, work, use, onerror = () => false) {
+  run(what, work, use, onerror = () => false, size = undefined) {
     this.cancel();
-    return (this.#current = this.#start(what, work, use, onerror));
+    return (this.#current = this.#start(what, work, use, onerror, size));
   }
 
-  async #start(what, work, use, onerror) {
+  /** Return whether the result was used. */
+  async #start(what, work, use, onerror, size) {
     const controller = (this.#controller = new AbortController());
     const view = this.#progress(what, controller);
     try {
-      const result = await this.#retry(work, controller.signal, view);
+      const result = await this.#retry((...each) => work(...each, size), controller.signal, view);
       controller.signal.throwIfAborted();
       view.stop();
       this.#place.replaceChildren();
-      const text = use(result);
-      if (this.#next === null) announce(text, this.#place);
+      const text = use(result, size);
+      if (this.#next === null && !size) announce(text, this.#place);
+      return true;
     } catch (error) {
-      if (this.#controller !== controller) return;  // other work has started
+      if (this.#controller !== controller) return false;  // other work has started
       if (controller.signal.aborted) {
         this.#place.replaceChildren(h("p", { className: "hint" }, "Cancelled."));
         announce("Cancelled.", this.#place);
@@ -56,27 +62,33 @@ export class Task {
     } finally {
       view.stop();
     }
+    return false;
   }
 
   /**
    * Start work that depends on settings, after the current work; arguments are as for run. Only the latest runs: work
-   * that is replaced while it waits is never sent.
+   * that is replaced while it waits is never sent. A preview is replaced by the whole result when the settings rest.
    */
-  follow(...work) {
-    this.#next = work;
+  follow(what, work, use, onerror) {
+    if (this.#rest !== 0) this.cancel();  // the result for settings that have changed
+    this.#next = [what, work, use, onerror];
     this.#following ??= this.#runLatest();
   }
 
   async #runLatest() {
     while (this.#next !== null) {
       await this.#current;
-      if (this.#next !== null) await this.run(...this.#next);
+      const work = this.#next;
+      if (work === null || !(await this.run(...work, this.#preview)) || !this.#preview || this.#next) continue;
+      this.#rest = setTimeout(() => (this.run(...work), (this.#rest = -1)), REST_MS);
     }
     this.#following = null;
   }
 
   /** Cancel the current and the next work. */
   cancel() {
+    clearTimeout(this.#rest);
+    this.#rest = 0;
     this.#next = null;
     this.#controller?.abort();
     this.#controller = null;

@@ -14,7 +14,7 @@ export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
   const image = dialog.querySelector(".large");
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
-  const task = new Task(byId("viewer-task"));
+  const task = new Task(byId("viewer-task"), true, info.preview);
   const attributes = attributeControls("viewer", info, follow, "As drawn");
   button("restore").hidden = info.restorers.length === 0;
   if (attributesOf(info).length === 0) byId("viewer-attributes").remove();
@@ -37,8 +37,8 @@ export function startViewer(info, uses, onshow) {
     allow(false);
     task.follow(
       "Changing the picture",
-      (signal) => changed(batch[place], attributes, info, signal),
-      (picture) => (show(picture), allow(true), "Picture changed"),
+      (signal, _, size) => changed(batch[place], attributes, info, signal, size),
+      (picture, size) => (show(picture), allow(!size), "Picture changed"),
     );
   }
 
@@ -51,7 +51,7 @@ export function startViewer(info, uses, onshow) {
     button("forth").disabled = place === batch.length - 1;
     show(batch[place]);
     allow(true);
-    if (Object.keys(edits).length) follow();
+    if (Object.keys(edits).length || batch[place].settings.size) follow();
   }
 
   function open(pictures, first, edits = {}) {
