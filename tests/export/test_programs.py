@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 import torch
 from damage import full_disk
 from docs_pages import DOCS
-from registry import tiny_model
+from registry import tiny_model, tiny_wavelet_flow
 
+from glow_app.conditioning import ClassConditioning
 from glow_app.export import load_program, program, save_sampler
 from glow_app.generation import sample_batches
 from glow_app.models.drawing import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
@@ -23,17 +26,18 @@ from glow_app.storage.stored_model import model_hash
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
 RESIDUAL: dict[str, Any] = {"conditioner": GatedResidualConditioner, "coupling": "additive", "num_bits": 3}
-CASES = {
-    "classes": {**SMALL, **RESIDUAL, "num_classes": 3},
-    "low rank, float64": {**SMALL, "dtype": torch.float64, "prior": partial(GaussianPrior, rank=3)},
-    "MAF": {**SMALL, "prior": partial(MAFPrior, hidden_features=6, max_groups=3)},
+CASES: dict[str, Callable[[], LoadedModel]] = {
+    "classes": lambda: tiny_model(**SMALL, **RESIDUAL, num_classes=3),
+    "low rank, float64": lambda: tiny_model(**SMALL, dtype=torch.float64, prior=partial(GaussianPrior, rank=3)),
+    "MAF": lambda: tiny_model(**SMALL, prior=partial(MAFPrior, hidden_features=6, max_groups=3)),
+    "wavelets": lambda: LoadedModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 5).eval(),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None:
-    model = tiny_model(**CASES[case])
+    model = CASES[case]()
     assert save_sampler(model, tmp_path / "sampler", {"epoch": 3}) == 0
     description = json.loads((tmp_path / "sampler/sampler.json").read_text())
     draw = load_program(tmp_path / "sampler" / description["program"]["file"])
@@ -50,7 +54,8 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
         assert torch.equal(draw(latents, *inputs), model.decode_with(latents, context))
     assert (description["model"], description["training"]) == (model_hash(model), {"epoch": 3})
     names = [each["name"] for each in description["inputs"]]
-    assert names == ["level0", "level1"] + (["given", "guidance"] if model.conditioning.guided else [])
+    levels = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
+    assert names == levels + (["given", "guidance"] if model.conditioning.guided else [])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sampler", "sampler.json", "sampler.pt2"]
 
 

@@ -142,24 +142,48 @@ def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.Monkey
 
 
 MUON = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", "--model.optimizer=lightning_modules.optimizers.Muon"]
+FLOWS = {
+    "glow": [],
+    "wavelets": [
+        *(
+            "--model.flow.class_path=glow_app.flows.WaveletFlow",
+            "--model.flow.num_levels=1",
+            "--model.memory=checkpoint",
+        ),
+        *("--model.flow.detail_steps=[1]", "--model.flow.detail_channels=4", "--model.flow.detail_features=4"),
+        *("--model.flow.detail_blocks=1", "--model.flow.window=2", "--model.flow.images_per_window=2"),
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=FLOWS)
+def options(request: pytest.FixtureRequest) -> list[str]:
+    """Options of a run of twelve steps."""
+    return MUON + FLOWS[request.param]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of twelve steps that nothing stopped."""
+def whole(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, which nothing stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    assert fit(*MUON, f"--run_dir={run}") == 0
+    assert fit(*options, f"--run_dir={run}") == 0
     return run
 
 
 @pytest.mark.parametrize(("step", "number", "code"), [(2, signal.SIGINT, 130), (3, signal.SIGTERM, 143)])
 def test_a_signal_saves_the_step_in_which_it_comes_and_nothing_is_lost(
-    step: int, number: signal.Signals, code: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int,
+    number: signal.Signals,
+    code: int,
+    options: list[str],
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Step 3 is the last before a validation, which a run that stops there still has to do."""
     with monkeypatch.context() as patch:
         signal_at_step(step, number, patch)
-        assert fit(*MUON, f"--run_dir={tmp_path}") == code
+        assert fit(*options, f"--run_dir={tmp_path}") == code
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == step + 1
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     assert handlers == [signal.default_int_handler, signal.SIG_DFL]
