@@ -16,7 +16,7 @@ from glow_app.server.limits import Limits
 from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-# MB: four bodies of 8, each decoded to 4 bytes a character and parsed to as many again, and what was freed between them.
+# MB: four bodies of 8, each decoded to 4 bytes a character and parsed to as many again, and what was freed between.
 GROWTH = 450
 JPEG = saved(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
 Attack = Callable[[str, int], Awaitable[list[asyncio.StreamWriter] | None]]
