@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load, provenance
-from glow_app.commands.parser import Parser, positive_int, require_seeds, seed_number, temperature
+from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number, temperature
 from glow_app.commands.results import RECORD, ResultsFolder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from glow_app.data.decoding import Photo
     from glow_app.models.image_model import ImageModel
+    from glow_app.pictures.picture_file import PictureFile
     from glow_app.restoration import Restoration, RestorationTask
 
 TASKS = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
@@ -31,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow restore``."""
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
     task = "for photographs: remove noise or JPEG artefacts, or enlarge to 2x the width and height; otherwise, use"
-    parser.add_argument("--task", choices=TASKS, help=f"{task} --checkpoint with {OTHERS}")
+    parser.add_argument("--task", action="append", choices=TASKS, help=f"{task} --checkpoint with {OTHERS}")
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)
     parser.add_output_arguments("restored")
@@ -48,16 +49,21 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--mask", help=mask, metavar="FILE")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)
+    format = "format of the results (default: that of each picture, if it is one of these; otherwise png)"
+    parser.add_argument("--format", choices=["jpeg", "png", "tiff", "webp"], help=format)
+    strip = "leave out metadata, such as place and author; colours are converted to sRGB"
+    parser.add_argument("--strip", action="store_true", help=strip)
+    frame = "frame of animations, or page of TIFF files with several, from 0"
+    parser.add_argument("--frame", type=number_type(int, 0), help=frame, metavar="N")
+    skip = "exit with code 0 even if some of several pictures cannot be restored"
+    parser.add_argument("--skip", action="store_true", help=skip)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write one restored picture of each, or draws with their mean, spread and a sheet."""
     from glow_app.restoration import require_task
 
-    if (arguments.task is None) == (arguments.checkpoint is None):
-        tasks = ", ".join(TASKS)
-        raise UsageError(f"glow restore needs one of --task ({tasks}) for photographs and --checkpoint: {OTHERS}")
-    arguments.checkpoint = arguments.checkpoint or TASKS[arguments.task]
+    arguments.checkpoint = _checkpoint(arguments)
     if arguments.draws is None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.draws or 1)
@@ -69,10 +75,41 @@ def run(arguments: argparse.Namespace) -> None:
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.draws or 0)]
     kinds += ["mean", "spread", "comparison"] if arguments.draws else ["restored"]
     with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
-        folder.protect([*named.values(), *files], [f"{name}_{kind}.png" for name in named for kind in kinds])
-        num_restored = _restore_all(model, task, named, inputs, folder, arguments)
+        names = (_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds)
+        folder.protect([*named.values(), *files], names)
+        failures = _restore_all(model, task, named, inputs, folder, arguments)
     if len(named) > 1:
-        print(printable(f"{num_restored:,} of {pluralise(len(named), 'picture')} restored, in {folder.path}"))
+        restored = f"{len(named) - len(failures):,} of {pluralise(len(named), 'picture')} restored"
+        print("\n".join([printable(f"{restored}, in {folder.path}"), *failures]))
+    if len(failures) == len(named):
+        raise ValueError(f"none of the {len(named)} pictures could be restored")
+    if failures and not arguments.skip:
+        raise ValueError(f"{pluralise(len(failures), 'picture')} could not be restored; --skip accepts this")
+
+
+def _checkpoint(arguments: argparse.Namespace) -> str:
+    """Return ``--checkpoint``, or the model of ``--task``; raise UsageError unless there is exactly one of them."""
+    tasks, names = arguments.task or [], ", ".join(TASKS)
+    if len(tasks) > 1:
+        raise UsageError(
+            f"--task is given {len(tasks)} times; restore with one, then restore the results with the next"
+        )
+    if tasks and arguments.checkpoint:
+        raise UsageError("use either --task or --checkpoint, not both")
+    if not tasks and not arguments.checkpoint:
+        raise UsageError(f"glow restore needs one of --task ({names}) for photographs and --checkpoint: {OTHERS}")
+    return str(arguments.checkpoint or TASKS[tasks[0]])
+
+
+def _result(name: str, kind: str, file: str, chosen: str | None) -> str:
+    """Return the file name of a result: a PNG unless it is a restored picture."""
+    from glow_app.pictures.picture_file import result_suffix
+
+    return f"{name}_{kind}{result_suffix(Path(file), chosen) if _is_restored(kind) else '.png'}"
+
+
+def _is_restored(kind: str) -> bool:
+    return kind in ("restored", "mean") or kind.startswith("seed")
 
 
 def _restore_all(
@@ -82,32 +119,31 @@ def _restore_all(
     inputs: dict[str, Any],
     folder: ResultsFolder,
     arguments: argparse.Namespace,
-) -> int:
-    """Write the results of all pictures, print a line for each, and return how many were restored."""
+) -> list[str]:
+    """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.images import with_profile
     from glow_app.restoration import restore_damaged
 
-    num_restored, num_channels = 0, model.flow.image_shape[0]
-    options = (arguments.draws or 1, arguments.temperature, arguments.seed)
+    failures, options = [], (arguments.draws or 1, arguments.temperature, arguments.seed)
     track = partial(tracked, doing="restoring") if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
-            photo, damaged, original = _read(task, num_channels, file, inputs, number, arguments)
+            picture_file, damaged, original = _read(task, model.flow.image_shape[0], file, inputs, number, arguments)
             restoration = restore_damaged(model, damaged, *options, task, track)
+            profile = picture_file.photo.icc_profile
+            for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
+                result = _result(name, kind, file, arguments.format)
+                write = picture_file.save if _is_restored(kind) else None
+                folder.save(with_profile(picture, profile), result, facts, write, picture=file)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
-            print(printable(f"skipped: {error}" if file in str(error) else f"skipped: {file}: {error}"))
+            failures.append(printable(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}"))
             continue
-        for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
-            folder.save(with_profile(picture, photo.icc_profile), f"{name}_{kind}.png", facts, picture=file)
-        num_restored += 1
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        notes = "; ".join(filter(None, [photo.note, restoration.note, gain]))
-        print(printable(f"{file}: {folder.path / f'{name}_{kind}.png'}{notes and f' ({notes})'}"))
-    if not num_restored:
-        raise ValueError(f"none of the {len(named)} pictures could be restored")
-    return num_restored
+        notes = "; ".join(filter(None, [picture_file.photo.note, restoration.note, gain]))
+        print(printable(f"{file}: {folder.path / result}{notes and f' ({notes})'}"))
+    return failures
 
 
 def _read(
@@ -117,22 +153,27 @@ def _read(
     inputs: dict[str, Any],
     number: int,
     arguments: argparse.Namespace,
-) -> "tuple[Photo, Tensor, Tensor | None]":
+) -> "tuple[PictureFile, Tensor, Tensor | None]":
     """Return a picture as read, as damaged, and, with ``--damage``, undamaged, cropped to whole damaged pixels."""
     import torch
 
-    from glow_app.pictures.inputs import read_photo
+    from glow_app.pictures.picture_file import read_picture_file, result_suffix
     from glow_app.seeding import step_generator
 
-    photo = read_photo(file, [num_channels if arguments.damage else task.picture_channels(num_channels)])
-    pixels = torch.from_numpy(photo.pixels.copy())
+    num_given = task.picture_channels(num_channels)
+    channels = num_channels if arguments.damage else num_given
+    suffix, keeps_alpha = result_suffix(Path(file), arguments.format), not arguments.damage  # which crops the picture
+    picture_file = read_picture_file(file, channels, suffix, arguments.frame, keeps_alpha, arguments.strip)
+    if num_given < num_channels:  # the task adds colours
+        picture_file = replace(picture_file, is_grey=False)
+    pixels = torch.from_numpy(picture_file.photo.pixels.copy()).expand(channels, -1, -1)
     if not arguments.damage:
-        return photo, task.prepare(pixels, **inputs), None
+        return picture_file, task.prepare(pixels, **inputs), None
     height, width = (side // task.factor * task.factor for side in pixels.shape[1:])
     original = pixels[:, :height, :width]
     # From another stream than the draws, which would otherwise reuse the noise that they should remove.
     generator = step_generator(arguments.seed, number, "cpu", "damage")
-    return photo, task.damage(original[None], generator)[0], original
+    return picture_file, task.damage(original[None], generator)[0], original
 
 
 def _pictures(
@@ -192,10 +233,10 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _pictures_by_name(places: list[str], input_files: list[str]) -> dict[str, str]:
-    """Return the picture files by the names of their results: their paths within the folder, without suffix.
+    """Return the picture files by the names of their results: their paths within the folder, without suffixes.
 
-    Of several with the same name, all but the first get a number. The files of further inputs are left out, and so are
-    results of earlier runs in subfolders.
+    Pictures that were restored before keep their names. Of several with the same name, all but the first get a number.
+    The files of further inputs are left out, and so are results of earlier runs in subfolders.
     """
     named: dict[str, str] = {}
     seen, num_results = {Path(file).resolve() for file in input_files}, 0
@@ -207,6 +248,7 @@ def _pictures_by_name(places: list[str], input_files: list[str]) -> dict[str, st
             elif file.resolve() not in seen:
                 seen.add(file.resolve())
                 stem = str((file.relative_to(place) if place.is_dir() else Path(file.name)).with_suffix(""))
+                stem = stem.removesuffix("_restored")
                 names = chain([stem], (f"{stem}-{number}" for number in count(2)))
                 named[next(name for name in names if name not in named)] = str(file)
     if num_results:

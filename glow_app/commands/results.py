@@ -1,7 +1,7 @@
 """Results of a command: files that are not replaced by accident, and a folder of pictures with its record."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -88,13 +88,23 @@ class ResultsFolder:
         refuse_replacing(inputs, [*outputs, *self._replaced])
         refuse_existing(outputs, self._overwrites)
 
-    def save(self, image: "Image.Image", name: str, facts: Mapping[str, Any], **recorded: Any) -> None:
-        """Write a picture as PNG, with ``facts`` in metadata and record, and ``recorded`` in the record alone."""
+    def save(
+        self,
+        image: "Image.Image",
+        name: str,
+        facts: Mapping[str, Any],
+        write: "Callable[[Image.Image, Path, Mapping[str, Any]], None] | None" = None,
+        **recorded: Any,
+    ) -> None:
+        """Write a picture, with ``facts`` in metadata and record, and ``recorded`` in the record alone.
+
+        ``write`` writes the file, given picture, path and metadata; without it, the file is a PNG.
+        """
         from glow_app.pictures.images import save_png
 
         path = self.path / name
         refuse_existing([path], self._overwrites)
-        save_png(image, path, {**facts, **self._facts, **facts})  # its own facts come first
+        (write or save_png)(image, path, {**facts, **self._facts, **facts})  # its own facts come first
         own = {key: value for key, value in facts.items() if self._facts.get(key) != value}
         self.files.append({"file": name, **own, **recorded})
 
@@ -110,10 +120,12 @@ class ResultsFolder:
 
 
 def listed_results(folder: Path) -> set[Path]:
-    """Return the PNGs that the record of a folder lists; none without a readable record."""
+    """Return the pictures that the record of a folder lists; none without a readable record."""
+    from glow_app.pictures.picture_file import SUFFIXES
+
     try:
         names = [entry["file"] for entry in json.loads((folder / RECORD).read_bytes())["files"]]
-        paths = {folder / name for name in names if name.endswith(".png") and ".." not in Path(name).parts}
+        paths = {folder / name for name in names if name.lower().endswith(SUFFIXES) and ".." not in Path(name).parts}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return set()
     return {path for path in paths if path.is_relative_to(folder)}

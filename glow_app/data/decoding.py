@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFilter, ImageOps, UnidentifiedImageError
 
 from glow_app.data.resizing import image_to_array, resize_image
 from glow_app.data.splits import Resize
@@ -25,6 +25,7 @@ _LONGEST_SIDE = 1 << 18
 
 # Largest difference between the channels of a pixel that still counts as grey.
 _GREY_TOLERANCE = 8
+_NEARBY = 8  # pixels, standard deviation: how far visible colours spread into transparent parts
 
 
 def can_read_heic() -> bool:
@@ -52,7 +53,8 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
         Exception: Whatever Pillow raises for a file that it cannot read; its plugins share no narrower type.
     """
     with open_image(source) as image:
-        return _fitted(_upright(image, image_shape)[0], image_shape, resize)
+        _turn_upright(image, image_shape)
+        return _fitted(_opaque(image), image_shape, resize)
 
 
 def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np.ndarray:
@@ -64,18 +66,14 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np
         short_side: The image is reduced so that its short side is at most this many pixels.
     """
     with open_image(source) as image:
-        upright, _ = _upright(image, (num_channels, short_side, short_side))
-        scale = min(1.0, short_side / min(upright.size))
-        width, height = (max(1, round(scale * length)) for length in upright.size)
-        return _fitted(upright, (num_channels, height, width), "stretch")
+        _turn_upright(image, (num_channels, short_side, short_side))
+        scale = min(1.0, short_side / min(image.size))
+        width, height = (max(1, round(scale * length)) for length in image.size)
+        return _fitted(_opaque(image), (num_channels, height, width), "stretch")
 
 
 class UnsupportedPictureError(ValueError):
     """An image is intact but of an unsupported kind."""
-
-
-class BitDepthError(UnsupportedPictureError):
-    """An image has more than 8 bits per value, which decoding would lose."""
 
 
 @dataclass(frozen=True)
@@ -86,57 +84,90 @@ class Photo:
         pixels: uint8 (C, H, W).
         icc_profile: Its colour profile; None if it was resized, has none, or one for another number of channels.
         note: What was changed or lost, in words for users; None if nothing.
+        alpha: Its transparency, in mode L, if it was to be kept and there is any.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None
     note: str | None
+    alpha: Image.Image | None = None
 
 
-def photo_of(image: Image.Image, shape: Sequence[int]) -> Photo:
-    """Return an opened image, upright, with transparency composited on white.
+def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False) -> Photo:
+    """Return an opened image, upright, with 8 bits per value.
 
     Args:
         image: From :func:`open_image`; it is decoded and rotated in place.
         shape: (C, H, W), to which it is cropped and resized as by :func:`decode_image`; or (C,), to keep its size and
             colour profile. C is 1 or 3.
+        keeps_alpha: Whether an image of its own size keeps its transparency apart, which is otherwise composited on
+            white. Colours of fully transparent pixels, which mean nothing, become similar to those nearby.
     Raises:
-        BitDepthError: If it is to keep its size, and has more than 8 bits per value.
         Exception: Whatever Pillow raises for a file that it cannot read.
     """
     num_channels, *sides = shape
+    if not sides:
+        return _at_its_size(image, num_channels, keeps_alpha)
     notes = []
-    if sides:
-        height, width = sides
-        upright, size = _upright(image, (num_channels, height, width))
-        if size != (width, height):
-            notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
-        if num_channels == 1 and _has_colour(upright, height, width):
-            notes.append("colours made grey")
-        return Photo(_fitted(upright, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
-    _require_8_bits(image)
-    profile = image.info.get("icc_profile")
-    upright, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
+    height, width = sides
+    size = _turn_upright(image, (num_channels, height, width))
+    upright = _opaque(image)
+    if size != (width, height):
+        notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
+    if num_channels == 1 and _has_colour(upright, height, width):
+        notes.append("colours made grey")
+    return Photo(_fitted(upright, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
+
+
+def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool) -> Photo:
+    notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
+    profile, alpha = image.info.get("icc_profile"), None
+    _turn_upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     if image.has_transparency_data:
         alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
-        notes += ["transparency made white"] if np.asarray(alpha).min() < 255 else []
+    if alpha and keeps_alpha:
+        upright = _without_alpha(image.convert("RGBA"))
+    else:
+        upright = _opaque(image)
+        notes += ["transparency made white"] if alpha and alpha.getextrema()[0] != 255 else []
+        alpha = None
+    if image.mode == "CMYK":
+        notes.append("CMYK made RGB")
+        upright, profile = to_srgb(upright, profile) if profile else upright, None
     if num_channels == 1 and _has_colour(upright, *_SIZE_FOR_COLOUR):
         notes.append("colours made grey")
     pixels = _fitted(upright, (num_channels, upright.height, upright.width), "stretch")
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")
-    return Photo(pixels, kept, ", ".join(notes) or None)
+    return Photo(pixels, kept, ", ".join(notes) or None, alpha)
 
 
-def _require_8_bits(image: Image.Image) -> None:
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether an opened image, not decoded yet, has more than 8 bits per value."""
     is_deep = image.mode.startswith(("I", "F"))
     for codec, *_, options in getattr(image, "tile", ()):
         is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # the second number is the maximum value
         is_565 = "BGR;16" in str(options)  # 16 bits per pixel, not per value
         is_deep |= (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)
-    if is_deep:
-        raise BitDepthError("it has more than 8 bits per value; save it with 8 bits")
+    return is_deep
+
+
+def _without_alpha(rgba: Image.Image) -> Image.Image:
+    """Return the colours of an image; visible colours spread into fully transparent parts."""
+    # In mode RGBa, colours are multiplied by alpha, so transparent pixels do not count.
+    nearby = rgba.convert("RGBa").filter(ImageFilter.GaussianBlur(_NEARBY)).convert("RGBA").convert("RGB")
+    colours = rgba.convert("RGB")
+    colours.paste(nearby, mask=rgba.getchannel("A").point([255] + [0] * 255))
+    return colours
+
+
+def to_srgb(image: Image.Image, icc_profile: bytes) -> Image.Image:
+    """Return an image with the colours that its profile means in sRGB; grey images stay grey, others become RGB."""
+    profiles = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    assert converted is not None  # not in place
+    return converted.convert("L") if image.mode == "L" else converted
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
@@ -168,8 +199,8 @@ def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None
         raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
 
 
-def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """Return an opened image opaque and upright, perhaps at reduced size, and its original width and height."""
+def _turn_upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Decode an opened image and turn it upright, perhaps at reduced size; return its full width and height."""
     original_size = image.size
     if max(original_size) > _LONGEST_SIDE:  # a row costs as much memory as two further pixels in each of four copies
         raise ValueError(f"a side has {max(original_size):,} pixels; expected at most {_LONGEST_SIDE:,}")
@@ -184,7 +215,7 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     size_before = image.size
     # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
     ImageOps.exif_transpose(image, in_place=True)
-    return _opaque(image), original_size if image.size == size_before else original_size[::-1]
+    return original_size if image.size == size_before else original_size[::-1]
 
 
 def _fitted(upright: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:

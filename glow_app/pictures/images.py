@@ -21,6 +21,7 @@ from glow_app.messages import in_words
 LONGEST_ROW = 12  # maximum number of frames in a row of a strip
 WHITE, LINE = 255, 128  # grey levels of the background and of the lines around images
 PAPER, INK = "#ffffff", "#333333"  # of captions
+XMP_TEXT = "XML:com.adobe.xmp"  # key of XMP in a PNG, whose text must be of the type iTXt
 MAX_FONT, MIN_FONT, SPACE = 13, 9, 5  # pixels: sizes of captions, and space around them
 
 
@@ -169,14 +170,15 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = 
         file.write(png_bytes(picture, text))
 
 
-def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
-    """Return the content of a file of :func:`save_png`."""
+def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None, **options: Any) -> bytes:
+    """Return the content of a file of :func:`save_png`; ``options`` are Pillow's."""
     info = PngInfo()
     for key, value in (text or {}).items():
         # File names may not be UTF-8.
-        info.add_text(key, in_words(value).encode("utf-8", "backslashreplace").decode())
+        line = in_words(value).encode("utf-8", "backslashreplace").decode()
+        info.add_itxt(key, line) if key == XMP_TEXT else info.add_text(key, line)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=info)
+    picture.save(buffer, format="PNG", pnginfo=info, **options)
     return buffer.getvalue()
 
 

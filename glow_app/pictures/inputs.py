@@ -1,7 +1,8 @@
 """Convert files, Pillow images, arrays and tensors to image tensors, in a model's shape or at their own size."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
     Shape:
         uint8, (C, H, W).
     Raises:
-        ValueError: If the picture cannot be read, or has more than 8 bits per value.
+        ValueError: If the picture cannot be read.
     """
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3:
@@ -64,9 +65,16 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
 
 def read_photo(path: str | Path, shape: Sequence[int]) -> Photo:
     """Read a picture file, as :func:`~glow_app.data.decoding.photo_of`; raise ValueError if it fails."""
+    with opened(path) as image:
+        return photo_of(image, shape)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """Open a picture file; raise ValueError if this fails, or what is done with it."""
     try:
         with open_image(Path(path)) as image:
-            return photo_of(image, shape)
+            yield image
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
     except Exception as error:  # Pillow's plugins share no narrower type

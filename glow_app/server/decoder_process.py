@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from glow_app.data.decoding import BitDepthError, Photo, UnsupportedPictureError, open_image, photo_of
+from glow_app.data.decoding import Photo, UnsupportedPictureError, open_image, photo_of
 from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
@@ -54,8 +54,6 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> Photo:
     try:
         with image:
             photo = photo_of(image, shape)
-    except BitDepthError as error:
-        raise RefusedPictureError(422, "deep_image", str(error)) from None
     except UnsupportedPictureError as error:
         raise RefusedPictureError(415, "unknown_format", str(error)) from None
     except Exception:

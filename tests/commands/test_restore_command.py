@@ -12,16 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
+from PIL.ExifTags import Base
 from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
 from glow_app import allow_class
 from glow_app.commands.restore import TASKS
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures import images
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import Denoise, RestorationTask, picture_conditioning_of, require_task
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
@@ -166,6 +167,38 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     assert "photo_restored.png (colours made grey, colour profile left out)" in result.output
 
 
+def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow: Glow) -> None:
+    exif = Image.Exif()
+    exif[Base.Orientation], exif[Base.Artist] = 6, "Ada"
+    with Image.open(photo) as picture:
+        picture.save("photo.JPG", quality=90, subsampling="4:2:2", exif=exif)
+        picture.convert("L").save("grey.tif")
+        alpha = Image.new("L", picture.size, 100)
+        picture.putalpha(alpha)
+        picture.save("clear.gif.png")
+    places, upscale = ["photo.JPG", "grey.tif", "clear.gif.png"], ["--checkpoint", models / "upscale"]
+    assert glow("restore", *places, *upscale, "--draws", 2, "--output", "out").code == 0
+    for name in ("seed0", "seed1", "mean"):
+        with Image.open(f"out/photo_{name}.JPG") as result:
+            assert (result.size, result.getexif()[Base.Artist]) == ((18, 28), "Ada")
+            assert (result.format, JpegImagePlugin.get_sampling(result)) == ("JPEG", 1)
+        with Image.open(f"out/clear.gif_{name}.png") as result:
+            assert (result.size, result.getchannel("A").getextrema()) == ((28, 18), (100, 100))
+        assert Path(f"out/grey_{name}.tif").exists()
+    assert Path("out/photo_spread.png").exists()
+    assert {"photo_seed0.JPG", "photo_spread.png"} < {entry["file"] for entry in files_of("out")}
+    options = [*upscale, "--format", "jpeg", "--strip", "--output", "out", "--overwrite"]
+    result = glow("restore", *places, *options)
+    assert "clear.gif_restored.jpg (transparency made white)" in result.output
+    assert sorted(os.listdir("out")) == sorted(
+        ["run.json", "photo_restored.JPG", "grey_restored.jpg", "clear.gif_restored.jpg"]
+    )
+    with Image.open("out/photo_restored.JPG") as picture:
+        assert (picture.size, dict(picture.getexif())) == ((18, 28), {})
+    with Image.open("out/grey_restored.jpg") as picture:
+        assert picture.mode == "L"
+
+
 @pytest.mark.parametrize(
     ("task", "options", "code", "message"),
     [
@@ -188,10 +221,12 @@ def test_unsuitable_options_are_refused(
 
 
 def test_messages_name_a_suitable_model_or_command(models: Path, photo: Path, refused: Callable[..., str]) -> None:
-    for options in ([], ["--task", "denoise", "--checkpoint", "photos-denoise"]):
-        message = refused("restore", photo, *options, code=2)
-        assert "--task (denoise, deblock, upscale)" in message
-        assert "--checkpoint: faces-upscale4, faces-fill, faces-colourise" in message
+    message = refused("restore", photo, code=2)
+    assert "--task (denoise, deblock, upscale)" in message
+    assert "--checkpoint: faces-upscale4, faces-fill, faces-colourise" in message
+    denoise = ["--task", "denoise"]
+    assert "either --task or --checkpoint" in refused("restore", photo, *denoise, "--checkpoint", "photos-deblock")
+    assert "--task is given 2 times" in refused("restore", photo, *denoise, "--task", "upscale", code=2)
     for command in (["sample"], ["score", photo], ["reconstruct", photo]):
         assert "use glow restore" in refused(*command, "--checkpoint", models / "upscale", code=1)
     message = refused("fit", photo.parent, "--config", "restore/upscale2", "--epochs", 1, code=2)
@@ -203,17 +238,26 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(photo).save(name)
     Path("in/broken.png").write_bytes(b"x")
-    Image.fromarray(np.zeros((9, 14), np.uint16)).save("in/deep.png")
+    Image.open(photo).save("in/frames.gif", save_all=True, append_images=[Image.new("RGB", (14, 9))])
     places = ["in", "in/p.png", "other/p.png", "nothing.png"]
-    result = glow("restore", *places, "--checkpoint", models / "denoise", "--output", "out")
-    assert result.code == 0, result
+    restore = ["restore", *places, "--checkpoint", models / "denoise", "--output", "out"]
+    result = glow(*restore)
     made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")}
     assert made == {f"{name}_restored.png" for name in ("a/p", "b/p", "p", "p-2", "p-3")}
     assert f"{Path('other/p.png')}: {Path('out/p-3_restored.png')}" in result.output
-    assert result.output.count("skipped: ") == 3
-    assert "skipped: in/deep.png" in result.output
-    assert "5 of 8 pictures restored, in out" in result.output
+    *_, summary, broken, frames, missing = result.output.splitlines()
+    assert summary == "5 of 8 pictures restored, in out"
+    assert broken.startswith("failed: in/broken.png")
+    assert "failed: in/frames.gif" in frames
+    assert "2 frames; choose one, such as --frame 0" in frames
+    assert missing == "failed: there is no file nothing.png"
+    assert (result.code, len(result.errors)) == (1, 1)
+    assert "3 pictures could not be restored; --skip" in result.errors[0]
     assert all(entry["change"] > 0 for entry in files_of("out"))
+    assert glow(*restore, "--skip", "--frame", 0, "--overwrite").code == 0
+    assert Path("out/frames_restored.png").exists()
+    result = glow("restore", "in/broken.png", "nothing.png", "--checkpoint", models / "denoise", "--skip")
+    assert (result.code, Path("restored").exists()) == (1, False), "nothing is restored"
 
 
 def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, glow: Glow) -> None:
@@ -237,14 +281,14 @@ def test_an_interrupted_run_records_its_results(
     error: BaseException, models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(photo, "photo2.png")
-    save = images.save_png
+    save = PictureFile.save
 
-    def save_some(image: Image.Image, path: Path, facts: dict[str, Any]) -> None:
-        if path.name.startswith("photo2_restored"):
+    def save_some(self: PictureFile, picture: Image.Image, path: Path, text: dict[str, Any]) -> None:
+        if path.name.startswith("photo2"):
             raise error
-        save(image, path, facts)
+        save(self, picture, path, text)
 
-    monkeypatch.setattr(images, "save_png", save_some)
+    monkeypatch.setattr(PictureFile, "save", save_some)
     result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--damage", "--output", "out")
     assert result.code == (1 if isinstance(error, OSError) else 130)
     names = ["photo_damaged.png", "photo_restored.png", "photo2_damaged.png"]
@@ -258,7 +302,8 @@ def test_results_of_earlier_runs_are_not_restored_again(models: Path, photo: Pat
     assert "skipped 1 result of earlier runs" in glow(*restore, ".").output
     assert sorted(os.listdir("restored-2")) == ["photo_restored.png", "run.json"]
     assert glow(*restore, "restored", "--output", "larger").code == 0
-    assert pixels(Path("larger/photo_restored_restored.png")).shape == (36, 56, 3)
+    assert sorted(os.listdir("larger")) == ["photo_restored.png", "run.json"], "the name does not grow"
+    assert pixels(Path("larger/photo_restored.png")).shape == (36, 56, 3)
 
 
 def test_the_size_of_a_picture_is_checked(

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from glow_app.data import decoding
-from glow_app.data.decoding import BitDepthError, Photo, decode_image, open_image, photo_of, readable_formats
+from glow_app.data.decoding import Photo, decode_image, open_image, photo_of, readable_formats
 
 
 def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:
@@ -136,18 +137,40 @@ def test_a_run_length_encoded_bmp_is_not_read(tmp_path: Path) -> None:
         decode(path)
 
 
-def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
-    heads = {"P6 2 1 65535\n": 12, "P3 2 1 1000\n0 0 0 9 9 9\n": 0, "P5 2 1 65535\n": 4}
-    for head, size in heads.items():
-        (tmp_path / "deep.ppm").write_bytes(head.encode() + bytes(size))
-        with pytest.raises(BitDepthError, match="more than 8 bits per value"):
-            read_photo(tmp_path / "deep.ppm")
-    for kind in (np.int32, np.float32):
-        with pytest.raises(BitDepthError, match="more than 8 bits per value"):
-            read_photo(save(Image.fromarray(np.zeros((4, 6), kind)), tmp_path / "deep.tif"))
+def test_photographs_of_more_than_8_bits_are_reduced_with_a_note(tmp_path: Path) -> None:
+    heads = {"P6 2 1 65535\n": 6 * b"\x80\0", "P3 2 1 1000\n" + 6 * "502 ": b"", "P5 2 1 65535\n": 2 * b"\x80\0"}
+    for head, content in heads.items():
+        (tmp_path / "deep.ppm").write_bytes(head.encode() + content)
+        photo = read_photo(tmp_path / "deep.ppm")
+        assert photo.note == "reduced to 8 bits per value"
+        assert (photo.pixels == 128).all()
+    for values, message in ((np.full((4, 6), 1 << 20, np.int32), "32-bit"), (np.zeros((4, 6), np.float32), "32-bit")):
+        with pytest.raises(ValueError, match=message):
+            read_photo(save(Image.fromarray(values), tmp_path / "deep.tif"))
     for head, size in {"P6 2 1 255\n": 6, "P3 2 1 255\n0 0 0 9 9 9\n": 0, "P1 2 1\n1 0\n": 0}.items():
         (tmp_path / "plain.ppm").write_bytes(head.encode() + bytes(size))
-        assert read_photo(tmp_path / "plain.ppm").pixels.shape == (3, 1, 2)
+        assert read_photo(tmp_path / "plain.ppm").note is None
+
+
+def cmyk_profile() -> bytes:
+    """Return a colour profile by which cyan ink is pink, and the others are invisible."""
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *[1 << 16, 0, 0, 0] * 2, 1 << 16)
+    ramp = bytes(range(256))
+    table += 4 * ramp + 8 * bytes([255, 128, 128]) + 8 * bytes([150, 200, 128]) + 3 * ramp  # Lab of each corner
+    head = struct.pack(">I4xI4s4s4s12x4s", 128 + 16 + len(table), 0x02400000, b"prtr", b"CMYK", b"Lab ", b"acsp")
+    head += bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)  # the white of print viewing
+    return head.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
+def test_cmyk_is_converted_by_its_profile(tmp_path: Path) -> None:
+    cyan = Image.new("CMYK", (6, 4), (255, 0, 0, 0))
+    naive = read_photo(save(cyan, tmp_path / "naive.jpg", quality=100))
+    converted = read_photo(save(cyan, tmp_path / "profile.jpg", quality=100, icc_profile=cmyk_profile()))
+    assert [(photo.note, photo.icc_profile) for photo in (naive, converted)] == 2 * [("CMYK made RGB", None)]
+    red, green, blue = naive.pixels[:, 0, 0].tolist()
+    assert red < 5 < 250 < min(green, blue)
+    red, green, blue = converted.pixels[:, 0, 0].tolist()
+    assert min(red, blue) > green + 50, "pink"
 
 
 def test_exif_rotation(tmp_path: Path) -> None:

@@ -79,11 +79,9 @@ def test_supported_formats(kind: str) -> None:
     assert abs(photo.pixels.astype(int) - 200).max() < 4
 
 
-def test_only_pictures_that_are_resized_may_have_more_than_8_bits() -> None:
-    deep = saved(Image.new("I;16", (8, 8)), "PNG")
-    assert decoded(deep, 1, 8, 8).pixels.shape == (1, 8, 8)
-    with pytest.raises(RefusedPictureError, match="8 bits"):
-        decoded(deep, 1)
+def test_pictures_of_more_than_8_bits_are_reduced() -> None:
+    photo = decoded(saved(Image.new("I;16", (8, 8), 32896), "PNG"), 1)
+    assert (photo.note, int(photo.pixels.min())) == ("reduced to 8 bits per value", 128)
 
 
 def with_decoder(work: Callable[[Decoder], Awaitable[Any]], limits: Limits | None = None) -> Any:

@@ -1,0 +1,153 @@
+"""Picture files whose nature results keep: format, grey or colour, transparency, colour profile and metadata."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, JpegImagePlugin
+from PIL.ExifTags import IFD, Base
+
+from glow_app.data.decoding import HEIC_SUFFIXES, Photo, photo_of, to_srgb
+from glow_app.data.resizing import array_to_image, image_to_array
+from glow_app.files import atomic_file
+from glow_app.pictures.images import XMP_TEXT, png_bytes, with_profile
+from glow_app.pictures.inputs import opened
+
+# Formats of results, and their suffixes, the usual one first.
+_FORMATS = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tiff": (".tif", ".tiff"), "webp": (".webp",)}
+_FORMAT_OF = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
+SUFFIXES = tuple(_FORMAT_OF)
+_QUALITY = 95  # of JPEG and WebP
+
+# Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
+_STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
+_STORAGE |= {700, 34377, 34675, 37724}
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture read from a file, and what its results keep.
+
+    Args:
+        photo: Its pixels, profile and transparency, and a note about what was changed or lost.
+        is_grey: Whether the file is grey, and so are results.
+        exif: EXIF tags, without the orientation, which has been applied.
+        text: Text chunks of a PNG, and XMP.
+        options: Further options of Pillow's ``save``, of any format.
+    """
+
+    photo: Photo
+    is_grey: bool
+    exif: Image.Exif
+    text: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    def save(self, picture: Image.Image, path: Path, text: Mapping[str, Any]) -> None:
+        """Write a result in the format of the suffix, atomically; ``text`` is further metadata of a PNG."""
+        picture = with_profile(picture.convert("L") if self.is_grey else picture, self.photo.icc_profile)
+        if self.photo.alpha:
+            picture.putalpha(self.photo.alpha.resize(picture.size, Image.Resampling.BICUBIC))
+        kind, options = _FORMAT_OF[path.suffix.lower()], {**self.options, "quality": _QUALITY}
+        options["icc_profile"] = picture.info.get("icc_profile")
+        if exif := self._exif_for(picture.size, kind):
+            options["exif"] = exif
+        with atomic_file(path) as file:
+            if kind == "png":
+                file.write(png_bytes(picture, {**self.text, **text}, **options))
+            else:
+                picture.save(file, kind, **options)
+
+    def _exif_for(self, size: tuple[int, int], kind: str) -> Image.Exif:
+        """Return the EXIF tags of a result."""
+        if IFD.Exif in self.exif:
+            tags = self.exif.get_ifd(IFD.Exif)
+            sides = zip((Base.ExifImageWidth, Base.ExifImageHeight), size, strict=True)
+            tags.update({tag: side for tag, side in sides if tag in tags})
+        if kind == "tiff" and "xmp" in self.options:
+            self.exif[Base.XMLPacket] = self.options["xmp"]
+        return self.exif
+
+
+def read_picture_file(
+    path: str | Path,
+    num_channels: int,
+    suffix: str,
+    frame: int | None = None,
+    keeps_alpha: bool = True,
+    strips: bool = False,
+) -> PictureFile:
+    """Read a picture file at its own size.
+
+    Args:
+        path: A picture file.
+        num_channels: Channels of the pixels, 1 (grey) or 3 (RGB); those of a grey file always have 1.
+        suffix: Suffix of its results.
+        frame: Frame of an animation, or page of a TIFF file, from 0; None for the only one.
+        keeps_alpha: Whether results are as transparent as the picture if their format can be; otherwise, the picture is
+            composited on white.
+        strips: Whether results have no metadata, and their colours are converted to sRGB.
+    Raises:
+        ValueError: If the picture cannot be read, or a frame must be chosen.
+    """
+    with opened(path) as image:
+        note = _choose_frame(image, frame)
+        is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+        options: dict[str, Any] = {"subsampling": max(0, JpegImagePlugin.get_sampling(image))}
+        if image.format == "WEBP":
+            options["lossless"] = b"VP8L" in Path(path).read_bytes()
+        keeps_alpha &= _FORMAT_OF[suffix.lower()] != "jpeg"
+        photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha)
+        photo = replace(photo, note=", ".join(filter(None, [note, photo.note])) or None)
+        if strips:
+            if profile := photo.icc_profile:
+                pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
+                photo = replace(photo, pixels=pixels, icc_profile=None)
+            return PictureFile(photo, is_grey, Image.Exif(), {}, options)
+        text = {key: value for key, value in getattr(image, "text", {}).items() if key != "Raw profile type exif"}
+        if xmp := image.info.get("xmp"):
+            text[XMP_TEXT] = xmp.decode(errors="replace")
+        options |= {name: image.info[name] for name in ("dpi", "xmp", "comment") if name in image.info}
+        options["extra"] = b"".join(  # of JPEG: captions and credits in IPTC
+            b"\xff\xed" + (2 + len(content)).to_bytes(2, "big") + content
+            for marker, content in getattr(image, "applist", ())
+            if marker == "APP13"
+        )
+        return PictureFile(photo, is_grey, _exif_of(image), text, options)
+
+
+def _choose_frame(image: Image.Image, frame: int | None) -> str | None:
+    """Go to a frame; return a note about others left out.
+
+    Raises:
+        ValueError: If there are several frames and none is chosen, or there is no such frame.
+    """
+    count = getattr(image, "n_frames", 1)
+    if frame is None and image.format == "MPO":  # of cameras: the photograph, then previews
+        return f"only the first of {count} pictures in the file"
+    if frame is None and count > 1:
+        raise ValueError(f"it has {count} frames; choose one, such as --frame 0")
+    if frame is not None and frame >= count:
+        raise ValueError(f"it has no frame {frame}; the last is {count - 1}")
+    image.seek(frame or 0)
+    return None
+
+
+def _exif_of(image: Image.Image) -> Image.Exif:
+    """Return what the EXIF tags of a decoded image say about it, not about its storage."""
+    exif = image.getexif()
+    for tag in _STORAGE.intersection(exif):
+        del exif[tag]
+    for part in {IFD.Exif, IFD.GPSInfo}.intersection(exif):  # read now, as the file will be closed
+        exif.get_ifd(part).pop(IFD.Interop, None)  # an offset in the file
+    return exif
+
+
+def result_suffix(path: Path, chosen: str | None) -> str:
+    """Return the suffix of results of a picture: its own, unless another format is chosen or needed.
+
+    Results of HEIC are JPEG, and those of formats without a suffix in ``SUFFIXES`` are PNG.
+    """
+    own = _FORMAT_OF.get(path.suffix.lower())
+    chosen = chosen or own or ("jpeg" if path.suffix.lower() in HEIC_SUFFIXES else "png")
+    return path.suffix if own == chosen else _FORMATS[chosen][0]
