@@ -125,11 +125,10 @@ def _restore_all(
     from glow_app.restoration import restore_damaged
 
     failures, options = [], (arguments.draws or 1, arguments.temperature, arguments.seed)
-    track = partial(tracked, doing="restoring") if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             picture_file, damaged, original = _read(task, model.flow.image_shape[0], file, inputs, number, arguments)
-            restoration = restore_damaged(model, damaged, *options, task, track)
+            restoration = restore_damaged(model, damaged, *options, task, partial(tracked, doing="restoring"))
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
                 result = _result(name, kind, file, arguments.format)
