@@ -121,6 +121,8 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
 
 def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool) -> Photo:
     notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
+    if getattr(image, "is_animated", False) and not image.tell():
+        notes.append("only the first of several pictures in the file")
     profile, alpha = image.info.get("icc_profile"), None
     _turn_upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     if image.has_transparency_data:
@@ -133,7 +135,9 @@ def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool) -> Ph
         alpha = None
     if image.mode == "CMYK":
         notes.append("CMYK made RGB")
-        upright, profile = to_srgb(upright, profile) if profile else upright, None
+        if profile and is_profile_for(profile, 4):
+            upright = to_srgb(upright, profile)
+        profile = None
     if num_channels == 1 and _has_colour(upright, *_SIZE_FOR_COLOUR):
         notes.append("colours made grey")
     pixels = _fitted(upright, (num_channels, upright.height, upright.width), "stretch")
@@ -171,8 +175,8 @@ def to_srgb(image: Image.Image, icc_profile: bytes) -> Image.Image:
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
-    """Return whether a colour profile is for grey images (1 channel) or RGB images (3)."""
-    return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB "}[num_channels]
+    """Return whether a colour profile is for grey images (1 channel), RGB images (3) or CMYK images (4)."""
+    return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}[num_channels]
 
 
 def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None = None) -> Image.Image:

@@ -91,14 +91,13 @@ def read_picture_file(
         ValueError: If the picture cannot be read, or a frame must be chosen.
     """
     with opened(path) as image:
-        note = _choose_frame(image, frame)
+        _choose_frame(image, frame)
         is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
         options: dict[str, Any] = {"subsampling": max(0, JpegImagePlugin.get_sampling(image))}
         if image.format == "WEBP":
             options["lossless"] = b"VP8L" in Path(path).read_bytes()
         keeps_alpha &= _FORMAT_OF[suffix.lower()] != "jpeg"
         photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha)
-        photo = replace(photo, note=", ".join(filter(None, [note, photo.note])) or None)
         if strips:
             if profile := photo.icc_profile:
                 pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
@@ -116,21 +115,14 @@ def read_picture_file(
         return PictureFile(photo, is_grey, _exif_of(image), text, options)
 
 
-def _choose_frame(image: Image.Image, frame: int | None) -> str | None:
-    """Go to a frame; return a note about others left out.
-
-    Raises:
-        ValueError: If there are several frames and none is chosen, or there is no such frame.
-    """
+def _choose_frame(image: Image.Image, frame: int | None) -> None:
+    """Go to a frame; raise ValueError if there are several and none is chosen, or there is no such frame."""
     count = getattr(image, "n_frames", 1)
-    if frame is None and image.format == "MPO":  # of cameras: the photograph, then previews
-        return f"only the first of {count} pictures in the file"
-    if frame is None and count > 1:
+    if frame is None and count > 1 and image.format != "MPO":  # of cameras: the photograph, then previews
         raise ValueError(f"it has {count} frames; choose one, such as --frame 0")
     if frame is not None and frame >= count:
         raise ValueError(f"it has no frame {frame}; the last is {count - 1}")
     image.seek(frame or 0)
-    return None
 
 
 def _exif_of(image: Image.Image) -> Image.Exif:

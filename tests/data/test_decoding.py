@@ -164,7 +164,8 @@ def cmyk_profile() -> bytes:
 
 def test_cmyk_is_converted_by_its_profile(tmp_path: Path) -> None:
     cyan = Image.new("CMYK", (6, 4), (255, 0, 0, 0))
-    naive = read_photo(save(cyan, tmp_path / "naive.jpg", quality=100))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # which does not apply
+    naive = read_photo(save(cyan, tmp_path / "naive.jpg", quality=100, icc_profile=srgb))
     converted = read_photo(save(cyan, tmp_path / "profile.jpg", quality=100, icc_profile=cmyk_profile()))
     assert [(photo.note, photo.icc_profile) for photo in (naive, converted)] == 2 * [("CMYK made RGB", None)]
     red, green, blue = naive.pixels[:, 0, 0].tolist()

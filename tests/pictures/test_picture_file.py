@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from registry import random_images
 
 from glow_app.pictures.images import to_pil
+from glow_app.pictures.inputs import as_photo
 from glow_app.pictures.picture_file import read_picture_file, result_suffix
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:creator="Ada"/></x:xmpmeta>'
@@ -157,8 +158,11 @@ def test_a_frame_must_be_chosen(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"3 frames; choose one, such as --frame 0"):
         read_picture_file(path, 3, ".png")
     for number, level in enumerate((0, 100, 200)):
-        pixels = read_picture_file(path, 3, ".png", frame=number).photo.pixels
-        assert np.abs(pixels[0].astype(int) - level).max() <= 2
+        photo = read_picture_file(path, 3, ".png", frame=number).photo
+        assert np.abs(photo.pixels[0].astype(int) - level).max() <= 2
+        assert photo.note == (None if number else "only the first of several pictures in the file")
+    with pytest.warns(UserWarning, match="only the first of several pictures"):
+        assert as_photo(path, 3).max() <= 2
     with pytest.raises(ValueError, match="no frame 3; the last is 2"):
         read_picture_file(path, 3, ".png", frame=3)
 
@@ -166,7 +170,8 @@ def test_a_frame_must_be_chosen(suffix: str, tmp_path: Path) -> None:
 def test_previews_of_a_camera_are_left_out_with_a_note(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture().reduce(2)])
     file = read_picture_file(tmp_path / "a.jpg", 3, ".jpg")
-    assert (file.photo.pixels.shape, file.photo.note) == ((3, 9, 14), "only the first of 2 pictures in the file")
+    assert file.photo.pixels.shape == (3, 9, 14)
+    assert file.photo.note == "only the first of several pictures in the file"
 
 
 def test_suffixes_of_results() -> None:
