@@ -1,14 +1,13 @@
-"""Compare training from scratch and from a bundled model: a table and a figure of docs/train-on-my-folder.md.
+"""Train on folders of pictures as `glow fit` does: a table and a figure of docs/train-on-my-folder.md.
 
     python benchmarks/start_curves.py pictures/tried
 
-The folder is that of ``start_pictures.py``: of each kind, 50 to 3,000 pictures to learn from and the same 300 held out.
-From a bundled model, ``glow fit`` chooses everything. From scratch, runs are as long as overfitting needs; their best
-validation counts. Runs that are done already are not repeated.
+The folder is that of ``start_pictures.py``. Runs that are done already are not repeated.
 """
 
 import argparse
 import csv
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -16,12 +15,11 @@ from common import DOCS, glow, write_result, write_table
 
 from glow_app import load_model
 from glow_app.pictures.images import picture_of_rows
+from glow_app.pictures.inputs import as_images
 
-KINDS = {"horses": "photographs (horses)", "faces": "faces", "icons": "icons", "drawings": "drawings"}
-SCRATCH_STEPS = {50: 400, 200: 800, 600: 1200, 3000: 2400}
-SHOWN = 200  # training pictures of the models whose samples are shown
-NUM_SHOWN = 12
-ENDS = {"from scratch": "-0", "bundled start": ""}  # of the names of runs
+KINDS = {"faces": 600, "icons": 300, "photographs": 300}  # and the pictures of each to learn from
+NUM_SHOWN, SHOWN = 8, 128
+RUNS = [*((kind, number, SHOWN) for kind, number in KINDS.items()), ("faces", 600, 32), ("horses", 600, 32)]
 
 
 def curve_of(run: Path) -> list[tuple[int, float]]:
@@ -31,41 +29,30 @@ def curve_of(run: Path) -> list[tuple[int, float]]:
     return [(int(step) + 1, float(bits)) for step, bits in rows if bits]
 
 
-def train(folder: Path, run: Path, options: list[str]) -> list[tuple[int, float]]:
-    """Train if there is no such run yet; return its curve."""
-    if not (run / "model").exists():
-        glow("fit", str(folder), f"--run_dir={run}", "--device=cpu", *options)
-    return curve_of(run)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tried", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/start"))
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--sizes", nargs="+", type=int, choices=SCRATCH_STEPS, default=list(SCRATCH_STEPS))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    rows = []
-    for kind in args.kinds:
-        for size in args.sizes:
-            folder, run = args.tried / kind / str(size), args.runs / f"{kind}-{size}"
-            if not folder.exists():
-                continue
-            steps = SCRATCH_STEPS[size]
-            scratch = ["--from-scratch", f"--trainer.max_steps={steps}", "--early_stopping.patience=4"]
-            pair = {"start": train(folder, run, []), "scratch": train(folder, args.runs / f"{run.name}-0", scratch)}
-            curves[run.name] = pair
-            best = {name: min((bits, step) for step, bits in curve) for name, curve in pair.items()}
-            cells = [f"{bits:.3f} ({step:,} steps)" for bits, step in (best["start"], best["scratch"])]
-            rows.append([KINDS[kind], f"{size:,}", *cells, f"{best['scratch'][0] - best['start'][0]:.3f}"])
+    curves, rows = {}, []
+    for kind, number, size in RUNS:
+        run = args.runs / f"{kind}-{size}"
+        if not (run / "model").exists():
+            glow("fit", f"{args.tried / kind}/{number}", f"--run_dir={run}", "--device=cpu", f"--size={size}")
+        curves[run.name] = curve_of(run)
+        step, bits = min(curves[run.name], key=itemgetter(1))
+        rows.append([kind, str(number), f"{size}x{size}", f"{bits:.3f}", f"{step:,}"])
     write_result("start_curves", {"curves": curves})
-    header = ["pictures", "to learn from", "from the bundled model", "from scratch, best", "gain"]
-    write_table("start_curves", header, rows, "train-on-my-folder.md")
-    shown = {f"{kind}, {name}": f"{kind}-{SHOWN}{end}" for kind in args.kinds for name, end in ENDS.items()}
-    rows_shown = [load_model(args.runs / run).sample(NUM_SHOWN, seeds=0) for run in shown.values()]
-    picture_of_rows(rows_shown, left=list(shown)).save(DOCS / "images/fit-start.webp", quality=85)
+    write_table(
+        "start_curves", ["pictures", "to learn from", "size", "bits/dim", "best step"], rows, "train-on-my-folder.md"
+    )
+    shown = {}
+    for kind, number in KINDS.items():
+        paths = sorted((args.tried / kind / str(number) / "train").iterdir())[:NUM_SHOWN]
+        shown[kind] = as_images(paths, (3, SHOWN, SHOWN))
+        shown[f"{kind}, samples"] = load_model(args.runs / f"{kind}-{SHOWN}").sample(NUM_SHOWN, seeds=0)
+    picture_of_rows(list(shown.values()), left=list(shown)).save(DOCS / "images/fit-start.webp", quality=85)
 
 
 if __name__ == "__main__":

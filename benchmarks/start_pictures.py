@@ -1,20 +1,21 @@
-"""Prepare the pictures on which the bundled models of photographs are trained, and others on which to try photos32.
+"""Prepare the pictures on which the bundled models of photographs are trained, and others on which to try photos.
 
     apt-get download budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
     apt-get download openclipart-png tango-icon-theme papirus-icon-theme
     for package in *.deb; do dpkg-deb -x $package packages; done
-    python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --size 32 --output pictures
-    python benchmarks/start_pictures.py packages --size 96 --output crops
+    python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --output pictures
+    python benchmarks/start_pictures.py packages --crops --output crops
 
-``train`` and ``validation`` get crops of photographs at scales from 1:1 to the whole, drawings, icons and, at 32x32,
-CIFAR-10 (JPEG copy) without horses. The cards of the models name authors and licences. ``test`` gets crops of other
-photographs. ``tried`` gets four kinds of pictures that are in none of them: horses of CIFAR-10, rendered faces,
-drawings of animals, people and vehicles, and icons of another theme. Each has folders of 50 to 3,000 pictures to learn
-from, beside the same 300 for validation.
+``large/train`` and ``large/validation`` get crops of photographs at scales from 1:1 to the whole, drawings and icons,
+256x256; ``small`` gets the same at 32x32, and CIFAR-10 (JPEG copy) without horses. The cards of the models name authors
+and licences. ``test`` gets crops of other photographs. ``tried`` gets pictures of kinds that are in none of them:
+horses of CIFAR-10 at 32x32, and at 256x256 rendered faces, drawings of animals, people and vehicles, icons of another
+theme, and crops of other photographs. Each has folders of 300 and of 600 pictures to learn from, beside the same 300 for
+validation.
 
-At size 96, for the models that restore, ``train`` has crops of photographs, reduced 2 to 8 times, which removes the
-traces of JPEG, and a fifth of them grey; crops of drawings; and random words in the fonts of matplotlib. ``validation``
-is of other photographs. Neither are those of ``photographs.py``, nor HELD_OUT.
+With ``--crops``, for the models that restore, ``train`` has crops of 96x96: of photographs, reduced 2 to 8 times, which
+removes the traces of JPEG, and a fifth of them grey; of drawings; and random words in the fonts of matplotlib.
+``validation`` is of other photographs. Neither are those of ``photographs.py``, nor HELD_OUT.
 """
 
 import argparse
@@ -42,11 +43,12 @@ NOT_FREE = "application-pdf"  # of the icons, which is under the LGPL
 UNUSED_DRAWINGS = {"buttons", "computer", "logos", "shapes", "special"}
 TRIED_DRAWINGS = {"animals", "people", "transportation"}
 # The number of pictures of each kind, and the share that is shown whole, on white, and not cropped.
-KINDS = {"photographs": (42_000, 0.0), "drawings": (9_000, 0.5), "icons": (3_000, 0.7)}
+KINDS = {"photographs": (6_000, 0.0), "drawings": (4_000, 0.5), "icons": (1_500, 0.7)}
+SIZE, SMALL = 256, 32
 NUM_VALIDATION = 300
 NUM_CLEAN = 30_000  # crops of 96x96
 DETAILED = 24  # steps to the next pixels to the right and below, grey levels, of a crop that is always written
-TRIED_SIZES = (50, 200, 600, 3000)
+TRIED_SIZES = (300, 600)
 LARGEST = 384  # side of a drawing in memory
 LARGEST_FILE = 400_000
 
@@ -63,19 +65,19 @@ def on_white(image: Image.Image) -> Image.Image:
 def drawn(path: Path) -> Image.Image:
     """Return a drawing or an icon, from a PNG or SVG file."""
     if path.suffix == ".svg":
-        path.with_suffix(".png").write_bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=128, height=128))
+        path.with_suffix(".png").write_bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=SIZE, height=SIZE))
         path = path.with_suffix(".png")
     image = Image.open(path)
     image.thumbnail((LARGEST, LARGEST))
     return on_white(image)
 
 
-def whole(image: Image.Image, size: int) -> Image.Image:
-    """Return a picture padded with white to a square, at a size."""
+def whole(image: Image.Image) -> Image.Image:
+    """Return a picture padded with white to a square."""
     side = max(image.size)
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square.resize((size, size), Image.Resampling.LANCZOS)
+    return square.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 def cropped(image: Image.Image, size: int, rng: random.Random) -> Image.Image:
@@ -108,26 +110,26 @@ def text(size: int, rng: random.Random) -> Image.Image:
     return picture
 
 
-def write_kind(images: Sequence[Image.Image], kind: str, size: int, folder: Path) -> None:
-    """Write the pictures of a kind to ``train`` and ``validation``."""
+def write_kind(images: Sequence[Image.Image], kind: str, folder: Path) -> None:
+    """Write the pictures of a kind to ``train`` and ``validation``, large and small."""
     rng = random.Random(kind)
     count, share = KINDS[kind]
     number = 0
     while number < count:
         image = rng.choice(images)
-        picture = whole(image, size) if rng.random() < share else cropped(image, size, rng)
+        picture = whole(image) if rng.random() < share else cropped(image, SIZE, rng)
         if is_flat(picture) and rng.random() < 0.8:
             continue
-        split = "validation" if number < NUM_VALIDATION else "train"
-        save(picture, folder / split / kind / f"{number:06d}.png")
+        name = f"{'validation' if number < NUM_VALIDATION else 'train'}/{kind}/{number:06d}.png"
+        save(picture, folder / "large" / name)
+        save(picture.resize((SMALL, SMALL), Image.Resampling.BOX), folder / "small" / name)
         number += 1
 
 
-def write_test(images: Sequence[Image.Image], size: int, folder: Path) -> None:
-    """Write crops to ``test``."""
-    rng = random.Random("test")
-    for number in range(NUM_VALIDATION):
-        save(cropped(rng.choice(images), size, rng), folder / f"test/photographs/{number:06d}.png")
+def crops(images: Sequence[Image.Image], count: int) -> list[Image.Image]:
+    """Return crops of some photographs."""
+    rng = random.Random("crops")
+    return [cropped(rng.choice(images), SIZE, rng) for _ in range(count)]
 
 
 def write_clean(images: Sequence[Image.Image], count: int, folder: Path) -> None:
@@ -175,16 +177,15 @@ def write_tried(pictures: Sequence[Image.Image], kind: str, folder: Path) -> Non
                     save(picture, folder / kind / str(size) / split / f"{number:05d}.png")
 
 
-def write_cifar(archive: zipfile.ZipFile, output: Path, tried: Path) -> None:
+def write_cifar(archive: zipfile.ZipFile, output: Path) -> None:
     """Write the horses, of which numbers 600 to 899 are held out, to ``tried``, and all others to be trained on."""
     names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
     horses = [name for name in names if "/horse/" in name][: max(TRIED_SIZES) + NUM_VALIDATION]
-    order = [*horses[:600], *horses[900:], *horses[600:900]]
-    write_tried([Image.open(archive.open(name)) for name in order], "horses", tried)
+    write_tried([Image.open(archive.open(name)) for name in horses], "horses", output / "tried")
     others = [name for name in names if "/horse/" not in name]
     for number, name in enumerate(random.Random(0).sample(others, len(others))):
         split = "validation" if number < NUM_VALIDATION else "train"
-        save(Image.open(archive.open(name)), output / split / "cifar10" / f"{number:06d}.png")
+        save(Image.open(archive.open(name)), output / f"small/{split}/cifar10/{number:06d}.png")
 
 
 def shuffled(paths: Iterable[Path]) -> list[Path]:
@@ -197,8 +198,8 @@ def shuffled(paths: Iterable[Path]) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path, help="where the Debian packages were unpacked")
-    parser.add_argument("--cifar", type=Path, help="CIFAR-10 (JPEG copy), for size 32: a zip file of train/CLASS/N.jpg")
-    parser.add_argument("--size", type=int, choices=(32, 64, 96), required=True)
+    parser.add_argument("--cifar", type=Path, help="CIFAR-10 (JPEG copy): a zip file of train/CLASS/N.jpg")
+    parser.add_argument("--crops", action="store_true", help="crops for the models that restore")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     share = args.packages / "usr/share"
@@ -207,33 +208,39 @@ def main() -> None:
     photographs = [
         on_white(Image.open(path)) for path in sorted([*files, *(share / "backgrounds/budgie").glob("*.jpg")])
     ]
-    names = [name for name in SKIMAGE if args.size < 96 or name not in IN_TABLE]
+    names = [name for name in SKIMAGE if not args.crops or name not in IN_TABLE]
     photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
     others = [path for path in wallpapers if path not in files]
     clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
     drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
-    if args.size == 96:
+    if args.crops:
         write_clean(photographs, NUM_CLEAN, args.output / "train")
         write_drawn(drawings, args.output / "train")
         others = [path for path in others if path.name.split("_by_")[0] not in HELD_OUT]
         write_clean([Image.open(path) for path in others], NUM_VALIDATION, args.output / "validation")
         return
-    write_test([Image.open(path) for path in others], args.size, args.output)
     icons = shuffled(path for path in (share / "icons/Tango").rglob("scalable/*/*.svg") if path.stem != NOT_FREE)
-    write_kind(photographs, "photographs", args.size, args.output)
-    write_kind([drawn(path) for path in drawings], "drawings", args.size, args.output)
-    write_kind([drawn(path) for path in icons], "icons", args.size, args.output)
+    write_kind(photographs, "photographs", args.output)
+    write_kind([drawn(path) for path in drawings], "drawings", args.output)
+    write_kind([drawn(path) for path in icons], "icons", args.output)
+    with zipfile.ZipFile(args.cifar) as archive:
+        write_cifar(archive, args.output)
     tried = args.output / "tried"
-    if args.size == 32:
-        with zipfile.ZipFile(args.cifar) as archive:
-            write_cifar(archive, args.output, tried)
-    faces = [face for chunk in face_chunks(5, max(TRIED_SIZES), args.size) for face in chunk.images]
-    faces += [face for chunk in face_chunks(6, NUM_VALIDATION, args.size) for face in chunk.images]
+    other = [on_white(Image.open(path)) for path in others]
+    for number, picture in enumerate(crops(other, NUM_VALIDATION)):
+        save(picture, args.output / f"test/{number:05d}.png")
+    learnt, held_out = (
+        crops(other[: len(other) * 2 // 3], max(TRIED_SIZES)),
+        crops(other[len(other) * 2 // 3 :], NUM_VALIDATION),
+    )
+    write_tried([*learnt, *held_out], "photographs", tried)
+    faces = [face for chunk in face_chunks(5, max(TRIED_SIZES), SIZE) for face in chunk.images]
+    faces += [face for chunk in face_chunks(6, NUM_VALIDATION, SIZE) for face in chunk.images]
     write_tried([array_to_image(face) for face in faces], "faces", tried)
     paths = shuffled(path for name in TRIED_DRAWINGS for path in clipart[name])
-    write_tried([whole(drawn(path), args.size) for path in paths], "drawings", tried)
+    write_tried([whole(drawn(path)) for path in paths], "drawings", tried)
     papirus = shuffled((share / "icons/Papirus/64x64/apps").glob("*.svg"))[: max(TRIED_SIZES) + NUM_VALIDATION]
-    write_tried([whole(drawn(path), args.size) for path in papirus], "icons", tried)
+    write_tried([whole(drawn(path)) for path in papirus], "icons", tried)
 
 
 if __name__ == "__main__":

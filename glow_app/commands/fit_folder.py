@@ -24,7 +24,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.restoration import PictureConditioning
 from glow_app.storage.model_folders import bundled_models, read_config
 
-_SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model up to 64x64
+_SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model
+_START = "photos"  # the bundled model from which runs begin, and whose levels those of this preset are
 # Presets of other runs, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 # For runs of the small preset from another model. The rate rises for half of the run: training on pictures like those
@@ -34,7 +35,7 @@ _SCHEDULE = {"warmup_steps": 1000, "full_rate_steps": 200}
 _STEPS = 30  # times the root of the number of pictures
 _CONTRAST = 10.0  # of attributes
 _PATIENCE = 4  # validations without a better figure before a run stops, of about ten
-_SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
+_SIZES = (16, 32, 64, 128)
 _OVERLAYS = ("prior/", "trainer/", "logger/")
 _NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
 _FEW = 100
@@ -92,22 +93,21 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
     classes = classes if len(classes) > 1 else ()
     num_pictures = len(parts["train"].files)
     print(f"pictures    {_description(options.folder, parts['train'], classes)}")
-    start, sizes = None, _SIZES["cpu" if device == "cpu" else "gpu"]
-    size = options.size or min(sizes, key=lambda size: abs(math.log(size / side)))
+    start = None
+    size = options.size or min(_SIZES, key=lambda size: abs(math.log(size / side)))
     if model is not None:
         size = options.size or model.flow.image_shape[1]
         classes = _checked_against(model, channels, classes)
         channels = model.flow.image_shape[0]
     elif not options.from_scratch and channels == 3:
-        start = "photos64" if size >= 64 and size % 32 == 0 else "photos32"
+        start = _START
     elif not options.from_scratch:
         print("begins from scratch: the bundled models are of colour pictures (option: --init-from MODEL)")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     is_begun = model is not None or start is not None
-    is_small = device == "cpu" or (is_begun and size <= 64)
-    default = _SMALL if is_small else next(name for largest, name in _PRESETS.items() if size <= largest)
-    preset = presets[-1] if presets else default
-    is_usual = is_begun and is_small and not presets
+    larger = next(name for largest, name in _PRESETS.items() if size <= largest)
+    preset = presets[-1] if presets else _SMALL if device == "cpu" or is_begun else larger
+    is_usual = is_begun and not presets
     chosen = f"{size}x{size}" + ("" if is_usual else f", preset {preset}")
     print(f"chosen      {chosen}, on {device} (options: --size, --config, --device, --from-scratch)", flush=True)
     flow: dict[str, Any] = {}
@@ -121,6 +121,7 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
     }
     if (model is None and not presets) or options.size is not None:
         flow["image_shape"] = [channels, size, size]
+        flow |= _levels(size) if model is None and preset == _SMALL else {}
     if classes and model is None:
         class_path = "glow_app.conditioning.ClassConditioning"
         flow["conditioning"] = {"class_path": class_path, "init_args": {"num_classes": len(classes)}}
@@ -131,10 +132,6 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         layer["data"]["batch_size"] = max(1, min(32, num_pictures // 2))
         warning = f"only {num_pictures} pictures: the model will memorise them, and samples will resemble them"
         print(f"warning     {warning}", flush=True)
-    if start is not None and not presets:
-        bundled = read_config(bundled_models()[start])["model"]
-        flow |= {name: bundled["flow"][name] for name in ("num_levels", "num_steps", "hidden_channels")}
-        layer["model"]["num_bits"] = bundled["num_bits"]
     if is_usual:
         schedule = {"warmup_steps": _SCHEDULE["warmup_steps"]} if options.epochs else _SCHEDULE
         layer["model"]["lr_scheduler"] = {"init_args": schedule}
@@ -143,6 +140,20 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         print(f"time        {pluralise(options.epochs, 'epoch')} (options: --minutes, --epochs)", flush=True)
     configs = list(dict.fromkeys([preset, *options.config]))
     return Choices(configs, layer, start, round(_STEPS * math.sqrt(num_pictures)) if is_usual else None)
+
+
+def _levels(size: int) -> dict[str, Any]:
+    """Return the levels of the bundled model for a size: without its finest, so that the coarsest means are small."""
+    flow = read_config(bundled_models()[_START])["model"]["flow"]
+    of_details = ("detail_steps", "detail_channels", "detail_features", "detail_blocks", "images_per_window")
+    unit = 2 ** flow["num_levels"]  # of the sides of the coarsest means
+    nums = range(1, 1 + len(flow["detail_steps"]))
+    num = max(n for n in nums if size % (unit << n) == 0 and size >> n >= 2 * unit)
+    levels = {name: flow[name] for name in ("num_levels", "num_steps", "hidden_channels", *of_details)}
+    return {
+        name: value[-num:] if name in of_details and isinstance(value, list) else value
+        for name, value in levels.items()
+    }
 
 
 def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Start:
         if self.by_levels:
             if not (taken := copy_levels(model.flow, self.source.flow)):
                 return f"begins from scratch: no level of {self.place} fits this model"
-            return f"begins from {self.place} (levels 1 to {taken} of {len(model.flow.levels)})"
+            return f"begins from {self.place} ({taken} of {len(model.flow.levels)} levels)"
         try:
             model.load_state_dict(self.source.state_dict())
         except RuntimeError as error:

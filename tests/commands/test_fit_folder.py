@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from registry import tiny_glow, tiny_model
+from registry import tiny_glow, tiny_model, tiny_wavelet_flow
 from tiny_training import same
 
 import glow_app
@@ -26,7 +26,8 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
 
-START = ImageModel(tiny_glow((3, 32, 32), 2, [2, 1], 4, perturbation=0.05), 5)
+LEVELS = {"detail_steps": [1, 2, 1], "detail_features": 4, "images_per_window": [8, 4, 2]}
+START = ImageModel(tiny_wavelet_flow((3, 64, 64), num_levels=2, **LEVELS), 5)
 TINY = [
     *("--device=cpu", "--from-scratch", "--trainer.max_time=null"),
     *("--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"),
@@ -35,11 +36,10 @@ TINY = [
 
 @pytest.fixture(autouse=True, scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Bundle tiny models from which runs begin."""
+    """Bundle a tiny model from which runs begin."""
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "faces").symlink_to(bundled_models()["faces"])
-    for name in ("photos32", "photos64"):
-        save_pretrained(START, folder / name)
+    save_pretrained(START, folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glow_app.storage.model_folders._BUNDLED", folder)
         yield
@@ -144,7 +144,7 @@ def test_the_preset_of_celeba_uses_the_attributes_that_are_there(tmp_path: Path,
 @pytest.mark.parametrize(
     ("device", "side", "size", "preset"),
     [
-        ("cpu", 400, 32, "folder_cpu"),
+        ("cpu", 400, 128, "folder_cpu"),
         ("cpu", 18, 16, "folder_cpu"),
         ("gpu", 28, 32, "folder32"),
         ("gpu", 70, 64, "folder"),
@@ -163,8 +163,13 @@ def test_size_and_preset_follow_from_pictures_and_device(
     options, _ = planned(capsys, folder, "--device", device, "--epochs", 1)
     assert options["model.flow.init_args.image_shape"] == (3, size, size)
     flow = "model.flow.init_args"
-    assert options["init_levels_from"] == ("photos32" if size < 64 else "photos64")
-    assert (options[f"{flow}.num_levels"], options[f"{flow}.num_steps"]) == (2, [2, 1])
+    assert options["init_levels_from"] == "photos"
+    num = {16: 1, 32: 2}.get(size, 3)
+    assert {name: options[f"{flow}.{name}"] for name in LEVELS} == {
+        "detail_steps": [1, 2, 1][-num:],
+        "detail_features": 4,
+        "images_per_window": [8, 4, 2][-num:],
+    }
 
 
 def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,12 +183,12 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     assert "preset folder, on cuda" in said
     assert "only 10 pictures" in said
     assert "begins from scratch: the bundled models" in said
-    prior, steps = "model.flow.init_args.prior.class_path", "model.flow.init_args.num_steps"
+    prior, steps = "model.flow.init_args.prior.class_path", "model.flow.init_args.detail_steps"
     options, _ = planned(capsys, folder, "--epochs=1", "-c=folder128", "-c", "prior/maf")
     assert options["model.flow.init_args.image_shape"] == (3, 128, 128)
     assert options[prior] == "glow_app.priors.MAFPrior"
     options, _ = planned(capsys, folder, "--epochs=1", "-c", "prior/maf", "--device", "cpu", "--size=16")
-    assert (options[prior], options[steps]) == ("glow_app.priors.MAFPrior", [12, 8, 4, 4])
+    assert (options[prior], options[steps]) == ("glow_app.priors.MAFPrior", [1])
 
 
 @pytest.mark.parametrize(
@@ -294,7 +299,7 @@ def test_the_last_step_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(60):
         (folder / f"{number}.png").write_bytes(b"broken")
-    options = ["--data.batch_size=16", "--samples.num_images=1", *TINY]
+    options = ["--data.batch_size=16", "--samples.num_images=1", "--early_stopping.patience=9", *TINY]
     assert main(["fit", str(folder), "--minutes=0.12", f"--run_dir={run}", *options]) == 0
     with (run / "metrics.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == "8"
@@ -338,7 +343,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     line += ["--model.optimizer.init_args.lr=0"]
     assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
-    assert "\nbegins from photos32 (levels 1 to 2 of 2)\n" in said
+    assert "\nbegins from photos (3 of 3 levels)\n" in said
     assert re.search(r"held out, (\S+) before training\); no clear gain", said)
     assert re.search(r"only \d+ pictures? held out, 20 are needed", said)
     model, images = load_model(tmp_path / "a"), torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
@@ -348,7 +353,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
     other = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
     assert main([*line, *other, "--model.flow.num_steps=1", f"--run_dir={tmp_path / 'b'}"]) == 0
-    assert "scratch: no level of photos32 fits" in capsys.readouterr().out
+    assert "scratch: no level of photos fits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -359,7 +364,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
         (["--minutes=1", "--from-scratch"], 510, 57),
         (["--from-scratch"], 15300, 1710),
         (["--trainer.max_steps=47"], 47, None),
-        (["--init-from=photos32"], 100, 1710),
+        (["--init-from=photos"], 100, 1710),
     ],
 )
 def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(

@@ -55,7 +55,7 @@ REFUSED = {
 
 
 def test_an_exported_model_is_not_resumed(refused: Callable[..., str]) -> None:
-    assert "photos32 is an exported model" in refused("fit", "--resume=photos32", code=1)
+    assert "photos is an exported model" in refused("fit", "--resume=photos", code=1)
 
 
 def test_what_does_not_fit_is_refused_in_one_line(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
