@@ -19,7 +19,7 @@ from glow_app.pictures.inputs import as_images
 
 KINDS = {"faces": 600, "icons": 300, "photographs": 300}  # and the pictures of each to learn from
 NUM_SHOWN, SHOWN = 8, 128
-RUNS = [*((kind, number, SHOWN) for kind, number in KINDS.items()), ("faces", 600, 32), ("horses", 600, 32)]
+RUNS = [*((kind, number, SHOWN) for kind, number in KINDS.items()), ("horses", 600, 32)]
 
 
 def curve_of(run: Path) -> list[tuple[int, float]]:

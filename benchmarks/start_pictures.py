@@ -10,7 +10,7 @@
 256x256; ``small`` gets the same at 32x32, and CIFAR-10 (JPEG copy) without horses. The cards of the models name authors
 and licences. ``test`` gets crops of other photographs. ``tried`` gets pictures of kinds that are in none of them:
 horses of CIFAR-10 at 32x32, and at 256x256 rendered faces, drawings of animals, people and vehicles, icons of another
-theme, and crops of other photographs. Each has folders of 300 and of 600 pictures to learn from, beside the same 300 for
+theme, and crops of other photographs. Each has folders of 300 and 600 pictures to learn from, beside the same 300 for
 validation.
 
 With ``--crops``, for the models that restore, ``train`` has crops of 96x96: of photographs, reduced 2 to 8 times, which
