@@ -94,7 +94,7 @@ def _restorers(places: list[str] | None, main: "StoredModel", model: "ImageModel
             restorers[_name_of(main)] = Restorer(_name_of(main), model, _source(main))
         name = main.path.name
         own = bundled_restorers(name) if bundled_models().get(name) == main.path else []
-        places = own + bundled_restorers("photos")
+        places = [*dict.fromkeys(own + bundled_restorers("photos"))]
     for place in places:
         stored = StoredModel(place)
         base = _name_of(stored)

@@ -26,7 +26,7 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
 
-LEVELS = {"detail_steps": [1, 2, 1], "detail_features": 4, "images_per_window": [8, 4, 2]}
+LEVELS: dict[str, Any] = {"detail_steps": [1, 2, 1], "detail_features": 4, "images_per_window": [8, 4, 2]}
 START = ImageModel(tiny_wavelet_flow((3, 64, 64), num_levels=2, **LEVELS), 5)
 TINY = [
     *("--device=cpu", "--from-scratch", "--trainer.max_time=null"),
