@@ -1,6 +1,7 @@
 """Settings of all tests. Because of this file, pytest also lets every folder of tests import ``registry``."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,6 +13,14 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 # The tensors are tiny, so more threads only wait for each other, for minutes if other programs use the cores.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the images of tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
