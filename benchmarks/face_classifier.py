@@ -1,6 +1,6 @@
 """A classifier of the attributes of rendered faces, which judges what pictures of faces show.
 
-It is trained on 20,000 of the bundled model's training faces, which takes minutes on one thread the first time, and is
+It is trained on the faces of ``configs/faces.yaml``, which takes minutes on one thread the first time, and is
 kept in runs/. Its last but one layer is saved too, as features for FID, precision and recall:
 
     glow evaluate --checkpoint faces --features runs/face_features.pt
@@ -19,9 +19,9 @@ from glow_app.data.faces.rendered import rendered_faces
 
 NAMES = (*BINARY_NAMES, *REAL_NAMES)
 NUM_BINARY = len(BINARY_NAMES)
-SIDE = 64
+SIDE, RENDERED_SIDE = 64, 256  # those of the bundled model are reduced to the classifier's
 RUNS = Path(__file__).parents[1] / "runs"
-NUM_TRAINING, NUM_EPOCHS = (640, 1) if IS_SHORT else (20_000, 8)
+NUM_TRAINING, NUM_EPOCHS = (640, 1) if IS_SHORT else (22_000, 8)
 
 
 class FaceClassifier(nn.Sequential):
@@ -38,7 +38,7 @@ class FaceClassifier(nn.Sequential):
 
 
 class FaceFeatures(nn.Module):
-    """The classifier's convolutions, averaged over all positions: uint8 (B, 3, 64, 64) to (B, 128)."""
+    """The classifier's convolutions, averaged over all positions: uint8 images, reduced to 64x64, to (B, 128)."""
 
     def __init__(self, classifier: FaceClassifier) -> None:
         super().__init__()
@@ -46,12 +46,15 @@ class FaceFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features."""
-        return self.convolutions(images.float() / 255).mean([2, 3])
+        reduced = functional.adaptive_avg_pool2d(images.float() / 255, SIDE)
+        return self.convolutions(reduced).mean([2, 3])
 
 
 def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return rendered faces and their attributes in [0, 1], (N, 15)."""
-    images = torch.from_numpy(rendered_faces(seed, count, SIDE, None)[:count].copy())
+    """Return rendered faces, reduced to uint8 (N, 3, 64, 64), and their attributes in [0, 1], (N, 15)."""
+    rendered = rendered_faces(seed, count, RENDERED_SIDE, None)
+    parts = [torch.from_numpy(rendered[first : first + 100].copy()).float() for first in range(0, count, 100)]
+    images = torch.cat([functional.adaptive_avg_pool2d(part, SIDE).round().byte() for part in parts])
     attributes = [draw_face(seed, index).attributes() for index in range(count)]
     return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
 

@@ -24,7 +24,6 @@ from face_samples import measure_samples, sample_rows
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import FACE_KINDS
 from glow_app.generation import edit_attributes, infer
 from glow_app.models.image_model import ImageModel
@@ -138,12 +137,7 @@ def edit_rows(results: Results, strengths: Mapping[str, float]) -> list[list[str
 
 
 def through_attributes(model: ImageModel, images: Tensor, given: Tensor) -> Editor:
-    """Return the editor by attributes, of which ``given`` are taken to be those of the images, (N, 15).
-
-    The strengths are those that the model itself should get.
-    """
-    assert isinstance(model.conditioning, AttributeConditioning)
-    model.conditioning.strengths.fill_(1)
+    """Return the editor by attributes, of which ``given`` are taken to be those of the images, (N, 15)."""
 
     def editor(rows: Tensor, place: int, sign: int, strength: float) -> Tensor:
         changes = torch.full((len(rows), len(NAMES)), torch.nan)

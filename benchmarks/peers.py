@@ -9,7 +9,7 @@ import importlib.util
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glow_app.flows import Glow
+from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.glow import level_shapes
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.image_model import ImageModel
@@ -76,12 +76,12 @@ class GlowModel(nn.Module, ABC):
 
 
 class Ours(GlowModel):
-    """This project's implementation, by its public API; ``steps`` of each level replace the architecture's."""
+    """This project's implementation, by its public API; a ``flow`` replaces that of the architecture."""
 
-    def __init__(self, architecture: Architecture, steps: Sequence[int] = ()) -> None:
+    def __init__(self, architecture: Architecture, flow: Glow | WaveletFlow | None = None) -> None:
         super().__init__()
         a = architecture
-        self.model = ImageModel(Glow(a.shape, len(steps) or a.levels, list(steps) or a.steps, a.width))
+        self.model = ImageModel(flow or Glow(a.shape, a.levels, a.steps, a.width))
 
     def initialize(self, images: Tensor) -> None:
         self.model.initialize(images)

@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
+from glow_app.flows import Glow, WaveletFlow
 from lightning_modules.loader import first_examples, train_loader
 from lightning_modules.optimizers import Muon
 
@@ -58,19 +59,26 @@ PEER, PEER_BY_OURS = Recipe(), replace(SAME, narrow=False)
 def best(architecture: Architecture) -> GlowModel:
     """Return our best architecture: many narrow steps, most of them at high resolution."""
     steps = [12, 8, 4, 4] if architecture.size % 16 == 0 else [12, 8]
-    return Ours(replace(architecture, width=48), steps)
+    return Ours(architecture, Glow(architecture.shape, len(steps), steps, 48))
+
+
+def wavelet(architecture: Architecture) -> GlowModel:
+    """Return a wavelet flow that takes as long for a step: a Glow of the 8x8 means, and levels of 8 and 6 steps."""
+    details = architecture.size.bit_length() - 4
+    return Ours(architecture, WaveletFlow(architecture.shape, 2, 4, 48, [8] * (details - 1) + [6], 48, 48, 4))
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:
     """Return the model and the recipe of each contender."""
     others = {name: build for name, build in peers(arguments).items() if name != OURS}
     # One of the others is trained with our recipe too, to separate the effects of recipe and model.
-    fairest = "y0ast" if "y0ast" in others else "normflows"
+    fairest = next((name for name in ("y0ast", "normflows") if name in others), None)
     return {
         f"{OURS}, best": (best, BEST),
+        **({f"{OURS}, wavelet": (wavelet, BEST)} if arguments.shape[1] in (16, 32, 64) else {}),
         f"{OURS}, same architecture": (Ours, SAME),
         **{name: (build, PEER) for name, build in others.items()},
-        f"{fairest}, by our recipe": (others[fairest], PEER_BY_OURS),
+        **({f"{fairest}, by our recipe": (others[fairest], PEER_BY_OURS)} if fairest else {}),
     }
 
 
