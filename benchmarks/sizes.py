@@ -9,6 +9,7 @@ bfloat16, for each of 16 images (of the Glow, fewer from 512x512 on); memory is 
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def measure(flow: Glow | WaveletFlow, batch_size: int) -> dict[str, Any]:
         step(batch_size)
         times.append(time.process_time() - start)
     few = max(1, batch_size // 2)
-    peaks = [peak_memory(lambda num=num: step(num)) for num in (few, 2 * few)]
+    peaks = [peak_memory(partial(step, num)) for num in (few, 2 * few)]
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"seconds": min(times) / batch_size, "bytes": (peaks[1] - peaks[0]) / few, "parameters": parameters}
 
