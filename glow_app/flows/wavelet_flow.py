@@ -12,7 +12,7 @@ from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Haar
 from glow_app.conditioning import Conditioning
 from glow_app.flows.glow import Glow
 from glow_app.flows.level import Level
-from glow_app.flows.multiscale import MultiscaleFlow, Part
+from glow_app.flows.multiscale import MultiscaleFlow
 from glow_app.flows.steps import ConditionerFactory, coupling_class, glow_step, per_level
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner, FeatureNetwork
@@ -257,34 +257,25 @@ class WaveletFlow(MultiscaleFlow):
         total = x.new_zeros(num)
         places = self._places(x, generator)
         parts = self._parts_for(x, context)
-        for level in range(self.num_windowed):
+        for level, (_, _, prior, of_level) in enumerate(parts[: self.num_windowed]):
+            assert isinstance(prior, DetailFlow)
             low = Haar.low_band(x)
             shown = math.ceil(self._share(level, *low.shape[2:]) * num)
-            log_prob = self._of_details(x[:shown], low[:shown], parts[level], places[level][:shown], level)
-            total = total + F.pad(log_prob * (num / shown), (0, num - shown))
+            of_shown = None if of_level is None else of_level[:shown]
+            details, maps = self._window(prior, x[:shown], low[:shown], of_shown, places[level][:shown])
+            z, log_det = prior.level(details, maps)
+            log_prob = standard_normal_log_density([z]) + log_det - math.log(2) * (details[0].numel() // 3)
+            log_prob = log_prob * (num / shown * low.shape[2:].numel() / details.shape[2:].numel())
+            total = total + F.pad(_with_gradient_of(log_prob, 4.0 ** (level + 1) / 3), (0, num - shown))
             x = low
         return x, total
 
     def coarse_log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         """Return the log-density of means that are shown whole, (B,), nats; gradients as in :meth:`detail_log_prob`."""
-        parts, total = self._parts(context), x.new_zeros(x.shape[0])
-        for level in range(self.num_windowed, self.num_details):
-            low = Haar.low_band(x)
-            total = total + self._of_details(x, low, parts[level], [[0.0, 0.0]] * len(x), level)
-            x = low
-        latents, log_dets = self._forward_levels(x, parts[self.num_details :])
-        log_prob = standard_normal_log_density(latents) + sum(log_dets[1:], log_dets[0])
-        return total + _with_gradient_of(log_prob, 4.0**self.num_details)
-
-    def _of_details(self, x: Tensor, low: Tensor, part: Part, place: Sequence[Sequence[float]], level: int) -> Tensor:
-        """Return the log-density of the details of a level, estimated from a window of each image."""
-        _, _, prior, of_level = part
-        assert isinstance(prior, DetailFlow)
-        details, maps = self._window(prior, x, low, None if of_level is None else of_level[: len(x)], place)
-        z, log_det = prior.level(details, maps)
-        log_prob = standard_normal_log_density([z]) + log_det - math.log(2) * (details[0].numel() // 3)
-        log_prob = log_prob * (low.shape[2:].numel() / details.shape[2:].numel())
-        return _with_gradient_of(log_prob, 4.0 ** (level + 1) / 3)
+        log_probs = self.level_log_probs(x, context)
+        factors = [4.0 ** (level + 1) / 3 for level in range(self.num_windowed, self.num_details)]
+        factors += [4.0**self.num_details] * (log_probs.shape[1] - len(factors))
+        return _with_gradient_of(log_probs, log_probs.new_tensor(factors)).sum(1)
 
     def _share(self, level: int, height: int, width: int) -> float:
         """Return the share of a batch's images that show a window of these means."""
@@ -329,6 +320,6 @@ def _crops(x: Tensor, starts: Sequence[Sequence[int]], size: Sequence[int]) -> T
     )
 
 
-def _with_gradient_of(value: Tensor, factor: float) -> Tensor:
+def _with_gradient_of(value: Tensor, factor: float | Tensor) -> Tensor:
     """Return the value with its gradient multiplied by a factor."""
     return value + (factor - 1) * (value - value.detach())
