@@ -19,13 +19,18 @@ def copy_levels(target: Glow | WaveletFlow, source: Glow | WaveletFlow) -> int:
     Levels of a Glow are taken from the finest on, those of a wavelet flow from the coarsest on. A level fits if the
     channels, the number of steps and the couplings agree; height and width may differ. The prior of its latent is
     copied too if it fits. A context that only ``target`` takes has no effect at first, so that the copied part computes
-    the same function as before. The rest is unchanged: ``initialize`` sets it from a batch.
+    the same function as before; one that both take is copied with the levels. The rest is unchanged: ``initialize``
+    sets it from a batch.
 
     Raises:
-        ValueError: If ``source`` takes a context.
+        ValueError: If ``source`` takes another context than ``target``.
     """
-    if not isinstance(source.conditioning, Unconditional):
-        raise ValueError("levels can be taken only from an unconditional model; to take a whole one, use --init-from")
+    given, its = target.conditioning, source.conditioning
+    if not isinstance(its, Unconditional) and (type(given), given.config) != (type(its), its.config):
+        raise ValueError(
+            "levels can be taken only from a model that is given the same or nothing; to take a whole one, use "
+            "--init-from"
+        )
     if type(target) is not type(source):
         return 0
     levels, source_levels = (
@@ -40,6 +45,8 @@ def copy_levels(target: Glow | WaveletFlow, source: Glow | WaveletFlow) -> int:
             break
         _copy_prior(prior, source_prior)
         num_taken += 1
+    if num_taken and not isinstance(its, Unconditional):
+        given.load_state_dict(its.state_dict())
     return num_taken
 
 

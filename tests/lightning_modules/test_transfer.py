@@ -97,8 +97,15 @@ def test_a_model_that_does_not_fit_is_left_as_it_is(options: dict[str, Any]) -> 
     flow, same = fresh(**options), fresh(**options)
     assert copy_levels(flow, source()) == 0
     assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in flow.state_dict().items())
-    with pytest.raises(ValueError, match="unconditional"):
+    with pytest.raises(ValueError, match="the same or nothing"):
         copy_levels(flow, source(num_classes=2))
+
+
+def test_a_context_that_both_take_is_copied_too() -> None:
+    given, flow, x = source(num_classes=2), fresh((3, 8, 24), conditioning=ClassConditioning(2)), batch(3, 8, 24)
+    assert copy_levels(flow, given) == 3
+    of_both = [each.conditioning(torch.ones(len(x), dtype=torch.long)) for each in (flow, given)]
+    assert torch.equal(flow.log_prob(x, of_both[0]), given.log_prob(x, of_both[1]))
 
 
 def test_a_larger_wavelet_flow_takes_the_coarse_levels_of_a_smaller_one() -> None:
