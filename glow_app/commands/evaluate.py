@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.evaluation import load_features
     from glow_app.pictures.images import save_png
     from glow_app.restoration import task_of
+    from glow_app.storage.report import EVALUATION, METRICS, write_report
 
     path = arguments.output / "evaluation.json"
     refuse_existing([path], arguments.overwrite)
@@ -77,6 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{'the first pictures' if restores else 'nearest training images'}: {picture_path}")
     write_json(path, record)
     print(f"all figures: {path}")
+    run = stored.path.parent
+    if (run / METRICS).exists():
+        write_json(run / EVALUATION, record)
+        print(f"report: {write_report(run)}")
     print(*record["verdict"], sep="\n")
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.commands.fit_start import Start
 from glow_app.messages import UsageError
-from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Throughput
+from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Report, Throughput
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.kinds import KINDS
 from lightning_modules.likelihood_module import LikelihoodModule
@@ -62,6 +62,7 @@ def _trainer(parts: Namespace, start: Start) -> RunTrainer:
         BestCheckpoint(parts.run_dir, parts.model.monitor),
         ExportBest(),
         *(parts[name] for name in kind.callbacks),
+        Report(),
     ]
     loggers = [logger for logger in _as_list(options.logger) if isinstance(logger, Logger)]
     arguments: dict[str, Any] = {

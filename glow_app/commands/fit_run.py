@@ -25,6 +25,7 @@ from glow_app.data.sources import attribute_kinds
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
+from glow_app.storage.report import REPORT, write_report
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
 from lightning_modules.image_data import ImageDataModule
@@ -171,10 +172,13 @@ def _train(parts: Parts, config: Any, start: Start) -> None:
         return
     if kind.finish is not None:
         kind.finish(run_dir, data)
+        write_report(run_dir)
     if isinstance(data, ImageDataModule) and (line := outcome(trainer, module)):
         print(line)
     if trainer.global_step == start.step:
         print(f"training was already complete at step {start.step:,}; raise --{reached_limit(trainer)}")
+    if (run_dir / REPORT).exists():
+        print(f"report:     {run_dir / REPORT}")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
         allowed = [f" --allow-class {name}" for name in foreign_names(_read_config(str(run_dir)))]

@@ -10,9 +10,9 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch.distributed import Store, rendezvous
 
 from glow_app.files import require_folder
+from glow_app.storage.report import METRICS
 from glow_app.storage.stored_model import RUN_CONFIG
 from lightning_modules.runs.checkpoints import LAST
-from lightning_modules.runs.loggers import METRICS
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process gives the folder to those that it starts
 LOCK = ".lock"

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from glow_app.cli import main
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.restoration import Colourise, Denoise, Fill, Upscale
+from glow_app.storage import report
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 
@@ -53,6 +54,16 @@ def run_glow(*arguments: object) -> Result:
         except SystemExit as stop:
             code = int(stop.code or 0)
     return Result(code, output.getvalue(), [*errors.getvalue().splitlines(), *(str(w.message) for w in caught)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_curves() -> Iterator[None]:
+    """Leave out the plot of reports, which takes longer than these runs; tests/storage/test_report.py draws it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_plot", lambda _: buffer.getvalue())
+        yield
 
 
 @pytest.fixture(scope="session")

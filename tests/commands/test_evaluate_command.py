@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert (record["features"]["name"], record["features"]["sha256"]) == (extract.name, extract.sha256)
     assert record["nearest"]["training_images"] == 60
     assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
+    report = (trained / "report.html").read_text()
+    assert all(escape(line) in report for line in record["verdict"])
     for text in ("held out from the training", f"{bits.mean:.4f} ± ", f"{compared['fid']:.3f}", extract.sha256):
         assert text in result.output
     with Image.open(tmp_path / "evaluation/neighbours.png") as picture:

@@ -181,8 +181,12 @@ def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any],
     assert "━" not in result.output
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
     run = f"runs/mine/{folder.name}"
-    assert result.output.endswith(f"\nrun folder: {run}\nnext: glow sample --checkpoint {run}\n")
+    said = f"\nreport:     {run}/report.html\nrun folder: {run}\nnext: glow sample --checkpoint {run}\n"
+    assert result.output.endswith(said)
     assert (folder / "last.ckpt").exists()
+    page = (folder / "report.html").read_text()
+    assert f"glow fit --resume {run}" in page
+    assert "step 1<" in page
 
 
 def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:

@@ -64,12 +64,14 @@ def test_a_run_and_the_commands_that_read_it(runs: Callable[[str], Any], glow: G
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
         *("config.yaml", "metrics.csv", "last.ckpt", "previous.ckpt", "best.ckpt"),
-        *("model/config.json", "model/model.safetensors"),
+        *("model/config.json", "model/model.safetensors", "curves.png", "report.html"),
         *("pictures/density.png", "pictures/samples.png", "pictures/flow.png"),
     }
     for path in (folder / "pictures").iterdir():
         assert np.asarray(Image.open(path)).std() > 5, path
-    assert result.output.endswith(f"\nrun folder: {folder}\nnext: glow test --checkpoint {folder}\n")
+    assert result.output.endswith(
+        f"\nreport:     {folder}/report.html\nrun folder: {folder}\nnext: glow test --checkpoint {folder}\n"
+    )
     for name in ("train/nats", "val/nats", "lr", "grad_norm", "points_per_second"):
         assert all(math.isfinite(value) for value in logged(folder, name)), name
 

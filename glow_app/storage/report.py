@@ -1,0 +1,163 @@
+"""The report of a run: one page, ``report.html``, of what its folder holds."""
+
+import base64
+import csv
+import io
+import json
+import shlex
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from glow_app.files import atomic_file
+from glow_app.storage.stored_model import RUN_CONFIG
+
+METRICS, REPORT, CURVES, EVALUATION = "metrics.csv", "report.html", "curves.png", "evaluation.json"
+_NUM_EARLIER, _WIDE, _NARROW = 6, 1200, 400  # grids of samples over time, and widths of pictures in pixels
+
+# Figures, the most important one first, with their unit and meaning.
+_FIGURES = {
+    "val/psnr": ("dB", "restored pictures that training does not see; larger is better"),
+    "val/bpd": (
+        "bits/dim",
+        "pictures that training does not see: the bits per value of a lossless code; less is better",
+    ),
+    "train/bpd": ("bits/dim", "pictures of a training step; far less than in validation means that it memorises"),
+    "val/nats": ("nats", "points that training does not see; less is better"),
+    "train/nats": ("nats", "points of a training step"),
+    "images_per_second": ("images/s", "speed of training, without validation"),
+    "points_per_second": ("points/s", "speed of training, without validation"),
+}
+_STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
+img { max-width: 100%; border-radius: 4px }
+.earlier { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0 } .earlier img { width: 18rem }
+td, th { padding: .25rem 1.5rem .25rem 0; text-align: left; vertical-align: top }
+pre { overflow-x: auto; padding: .75rem; background: #8882; border-radius: 4px }
+"""
+
+_RATE = "learning rate"
+Curve = tuple[list[int], list[float]]  # steps and values
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` and ``curves.png`` of the run in a folder, and return the path of the former.
+
+    They show ``metrics.csv`` and ``config.yaml``, and the pictures of samples or points, and
+    ``evaluation.json``, if they are there.
+    """
+    curves, config = _read_curves(run / METRICS), (run / RUN_CONFIG).read_text(encoding="utf-8")
+    settings = yaml.safe_load(config)
+    with atomic_file(run / CURVES) as file:
+        file.write(_plot(curves))
+    parts = [_figure(run / CURVES, "", _WIDE), _table(curves)]
+    if grids := sorted((run / "samples").glob("step*.png")):
+        *earlier, latest = grids
+        shown = earlier[:: len(earlier) // _NUM_EARLIER + 1]
+        pictures = [_figure(path, _step(path), _NARROW) for path in shown]
+        parts += ["<h2>Samples</h2>", _figure(latest, _step(latest), _WIDE)]
+        parts += ["<h2>Earlier samples</h2><div class=earlier>", *pictures, "</div>"]
+    parts += [_figure(path, path.stem, _WIDE) for path in sorted((run / "pictures").glob("*.png"))]
+    if (run / EVALUATION).exists():
+        verdict = json.loads((run / EVALUATION).read_text(encoding="utf-8"))["verdict"]
+        parts += ["<h2>Evaluation</h2><ul>", *(f"<li>{escape(line)}" for line in verdict), "</ul>"]
+    place, kind = shlex.quote(str(run)), settings["kind"]
+    words = {"images": "sample evaluate score serve", "restoration": "evaluate serve", "points": "sample test"}[kind]
+    commands = [f"glow {word} --checkpoint {place}" for word in words.split()] + [f"glow fit --resume {place}"]
+    parts += ["<h2>Going on</h2>", f"<pre>{escape(chr(10).join(commands))}</pre>"]
+    parts += ["<details><summary>Configuration</summary>", f"<pre>{escape(config)}</pre></details>"]
+    title = escape(settings["name"])
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    with atomic_file(run / REPORT) as file:
+        file.write("\n".join([head, f"<h1>{title}</h1>", *parts, "</html>\n"]).encode())
+    return run / REPORT
+
+
+def _read_curves(path: Path) -> dict[str, Curve]:
+    """Return steps and values of each figure of a run, and of its learning rate."""
+    curves: dict[str, Curve] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value and (name in _FIGURES or name.startswith("lr")):
+                    steps, values = curves.setdefault(_RATE if name.startswith("lr") else name, ([], []))
+                    steps.append(int(row["step"]) + 1)
+                    values.append(float(value))
+    return curves
+
+
+def _best(name: str, curve: Curve) -> tuple[int, float]:
+    """Return step and value of the best point of a curve."""
+    pick = max if name == "val/psnr" else min
+    return pick(zip(*curve, strict=True), key=lambda point: point[1])
+
+
+def _plot(curves: Mapping[str, Curve]) -> bytes:
+    """Return the curves as a PNG: likelihoods or dB with the best step, speed, and learning rate."""
+    from matplotlib.figure import Figure  # which takes half a second
+
+    panels: dict[str, list[str]] = {}
+    for name in (*_FIGURES, _RATE):
+        if name in curves:
+            panels.setdefault(_FIGURES.get(name, (_RATE, ""))[0], []).append(name)
+    figure = Figure(figsize=(12, 3 * len(panels)))
+    for axes, (unit, names) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+        for name in names:
+            steps, values = curves[name]
+            if name.startswith("val/"):
+                step, best = _best(name, curves[name])
+                axes.plot(steps, values, marker="o", label=f"{name}: {best:.3f} at step {step:,}")
+                axes.plot([step], [best], marker="*", markersize=14, color="black")
+            else:
+                axes.plot(steps, _smoothed(values) if name in _FIGURES else values, linewidth=1, label=name)
+        if unit in ("bits/dim", "nats"):  # the first steps would hide the others
+            values = sorted(value for name in names for value in _smoothed(curves[name][1]))
+            least, usual = values[0], values[int(0.95 * (len(values) - 1))]
+            axes.set_ylim(least - 0.1 * (usual - least + 0.01), usual + 0.2 * (usual - least + 0.01))
+        axes.set_ylabel(unit)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper right")
+    axes.set_xlabel("step")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """Return running means over a fiftieth of the values."""
+    width = len(values) // 50 + 1
+    return [sum(part := values[max(0, end - width) : end]) / len(part) for end in range(1, len(values) + 1)]
+
+
+def _table(curves: Mapping[str, Curve]) -> str:
+    """Return the last value of each figure, the best one in validation, and what it means."""
+    rows = ["<tr><th>figure<th>last<th>best<th>of"]
+    for name, (unit, meaning) in _FIGURES.items():
+        if name in curves:
+            points = [(curves[name][0][-1], curves[name][1][-1])]
+            points += [_best(name, curves[name])] if name.startswith("val/") else []
+            digits = 0 if unit.endswith("/s") else 3
+            cells = [f"{value:,.{digits}f} {unit}, step {step:,}" for step, value in points]
+            rows.append("<tr>" + "".join(f"<td>{cell}" for cell in [name, *cells, *[""] * (2 - len(cells)), meaning]))
+    return "<table>" + "\n".join(rows) + "</table>"
+
+
+def _step(path: Path) -> str:
+    return f"step {int(path.stem.removeprefix('step')):,}"
+
+
+def _figure(path: Path, caption: str, width: int) -> str:
+    """Return a picture with a caption, reduced to a width, in the page itself."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((width, 4 * width))
+    buffer = io.BytesIO()
+    picture.save(buffer, "jpeg", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    )
