@@ -58,9 +58,14 @@ def as_base64(image: Tensor | Image.Image | bytes) -> str:
     return base64.b64encode(content).decode()
 
 
+def as_file(image: Tensor) -> tuple[str, bytes]:
+    """Return a picture as a file of a form."""
+    return "picture.png", png_bytes(to_pil(image))
+
+
 def from_base64(text: str) -> Tensor:
-    """Return a grey or RGB picture of an answer as a uint8 tensor, (C, H, W)."""
-    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+    """Return a grey or RGB picture, in base64 or a data URL, as a uint8 tensor, (C, H, W)."""
+    with Image.open(io.BytesIO(base64.b64decode(text.rpartition(",")[2]))) as picture:
         array = np.asarray(picture)
     return torch.from_numpy(array.copy()).reshape(*array.shape[:2], -1).permute(2, 0, 1)
 

@@ -11,14 +11,13 @@ from PIL.ExifTags import IFD, Base
 from glow_app.data.decoding import HEIC_SUFFIXES, Photo, photo_of, to_srgb
 from glow_app.data.resizing import array_to_image, image_to_array
 from glow_app.files import atomic_file
-from glow_app.pictures.images import XMP_TEXT, png_bytes, with_profile
+from glow_app.pictures.images import XMP_TEXT, picture_bytes, with_profile
 from glow_app.pictures.inputs import opened
 
 # Formats of results, and their suffixes, the usual one first.
 _FORMATS = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tiff": (".tif", ".tiff"), "webp": (".webp",)}
 _FORMAT_OF = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
 SUFFIXES = tuple(_FORMAT_OF)
-_QUALITY = 95  # of JPEG and WebP
 
 # Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
 _STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
@@ -48,15 +47,11 @@ class PictureFile:
         picture = with_profile(picture.convert("L") if self.is_grey else picture, self.photo.icc_profile)
         if self.photo.alpha:
             picture.putalpha(self.photo.alpha.resize(picture.size, Image.Resampling.BICUBIC))
-        kind, options = _FORMAT_OF[path.suffix.lower()], {**self.options, "quality": _QUALITY}
-        options["icc_profile"] = picture.info.get("icc_profile")
+        kind, options = _FORMAT_OF[path.suffix.lower()], {**self.options}
         if exif := self._exif_for(picture.size, kind):
             options["exif"] = exif
         with atomic_file(path) as file:
-            if kind == "png":
-                file.write(png_bytes(picture, {**self.text, **text}, **options))
-            else:
-                picture.save(file, kind, **options)
+            file.write(picture_bytes(picture, kind, {**self.text, **text}, **options))
 
     def _exif_for(self, size: tuple[int, int], kind: str) -> Image.Exif:
         """Return the EXIF tags of a result."""

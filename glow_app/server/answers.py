@@ -1,7 +1,9 @@
-"""Answers: JSON, or a picture if the Accept header prefers one, and errors in one form for all."""
+"""Answers: JSON, or pictures if the Accept header prefers them, and errors in one form for all."""
 
 import asyncio
+import io
 import logging
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -19,19 +21,17 @@ from starlette.exceptions import HTTPException
 from glow_app.messages import printable
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.pictures.images import picture_bytes, to_pil, with_profile
 from glow_app.server.worker import ModelEndedError
 
-JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
+JSON, FORM, OCTETS, ZIP = "application/json", "multipart/form-data", "application/octet-stream", "application/zip"
+PNG, ANIMATIONS = "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
+PICTURES = {PNG: ".png", "image/webp": ".webp", "image/jpeg": ".jpg"}
 
 _LOG = logging.getLogger("glow_app.server")
 _LONGEST = 500  # characters of a message
+_TYPES = ("int", "float", "str", "bytes")  # that pydantic inserts into the path to a field
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-
-
-def grid_of(images: Images, icc_profile: bytes | None = None) -> Image.Image:
-    """Return a picture of all images: the only one, or a grid."""
-    return with_profile(to_pil(images[0]) if len(images) == 1 else images.grid(), icc_profile)
 
 
 async def respond(
@@ -39,30 +39,48 @@ async def respond(
     answer: BaseModel,
     images: Images,
     facts: Mapping[str, Any],
-    picture: Callable[[Images], Image.Image] = grid_of,
-    animated: bool = False,
+    *,
+    icc_profile: bytes | None = None,
+    together: Callable[[Images], Image.Image] | None = None,
 ) -> Response:
-    """Answer with images as JSON, a picture or an animation, whichever the Accept header prefers; encode only that.
+    """Answer with JSON, a picture, or a zip of several, whichever the Accept header prefers; encode only that.
 
     Args:
         request: The request.
         answer: The JSON.
         images: The images, (B, C, H, W).
-        facts: Metadata of the picture, for its text chunks and the headers ``X-Glow-...``.
-        picture: Function that returns one picture of all images.
-        animated: Whether the images are frames that may be sent as an animation.
+        facts: Metadata of the picture, for text chunks of PNG and the headers ``X-Glow-...``.
+        icc_profile: A colour profile of the pictures.
+        together: Function that returns a picture of several images, which are frames, instead of a zip; a GIF or WebP
+            of these is an animation.
     """
-    kinds = [PNG, *ANIMATIONS] if animated and len(images) > 1 else [PNG]
+    are_several = len(images) > 1
+    kinds = (*PICTURES, *ANIMATIONS) if together and are_several else (*PICTURES,)
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind == JSON:
         return Response(await asyncio.to_thread(answer.model_dump_json), media_type=JSON)
-    if kind == PNG:
-        content = await asyncio.to_thread(lambda: png_bytes(picture(images), facts))
-    else:
-        content = await asyncio.to_thread(animation_bytes, images, ANIMATIONS[kind])
+
+    def file_of(picture: Image.Image, text: Mapping[str, Any]) -> bytes:
+        return picture_bytes(with_profile(picture, icc_profile), kind.partition("/")[2], text)
+
+    def content() -> bytes:
+        if not are_several:
+            return file_of(to_pil(images[0]), facts)
+        if together:
+            suffix = ANIMATIONS.get(kind)
+            return animation_bytes(images, suffix) if suffix else file_of(together(images), facts)
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as files:
+            for number, image in enumerate(images):
+                own = image.facts[0] if image.facts else facts
+                seed = f"_seed{own['seed']}" if image.facts else ""
+                files.writestr(f"{number:04d}{seed}{PICTURES[kind]}", file_of(to_pil(image), own))
+        return archive.getvalue()
+
     # Headers are ASCII; other characters are percent-encoded, as in URLs.
     headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in facts.items()}
-    return Response(content, media_type=kind, headers=headers)
+    media_type = ZIP if are_several and not together else kind
+    return Response(await asyncio.to_thread(content), media_type=media_type, headers=headers)
 
 
 def _preferred(accept: str, kinds: Sequence[str]) -> str:
@@ -165,6 +183,6 @@ def _first_mistake(mistakes: Sequence[Any]) -> str:
     for part in mistake["loc"][1:]:
         if isinstance(part, int):
             field += f"[{part}]"
-        elif part.isidentifier() and part not in ("int", "float", "str"):  # without the types that pydantic inserts
+        elif part.isidentifier() and part not in _TYPES:
             field += f".{part}"
     return f"{field.removeprefix('.')[:100] or 'the body'}: {mistake['msg'][:200]}"

@@ -26,13 +26,13 @@ class Decoder:
         self._pool = self._new_pool()
 
     async def read(
-        self, field: str, text: str, shape: Sequence[int], pixels: int | None = None, bound: str = ""
+        self, field: str, file: str | bytes, shape: Sequence[int], pixels: int | None = None, bound: str = ""
     ) -> Photo:
         """Decode a picture; it has no colour profile if it was resized.
 
         Args:
             field: Field of the request, with which error messages begin.
-            text: The file in base64.
+            file: The file, or its base64, or a data URL with it.
             shape: (C, H, W), or (C,) to keep the size of the picture.
             pixels: Maximum number of pixels, if below the limit of the server.
             bound: End of the message about too many pixels.
@@ -46,7 +46,7 @@ class Decoder:
         async with self._lock:
             if not self._pool.active:  # the process was killed while it was idle
                 self._pool = self._new_pool()
-            job = self._pool.schedule(decode, (text, shape, pixels, bound), timeout=limits.decode_seconds)
+            job = self._pool.schedule(decode, (file, shape, pixels, bound), timeout=limits.decode_seconds)
             try:
                 return await asyncio.wrap_future(job)
             except RefusedPictureError as error:

@@ -28,11 +28,11 @@ class RefusedPictureError(Exception):
     """A picture that is not accepted: HTTP status, code and message."""
 
 
-def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> Photo:
-    """Decode a picture in base64.
+def decode(file: str | bytes, shape: Sequence[int], pixels: int, bound: str) -> Photo:
+    """Decode a picture.
 
     Args:
-        text: The file in base64.
+        file: The file, or its base64, or a data URL with it.
         shape: (C, H, W), or (C,) to keep size and profile.
         pixels: Maximum number of pixels that the file declares.
         bound: End of the message about larger ones.
@@ -40,11 +40,12 @@ def decode(text: str, shape: Sequence[int], pixels: int, bound: str) -> Photo:
         RefusedPictureError: If it is not accepted.
     """
     try:
-        content = base64.b64decode(text, validate=True)
+        if isinstance(file, str):
+            file = base64.b64decode(file.partition(",")[2] if file.startswith("data:") else file, validate=True)
     except ValueError:
         raise RefusedPictureError(422, "not_base64", "not valid base64") from None
     try:
-        image = open_image(content, FORMATS)
+        image = open_image(file, FORMATS)
     except Exception:  # Pillow's plugins share no narrower base class
         message = f"unknown format or damaged file; expected {', '.join(FORMATS)}"
         raise RefusedPictureError(415, "unknown_format", message) from None

@@ -16,7 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.answers import ApiError, answer_error, unavailable
+from glow_app.server.answers import FORM, JSON, ApiError, answer_error, unavailable
+from glow_app.server.forms import FormRequest, parts_of, values_of
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_request, queue_metrics
 from glow_app.server.worker import ModelWorker
@@ -118,10 +119,11 @@ class Gate:
         if size > self._limits.body_bytes:
             raise ApiError(413, "body_too_large", f"the body exceeds {self._limits.body_bytes:,} bytes")
 
-    async def admit(self, request: Request, handle: Handler) -> Response:
+    async def admit(self, request: Request, handle: Handler, media_types: Sequence[str]) -> Response:
         """Receive the body of a request, and return the response that ``handle`` computes in a slot of the queue."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise ApiError(415, "not_json", "the Content-Type must be application/json")
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in media_types:
+            raise ApiError(415, "unknown_content_type", f"the Content-Type must be {' or '.join(media_types)}")
         self._check_size(int(request.headers.get("content-length", "0")))
         size, seconds = 0, self._limits.body_seconds
 
@@ -143,10 +145,12 @@ class Gate:
                     body = await counted.body()  # which keeps it for the route
             except TimeoutError as error:
                 raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
-            # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
-            if sum(map(body.count, b",:[{")) > self._limits.values:
-                message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
-                raise ApiError(422, "too_many_values", message)
+            if media_type == FORM:
+                parts = await parts_of(counted)
+                self._check_values([value.encode() for _, value in parts if isinstance(value, str)])
+                counted = FormRequest(counted, values_of(parts))
+            elif media_type == JSON:
+                self._check_values([body])
             if self.depth >= self._limits.queue:
                 raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
             self.depth += 1
@@ -156,6 +160,12 @@ class Gate:
                 self.depth -= 1
         finally:
             self.body_bytes -= size
+
+    def _check_values(self, texts: Sequence[bytes]) -> None:
+        # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
+        if sum(text.count(sign) for text in texts for sign in b",:[{") > self._limits.values:
+            message = f"the body has more than {self._limits.values:,} commas, colons and brackets"
+            raise ApiError(422, "too_many_values", message)
 
     async def _until_disconnect(self, answer: Coroutine[Any, Any, Response], receive: Receive) -> Response:
         working = asyncio.ensure_future(answer)
@@ -178,12 +188,16 @@ class GatedRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """Return the function that answers a request."""
         handle = super().get_route_handler()
+        if not self.body_field:
+            return handle
+        media_type = getattr(self.body_field.field_info, "media_type", JSON)
+        media_types = (JSON, FORM) if media_type == JSON else (media_type,)
 
         async def admitted(request: Request) -> Response:
             gate: Gate = request.app.state.gate
-            return await gate.admit(request, handle)
+            return await gate.admit(request, handle, media_types)
 
-        return admitted if self.body_field else handle
+        return admitted
 
 
 def _is_address(name: str) -> bool:

@@ -47,13 +47,15 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
 
 def log_config(form: LogFormat, level: str) -> dict[str, Any]:
     """Return the configuration of :mod:`logging` for a format and a minimum level."""
-    loggers = ("uvicorn", "glow_app.server", "glow_app.access")
+    names = ("uvicorn", "glow_app.server", "glow_app.access")
+    loggers: dict[str, Any] = {name: {"handlers": ["default"], "level": level, "propagate": False} for name in names}
+    loggers["python_multipart"] = {"level": "CRITICAL"}  # it warns of invalid forms, which are answered
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"text": {"format": "%(levelname)s: %(message)s"}, "json": {"()": _JsonFormatter}},
         "handlers": {"default": {"class": "logging.StreamHandler", "formatter": form, "stream": "ext://sys.stderr"}},
-        "loggers": {name: {"handlers": ["default"], "level": level, "propagate": False} for name in loggers},
+        "loggers": loggers,
     }
 
 

@@ -50,9 +50,9 @@ class Restorer:
                 continue
             if kind is None:
                 raise invalid(f"inputs.{name}: {self.info.task} takes no such input; leave it out")
-            if isinstance(value, str) != (kind == "picture"):
+            if isinstance(value, (str, bytes)) != (kind == "picture"):
                 raise invalid(f"inputs.{name}: expected a {kind}")
-            if isinstance(value, str):
+            if isinstance(value, (str, bytes)):
                 inputs[name] = torch.from_numpy((await decoder.read(f"inputs.{name}", value, (1,), *bounds)).pixels)
             else:
                 inputs[name] = value

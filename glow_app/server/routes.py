@@ -13,7 +13,7 @@ from glow_app.models.drawing import draw_settings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ANIMATIONS, ERRORS, PNG, grid_of, invalid, respond, validating
+from glow_app.server.answers import ERRORS, PICTURES, ZIP, invalid, respond, validating
 from glow_app.server.gate import GatedRoute
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
@@ -26,16 +26,19 @@ async def service_of(request: Request) -> Service:
     return service
 
 
-def _picture(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI response of an endpoint that can answer with a picture."""
-    text = f"JSON; with `Accept: image/png` {content}. Text chunks and headers X-Glow-... record how it was made"
-    return {200: {"description": text, "content": {kind: {} for kind in (PNG, *kinds)}}}
+def _pictures(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI response of an endpoint that can answer with pictures."""
+    text = f"JSON; with `Accept: image/png`, `image/webp` or `image/jpeg` {content}. Headers X-Glow-..., and the text "
+    text += "chunks of PNG, record how it was made."
+    file = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"description": text, "content": dict.fromkeys((*PICTURES, *kinds), file)}}
 
 
 Served = Annotated[Service, Depends(service_of)]
 API = APIRouter(prefix="/v1", responses=ERRORS, route_class=GatedRoute)
 HEALTH = APIRouter()  # for operators: health and metrics
-_FRAMES = "a strip of the frames, with `image/gif` or `image/webp` an animation that plays forward and back"
+_SEVERAL = "the picture, or a zip of several"
+_FRAMES = "a strip of the frames, but with `image/gif` or `image/webp` an animation that plays forward and back"
 
 
 @API.get("/info")
@@ -44,7 +47,7 @@ async def show_info(service: Served) -> schemas.Info:
     return service.info
 
 
-@API.post("/sample", response_model=schemas.SampleAnswer, responses=_picture("the image, or a grid of several"))
+@API.post("/sample", response_model=schemas.SampleAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image of `glow sample`."""
     seeds, size = service.seeds(body.count, body.seed), service.size(body.size)
@@ -63,7 +66,7 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     return await respond(request, answer, images, images.common_facts)
 
 
-@API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_picture(_FRAMES, *ANIMATIONS))
+@API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_pictures(_FRAMES, "image/gif"))
 async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
     weights, size = body.weights(service.info.num_levels), service.size(body.size)
@@ -76,11 +79,10 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
     facts = way | service.facts(given)
     columns = body.frames if weights is None else len(frames)
-    picture = grid_of if len(frames) == 1 else partial(strip, num_frames=columns)
-    return await respond(request, answer, frames, facts, picture, animated=True)
+    return await respond(request, answer, frames, facts, together=partial(strip, num_frames=columns))
 
 
-@API.post("/edit", response_model=schemas.EditAnswer, responses=_picture("the changed image"))
+@API.post("/edit", response_model=schemas.EditAnswer, responses=_pictures("the changed picture"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
     if bool(body.edits) == (body.attributes is not None):
@@ -103,7 +105,7 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     return await respond(request, answer, changed, facts)
 
 
-@API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_picture("the images"))
+@API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes, given = await service.pictures(body.images, body.given)
@@ -130,7 +132,7 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     )
 
 
-@API.post("/restore", response_model=schemas.RestoreAnswer, responses=_picture("the draw, or a grid of several"))
+@API.post("/restore", response_model=schemas.RestoreAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def restore(body: schemas.RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: its best estimate, or draws of possible originals, mean and spread."""
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
@@ -144,9 +146,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     threads, request_id = service.long if num_pixels > most // 8 else service.short, request.scope["glow.request_id"]
     work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps
     answer, draws = await service.run(*work, threads=threads, request_id=request_id)
-    grid = partial(grid_of, icc_profile=picture.icc_profile)
     facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
-    return await respond(request, answer, draws, facts, grid)
+    return await respond(request, answer, draws, facts, icc_profile=picture.icc_profile)
 
 
 @API.get("/progress")

@@ -30,9 +30,9 @@ _WHAT = "What the model is given, such as a class by name or number, or known at
 EachGiven = Annotated[Any, Field(description=f"{_WHAT}, for all images or a list of one each; inferred if omitted.")]
 AllGiven = Annotated[list[Any] | None, Field(description="What was given for each image, or its most probable value.")]
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
-_BYTES = {"format": "byte"}
-ImageFile = Annotated[str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra=_BYTES)]
-
+_BYTES = {"type": "string", "format": "byte"}
+_FILE = "A PNG, JPEG, WebP, GIF or BMP file: in base64 or a data URL in JSON, and itself in a form."
+ImageFile = Annotated[str | bytes, WithJsonSchema({**_BYTES, "description": _FILE})]
 
 Size = Annotated[
     list[int] | None,
@@ -56,11 +56,7 @@ class Picture(NamedTuple):
         return b64encode(png_bytes(with_profile(to_pil(self.image), self.icc_profile), self.text)).decode()
 
 
-Png = Annotated[
-    Any,
-    PlainSerializer(Picture.png),
-    WithJsonSchema({"type": "string", "description": "A PNG file in base64.", **_BYTES}),
-]
+Png = Annotated[Any, PlainSerializer(Picture.png), WithJsonSchema({"description": "A PNG file in base64.", **_BYTES})]
 Note = Annotated[str | None, Field(description="How the picture was converted for the model; null if unchanged.")]
 Notes = Annotated[list[str | None], Field(description="How each picture was converted for the model.")]
 Levels = Annotated[list[float], Field(description="One value per level, finest first.")]
@@ -224,10 +220,10 @@ class RestoreRequest(_Request):
     restorer: Name | None = Field(
         None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
     )
-    inputs: dict[Name, Finite | str | None] = Field(
+    inputs: dict[Name, Finite | ImageFile | None] = Field(
         {},
-        description="Further inputs that the restorer `takes`: a number, or a picture of the same size in base64; null "
-        "or omitted for the task's default, if it has one.",
+        description="Further inputs that the restorer `takes`: a number, or a picture of the same size; null or "
+        "omitted for the task's default, if it has one.",
     )
     count: int = Field(1, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")
     temperature: Temperature = Field(

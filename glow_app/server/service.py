@@ -112,7 +112,7 @@ class Service:
             loop.call_later(KEPT_SECONDS, self.model.cache.expire)
 
     async def pictures(
-        self, files: Sequence[str], given: Given, field: str = "images[{}]", infers: bool = True
+        self, files: Sequence[str | bytes], given: Given, field: str = "images[{}]", infers: bool = True
     ) -> tuple[Tensor, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
@@ -124,7 +124,7 @@ class Service:
             if known is None:
                 self.model.conditioning.unknown(1)
         shape = self.model.flow.image_shape
-        pictures = [await self.decoder.read(field.format(number), text, shape) for number, text in enumerate(files)]
+        pictures = [await self.decoder.read(field.format(number), file, shape) for number, file in enumerate(files)]
         images = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
         if known is None and infers and self.model.vocabulary.values:
             known = await self.run(generation.infer, self.model, images)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -11,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from app_client import as_base64, error_of, from_base64, running
+from app_client import as_base64, as_file, error_of, from_base64, running
 from PIL import Image
-from registry import class_grid, named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
+from registry import named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
 
 from glow_app import __version__, generation
 from glow_app.conditioning import AttributeConditioning
@@ -158,14 +159,24 @@ def test_recommended_settings_are_the_defaults(plain: httpx.Client) -> None:
     assert plain.post("/v1/sample", json={"guidance": 1}).status_code == 200
 
 
-@pytest.mark.parametrize("turns", [None, [2]])
-def test_several_images_are_the_grid_of_the_command(
-    model: LoadedModel, client: httpx.Client, turns: list[int] | None
+@pytest.mark.parametrize(("kind", "suffix"), [("png", ".png"), ("webp", ".webp"), ("jpeg", ".jpg")])
+def test_pictures_are_files_and_several_are_a_zip(
+    kind: str, suffix: str, model: LoadedModel, client: httpx.Client
 ) -> None:
-    body = {"count": 6, "seed": 7, "given": turns and turns[0]}
-    response = client.post("/v1/sample", json=body, headers={"accept": PNG})
-    images = torch.stack([image for _, image in generation.sample_batches(model, 6, 0.7, 7, turns)])
-    assert same_pictures(pixels_of(response.content), pixels_of(png_bytes(class_grid(model, images, 7, turns))))
+    body, accept = {"count": 3, "seed": 7, "temperature": 0}, {"accept": f"image/{kind}"}
+    response = client.post("/v1/sample", json=body, headers=accept)
+    assert response.headers["content-type"] == "application/zip"
+    expected = model.sample(3, 0, 7)
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == [f"000{n}_seed{7 + n}{suffix}" for n in range(3)]
+        contents = list(map(archive.read, archive.namelist()))
+    single = client.post("/v1/sample", json={**body, "count": 1}, headers=accept)
+    assert (single.headers["content-type"], single.content) == (f"image/{kind}", contents[0])
+    for content, image in zip(contents, expected, strict=True):
+        with Image.open(io.BytesIO(content)) as picture:
+            assert (picture.format, picture.size) == (kind.upper(), (8, 8))
+        assert kind != "png" or same_pictures(from_base64(as_base64(content)), image)
+        assert text_of(content).get("seed") == (str(image.seeds[0]) if kind == "png" else None)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,7 @@ def test_several_images_are_the_grid_of_the_command(
         ("text/html", JSON),
         ("image/*", PNG),
         ("Image/PNG ;q=0.9", PNG),
-        ("image/avif,image/webp,image/png,*/*;q=0.8", PNG),
+        ("image/avif,image/webp,image/png,*/*;q=0.8", "image/webp"),
         ("application/json, image/png", JSON),
         ("*/*, image/png", JSON),
         ("image/gif", JSON),
@@ -197,8 +208,6 @@ def test_pictures_contain_metadata(model: LoadedModel, client: httpx.Client) -> 
     changed = {"direction": CYRILLIC, "strength": "1.5", "given": "b", **made}
     for path, body, expected in (
         ("sample", {"seed": 7}, {"seed": "7", "given": "d", **drawn}),
-        ("sample", {"seed": 7, "count": 3, "given": "b"}, {"seed": "7", "count": "3", "given": "b", **drawn}),
-        ("sample", {"seed": 7, "count": 3}, {"seed": "7", "count": "3", **drawn}),
         ("edit", edit, changed),
         ("reconstruct", {"images": FILES[:1]}, {"max_pixel_error": "0", "max_quantisation": "0", **made}),
     ):
@@ -207,9 +216,11 @@ def test_pictures_contain_metadata(model: LoadedModel, client: httpx.Client) -> 
         assert headers_of(response) == {name.replace("_", "-"): value for name, value in expected.items()} or (
             unquote(headers_of(response)["direction"]) == CYRILLIC
         )
+    several = client.post("/v1/sample", json={"seed": 7, "count": 3, "given": "b"}, headers={"accept": PNG})
+    assert headers_of(several) == {"seed": "7", "count": "3", "given": "b", **drawn}
     edit["edits"] = [{"direction": "smile", "strength": 1.5}, {"direction": CYRILLIC, "strength": -1}]
-    several = text_of(client.post("/v1/edit", json=edit, headers={"accept": PNG}).content)
-    assert (several["direction"], several["strength"]) == (f"smile, {CYRILLIC}", "1.5, -1.0")
+    both = text_of(client.post("/v1/edit", json=edit, headers={"accept": PNG}).content)
+    assert (both["direction"], both["strength"]) == (f"smile, {CYRILLIC}", "1.5, -1.0")
 
 
 def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.Client) -> None:
@@ -360,6 +371,67 @@ def test_info_describes_the_model_and_the_limits(model: LoadedModel, client: htt
     assert info["limits"]["count"] == 20
     info = plain.get("/v1/info").json()
     assert (info["given"], info["guided"]) == (None, False)
+
+
+FORMS: list[tuple[str, dict[str, Any], list[tuple[str, Any]]]] = [
+    ("sample", {"count": 2, "seed": 7, "temperature": [0.5, 0.8]}, [("temperature", "0.5"), ("temperature", "0.8")]),
+    ("sample", {"count": 2, "seed": 7, "given": "b"}, [("given", "b")]),
+    ("edit", {"image": 0, "edits": [{"direction": "smile", "strength": 2}]}, [
+        ("image", 0), ("edits", '{"direction": "smile", "strength": 2}')]),
+    ("interpolate", {"images": [0, 1], "at": [[0.25], [1]], "given": ["a", 1]}, [
+        ("images", 0), ("images", 1), ("at", "[[0.25], [1]]"), ("given", "a"), ("given", "1")]),
+    ("reconstruct", {"images": [0]}, [("images", 0)]),
+    ("score", {"images": [0], "draws": 2}, [("images", 0), ("draws", "2")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "fields"), FORMS, ids=range(len(FORMS)))
+def test_forms_mean_the_same_as_json(
+    path: str, body: dict[str, Any], fields: list[tuple[str, Any]], client: httpx.Client
+) -> None:
+    for name, value in body.items():
+        if name in ("image", "images"):
+            body = body | {name: FILES[value] if name == "image" else [FILES[number] for number in value]}
+    files = [(name, as_file(IMAGES[value]) if isinstance(value, int) else (None, value)) for name, value in fields]
+    sent = {name for name, _ in fields}
+    files += [(name, (None, str(value))) for name, value in body.items() if name not in sent]
+    response = client.post(f"/v1/{path}", files=files)
+    assert response.status_code == 200, response.text
+    assert response.json() == client.post(f"/v1/{path}", json=body).json()
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "message"),
+    [
+        ([("images", ("a.png", b"no picture"))], 415, "images[0]: "),
+        ([("images", (None, "?"))], 422, "images[0]: "),
+        ([("images", as_file(IMAGES[0])), ("given", ("a.bin", bytes(1000)))], 422, "given: "),
+        ([("images", as_file(IMAGES[0])), ("given", (None, "[" * 400))], 422, "given: "),
+        ([("images", as_file(IMAGES[0])), ("given", (None, "[" * 2000))], 422, "the body has more than "),
+        ([("images", as_file(IMAGES[0])), ("draws", (None, "many"))], 422, "draws: "),
+        ([("images", as_file(IMAGES[0])), ("draws.x", (None, "1"))], 422, "draws: "),
+        ([("images", as_file(IMAGES[0]))] * 21, 422, "images: "),
+        ([("colour", (None, "1"))] * 2000, 422, "the form is invalid: "),
+        ([("images", (None, "A" * 2**21))], 422, "the form is invalid: "),
+    ],
+)
+def test_invalid_forms_are_refused(
+    files: list[tuple[str, Any]], status: int, message: str, client: httpx.Client
+) -> None:
+    response = client.post("/v1/score", files=files)
+    assert (response.status_code, error_of(response)["message"][: len(message)]) == (status, message)
+
+
+def test_forms_without_a_boundary_or_an_end_are_refused(client: httpx.Client) -> None:
+    start = b'--b\r\nContent-Disposition: form-data; name="count"\r\n'
+    for boundary, body in (
+        ("", b""),
+        ("; boundary=b", b"x" + start),
+        ("; boundary=b", b"--b\r\nA: b\r\n\r\n1\r\n--b--"),
+    ):
+        headers = {"content-type": f"multipart/form-data{boundary}"}
+        response = client.post("/v1/sample", content=body, headers=headers)
+        assert (response.status_code, error_of(response)["code"]) == (422, "invalid_request"), body
 
 
 INVALID: list[tuple[str, Any, str]] = [

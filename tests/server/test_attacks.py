@@ -108,7 +108,27 @@ async def values(host: str, port: int) -> None:
                 assert status == 200 or len(answer.text) < 800
 
 
-ATTACKS = [connections, pictures, large_bodies, values]
+async def forms(host: str, port: int) -> None:
+    """Send forms of the largest size with a thousand pictures, or almost boundaries, headers and parts without end."""
+    size, head = Limits.body_bytes - 1000, b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+    bodies = {
+        head + b"\r\n--a" * (size // 5): 422,
+        b"\r\n" * (size // 2): 422,
+        head[:5] + b"A: b\r\n" * (size // 6): 422,
+        head + b"\r\n" * (size // 2) + b"--b--": 415,
+        (head + b"\r\n") * (size // len(head) // 2): 422,
+        (head + JPEG + b"\r\n") * 65 + b"--b--": 422,
+        (head + JPEG + b"\r\n") * 64 + b"--b--": 200,
+    }
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
+        for body, status in bodies.items():
+            sent = [client.post("/v1/score", content=body, headers=headers) for _ in range(4)]
+            for answer in await asyncio.gather(*sent):
+                assert answer.status_code == status, (body[:40], answer.text)
+
+
+ATTACKS = [connections, pictures, large_bodies, values, forms]
 
 
 @pytest.mark.slow

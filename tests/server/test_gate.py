@@ -21,6 +21,7 @@ from glow_app.server.monitoring import log_config
 
 KEY = "correct-horse"
 JSON = {"content-type": "application/json"}
+FORM = {"content-type": "multipart/form-data; boundary=b"}
 HEAD = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET, CHUNKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n", HEAD + b"Transfer-Encoding: chunked\r\n"
 CLOSE, UPGRADE = b"Connection: close\r\n", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
@@ -55,10 +56,10 @@ def send_until_closed(connection: socket.socket, drop: bytes) -> None:
 
 
 def test_bodies_are_bounded(client: httpx.Client) -> None:
-    response = client.post("/v1/sample", content=b" " * 200_000, headers=JSON)
-    assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
-    response = client.post("/v1/sample", content=(b" " * 1000 for _ in range(200)), headers=JSON)
-    assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
+    for headers in (JSON, FORM):
+        for content in (b" " * 200_000, (b" " * 1000 for _ in range(200))):
+            response = client.post("/v1/sample", content=content, headers=headers)
+            assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
     assert raw(client, HEAD + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert raw(client, HEAD + CLOSE + b"Content-Length: 99999999999\r\n\r\n").startswith(b"HTTP/1.1 413")
     assert client.post("/v1/sample", json={}).status_code == 200
@@ -150,7 +151,7 @@ def test_pipelined_requests_are_refused(client: httpx.Client) -> None:
 def test_content_type(client: httpx.Client) -> None:
     for headers in ({"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}, {}):
         response = client.post("/v1/sample", content=b"{}", headers=headers)
-        assert (response.status_code, error_of(response)["code"]) == (415, "not_json")
+        assert (response.status_code, error_of(response)["code"]) == (415, "unknown_content_type")
 
 
 def test_request_ids_of_a_proxy_are_kept_if_safe(client: httpx.Client) -> None:

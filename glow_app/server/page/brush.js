@@ -2,7 +2,6 @@
 
 import { h, placeIn } from "./dom.js";
 import { slider } from "./fields.js";
-import { base64Of } from "./pictures.js";
 
 const COLOUR = "#e6007e";
 const SIDES = ["Left", "Top", "Width", "Height"];
@@ -116,7 +115,7 @@ export function makeBrush(onchange) {
     setError(text) {
       error.textContent = text ?? "";
     },
-    /** Return the mask as base64, white where the picture is covered; null if it covers nothing or everything. */
+    /** Return the mask as a data URL, white where the picture is covered; null if it covers nothing or everything. */
     mask() {
       const { width, height } = canvas;
       const mask = h("canvas", { width, height });
@@ -126,7 +125,7 @@ export function makeBrush(onchange) {
       fill(context, "destination-over", "black");
       const { data } = context.getImageData(0, 0, width, height);
       const covered = data.filter((value, place) => place % 4 === 0 && value >= 128).length;
-      return covered === 0 || covered === width * height ? null : base64Of(mask.toDataURL());
+      return covered === 0 || covered === width * height ? null : mask.toDataURL();
     },
   };
 }

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { editOf, givenText, knowsAttributes, namedOf, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { joined } from "./dom.js";
 import { givenPlace } from "./fields.js";
-import { base64Of, fileName, fromPng } from "./pictures.js";
+import { fileName, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
@@ -35,7 +35,7 @@ export async function changed(picture, { changes, values }, info, signal, size) 
   if (picture.settings.size && !size) picture = await draw({ ...picture.settings, size }, info, signal);  // of a preview
   if (Object.keys(changes).length === 0) return picture;
   if (knowsAttributes(info)) return draw({ ...picture.settings, size, given: values }, info, signal);
-  const body = { image: base64Of(picture.url), size, ...editOf(changes, info), given: picture.given };
+  const body = { image: picture.url, size, ...editOf(changes, info), given: picture.given };
   const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
   const edited = fromPng((await ask("edit", body, signal)).image, name, alt);
   return { ...picture, ...edited, settings: { ...picture.settings, edits: changes } };

@@ -37,22 +37,19 @@ export function fromFile(file, shape) {
   return picture;
 }
 
-export const base64Of = (url) => url.split(",")[1] ?? "";
-
-/** Return pictures that are sent together as base64; throw a fault if a file is gone or they are too large. */
+/** Return the data URLs of pictures that are sent together; throw a fault if a file is gone or they are too large. */
 export async function readAll(pictures, limits) {
   const gone = "the file was changed or deleted after it was chosen; choose it again";
   const refuse = (place) => () => Promise.reject(faultAt(place, gone));
   const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(refuse(place))));
-  const contents = urls.map(base64Of);
-  const lengths = contents.map(({ length }) => length);
+  const lengths = urls.map(({ length }) => length);
   const bytes = lengths.reduce((sum, length) => sum + length + 4, 1000);  // at least those of the body
   if (bytes > limits.body_bytes) {
     const place = lengths.indexOf(Math.max(...lengths));
     const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
     throw faultAt(place, `too large; this server accepts ${most.toFixed(1)} MiB at a time`);
   }
-  return contents;
+  return urls;
 }
 
 /** Return the fault in an error of a request, {place, message}; null if it is not about a picture. */

@@ -30,7 +30,7 @@ def photo(width: int, height: int, orientation: int = 1) -> FilePayload:
 
 
 def pixels_of(text: object) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(str(text))))
+    return Image.open(io.BytesIO(base64.b64decode(str(text).rpartition(",")[2])))
 
 
 def test_a_photograph_is_reduced_only_once(page: Page, site: Site) -> None:

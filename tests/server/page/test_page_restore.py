@@ -138,7 +138,7 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restor
     picture = take(page, 3, 5, 11)
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
     expect_image(page, page.locator(".compare img").first, picture)
-    assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
+    assert bodies[-1]["image"].partition(",")[2] == base64.b64encode(png_file(picture)["buffer"]).decode()
     expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels")
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
