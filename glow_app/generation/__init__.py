@@ -8,4 +8,4 @@ from glow_app.generation.reconstruction import Reconstruction, reconstruct
 from glow_app.generation.reference import FEW_ORDINARY, MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict, score_rows
 from glow_app.generation.sampling import sample_batches
 from glow_app.generation.scoring import Measures, measure
-from glow_app.generation.tensor_file import Latents, load_latents, save_latents
+from glow_app.generation.tensor_file import Latents, latents_bytes, load_latents, save_latents

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from glow_app.files import atomic_file
@@ -21,8 +21,7 @@ NOUNS = {LATENTS: "latents", DIRECTION: "direction"}
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
     """Write a safetensors file atomically, with its kind, the model's hash, and ``facts`` of plain types."""
-    content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
+    content, metadata = _content(tensors, model, kind, facts)
     with atomic_file(path) as file:
         try:
             save_file(content, file.name, metadata)  # without a copy of all tensors in recent releases of safetensors
@@ -30,17 +29,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
             raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
-    """Return the tensors, the facts and the model's hash of a file; errors end with ``remedy``."""
+def _content(
+    tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return content, {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
+
+
+def read_tensors(source: Path | bytes, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
+    """Return the tensors, the facts and the model's hash of a file, or of its bytes; errors end with ``remedy``."""
+    content, name = (source, "the body") if isinstance(source, bytes) else (source.read_bytes(), source)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        tensors = load(content)  # not memory-mapped, as in StoredModel; it checks the header
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
         if metadata.get("format") == kind:
-            facts, owner = json.loads(metadata.get("facts", "null")), metadata.get("model", "")
-            return load(path.read_bytes()), facts, owner  # not memory-mapped, as in StoredModel
+            return tensors, json.loads(metadata.get("facts", "null")), metadata.get("model", "")
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:  # KeyError: a dtype that torch lacks
-        raise ValueError(f"{path} has no {NOUNS[kind]}: it is damaged or not a safetensors file; {remedy}") from error
-    raise ValueError(f"{path} has other tensors, but no {NOUNS[kind]}; {remedy}")
+        raise ValueError(f"{name} has no {NOUNS[kind]}: it is damaged or not a safetensors file; {remedy}") from error
+    raise ValueError(f"{name} has other tensors, but no {NOUNS[kind]}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -60,30 +66,38 @@ class Latents:
 
 def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
     """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash."""
-    tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
-    if latents.given is not None:
-        tensors["given"] = latents.given
-    write_tensors(path, tensors, model, LATENTS, latents.names)
+    write_tensors(path, _tensors(latents), model, LATENTS, latents.names)
 
 
-def load_latents(path: Path, model: ImageModel) -> Latents:
-    """Read latents that :func:`save_latents` wrote.
+def latents_bytes(latents: Latents, model: ImageModel) -> bytes:
+    """Return the content of a file of :func:`save_latents`."""
+    return save(*_content(_tensors(latents), model, LATENTS, latents.names))
+
+
+def _tensors(latents: Latents) -> dict[str, Tensor]:
+    given = {} if latents.given is None else {"given": latents.given}
+    return {f"level{number}": level for number, level in enumerate(latents.levels)} | given
+
+
+def load_latents(source: Path | bytes, model: ImageModel) -> Latents:
+    """Read latents that :func:`save_latents` wrote, from their file or its content.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or of another kind, or the latents belong to another model.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    tensors, names, owner = read_tensors(path, LATENTS, "expected a file that glow encode wrote")
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(f"there is no file {source}")
+    tensors, names, owner = read_tensors(source, LATENTS, "expected a file that glow encode wrote")
+    name = source if isinstance(source, Path) else "the body"
     if owner != model_hash(model):
-        raise ValueError(f"the latents in {path} belong to another model, {owner[:12]}")
+        raise ValueError(f"the latents in {name} belong to another model, {owner[:12]}")
     given = tensors.pop("given", None)
-    if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
-        raise ValueError(f"{path} is damaged: it does not name its images")
+    if not isinstance(names, list) or not all(isinstance(each, str) and "\0" not in each for each in names):
+        raise ValueError(f"{name} is damaged: it does not name its images")
     keys = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
     levels = [tensors.pop(key) for key in keys if key in tensors]
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
     if tensors or [tuple(level.shape) for level in levels] != expected:
-        raise ValueError(f"{path} is damaged: its latents are not of the shapes {expected}")
+        raise ValueError(f"{name} is damaged: its latents are not of the shapes {expected}")
     return Latents(levels, names, given)

@@ -18,6 +18,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.server.answers import answer_error
 from glow_app.server.gate import Gate
 from glow_app.server.limits import Limits, checked_key
+from glow_app.server.reference import describe
 from glow_app.server.restorer import Restorer
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
@@ -54,7 +55,14 @@ def create_app(
     """
     limits = limits or Limits()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
-    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Glow",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # names of functions in generated clients
+    )
     service = Service(model, limits, directions or {}, training or {}, restorers, name)
     for kind in (RequestValidationError, HTTPException):  # all others reach the gate
         app.add_exception_handler(kind, answer_error)
@@ -63,6 +71,7 @@ def create_app(
     app.add_route("/docs", lambda _: FileResponse(PAGE / "docs.html"), include_in_schema=False)
     app.mount("/swagger", StaticFiles(directory=SWAGGER))
     app.frontend("/", directory=PAGE, fallback=None)
+    describe(app, service.info)
     gate = Gate(limits, [checked_key(key) for key in keys], hosts, app.openapi()["paths"], service.worker)
     app.state.service, app.state.gate = service, gate
     app.add_middleware(gate.wrap)

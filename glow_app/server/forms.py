@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from glow_app.server.answers import invalid
 
 _FILES, _TEXTS, _LISTS = ("image", "images", "inputs"), ("image", "images", "restorer"), ("images", "edits")
+_PYTHON = {"True": "true", "False": "false"}  # as generated clients in Python write them
 _PIECE = 2**16  # bytes of a form that are parsed before other clients are served
 
 Part = tuple[str, str | bytes]  # name, and the content of a file as bytes or of a field as text
@@ -58,7 +59,7 @@ def values_of(parts: Sequence[Part]) -> dict[str, Any]:
         if isinstance(value, bytes) and field not in _FILES:
             raise invalid(f"{name[:100]}: expected no file")
         with suppress(ValueError, RecursionError):  # text that is not JSON, such as the name of a class
-            value = value if isinstance(value, bytes) or name in _TEXTS else json.loads(value)
+            value = value if isinstance(value, bytes) or name in _TEXTS else json.loads(_PYTHON.get(value, value))
         all_values.setdefault(name, []).append(value)
     values: dict[str, Any] = {}
     for name, each in all_values.items():

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from glow_app.server.limits import LogFormat
 
 _LOG = logging.getLogger("glow_app.access")
-_PROBES = ("/healthz", "/metrics", "/v1/progress")
+_PROBES = ("/healthz", "/readyz", "/metrics", "/v1/progress")
 _CLIENT_LEFT = 499  # status in logs only: the client left before the answer
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

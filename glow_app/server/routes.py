@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import Response
 from prometheus_client import generate_latest
 
@@ -13,7 +13,7 @@ from glow_app.models.drawing import draw_settings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ERRORS, PICTURES, ZIP, invalid, respond, validating
+from glow_app.server.answers import ERRORS, OCTETS, PICTURES, ZIP, invalid, respond, validating
 from glow_app.server.gate import GatedRoute
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
@@ -26,28 +26,30 @@ async def service_of(request: Request) -> Service:
     return service
 
 
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
 def _pictures(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI response of an endpoint that can answer with pictures."""
     text = f"JSON; with `Accept: image/png`, `image/webp` or `image/jpeg` {content}. Headers X-Glow-..., and the text "
     text += "chunks of PNG, record how it was made."
-    file = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"description": text, "content": dict.fromkeys((*PICTURES, *kinds), file)}}
+    return {200: {"description": text, "content": dict.fromkeys((*PICTURES, *kinds), _BINARY)}}
 
 
 Served = Annotated[Service, Depends(service_of)]
 API = APIRouter(prefix="/v1", responses=ERRORS, route_class=GatedRoute)
-HEALTH = APIRouter()  # for operators: health and metrics
+HEALTH = APIRouter(tags=["Operate"])  # for operators: health and metrics
 _SEVERAL = "the picture, or a zip of several"
 _FRAMES = "a strip of the frames, but with `image/gif` or `image/webp` an animation that plays forward and back"
 
 
-@API.get("/info")
-async def show_info(service: Served) -> schemas.Info:
+@API.get("/info", tags=["Operate"])
+async def get_info(service: Served) -> schemas.Info:
     """Describe the model and the limits of this server."""
     return service.info
 
 
-@API.post("/sample", response_model=schemas.SampleAnswer, responses=_pictures(_SEVERAL, ZIP))
+@API.post("/sample", tags=["Draw"], response_model=schemas.SampleAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def sample(body: schemas.SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image of `glow sample`."""
     seeds, size = service.seeds(body.count, body.seed), service.size(body.size)
@@ -66,7 +68,9 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     return await respond(request, answer, images, images.common_facts)
 
 
-@API.post("/interpolate", response_model=schemas.InterpolateAnswer, responses=_pictures(_FRAMES, "image/gif"))
+@API.post(
+    "/interpolate", tags=["Draw"], response_model=schemas.InterpolateAnswer, responses=_pictures(_FRAMES, "image/gif")
+)
 async def interpolate(body: schemas.InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
     weights, size = body.weights(service.info.num_levels), service.size(body.size)
@@ -82,7 +86,7 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
     return await respond(request, answer, frames, facts, together=partial(strip, num_frames=columns))
 
 
-@API.post("/edit", response_model=schemas.EditAnswer, responses=_pictures("the changed picture"))
+@API.post("/edit", tags=["Edit"], response_model=schemas.EditAnswer, responses=_pictures("the changed picture"))
 async def edit(body: schemas.EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
     if bool(body.edits) == (body.attributes is not None):
@@ -105,8 +109,10 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     return await respond(request, answer, changed, facts)
 
 
-@API.post("/reconstruct", response_model=schemas.ReconstructAnswer, responses=_pictures(_SEVERAL, ZIP))
-async def reconstruct(body: schemas.ReconstructRequest, request: Request, service: Served) -> Response:
+@API.post(
+    "/reconstruct", tags=["Measure"], response_model=schemas.ReconstructAnswer, responses=_pictures(_SEVERAL, ZIP)
+)
+async def reconstruct(body: schemas.ImagesRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes, given = await service.pictures(body.images, body.given)
     result = await service.run(generation.reconstruct, service.model, images, given)
@@ -116,7 +122,34 @@ async def reconstruct(body: schemas.ReconstructRequest, request: Request, servic
     return await respond(request, answer, result.images, errors | service.origin)
 
 
-@API.post("/score")
+@API.post("/encode", tags=["Edit"], responses={200: {"content": {OCTETS: _BINARY}}}, response_class=Response)
+async def encode(body: schemas.ImagesRequest, service: Served) -> Response:
+    """Encode pictures as latents, in a safetensors file as of `glow encode`."""
+    images, _, given = await service.pictures(body.images, body.given)
+    levels = await service.run(service.model.encode, images, given)
+    latents = generation.Latents(levels, [f"{number:04d}" for number in range(len(images))], given)
+    return Response(await service.run(generation.latents_bytes, latents, service.model), media_type=OCTETS)
+
+
+@API.post("/decode", tags=["Edit"], response_model=schemas.DecodeAnswer, responses=_pictures(_SEVERAL, ZIP))
+async def decode(
+    latents: Annotated[bytes, Body(media_type=OCTETS, json_schema_extra={"format": "binary"})],
+    request: Request,
+    service: Served,
+) -> Response:
+    """Decode the latents of a safetensors file, as from `/v1/encode` or `glow encode`."""
+    with validating():
+        read = await service.run(generation.load_latents, latents, service.model)
+        if not read.names:
+            raise invalid("expected at least one image")
+        service.check_count(len(read.names), "latents")
+        levels = [level.to(service.model.device, service.model.dtype) for level in read.levels]
+        images = await service.run(service.model.decode, levels, read.given)
+    answer = schemas.DecodeAnswer(images=list(map(Picture, images)), given=service.format(read.given))
+    return await respond(request, answer, images, service.facts(read.given))
+
+
+@API.post("/score", tags=["Measure"])
 async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAnswer:
     """Score images: bits/dim, and a verdict if the model has statistics of ordinary images."""
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -132,7 +165,7 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     )
 
 
-@API.post("/restore", response_model=schemas.RestoreAnswer, responses=_pictures(_SEVERAL, ZIP))
+@API.post("/restore", tags=["Restore"], response_model=schemas.RestoreAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def restore(body: schemas.RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: its best estimate, or draws of possible originals, mean and spread."""
     restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
@@ -150,8 +183,10 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     return await respond(request, answer, draws, facts, icc_profile=picture.icc_profile)
 
 
-@API.get("/progress")
-async def show_progress(request_id: str, service: Served) -> dict[str, float | None]:
+@API.get("/progress", tags=["Restore"])
+async def get_progress(
+    request_id: Annotated[str, Query(examples=["my-photo"])], service: Served
+) -> dict[str, float | None]:
     """Return the share of a restoration that is done, by its X-Request-ID; null if it is not being computed."""
     ticket = service.tickets.get(request_id)
     return {"share": None if ticket is None else ticket.share}
@@ -160,15 +195,22 @@ async def show_progress(request_id: str, service: Served) -> dict[str, float | N
 # Many monitors use HEAD.
 @HEALTH.head("/healthz", include_in_schema=False)
 @HEALTH.get("/healthz", responses={503: ERRORS[503]})
-async def healthz(service: Served) -> dict[str, str]:
+async def get_health(service: Served) -> dict[str, str]:
     """Return whether server and model are alive; 503 if the server must be restarted."""
     if not service.worker.is_alive:
         raise ModelEndedError
     return {"status": "ok"}
 
 
+@HEALTH.get("/readyz", responses={503: ERRORS[503]})
+async def get_readiness(service: Served) -> dict[str, str]:
+    """Return whether the model can compute now; 503 if requests should go to other servers."""
+    await service.check_ready()
+    return {"status": "ready"}
+
+
 @HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
-async def metrics_text(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Return metrics for Prometheus."""
     text = generate_latest(request.app.state.gate.metrics)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -167,11 +167,18 @@ class EditAnswer(BaseModel):
     note: Note
 
 
-class ReconstructRequest(_Request):
-    """A request to encode and decode images."""
+class ImagesRequest(_Request):
+    """A request to encode images, and perhaps to decode them."""
 
     images: list[ImageFile] = Field(min_length=1)
     given: EachGiven = None
+
+
+class DecodeAnswer(BaseModel):
+    """The decoded images."""
+
+    images: list[Png]
+    given: AllGiven
 
 
 class ReconstructAnswer(BaseModel):

@@ -14,19 +14,20 @@ from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
-from glow_app.server.answers import ApiError, invalid, validating
+from glow_app.server.answers import ApiError, invalid, unavailable, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits
 from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
 from glow_app.server.restorer import Restorer
 from glow_app.server.schemas import GivenKind, Info
-from glow_app.server.worker import TICKET, ModelWorker, Ticket
+from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import model_hash
 
 T = TypeVar("T")
 
+_READY_SECONDS = 4.0  # to wait for the model's thread, whose batches and tiles take about 1 s
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
 # Facts that are returned elsewhere, or are not for people.
 _OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY)
@@ -83,6 +84,16 @@ class Service:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
         self.worker.stop(_STOP_SECONDS)
         self.decoder.close()
+
+    async def check_ready(self) -> None:
+        """Raise ApiError unless the model's thread answers in time."""
+        call = Call(list, [None], Ticket())
+        self.worker.submit(call)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(call.future), _READY_SECONDS)
+        except TimeoutError as error:
+            self.worker.abandon(call.ticket)
+            raise unavailable("not_ready", "the model is busy", 1) from error
 
     async def run(
         self,

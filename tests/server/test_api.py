@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from app_client import as_base64, as_file, error_of, from_base64, running
+from busy_worker import BusyWorker
 from PIL import Image
 from registry import named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
 
 from glow_app import __version__, generation
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
-from glow_app.generation import Direction
+from glow_app.generation import Direction, Latents, latents_bytes, load_latents
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.animations import animation_bytes
@@ -33,7 +35,7 @@ TRAINING = {"val/bpd": 3.5, "step": 11802, "classes": ["a"]}
 CYRILLIC = "\u0443\u043b%"
 IMAGES = random_images(4)
 FILES = [as_base64(image) for image in IMAGES]
-PNG, JSON = "image/png", "application/json"
+PNG, JSON, OCTETS = "image/png", "application/json", "application/octet-stream"
 
 
 @pytest.fixture(scope="module")
@@ -330,6 +332,40 @@ def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client
     assert bool((from_base64(answer["images"][0]) == 100).all())
 
 
+def test_latents_are_those_of_python_and_decode_exactly(model: LoadedModel, client: httpx.Client) -> None:
+    given = torch.tensor([1, 2])
+    latents = Latents(model.encode(IMAGES[:2], given), ["0000", "0001"], given)
+    content = latents_bytes(latents, model)
+    encoded = client.post("/v1/encode", json={"images": FILES[:2], "given": ["b", 2]})
+    assert encoded.headers["content-type"] == "application/octet-stream"
+    read = load_latents(encoded.content, model)
+    torch.testing.assert_close(read.levels, latents.levels)
+    assert (read.names, str(read.given)) == (latents.names, "tensor([1, 2])")
+
+    def decode(content: bytes, accept: str = JSON) -> httpx.Response:
+        return client.post("/v1/decode", content=content, headers={"content-type": OCTETS, "accept": accept})
+
+    answer = decode(encoded.content).json()
+    assert torch.equal(torch.stack(list(map(from_base64, answer["images"]))), IMAGES[:2])
+    assert answer["given"] == ["b", "c"]
+    assert decode(encoded.content, PNG).headers["content-type"] == "application/zip"
+    other = tiny_model(num_classes=5)
+    infinite = Latents([level * math.inf for level in latents.levels], latents.names, given)
+    for wrong, of, message in (
+        (latents, other, "the latents in the body belong"),
+        (Latents(latents.levels[1:], latents.names, given), model, "the body is damaged"),
+        (Latents(latents.levels, latents.names, given + 9), model, "classes are"),
+        (Latents([level[:0] for level in latents.levels], []), model, "expected at least"),
+        (Latents([level[:1].expand(21, -1, -1, -1) for level in latents.levels], ["a"] * 21), model, "latents: "),
+        (infinite, model, ""),
+    ):
+        response = decode(latents_bytes(wrong, of))
+        assert (response.status_code, error_of(response)["message"][: len(message)]) == (422, message)
+    header = b"{" + b'"a":{},' * 1000 + b"}"
+    for damaged in (content[:99], b"x" * 100, len(header).to_bytes(8, "little") + header, b"\xff" * 100):
+        assert decode(damaged).status_code == 422
+
+
 def test_scores_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
@@ -378,8 +414,8 @@ FORMS: list[tuple[str, dict[str, Any], list[tuple[str, Any]]]] = [
     ("sample", {"count": 2, "seed": 7, "given": "b"}, [("given", "b")]),
     ("edit", {"image": 0, "edits": [{"direction": "smile", "strength": 2}]}, [
         ("image", 0), ("edits", '{"direction": "smile", "strength": 2}')]),
-    ("interpolate", {"images": [0, 1], "at": [[0.25], [1]], "given": ["a", 1]}, [
-        ("images", 0), ("images", 1), ("at", "[[0.25], [1]]"), ("given", "a"), ("given", "1")]),
+    ("interpolate", {"images": [0, 1], "at": [[0.25], [1]], "spherical": False, "given": ["a", 1]}, [
+        ("images", 0), ("images", 1), ("at", "[[0.25], [1]]"), ("spherical", "False"), ("given", "a"), ("given", "1")]),
     ("reconstruct", {"images": [0]}, [("images", 0)]),
     ("score", {"images": [0], "draws": 2}, [("images", 0), ("draws", "2")]),
 ]  # fmt: skip
@@ -534,7 +570,7 @@ def test_errors_do_not_leak_exceptions(
     assert "secret" not in response.text
 
 
-def test_metrics_and_health(model: LoadedModel) -> None:
+def test_metrics_and_health(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(model, Limits(queue=4))
     with running(app) as client:
         client.post("/v1/sample", json={"count": 3})
@@ -547,7 +583,15 @@ def test_metrics_and_health(model: LoadedModel) -> None:
             assert values[f'glow_request_seconds_count{{endpoint="{endpoint}",status="{status}"}}'] == 1
         assert not any("nowhere" in name for name in values), "a stranger could fill the memory with names"
         assert (client.get("/healthz").json(), client.head("/healthz").content) == ({"status": "ok"}, b"")
+        assert client.get("/readyz").json() == {"status": "ready"}
+        busy = BusyWorker(app.state.service.worker)
+        monkeypatch.setattr("glow_app.server.service._READY_SECONDS", 0)
+        response = client.get("/readyz")
+        assert (response.status_code, error_of(response)["code"]) == (503, "not_ready")
+        assert client.get("/healthz").status_code == 200
+        busy.release()
         app.state.service.worker.stop(10)
-        response = client.get("/healthz")
-        assert (response.status_code, error_of(response)["code"]) == (503, "model_ended")
+        for path in ("/healthz", "/readyz"):
+            response = client.get(path)
+            assert (response.status_code, error_of(response)["code"]) == (503, "model_ended")
         assert client.post("/v1/sample", json={}).status_code == 503

@@ -20,11 +20,11 @@ from glow_app.server.restorer import Restorer
 
 LIMITS = Limits(count=8)
 IMAGE = as_base64(random_images(1)[0])
-POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore"]
+POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore", "/v1/encode"]
 TASKS = {"larger": Upscale(), "whole": Fill(), "clean": Denoise()}
 RESTORERS = [Restorer(name, tiny_restorer(task)) for name, task in TASKS.items()]
 POSITIVE = GenerationMode.POSITIVE
-GETS = ["/v1/info", "/v1/progress", "/healthz", "/metrics"]
+GETS = ["/v1/info", "/v1/progress", "/healthz", "/readyz", "/metrics"]
 
 
 @pytest.fixture(scope="module")
@@ -72,5 +72,5 @@ def test_the_api_reference_needs_no_other_host() -> None:
         assert "://" not in page.text + client.get("/docs.js").text
         assert "script-src 'self';" in page.headers["content-security-policy"]
         described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {*POSTS, *GETS}
+    assert set(described["paths"]) == {*POSTS, "/v1/decode", *GETS}
     assert described["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
