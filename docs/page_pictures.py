@@ -67,7 +67,7 @@ def draw(page: Page) -> None:
 
 def hand_over(page: Page, place: int, use: str) -> None:
     """Use a picture of the gallery in another tab."""
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     page.locator(".card .picture").nth(place).click()
     page.get_by_role("dialog").get_by_role("button", name=use, exact=True).click()
 

@@ -57,8 +57,22 @@ export function attributeControls(name, info, onmove, resetText) {
     onmove();
   };
   const reset = h("button", { onclick }, none === null ? resetText : "All to 0");
-  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...all.map(([, control]) => control.element)), reset);
+  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...rowsOf(all)), reset);
   return controls;
+}
+
+/** Return the elements of controls by name, those of sliders with the same first word side by side after it. */
+function rowsOf(all) {
+  const wordOf = ([name, { element }]) => (element.querySelector("[type=range]") ? name.split("_")[0] : name);
+  return [...Map.groupBy(all, wordOf)].map(([word, controls]) => {
+    const elements = controls.map(([, { element }]) => element);
+    if (elements.length === 1) return elements[0];
+    for (const label of elements.map((element) => element.querySelector("label"))) {
+      const rest = label.textContent.slice(word.length).trimStart();
+      label.replaceChildren(h("span", { className: "visually-hidden" }, `${word} `), rest);
+    }
+    return h("div", { className: "together" }, h("span", { "aria-hidden": "true" }, word), ...elements);
+  });
 }
 
 function controlOf(id, { name, kind, least, most, digits }, oninput) {

@@ -56,7 +56,7 @@ function describe(info) {
   const known = [...values.map((value) => givenText(info, value)), ...attributes.map(({ name }) => attributeText(name))];
   const [channels, height, width] = info.image_shape;
   const colour = channels === 1 ? "grey" : "colour";
-  byId("name").textContent = capitalised(info.name);
+  byId("name").textContent = info.name;
   byId("summary").textContent = info.summary;
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
   document.documentElement.classList.toggle("smooth", height > 64);  // the browser shrinks the pictures

@@ -1,4 +1,4 @@
-// The tab Sample: a gallery, whose newest batch follows the settings.
+// The tab Create: a gallery, whose newest batch follows the settings.
 
 import { ask } from "./api.js";
 import { attributeControls, knowsAttributes, namedOf, valuesLink, valuesOf } from "./attributes.js";
@@ -20,7 +20,7 @@ export function startSample(info, uses, ondraw) {
   fillGiven(given, info, "All in turn");
   const attributes = knowsAttributes(info) ? attributeControls("sample", info, follow, `Any ${nounOf(info)}`) : null;
   count.max = info.limits.count;
-  count.value = Math.min(8, info.limits.count);
+  count.value = Math.min(6, info.limits.count);
   byId("draw").textContent = `New ${nounOf(info)}s`;
   let batch = null;  // the newest
 

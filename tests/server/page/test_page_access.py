@@ -64,7 +64,7 @@ def test_no_overflow_and_no_axe_violation(page: Page, site: Site, watch: Watch) 
     visit(page, site.address)
     fill(page)
     check_widths(page)
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     page.locator(".picture").first.click()
     parts = "Math.max(...[...document.querySelectorAll('dialog *')].map((part) => part.getBoundingClientRect().right))"
     for width in (320, 820):
@@ -120,13 +120,13 @@ def test_hidden_tabs_announce_nothing(page: Page, site: Site) -> None:
     page.route("**/v1/interpolate", lambda route: held.append(route))
     with page.expect_request("**/v1/interpolate"):
         page.get_by_role("tab", name="Blend").click()
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     page.get_by_role("button", name="New pictures").click()
-    expect(page.get_by_role("status")).to_have_text("8 images drawn")
+    expect(page.get_by_role("status")).to_have_text("6 images drawn")
     for route in held:
         route.continue_()
     expect(page.locator(".strip img")).to_have_count(9)
-    expect(page.get_by_role("status")).to_have_text("8 images drawn")
+    expect(page.get_by_role("status")).to_have_text("6 images drawn")
     page.go_back()
     expect(page.get_by_role("tabpanel", name="Blend")).to_be_visible()
 
@@ -135,16 +135,17 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     visit(page, site.address)
     expect(page.get_by_role("tablist")).to_be_visible()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("tab", name="Sample")).to_be_focused()
+    expect(page.get_by_role("tab", name="Create")).to_be_focused()
     page.keyboard.press("ArrowRight")
-    for key, name in [("ArrowRight", "Edit"), ("End", "Score"), ("ArrowRight", "Sample"), ("ArrowLeft", "Score")]:
+    moves = [("ArrowRight", "Blend", "interpolate"), ("End", "Score", "score"), ("ArrowRight", "Create", "sample")]
+    for key, name, link in [*moves, ("ArrowLeft", "Score", "score")]:
         page.keyboard.press(key)
         tab = page.get_by_role("tab", name=name)
         expect(tab).to_be_focused()
         expect(tab).to_have_attribute("aria-selected", "true")
         expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
         assert page.get_by_role("tabpanel").count() == 1
-        assert re.search(rf"#{name.lower()}(\?|$)", page.url)
+        assert re.search(rf"#{link}(\?|$)", page.url)
     page.keyboard.press("Tab")
     expect(page.locator("#score-files")).to_be_focused()
     outline = "getComputedStyle(document.querySelector('#panel-score .drop-body')).outlineStyle"
@@ -159,16 +160,16 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
 
     page.get_by_label("Count").focus()
     page.keyboard.press("Enter")
-    expect(page.locator(".card")).to_have_count(16)
-    expect(page.get_by_role("status")).to_have_text("8 images drawn")
+    expect(page.locator(".card")).to_have_count(12)
+    expect(page.get_by_role("status")).to_have_text("6 images drawn")
     first = page.get_by_role("button", name="Drawn image").first
     assert "temperature 0.75" in (first.get_by_role("img").get_attribute("alt") or "")
     first.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("heading")).to_have_text("Seed 8 · <i>two</i>")
+    expect(dialog.get_by_role("heading")).to_have_text("Seed 6 · naught")
     page.keyboard.press("ArrowRight")
-    expect(dialog.get_by_role("heading")).to_have_text("Seed 9 · naught")
+    expect(dialog.get_by_role("heading")).to_have_text("Seed 7 · one")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(first).to_be_focused()

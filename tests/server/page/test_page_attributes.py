@@ -1,4 +1,4 @@
-"""A model with attributes: switches and sliders in the tabs Sample and Edit, and in the viewer."""
+"""A model with attributes: switches and sliders in the tabs Create and Edit, and in the viewer."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,9 +20,11 @@ pytestmark = pytest.mark.slow
 def asking_site() -> Iterator[Site]:
     """A model with attributes of each kind, of which the first is not yes or no."""
     torch.manual_seed(1)
-    conditioning = AttributeConditioning({"age": "real", "smiling": "yes_no", "wide_hat": "yes_no", "hue": "circular"})
+    conditioning = AttributeConditioning(
+        {"age": "real", "smiling": "yes_no", "wide_hat": "yes_no", "coat_hue": "circular", "coat_warmth": "real"}
+    )
     rows = torch.linspace(0, 1, len(conditioning.rows))
-    conditioning.rows.copy_(torch.stack([20.3 + 39.66 * rows, rows.round(), 1 - rows.round(), rows], dim=1))
+    conditioning.rows.copy_(torch.stack([20.3 + 39.66 * rows, rows.round(), 1 - rows.round(), rows, rows], dim=1))
     with served(tiny_model(image_shape=(3, 8, 8), conditioning=conditioning)) as site:
         yield site
 
@@ -38,30 +40,30 @@ def answer(place: Locator, name: str, text: str) -> None:
 def test_samples_show_what_is_asked_for(page: Page, asking_site: Site) -> None:
     visit(page, asking_site.address)
     form, image = page.locator("#sample-form"), page.locator(".card img").nth(1)
-    names = [name.replace("\n", " ") for name in form.locator(".attributes .field").all_inner_texts()]
-    assert names == ["Smiling No Any Yes", "Wide hat No Any Yes", "Age any", "Colour any"]
-    expect_image(page, image, drawn(asking_site, range(8))[1])
+    rows = [" ".join(row.split()) for row in form.locator(".attributes > *").all_inner_texts()]
+    assert rows == ["Smiling No Any Yes", "Wide hat No Any Yes", "Age any", "Coat coat Colour any coat Warmth any"]
+    expect_image(page, image, drawn(asking_site, range(6))[1])
     answer(form, "smiling", "Yes")
     answer(form, "wide hat", "No")
     age = form.get_by_label("age", exact=True)
     age.fill("37.5")
-    expected = drawn(asking_site, range(8), smiling=1, wide_hat=0, age=37.5)
+    expected = drawn(asking_site, range(6), smiling=1, wide_hat=0, age=37.5)
     expect_image(page, image, expected[1])
-    expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_contain_text("smiling, without wide hat, age 37.5")
-    link = "#sample?count=8&seed=0&temperature=0.7&with=smiling*1*wide_hat*0*age*37.5"
+    expect(page.get_by_role("heading", name="Seeds 0 to 5")).to_contain_text("smiling, without wide hat, age 37.5")
+    link = "#sample?count=6&seed=0&temperature=0.7&with=smiling*1*wide_hat*0*age*37.5"
     page.wait_for_url(f"**/{link}")
     form.get_by_role("button", name="Reset age").click()
     expect(age).to_have_attribute("aria-valuetext", "any")
-    expect_image(page, image, drawn(asking_site, range(8), smiling=1, wide_hat=0)[1])
+    expect_image(page, image, drawn(asking_site, range(6), smiling=1, wide_hat=0)[1])
     form.get_by_role("button", name="Any picture").click()
-    expect_image(page, image, drawn(asking_site, range(8))[1])
+    expect_image(page, image, drawn(asking_site, range(6))[1])
     reopen(page, f"{asking_site.address}/{link}")
     expect_image(page, image, expected[1])
     expect(form.get_by_role("radio", name="No").nth(1)).to_be_checked()
 
 
 def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, asking_site: Site) -> None:
-    visit(page, f"{asking_site.address}/#sample?with=smiling*1&count=8&seed=0")
+    visit(page, f"{asking_site.address}/#sample?with=smiling*1&count=6&seed=0")
     page.locator(".card .picture").nth(3).click()
     dialog = page.get_by_role("dialog")
     answer(dialog, "smiling", "Any")
@@ -69,7 +71,7 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
     image, expected = dialog.get_by_role("img"), drawn(asking_site, range(3, 4), wide_hat=1)[0]
     expect_image(page, image, expected)
     assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "picture-seed3-wide-hat.png"
-    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&with=smiling*1&open=3&edit=wide_hat*1")
+    page.wait_for_url("**/#sample?count=6&seed=0&temperature=0.7&with=smiling*1&open=3&edit=wide_hat*1")
     dialog.get_by_role("button", name="As drawn").click()
     expect_image(page, image, drawn(asking_site, range(3, 4), smiling=1)[0])
     answer(dialog, "wide hat", "Yes")
@@ -101,23 +103,23 @@ def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, askin
     expect(form.get_by_label("age", exact=True)).to_have_attribute("aria-valuetext", f"{inferred['age']:.1f}")
     other = 1 - inferred["smiling"]
     answer(form, "smiling", ["No", "Yes"][other])
-    form.get_by_label("colour", exact=True).fill("0.25")
-    changes: dict[str, Any] = {"smiling": other, "hue": 0.25}
+    form.get_by_label("coat colour", exact=True).fill("0.25")
+    changes: dict[str, Any] = {"smiling": other, "coat_hue": 0.25}
     expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred)[0])
-    expect(after).to_contain_text(f"{'' if other else 'without '}smiling, colour 0.25")
+    expect(after).to_contain_text(f"{'' if other else 'without '}smiling, coat colour 0.25")
     assert (sent[-1]["attributes"], sent[-1]["given"]) == (changes, inferred)
     form.get_by_label("Strength").fill("0.5")
     expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred, 0.5)[0])
-    page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*hue*0.25")
+    page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*coat_hue*0.25")
     form.get_by_role("button", name="As in the picture").click()
     expect_image(page, after.get_by_role("img"), image[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
 
 
 def test_attributes_fit_any_screen_without_axe_violation(page: Page, asking_site: Site) -> None:
-    visit(page, f"{asking_site.address}/#sample?with=smiling*1*age*30&count=8&seed=0")
+    visit(page, f"{asking_site.address}/#sample?with=smiling*1*age*30&count=6&seed=0")
     check_widths(page)
-    for tab in ("Sample", "Edit"):
+    for tab in ("Create", "Edit"):
         page.get_by_role("tab", name=tab).click()
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)

@@ -69,7 +69,7 @@ def test_errors_are_shown_with_a_hint(page: Page, site: Site, watch: Watch) -> N
     page.goto(f"{site.address}/#interpolate")
     alert = page.get_by_role("tabpanel").get_by_role("alert")
     expect(alert).to_contain_text("The server cannot be reached")
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     expect(alert).to_contain_text("The server cannot be reached")
     page.unroute("**/v1/sample")
     body = json.dumps({"error": {"code": "timeout", "message": "no result within 30 s", "request_id": "n7"}})
@@ -79,14 +79,14 @@ def test_errors_are_shown_with_a_hint(page: Page, site: Site, watch: Watch) -> N
     expect(alert).to_contain_text("Request n7")
     page.unroute("**/v1/sample")
     alert.get_by_role("button", name="Try again").click()
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(6)
     watch.faults = [fault for fault in watch.faults if "ERR_FAILED" not in fault]
 
 
 @pytest.mark.parametrize(
     ("tab", "control", "endpoint", "begins", "ends", "setting", "values"),
     [
-        ("sample", "#temperature", "sample", "count=8*", "*temperature=0.9", "temperature", [0.1, 0.9]),
+        ("sample", "#temperature", "sample", "count=6*", "*temperature=0.9", "temperature", [0.1, 0.9]),
         ("edit", "#edit-0", "edit", "picture=*", "*edit=bold*0.3", "edits", [2, 0.3]),
         ("interpolate?at=0_0", ".handle input", "interpolate", "*fourth=*", "*at=0.4_0", "at", [0.1, 0.4]),
     ],
@@ -134,9 +134,9 @@ def test_the_key_is_requested_and_kept_in_its_tab(page: Page, keyed_site: Site, 
         expect(page.get_by_role("alert")).to_have_count(0)
     field.fill("sesame")
     page.get_by_role("button", name="Use this key").click()
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(6)
     press_draw(page)
-    expect(page.locator(".card")).to_have_count(16)
+    expect(page.locator(".card")).to_have_count(12)
     assert page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]") == [0, "", ["sesame"]]
     page.evaluate("sessionStorage.setItem('glow-api-key', 'old')")
     press_draw(page)
@@ -146,8 +146,8 @@ def test_the_key_is_requested_and_kept_in_its_tab(page: Page, keyed_site: Site, 
     field.fill("sesame")
     page.get_by_role("button", name="Use this key").click()
     expect(page.locator("#edited figure")).to_have_count(2)  # every tab that waited for a key continues
-    page.get_by_role("tab", name="Sample").click()
-    expect(page.locator(".card")).to_have_count(24)
+    page.get_by_role("tab", name="Create").click()
+    expect(page.locator(".card")).to_have_count(18)
     page.reload()
     expect(page.get_by_role("tablist")).to_be_visible()
 
@@ -168,7 +168,7 @@ def test_pictures_that_are_too_large_are_named_at_their_field(page: Page, strict
     expect(page.locator(".strip")).to_have_count(0)
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     assert not sent
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     expect(page.locator(".card")).to_have_count(3)
 
 
@@ -205,7 +205,7 @@ def test_untrusted_text_is_never_html(page: Page, site: Site, watch: Watch) -> N
     expect(page.locator("#frames .notes")).to_contain_text(hostile)
     page.get_by_role("tab", name="Edit").click()
     expect(page.locator("#edit-attributes")).to_contain_text(DIRECTIONS[1])
-    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("tab", name="Create").click()
     expect(page.locator(".kind").nth(2)).to_contain_text(CLASSES[2])
     body = json.dumps({"error": {"code": "x", "message": hostile, "request_id": hostile}})
     page.route("**/v1/sample", lambda route: route.fulfill(status=500, content_type="application/json", body=body))

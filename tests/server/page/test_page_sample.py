@@ -1,4 +1,4 @@
-"""The tab Sample and its viewer: shown, saved and linked images are those of the model."""
+"""The tab Create and its viewer: shown, saved and linked images are those of the model."""
 
 import io
 import re
@@ -55,13 +55,13 @@ def opened(page: Page, site: Site, place: int) -> Locator:
 
 def test_samples_appear_and_follow_the_settings(page: Page, site: Site) -> None:
     visit(page, site.address)
-    assert shows(gallery(page), drawn(site, *range(8)))
+    assert shows(gallery(page), drawn(site, *range(6)))
     page.get_by_label("Temperature", exact=True).fill("1.2")
     expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
-    assert shows(gallery(page), drawn(site, *range(8), temperature=1.2))
+    assert shows(gallery(page), drawn(site, *range(6), temperature=1.2))
     page.get_by_label("Class").first.select_option("1")
     expect(page.get_by_role("heading", name="one")).to_be_visible()
-    expected = site.model.sample(8, temperature=1.2, seeds=0, given=1)
+    expected = site.model.sample(6, temperature=1.2, seeds=0, given=1)
     assert shows(gallery(page), expected)
     expect(page.locator(".batch")).to_have_count(1)
     card = page.locator(".card").nth(4)
@@ -73,8 +73,8 @@ def test_samples_appear_and_follow_the_settings(page: Page, site: Site) -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected[4, 0].numpy())
     page.keyboard.press("Escape")
     page.get_by_role("button", name="New pictures").click()
-    expect(page.get_by_role("heading", name="Seeds 8 to 15")).to_be_visible()  # not the same seeds again
-    expect(page.get_by_label("Seed", exact=True)).to_have_value("8")
+    expect(page.get_by_role("heading", name="Seeds 6 to 11")).to_be_visible()  # not the same seeds again
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("6")
 
 
 def test_links_keep_the_settings_of_a_batch(page: Page, site: Site) -> None:
@@ -127,7 +127,7 @@ def test_the_back_button_restores_the_previous_link(page: Page, site: Site) -> N
 def test_invalid_links_show_the_initial_page(page: Page, site: Site) -> None:
     for link in ("count=900&seed=-1&temperature=hot&given=77", "seed=1e9&count=&temperature=1-2-3", "x"):
         reopen(page, f"{site.address}/#sample?{link}")
-        expect(page.get_by_role("heading", name="Seeds 0 to 7", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name="Seeds 0 to 5", exact=True)).to_be_visible()
         page.goto(f"{site.address}/#edit?picture={link}&edit=bold*x")
         expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
     for link in ("at=2_0", "at=0_0_0", "at=x", "at=", "first=0_0.7*bold*9*no*1*bold"):
@@ -137,20 +137,20 @@ def test_invalid_links_show_the_initial_page(page: Page, site: Site) -> None:
 
 
 def test_guidance_starts_at_the_recommendation_and_is_part_of_links(page: Page, guided_site: Site) -> None:
-    turns = torch.arange(8) % 3
+    turns = torch.arange(6) % 3
     visit(page, guided_site.address)
     guidance = page.get_by_label("Guidance", exact=True)
     expect(guidance).to_have_attribute("aria-valuetext", "1.33")
-    expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_have_text("Seeds 0 to 7")
-    assert shows(gallery(page), guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.33))
+    expect(page.get_by_role("heading", name="Seeds 0 to 5")).to_have_text("Seeds 0 to 5")
+    assert shows(gallery(page), guided_site.model.sample(6, [0.5, 0.925], 0, turns, 1.33))
     guidance.fill("1.5")
     expect(page.get_by_role("heading", name="guidance 1.5")).to_be_visible()
-    expected = guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.5)
+    expected = guided_site.model.sample(6, [0.5, 0.925], 0, turns, 1.5)
     assert shows(gallery(page), expected)
-    link = "#sample?count=8&seed=0&temperature=0.5-0.925&guidance=1.5"
+    link = "#sample?count=6&seed=0&temperature=0.5-0.925&guidance=1.5"
     page.wait_for_url(f"**/{link}")
     reopen(page, f"{guided_site.address}/{link}")
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(6)
     assert shows(gallery(page), expected)
     page.get_by_role("tab", name="Blend").click()
     page.wait_for_url("**/#interpolate?first=0_0.5-0.925_0_1.33&second=1_0.5-0.925_1_1.33&*")
@@ -181,7 +181,7 @@ def test_the_page_works_below_a_path_and_describes_the_model(page: Page, site: S
     )
     visit(page, f"{site.address}/inner/")
     expect(page.get_by_role("link", name="The API behind this page")).to_have_attribute("href", "docs")
-    expect(page.get_by_role("heading", name="Noise")).to_be_visible()
+    expect(page.locator("header")).to_have_text(re.compile(r"Glow\s+with the model noise"))
     expect(page.locator("#summary")).to_have_text("Draws <b>noise</b>, 8x8. Nothing else.")
     page.get_by_text("About this model").click()
     names, texts = (page.locator(f"#about {tag}").all_inner_texts() for tag in ("dt", "dd"))
@@ -197,14 +197,14 @@ def test_the_page_works_below_a_path_and_describes_the_model(page: Page, site: S
 
 def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_site: Site) -> None:
     visit(page, plain_site.address)
-    assert shows(gallery(page), drawn(plain_site, *range(8)))
+    assert shows(gallery(page), drawn(plain_site, *range(6)))
     for absent in (
         page.get_by_label("Class").first,
         page.get_by_label("Guidance"),
         page.get_by_label("Temperature of"),
     ):
         expect(absent).to_be_hidden()
-    expect(page.get_by_role("tab")).to_have_text(["Sample", "Blend", "Edit", "Score"])
+    expect(page.get_by_role("tab")).to_have_text(["Create", "Edit", "Blend", "Score"])
     page.locator(".card .picture").nth(3).click()
     dialog = page.get_by_role("dialog")
     assert shows(shown_image(dialog.get_by_role("img")), drawn(plain_site, 3)[0])
@@ -229,7 +229,7 @@ def test_the_viewer_edits_a_sample_and_writes_a_link(page: Page, site: Site) -> 
     expect_image(page, image, edited(site, 4, 1.2, -0.5))
     assert (image.get_attribute("alt") or "").endswith(f"temperature 0.70, {DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
     assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "one-seed4-bold-less-b-slanted-b.png"
-    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=4&edit=bold*1.2*-0.5")
+    page.wait_for_url("**/#sample?count=6&seed=0&temperature=0.7&open=4&edit=bold*1.2*-0.5")
     url = page.url
 
     # Arrow keys move the slider and not the picture, whose neighbour begins unchanged.
@@ -238,14 +238,14 @@ def test_the_viewer_edits_a_sample_and_writes_a_link(page: Page, site: Site) -> 
     dialog.get_by_role("button", name="Next image").click()
     expect_image(page, image, drawn(site, 5)[0])
     expect(dialog.get_by_label(DIRECTIONS[0], exact=True)).to_have_value("0")
-    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=5")
+    page.wait_for_url("**/#sample?count=6&seed=0&temperature=0.7&open=5")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="New pictures").click()
-    page.wait_for_url("**/#sample?count=8&seed=8&temperature=0.7")
+    page.wait_for_url("**/#sample?count=6&seed=6&temperature=0.7")
     page.locator(".batch").nth(1).locator(".picture").nth(2).click()
-    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=2")  # the batch of the picture that is open
+    page.wait_for_url("**/#sample?count=6&seed=0&temperature=0.7&open=2")  # the batch of the picture that is open
     page.keyboard.press("Escape")
-    page.wait_for_url("**/#sample?count=8&seed=8&temperature=0.7")
+    page.wait_for_url("**/#sample?count=6&seed=6&temperature=0.7")
 
     reopen(page, url)
     expect_image(page, image, edited(site, 4, 1.2, -0.5))
@@ -282,7 +282,7 @@ def test_other_tabs_take_the_edited_sample(page: Page, site: Site) -> None:
     expect(page.locator("#scores tbody")).to_contain_text("one-seed4-bold.png")
 
     def change() -> None:
-        page.get_by_role("tab", name="Sample").click()
+        page.get_by_role("tab", name="Create").click()
         page.locator(".card .picture").nth(4).click()
         dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
         expect_image(page, dialog.get_by_role("img"), edited(site, 4, 1.2))
