@@ -2,6 +2,7 @@
 
     apt-get download budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
     apt-get download openclipart-png tango-icon-theme papirus-icon-theme
+    apt-get download fonts-liberation fonts-open-sans fonts-roboto-unhinted
     for package in *.deb; do dpkg-deb -x $package packages; done
     python benchmarks/start_pictures.py packages --cifar cifar10_jpeg_train.zip --output pictures
     python benchmarks/start_pictures.py packages --crops --output crops
@@ -14,7 +15,8 @@ theme, and crops of other photographs. Each has folders of 300 and 600 pictures 
 validation.
 
 With ``--crops``, for the models that restore, ``train`` has crops of 96x96: of photographs, reduced 2 to 8 times, which
-removes the traces of JPEG, and a fifth of them grey; of drawings; and random words in the fonts of matplotlib.
+removes the traces of JPEG, some of them darker or softer; of drawings; words of random letters on plain paper and on
+photographs; and screens of panels with words and icons. A fifth of them is grey.
 ``validation`` is of other photographs. Neither are those of ``photographs.py``, nor HELD_OUT.
 """
 
@@ -29,7 +31,7 @@ import matplotlib
 import numpy as np
 import resvg_py
 import skimage.data
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from glow_app.data.faces.rendered import face_chunks
 from glow_app.data.resizing import array_to_image
@@ -46,7 +48,7 @@ TRIED_DRAWINGS = {"animals", "people", "transportation"}
 KINDS = {"photographs": (6_000, 0.0), "drawings": (4_000, 0.5), "icons": (1_500, 0.7)}
 SIZE, SMALL = 256, 32
 NUM_VALIDATION = 300
-NUM_CLEAN = 30_000  # crops of 96x96
+CLEAN, NUM_CLEAN, NUM_TEXTS = 96, 24_000, 2_500  # side of clean crops, and their numbers
 DETAILED = 24  # steps to the next pixels to the right and below, grey levels, of a crop that is always written
 TRIED_SIZES = (300, 600)
 LARGEST = 384  # side of a drawing in memory
@@ -95,18 +97,65 @@ def is_flat(image: Image.Image) -> bool:
     return all(highest - lowest < 24 for lowest, highest in image.getextrema())  # type: ignore[misc]
 
 
-def text(size: int, rng: random.Random) -> Image.Image:
-    """Return random words in a random font: half of them black on white or the reverse, half in similar colours."""
-    levels: list[Sequence[int]] = [range(86), range(170, 256)] if rng.random() < 0.5 else [[0], [255]]
-    ink, paper = (tuple(rng.choices(each, k=3)) for each in rng.sample(levels, 2))
-    fonts = sorted(
-        (Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuS*[!y].ttf")
-    )  # without the Display ones
-    font = ImageFont.truetype(rng.choice(fonts), rng.randint(9, 36))
-    words = ["".join(rng.choices(string.ascii_letters + string.digits, k=rng.randint(1, 9))) for _ in range(400)]
-    picture = Image.new("RGB", (size, size), paper)
-    lines = "\n".join(" ".join(words[start : start + 20]) for start in range(0, len(words), 20))
-    ImageDraw.Draw(picture).multiline_text((-rng.randrange(size), -rng.randrange(size)), lines, ink, font)
+def colour(rng: random.Random, levels: range) -> tuple[int, ...]:
+    """Return a random colour, a third of the time a grey one."""
+    return (rng.choice(levels),) * 3 if rng.random() < 1 / 3 else tuple(rng.choices(levels, k=3))
+
+
+def write_words(picture: Image.Image, rng: random.Random, fonts: Sequence[Path]) -> None:
+    """Write lines of words of random letters over a picture, dark where it is light and light where it is dark."""
+    is_light = sum(picture.resize((1, 1)).getpixel((0, 0))) > 3 * 128  # type: ignore[arg-type]
+    ink = colour(rng, range(rng.choice([1, 110])) if is_light else range(rng.choice([145, 255]), 256))
+    font = ImageFont.truetype(rng.choice(fonts), rng.randint(8, 20) if rng.random() < 0.8 else rng.randint(20, 40))
+    letters = [string.ascii_lowercase, string.ascii_letters + string.digits + string.punctuation]
+    lines = [
+        " ".join("".join(rng.choices(letters[rng.random() < 0.2], k=rng.randint(1, 10))) for _ in range(16))
+        for _ in range(picture.height // 8)
+    ]
+    place, outline = (rng.randint(-20, 6), rng.randint(-8, 6)), int(rng.random() < 0.1)
+    paper = colour(rng, range(200, 256) if sum(ink) < 3 * 128 else range(56))
+    draw, height = ImageDraw.Draw(picture), sum(font.getmetrics()) + rng.randint(0, 8)
+    for number, line in enumerate(lines):
+        draw.text((place[0], place[1] + number * height), line, ink, font, stroke_width=outline, stroke_fill=paper)
+
+
+def reduced(image: Image.Image, rng: random.Random) -> Image.Image:
+    """Return a square of a photograph, reduced 2 to 8 times, which removes the traces of JPEG."""
+    side = CLEAN * 2 * min(4, min(image.size) / (2 * CLEAN)) ** rng.random()
+    left, top = rng.random() * (image.width - side), rng.random() * (image.height - side)
+    box = (left, top, left + side, top + side)
+    return image.resize((CLEAN, CLEAN), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def text(photographs: Sequence[Image.Image], rng: random.Random, fonts: Sequence[Path]) -> Image.Image:
+    """Return words on plain paper or, half of the time, on a photograph."""
+    if rng.random() < 0.5:
+        picture = reduced(rng.choice(photographs), rng)
+    else:
+        levels = rng.choice([range(1), range(80), range(170, 256), range(255, 256)])
+        picture = Image.new("RGB", (CLEAN, CLEAN), colour(rng, levels))
+    write_words(picture, rng, fonts)
+    return picture
+
+
+def screen(icons: Sequence[Image.Image], rng: random.Random, fonts: Sequence[Path]) -> Image.Image:
+    """Return a part of a screen: panels with frames and words, and icons."""
+    levels = range(200, 256) if rng.random() < 0.6 else range(70)
+    picture = Image.new("RGB", (CLEAN, CLEAN), colour(rng, levels))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.randint(2, 7)):
+        left, top = rng.randint(-40, 80), rng.randint(-20, 80)
+        right, bottom = left + rng.randint(12, 120), top + rng.randint(12, rng.choice([30, 90]))
+        fill = colour(rng, levels if rng.random() < 0.7 else range(256))
+        draw.rounded_rectangle((left, top, right, bottom), rng.choice([0, 0, 4, 8]), fill, colour(rng, range(256)))
+        inside = (max(left, 0) + 2, max(top, 0) + 2, min(right, CLEAN) - 2, min(bottom, CLEAN) - 2)
+        if rng.random() < 0.2:
+            icon = rng.choice(icons).resize((rng.choice([16, 24, 32, 48]),) * 2, Image.Resampling.LANCZOS)
+            picture.paste(icon, inside[:2], icon)
+        elif rng.random() < 0.8 and inside[2] - inside[0] > 8 and inside[3] - inside[1] > 8:
+            panel = picture.crop(inside)
+            write_words(panel, rng, fonts)
+            picture.paste(panel, inside[:2])
     return picture
 
 
@@ -133,32 +182,31 @@ def crops(images: Sequence[Image.Image], count: int) -> list[Image.Image]:
 
 
 def write_clean(images: Sequence[Image.Image], count: int, folder: Path) -> None:
-    """Write crops that are reduced 2 to 8 times, turned and mirrored at random; every fifth is grey.
+    """Write crops that are reduced 2 to 8 times, turned and mirrored at random.
 
-    Most parts of photographs are sky or out of focus: the more detail a crop has, the more often it is written.
+    A fifth is made darker, and a tenth as soft as pictures of phones, which are to stay so. Most parts of photographs
+    are sky or out of focus: the more detail a crop has, the more often it is written.
     """
     rng = random.Random(folder.name)
     lengths, number = [(image.width * image.height) ** 0.5 for image in images], 0
     while number < count:
         (image,) = rng.choices(images, lengths)
-        side = 96 * 2 * min(4, min(image.size) / 192) ** rng.random()
-        left, top = rng.random() * (image.width - side), rng.random() * (image.height - side)
-        box = (left, top, left + side, top + side)
-        picture = image.resize((96, 96), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+        picture = reduced(image, rng)
         steps = [np.abs(np.diff(np.asarray(picture.convert("L"), float), axis=axis)).mean() for axis in (0, 1)]
         if sum(steps) < DETAILED * rng.random():
             continue
         picture = picture.transpose(rng.choice(list(Image.Transpose)))
-        save(picture if number % 5 else picture.convert("L"), folder / f"{number:06d}.png")
+        if rng.random() < 0.2:
+            picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.15, 1))
+        if rng.random() < 0.1:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2)))
+        save_clean(picture, folder, "photograph", number)
         number += 1
 
 
-def write_drawn(paths: Sequence[Path], folder: Path) -> None:
-    """Write a crop of each drawing, and as many pictures of text."""
-    rng = random.Random("drawn")
-    for number, path in enumerate(paths):
-        save(cropped(drawn(path), 96, rng), folder / f"drawing{number:06d}.png")
-        save(text(96, rng), folder / f"text{number:06d}.png")
+def save_clean(picture: Image.Image, folder: Path, kind: str, number: int) -> None:
+    """Write a crop, every fifth in grey."""
+    save(picture if number % 5 else picture.convert("L"), folder / f"{kind}{number:06d}.png")
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -214,8 +262,18 @@ def main() -> None:
     clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
     drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
     if args.crops:
-        write_clean(photographs, NUM_CLEAN, args.output / "train")
-        write_drawn(drawings, args.output / "train")
+        rng, train = random.Random("drawn"), args.output / "train"
+        fonts = sorted((Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuS*[!y].ttf"))  # without Display
+        fonts += sorted((share / "fonts/truetype").rglob("*.ttf"))
+        small_icons = [
+            Image.open(path).convert("RGBA") for path in sorted((share / "icons/Tango").rglob("32x32/*/*.png"))
+        ]
+        for number, path in enumerate(drawings):
+            save_clean(cropped(drawn(path), CLEAN, rng), train, "drawing", number)
+        for number in range(NUM_TEXTS):
+            save_clean(text(photographs, rng, fonts), train, "text", number)
+            save_clean(screen(small_icons, rng, fonts), train, "screen", number)
+        write_clean(photographs, NUM_CLEAN, train)
         others = [path for path in others if path.name.split("_by_")[0] not in HELD_OUT]
         write_clean([Image.open(path) for path in others], NUM_VALIDATION, args.output / "validation")
         return

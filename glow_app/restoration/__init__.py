@@ -1,5 +1,6 @@
 """Restoration of damaged pictures: tasks, the conditioning on a damaged picture, draws, and how good they are."""
 
+from glow_app.restoration.clean import Clean
 from glow_app.restoration.colourise import Colourise
 from glow_app.restoration.context_difference import ContextDifference
 from glow_app.restoration.deblock import Deblock

@@ -73,6 +73,26 @@ def compressed(
     return np.broadcast_to(decoded, pixels.shape)
 
 
+def noisy_at_random(pixels: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Return pixels with noise as in photographs: Gaussian, of single photons, or both, as from a camera.
+
+    Each is a third, and in a quarter all channels have the same noise.
+    """
+    photons = rng.choice([0.0, 1.0, rng.random()])
+    return noisy(pixels, sigma, rng, photons, alike=rng.random() < 0.25)
+
+
+def compressed_at_random(
+    pixels: np.ndarray, min_quality: int, max_quality: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return pixels after compression as photographs meet it: a quarter cropped afterwards, a quarter then again."""
+    first, second = rng.integers(min_quality, max_quality, size=2, endpoint=True)
+    kind = rng.random()
+    if kind < 0.5:  # also before the second compression
+        pixels = compressed(pixels, first, rng, is_cropped=True)
+    return compressed(pixels, second, rng) if kind >= 0.25 else pixels
+
+
 def is_grey(pixels: np.ndarray) -> bool:
     """Return whether all channels of a picture, (H, W, C), are equal."""
     return bool((pixels == pixels[..., :1]).all())

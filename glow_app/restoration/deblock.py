@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.restoration.damages import compressed, damage_each
+from glow_app.restoration.damages import compressed, compressed_at_random, damage_each
 from glow_app.restoration.restoration_task import RestorationTask
 
 
@@ -41,10 +41,8 @@ class Deblock(RestorationTask):
         return damage_each(images, generator, self._compressed)
 
     def _compressed(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        first, second = rng.integers(self.min_quality, self.max_quality, size=2, endpoint=True)
         if not self.mixed:
-            return compressed(pixels, first)
-        kind = rng.random()
-        if kind < 0.5:  # also before the second compression
-            pixels = compressed(pixels, first, rng, is_cropped=True)
-        return compressed(pixels, second, rng) if 0.25 <= kind < 0.95 else pixels
+            return compressed(pixels, rng.integers(self.min_quality, self.max_quality, endpoint=True))
+        if rng.random() < 0.05:
+            return pixels
+        return compressed_at_random(pixels, self.min_quality, self.max_quality, rng)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.restoration.damages import compressed, damage_each, noisy
+from glow_app.restoration.damages import compressed, damage_each, noisy, noisy_at_random
 from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
 
 
@@ -52,8 +52,7 @@ class Denoise(RestorationTask):
             return noisy(pixels, sigma, rng)
         if rng.random() < 0.05:
             return pixels
-        photons = rng.choice([0.0, 1.0, rng.random()])
-        damaged = noisy(pixels, sigma, rng, photons, alike=rng.random() < 0.25)
+        damaged = noisy_at_random(pixels, sigma, rng)
         return compressed(damaged, rng.integers(60, 99), rng) if rng.random() < 1 / 6 else damaged
 
     def classical(self, damaged: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.restoration import Colourise, Deblock, Denoise, Fill, PictureConditioning, Upscale
+from glow_app.restoration import Clean, Colourise, Deblock, Denoise, Fill, PictureConditioning, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 # The classes that a file may name. Others could run code of the file's choice.
@@ -26,7 +26,7 @@ _FLOWS: dict[str, type[Glow | WaveletFlow]] = {class_path(flow): flow for flow i
 _CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
 _CONDITIONINGS = (AttributeConditioning, ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
-_TASKS = (Colourise, Deblock, Denoise, Fill, Upscale)
+_TASKS = (Clean, Colourise, Deblock, Denoise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     class_path(part): part for part in (*_CONDITIONERS, *_CONDITIONINGS, *_PRIORS, *_TASKS)
 }

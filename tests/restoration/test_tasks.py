@@ -10,7 +10,7 @@ from PIL import Image
 from registry import random_images
 from torch import Tensor
 
-from glow_app.restoration import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
+from glow_app.restoration import Clean, Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
 from glow_app.restoration.damages import compressed, noisy
 from glow_app.restoration.fill import random_mask, smooth_fill
 from glow_app.seeding import Share, image_generators, step_generator
@@ -19,6 +19,7 @@ TASKS: dict[str, Callable[[], RestorationTask]] = {
     "upscale 2": lambda: Upscale(2),
     "upscale 4": lambda: Upscale(4),
     "upscale, mixed": lambda: Upscale(2, mixed=True),
+    "clean": Clean,
     "denoise": Denoise,
     "denoise, mixed": lambda: Denoise(mixed=True),
     "deblock": Deblock,
@@ -73,7 +74,7 @@ def test_restored_pictures_agree_with_what_is_known(build: Callable[[], Restorat
     assert torch.equal(original, images)
     assert torch.equal(task.reconcile(other[:1], damaged[:1]), known[:1]), "independent of the batch"
     agrees = task.agrees(torch.cat([known[:2], other[2:]]), damaged)
-    assert (agrees is None) == isinstance(task, (Denoise, Deblock, Upscale))
+    assert (agrees is None) == isinstance(task, (Clean, Denoise, Deblock, Upscale))
     assert agrees is None or agrees.tolist() == [True, True, False, False]
 
 

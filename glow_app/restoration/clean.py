@@ -1,0 +1,53 @@
+"""Removal of noise and JPEG artefacts by one model."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.restoration.damages import compressed_at_random, damage_each, noisy_at_random
+from glow_app.restoration.restoration_task import RestorationTask
+
+# Shares of the pictures with noise only, JPEG only, noise that was then compressed, JPEG with noise on it, and neither.
+_SHARES = (0.42, 0.28, 0.16, 0.06, 0.08)
+_SKEW = 1.5  # exponent of uniform random levels of noise: half of them are below a third of the highest
+
+
+class Clean(RestorationTask):
+    """Remove noise and JPEG artefacts, each alone or both in either order; a share of the pictures has neither.
+
+    Kinds and levels are no inputs: they are seldom known, and a file states only its last compression.
+
+    Args:
+        max_sigma: Highest standard deviation of the noise in training, grey levels; weak noise is more frequent.
+        min_quality: Lowest quality in training, on the scale of Pillow and libjpeg; the highest is 100.
+    Shape:
+        images, damaged, condition: uint8 (B, C, H, W), where C is 1 or 3.
+    Raises:
+        ValueError: If a level is out of range.
+    References:
+        One network for noise of all levels and JPEG: Beyond a Gaussian Denoiser, Zhang et al. 2017, arXiv:1608.03981.
+        Compression twice: Towards Flexible Blind JPEG Artifacts Removal, Jiang et al. 2021, arXiv:2109.14573.
+        Several damages in random order: Real-ESRGAN, Wang et al. 2021, arXiv:2107.10833.
+    """
+
+    condition_name = "noisy or compressed picture"
+
+    def __init__(self, max_sigma: float = 60.0, min_quality: int = 5) -> None:
+        if not (0 < max_sigma <= 128 and 1 <= min_quality <= 100):
+            raise ValueError(
+                f"max_sigma is {max_sigma}, min_quality {min_quality}; expected above 0 to 128 and 1 to 100"
+            )
+        self.max_sigma, self.min_quality = max_sigma, min_quality
+
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the images with noise, after compression, or both."""
+        return damage_each(images, generator, self._damaged)
+
+    def _damaged(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        kind = rng.choice(len(_SHARES), p=_SHARES)
+        sigma = self.max_sigma * rng.random() ** _SKEW
+        if kind in (1, 3):
+            pixels = compressed_at_random(pixels, self.min_quality, 100, rng)
+        if kind in (0, 2, 3):
+            pixels = noisy_at_random(pixels, sigma, rng)
+        return compressed_at_random(pixels, self.min_quality, 100, rng) if kind == 2 else pixels
