@@ -43,6 +43,8 @@ def add_arguments(parser: Parser) -> None:
     times = "enlarge the width and height by this factor, 2, 4, 8 and so on, with a wavelet flow (default: 4)"
     parser.add_argument("--factor", type=positive_int, help=times)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
+    force = "correct all of each picture, also where it seems to be clean"
+    parser.add_argument("--force", action="store_true", help=force)
     inputs = "further input of the task, a number or a file; can be repeated"
     parser.add_argument("--input", type=_assignment, action="append", default=[], help=inputs, metavar="NAME=VALUE")
     mask = "short for --input mask=FILE, for filling: a picture that is white where pixels are missing"
@@ -125,10 +127,11 @@ def _restore_all(
     from glow_app.restoration import restore_damaged
 
     failures, options = [], (arguments.draws or 1, arguments.temperature, arguments.seed)
+    track = partial(tracked, doing="restoring")
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             picture_file, damaged, original = _read(task, model.flow.image_shape[0], file, inputs, number, arguments)
-            restoration = restore_damaged(model, damaged, *options, task, partial(tracked, doing="restoring"))
+            restoration = restore_damaged(model, damaged, *options, task, track, arguments.force)
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
                 result = _result(name, kind, file, arguments.format)

@@ -1,4 +1,4 @@
-"""Precision: float32 inside autocast regions, float64 where rounding would be magnified."""
+"""Precision: float32 inside autocast regions, float64 where rounding would be magnified, bfloat16 where it may be."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +28,12 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         for switch in allowed:
             switch.allow_tf32 = True
+
+
+def fast_convolutions(device: torch.device) -> torch.autocast:
+    """Return a context in which convolutions run in bfloat16 if the processor has it: about twice as fast."""
+    has_bfloat16 = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16)
 
 
 def conditioner_dtype(x: Tensor) -> torch.dtype:

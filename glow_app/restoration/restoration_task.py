@@ -28,8 +28,8 @@ class RestorationTask(ABC):
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
     condition_name: str = "damaged picture"  # the name of what the flow sees, in reports
     classical_name: str | None = None  # the name of the method of :meth:`classical`
-    # Bounds of the change of the median block, root mean square, grey levels: below the first, a picture is returned
-    # unchanged, because restoring removes texture; above the second, it is unlike those of training.
+    # Bounds of the change of the median block, root mean square, grey levels: below the first, only places that change
+    # much more are corrected, because restoring removes texture; above the second, it is unlike those of training.
     least_change: float = 0.0
     most_change: float = math.inf
 

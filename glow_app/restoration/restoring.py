@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.pictures.panels import contact_sheet
 from glow_app.restoration.colourise import luma
+from glow_app.restoration.decision import block_changes, correct_in_part, decision_in_words, is_clean, shares_to_correct
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.enlarging import DetailDraws, Enlarge
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
@@ -37,9 +37,6 @@ _VALUES_TOGETHER = 1 << 25
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
 _MOST_ENLARGED = 1 << 22  # pixels of a picture that a wavelet flow enlarges, which is not done in tiles
-# Largest overall change of a picture that is returned unchanged, relative to the limit of its median block: textured
-# parts may change more.
-_LARGEST_RATIO = 1.5
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
 
@@ -53,7 +50,7 @@ class Restoration:
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
         facts: For tasks with limits, the expected "change", root mean square, grey levels.
-        note: A message if the picture was returned unchanged, or differs from those of training; otherwise None.
+        note: A message if not all of the picture was corrected, or it differs from those of training; otherwise None.
     """
 
     draws: Images
@@ -106,6 +103,7 @@ def restore(
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
     factor: int | None = None,
+    force: bool = False,
     **inputs: Any,
 ) -> Restoration:
     """Draw possible originals of a damaged picture of any size; see :func:`restore_damaged`.
@@ -123,6 +121,7 @@ def restore(
         temperature: As for :meth:`LoadedModel.sample <glow_app.models.loaded_model.LoadedModel.sample>`.
         seeds: As for ``sample``.
         factor: Factor of the sides, for a wavelet flow: 2, 4 and so on; 4 if None.
+        force: Whether to correct all of the picture at temperature 0, also where it seems to be clean.
         inputs: Further inputs of the task: for filling, ``mask``, a picture of the same size, white where
             pixels are missing.
     Raises:
@@ -131,7 +130,7 @@ def restore(
     """
     task = require_task(model, factor)
     damaged = task.read(picture, model.flow.image_shape[0], **inputs)
-    return restore_damaged(model, damaged, count, temperature, seeds, task)
+    return restore_damaged(model, damaged, count, temperature, seeds, task, force=force)
 
 
 @torch.no_grad()
@@ -143,14 +142,16 @@ def restore_damaged(
     seeds: int | Sequence[int] | None = None,
     task: RestorationTask | None = None,
     track: Callable[[Iterator[None], int], Iterable[None]] | None = None,
+    force: bool = False,
 ) -> Restoration:
     """Draw possible originals of a picture as :meth:`RestorationTask.damage` returns it, uint8 (D, h, w).
 
     The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
     base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
     grey too, unless the task is to colour it. At temperature 0, a picture that would hardly change is returned
-    unchanged. Arguments are as for :func:`restore`; ``task`` is from :func:`require_task`; ``track`` runs the steps,
-    given an iterator over them and their number, such as :func:`~glow_app.progress.tracked`.
+    unchanged, and one of which only a part would change much is corrected there. Arguments are as for :func:`restore`;
+    ``task`` is from :func:`require_task`; ``track`` runs the steps, given an iterator over them and their number, such
+    as :func:`~glow_app.progress.tracked`.
     """
     task, num_channels = task or require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
@@ -162,17 +163,24 @@ def restore_damaged(
     settings = model.generation.override(temperature, 1.0)  # without guidance
     kind = DetailDraws if isinstance(task, Enlarge) else _Drawing
     drawing = kind(model, task, damaged, condition, seeds, settings)  # type: ignore[arg-type]
-    for _ in drawing.steps() if track is None else track(drawing.steps(), drawing.num_steps):
-        pass
-    change, usual = _changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0])
-    base, note = base_picture(condition, num_channels)[0], None
-    if drawing.is_certain and usual < task.least_change and change < _LARGEST_RATIO * task.least_change:
+    base, decides = base_picture(condition, num_channels)[0], drawing.is_certain and task.least_change > 0 and not force
+    if decides and is_clean(model, condition, task.least_change):
         drawing.draws.copy_(base)
-        note = f"returned unchanged, because most parts would change by less than {task.least_change:g} grey levels"
-    elif usual > task.most_change:
+        drawing.estimate = base_picture(drawing.condition, num_channels)[0]
+    else:
+        for _ in drawing.steps() if track is None else track(drawing.steps(), drawing.num_steps):
+            pass
+    changes, note = block_changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0]), None
+    usual, shares = float(changes.median().sqrt()), torch.ones_like(changes)
+    if decides:
+        shares = shares_to_correct(changes, task.least_change)
+        correct_in_part(drawing.draws[0], base, shares)
+        drawing.draws[1:] = drawing.draws[0]
+        note = decision_in_words(shares)
+    if usual > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf
-    change_facts = {"change": round(change, 1)} if is_limited else {}
+    change_facts = {"change": round(float((shares.square() * changes).mean().sqrt()), 2)} if is_limited else {}
     facts = [fact | change_facts for fact in settings.facts_of_draws(seeds)]
     return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, change_facts, note)
 
@@ -248,16 +256,6 @@ class _Drawing:
             image = torch.cat([luma(rows).expand_as(rows) for rows in image.split(TILE, dim=2)], dim=2)
         height, width = draw.shape[1:]
         draw.copy_(self._task.reconcile(image[..., :height, :width], self._damaged[None])[0])
-
-
-def _changes(estimate: Tensor, base: Tensor) -> tuple[float, float]:
-    """Return root mean squares of changes, uint8 (C, H, W), grey levels: of all pixels; of the median 16x16 block."""
-    squares = [
-        F.avg_pool2d((estimate[:, rows].float() - base[:, rows]).square().mean(0, keepdim=True), 16, ceil_mode=True)
-        for rows in slices(estimate.shape[1], TILE)
-    ]
-    blocks = torch.cat([square.flatten() for square in squares])
-    return float(blocks.mean().sqrt()), float(blocks.median().sqrt())
 
 
 def task_of(model: ImageModel) -> RestorationTask | None:

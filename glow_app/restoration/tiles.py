@@ -10,6 +10,7 @@ from torch import Tensor
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context, rows_of
+from glow_app.nn.precision import fast_convolutions
 from glow_app.restoration.picture_conditioning import picture_conditioning_of
 
 # Side of a tile, overlap of two tiles, and width of the discarded margins within it, pixels. Margins are discarded
@@ -62,7 +63,8 @@ def estimate_in_tiles(model: ImageModel, condition: Tensor, image: Tensor) -> It
     """Write the encoder's estimate given a condition into ``image``, uint8 (1, C, H, W); each step computes a tile."""
 
     def estimated(rows: slice, columns: slice) -> Iterator[tuple[slice, Tensor]]:
-        estimate = picture_conditioning_of(model).estimate(condition[:, :, rows, columns])
+        with fast_convolutions(model.device):
+            estimate = picture_conditioning_of(model).estimate(condition[:, :, rows, columns])
         yield slice(1), to_uint8(estimate.float().cpu(), model.num_bits)
 
     yield from _written(image, estimated)

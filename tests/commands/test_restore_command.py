@@ -240,7 +240,7 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     Path("in/broken.png").write_bytes(b"x")
     Image.open(photo).save("in/frames.gif", save_all=True, append_images=[Image.new("RGB", (14, 9))])
     places = ["in", "in/p.png", "other/p.png", "nothing.png"]
-    restore = ["restore", *places, "--checkpoint", models / "denoise", "--output", "out"]
+    restore = ["restore", *places, "--checkpoint", models / "denoise", "--force", "--output", "out"]
     result = glow(*restore)
     made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")}
     assert made == {f"{name}_restored.png" for name in ("a/p", "b/p", "p", "p-2", "p-3")}

@@ -194,19 +194,45 @@ def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, i
     assert restore(model, picture, 1, temperature=0.0, seeds=0).note is None
 
 
-def test_loss_of_texture_in_a_few_blocks_does_not_count_but_much_noise_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, picture = tiny_restorer(Denoise()), random_images(1, (3, 48, 48))[0] // 2 + 64
-    conditioning, bounds = picture_conditioning_of(model), (Denoise.least_change, 1.5 * Denoise.least_change)
-    changes = torch.zeros(48, 48)
-    monkeypatch.setattr(conditioning, "estimate", lambda damaged: (damaged.float() + changes) / 256 - 0.498)
-    for share, change, is_returned in (
-        (16, 1.1 * bounds[0], True),
-        (16, 1.8 * bounds[1], False),  # overall, 1.04 times the second bound
-        (32, 1.1 * bounds[0], False),
-    ):
-        changes[:, :share] = change
-        note = restore(model, picture, 1, seeds=0, temperature=0.0).note
-        assert (note is not None) == is_returned, (share, change)
+def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, picture = tiny_restorer(Denoise()), random_images(1, (3, 160, 320))[0] // 2 + 64
+    changes = torch.zeros(160, 320)
+
+    def estimate(damaged: torch.Tensor) -> torch.Tensor:
+        passes.append(damaged.shape)
+        return (damaged.float() + changes) / 256 - 0.498
+
+    monkeypatch.setattr(picture_conditioning_of(model), "estimate", estimate)
+    results, least = [], Denoise.least_change
+    for width, change in ((16, 1.4 * least), (64, 4 * least), (240, 1.1 * least)):
+        changes[:] = 0
+        changes[96:, -width:] = change
+        changes[:96, -width:] = change if width == 240 else 0.4 * least
+        passes: list[Sequence[int]] = []
+        results.append(restore(model, picture, 2, seeds=0, temperature=0.0))
+    texture, corner, noise = results
+    assert torch.equal(texture.draws[1], picture)
+    assert texture.note is not None
+    difference = corner.draws[1].int() - picture.int()
+    assert torch.equal(corner.draws[0], corner.draws[1])
+    assert not difference[:, :, :192].any()
+    assert not difference[:, :32].any()
+    assert (difference[:, -32:, -32:] == round(4 * least)).all()
+    assert "at the bottom right" in (corner.note or "")
+    assert noise.note is None
+    forced = restore(model, picture // 2, 1, seeds=0, temperature=0.0, force=True)
+    assert torch.equal(forced.draws[0], (picture // 2 + changes.round()).to(torch.uint8))
+    monkeypatch.setattr("glow_app.restoration.decision._LARGE", 0)
+    for width, is_sampled in ((0, True), (320, False)):
+        changes = torch.zeros(128, 128)
+        changes[:, :width] = 1.1 * least
+        monkeypatch.setattr("glow_app.restoration.tiles.TILE", 128)
+        monkeypatch.setattr("glow_app.restoration.tiles.OVERLAP", 0)
+        monkeypatch.setattr("glow_app.restoration.tiles.MARGIN", 0)
+        passes = []
+        result = restore(model, picture[:, :128, :256], 1, seeds=0, temperature=0.0)
+        assert len(passes) == (1 if is_sampled else 3)
+        assert torch.equal(result.draws[0], picture[:, :128, :256]) == is_sampled
 
 
 def test_a_change_beyond_those_of_training_is_said() -> None:

@@ -215,7 +215,7 @@ def test_a_picture_that_is_returned_as_it_is_is_said(
 ) -> None:
     monkeypatch.setattr(Denoise, "least_change", 1e3)
     begin(page, restoring_site, "restorer=denoise")
-    expect(page.locator("#restore-result .notes")).to_contain_text("returned unchanged")
+    expect(page.locator("#restore-result .notes")).to_contain_text("it is clean")
 
 
 def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
