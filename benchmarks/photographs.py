@@ -31,13 +31,13 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.commands.restore import TASKS as BUNDLED
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import picture_conditioning_of, psnr, restore
 from glow_app.restoration.damages import compressed, noisy
 from glow_app.restoration.measures import CALIBRATION_DRAWS, true_positions
 
+BUNDLED = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
 LONG_SIDE, MULTIPLE = 512, 8  # of sides, because the levels of models halve them
 CROP, INTERVAL = 96, 0.9
 FIGURE_SIDE, FIGURE_GAP = 240, 12

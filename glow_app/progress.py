@@ -12,7 +12,7 @@ T = TypeVar("T")
 _shown: "list[tuple[Progress, TaskID]]" = []  # the bar on the terminal, or none
 
 
-def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
+def tracked(items: Iterable[T], total: int, doing: str, share: float = 1.0) -> Iterator[T]:
     """Yield the items; if standard error is a terminal and there is more than one, show a bar with the time left.
 
     Within another loop that is tracked, items are parts of its item, and its bar advances.
@@ -21,11 +21,12 @@ def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         items: The items to work on.
         total: Number of items.
         doing: Description of the work, such as ``"drawing"``.
+        share: Share of an item of the other loop that the items are.
     """
     if _shown:
         for item in items:
             yield item
-            _shown[0][0].advance(_shown[0][1], 1 / total)
+            _shown[0][0].advance(_shown[0][1], share / total)
         return
     if total <= 1 or sys.stderr is None or not sys.stderr.isatty():
         yield from items

@@ -1,6 +1,11 @@
-"""Enlarge, denoise, deblock, colour or fill pictures of any size, with a model trained for it or a wavelet flow."""
+"""Clean and enlarge photographs of any size; or restore pictures by a model trained for it or a wavelet flow.
+
+Without --checkpoint, photographs are cleaned of noise or JPEG artefacts, whichever there is more of, and then, with
+--enlarge, enlarged. With it, one model does what it was trained for: glow models lists the bundled ones.
+"""
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
-from glow_app.commands.loading import load, provenance
+from glow_app.commands.loading import load_stored, provenance
 from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number, temperature
 from glow_app.commands.results import RECORD, ResultsFolder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
-from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_restorers
+from glow_app.storage.model_folders import bundled_restorers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,15 +29,18 @@ if TYPE_CHECKING:
     from glow_app.pictures.picture_file import PictureFile
     from glow_app.restoration import Restoration, RestorationTask
 
-TASKS = {"denoise": "photos-denoise", "deblock": "photos-deblock", "upscale": "photos-upscale2"}
-OTHERS = f"{', '.join(bundled_restorers(DEFAULT_MODEL))} for cartoon faces, or a model of your own"
+    Step = list[tuple[str, ImageModel, RestorationTask]]  # alternatives, with the places of their models
+
+# The models that clean, of which the one that changes a photograph more is used, and the one that doubles its sides.
+CLEANERS, ENLARGER = {"photos-deblock": "JPEG artefacts", "photos-denoise": "noise"}, "photos-upscale2"
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow restore``."""
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
-    task = "for photographs: remove noise or JPEG artefacts, or enlarge to 2x the width and height; otherwise, use"
-    parser.add_argument("--task", action="append", choices=TASKS, help=f"{task} --checkpoint with {OTHERS}")
+    times = "enlarge the width and height by 2 or 4, after cleaning; by a wavelet flow, 2, 4, 8 and so on (default: 4)"
+    parser.add_argument("--enlarge", type=positive_int, help=times, metavar="N")
+    parser.add_argument("--no-clean", action="store_true", help="only enlarge photographs")
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)
     parser.add_output_arguments("restored")
@@ -40,8 +48,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--draws", type=positive_int, help=draws, metavar="N")
     factor = "temperature (default: 0, the best guess; with --draws, the model's recommendation)"
     parser.add_argument("--temperature", type=temperature, help=factor)
-    times = "enlarge the width and height by this factor, 2, 4, 8 and so on, with a wavelet flow (default: 4)"
-    parser.add_argument("--factor", type=positive_int, help=times)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
     force = "correct all of each picture, also where it seems to be clean"
     parser.add_argument("--force", action="store_true", help=force)
@@ -64,22 +70,27 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write one restored picture of each, or draws with their mean, spread and a sheet."""
     from glow_app.restoration import require_task
+    from glow_app.storage.stored_model import StoredModel
 
-    arguments.checkpoint = _checkpoint(arguments)
+    places = _places(arguments)
     if arguments.draws is None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.draws or 1)
-    model, stored = load(arguments, restores=True)
-    task = require_task(model, arguments.factor)
-    inputs, files = _read_inputs(task, arguments)
+    stored = {place: StoredModel(place) for place in chain.from_iterable(places)}
+    models = {place: load_stored(each, arguments.device, restores=True) for place, each in stored.items()}
+    factor = arguments.enlarge if arguments.checkpoint else None
+    steps = [[(place, models[place], require_task(models[place], factor)) for place in step] for step in places]
+    inputs, files = _read_inputs(steps[0][0][2], arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.draws or 0)]
     kinds += ["mean", "spread", "comparison"] if arguments.draws else ["restored"]
-    with ResultsFolder(arguments.output, arguments.overwrite, provenance(stored)) as folder:
+    origins = [provenance(each) for each in stored.values()]
+    origin = origins[0] | {"model": ", ".join(each["model"] for each in origins)}
+    with ResultsFolder(arguments.output, arguments.overwrite, origin) as folder:
         names = (_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds)
         folder.protect([*named.values(), *files], names)
-        failures = _restore_all(model, task, named, inputs, folder, arguments)
+        failures = _restore_all(steps, named, inputs, folder, arguments)
     if len(named) > 1:
         restored = f"{len(named) - len(failures):,} of {pluralise(len(named), 'picture')} restored"
         print("\n".join([printable(f"{restored}, in {folder.path}"), *failures]))
@@ -89,18 +100,27 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{pluralise(len(failures), 'picture')} could not be restored; --skip accepts this")
 
 
-def _checkpoint(arguments: argparse.Namespace) -> str:
-    """Return ``--checkpoint``, or the model of ``--task``; raise UsageError unless there is exactly one of them."""
-    tasks, names = arguments.task or [], ", ".join(TASKS)
-    if len(tasks) > 1:
+def _places(arguments: argparse.Namespace) -> list[list[str]]:
+    """Return the models of each step, of which the one that changes a picture most is used.
+
+    Raises:
+        UsageError: If options exclude each other, or nothing is to be done.
+    """
+    enlarge, is_cleaned = arguments.enlarge, not arguments.no_clean
+    if arguments.checkpoint:
+        if not is_cleaned:
+            raise UsageError("use either --no-clean, which is for photographs, or --checkpoint, not both")
+        return [[arguments.checkpoint]]
+    if enlarge not in (None, 2, 4):
+        raise UsageError(f"--enlarge must be 2 or 4 for photographs, got {enlarge}; --checkpoint takes other models")
+    if not (enlarge or is_cleaned):
+        raise UsageError("--no-clean leaves nothing to do; add --enlarge 2 or --enlarge 4")
+    places = [[*CLEANERS]] * is_cleaned + [[ENLARGER]] * ((enlarge or 1) // 2)
+    if arguments.damage and len(list(chain.from_iterable(places))) > 1:
         raise UsageError(
-            f"--task is given {len(tasks)} times; restore with one, then restore the results with the next"
+            f"--damage is for one model; choose it by --checkpoint: {', '.join(bundled_restorers('photos'))}"
         )
-    if tasks and arguments.checkpoint:
-        raise UsageError("use either --task or --checkpoint, not both")
-    if not tasks and not arguments.checkpoint:
-        raise UsageError(f"glow restore needs one of --task ({names}) for photographs and --checkpoint: {OTHERS}")
-    return str(arguments.checkpoint or TASKS[tasks[0]])
+    return places
 
 
 def _result(name: str, kind: str, file: str, chosen: str | None) -> str:
@@ -115,8 +135,7 @@ def _is_restored(kind: str) -> bool:
 
 
 def _restore_all(
-    model: "ImageModel",
-    task: "RestorationTask",
+    steps: "list[Step]",
     named: dict[str, str],
     inputs: dict[str, Any],
     folder: ResultsFolder,
@@ -124,14 +143,12 @@ def _restore_all(
 ) -> list[str]:
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.images import with_profile
-    from glow_app.restoration import restore_damaged
 
-    failures, options = [], (arguments.draws or 1, arguments.temperature, arguments.seed)
-    track = partial(tracked, doing="restoring")
+    failures, (_, model, first) = [], steps[0][0]
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
-            picture_file, damaged, original = _read(task, model.flow.image_shape[0], file, inputs, number, arguments)
-            restoration = restore_damaged(model, damaged, *options, task, track, arguments.force)
+            picture_file, damaged, original = _read(first, model.flow.image_shape[0], file, inputs, number, arguments)
+            restoration, task, notes = _restored(steps, damaged, arguments)
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
                 result = _result(name, kind, file, arguments.format)
@@ -143,9 +160,37 @@ def _restore_all(
             failures.append(printable(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}"))
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        notes = "; ".join(filter(None, [picture_file.photo.note, restoration.note, gain]))
-        print(printable(f"{file}: {folder.path / result}{notes and f' ({notes})'}"))
+        note = "; ".join(filter(None, [picture_file.photo.note, *notes, gain]))
+        print(printable(f"{file}: {folder.path / result}{note and f' ({note})'}"))
     return failures
+
+
+def _restored(
+    steps: "list[Step]", picture: "Tensor", arguments: argparse.Namespace
+) -> "tuple[Restoration, RestorationTask, list[str]]":
+    """Return the result of the last step, its task, and notes of all; earlier steps give the next their best guess."""
+    from glow_app.restoration import require_size, restore_damaged
+
+    notes, options = [], (arguments.draws or 1, arguments.temperature)
+    height, width = (side * math.prod(step[0][2].factor for step in steps[:-1]) for side in picture.shape[1:])
+    require_size(*steps[-1][0][1:], options[0], height, width)
+    more = arguments.seed, partial(tracked, doing="restoring", share=1 / sum(map(len, steps))), arguments.force
+
+    def restored(model: "ImageModel", task: "RestorationTask", options: tuple[int, Any]) -> "Restoration":
+        seed, track, force = more
+        return restore_damaged(model, picture, *options, seed, task, track, force)
+
+    for number, step in enumerate(steps):
+        wanted = options if number == len(steps) - 1 else (1, 0.0)
+        results = [restored(*each[1:], (1, 0.0) if len(step) > 1 else wanted) for each in step]
+        change, chosen = max((each.facts.get("change", 0), index) for index, each in enumerate(results))
+        (place, model, task), restoration = step[chosen], results[chosen]
+        notes += [f"{CLEANERS[place]} removed"] if change and len(step) > 1 else []
+        notes += [restoration.note] if restoration.note else []
+        if len(step) > 1 and wanted != (1, 0.0):
+            restoration = restored(model, task, wanted)
+        picture = restoration.draws[0]
+    return restoration, task, notes
 
 
 def _read(

@@ -18,12 +18,13 @@ from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
 from glow_app import allow_class
-from glow_app.commands.restore import TASKS
+from glow_app.commands.restore import CLEANERS, ENLARGER
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
 from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import Denoise, RestorationTask, picture_conditioning_of, require_task
+from glow_app.restoration.damages import noisy
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.model_folders import bundled_restorers
@@ -50,9 +51,32 @@ def sheet_cell(name: str, height: int, width: int) -> np.ndarray:
     return pixels(Path(name))[-1 - factor * height : -1 : factor, -1 - factor * width : -1 : factor]
 
 
+def test_photographs_are_cleaned_of_what_they_have_most_and_enlarged(tmp_path: Path, glow: Glow) -> None:
+    assert {*CLEANERS, ENLARGER} == {*bundled_restorers("photos")}
+    ramp = np.add.outer(np.arange(96), np.arange(112))[..., None].repeat(3, 2).astype(np.uint8) // 2 + 60
+    Image.fromarray(ramp).save("clean.png")
+    Image.fromarray(noisy(ramp, 15, np.random.default_rng(0))).save("noisy.png")
+    Image.fromarray(ramp).save("saved.jpg", quality=5)
+    result = glow("restore", tmp_path, "--output", "out")
+    assert result.code == 0, result
+    assert "model: photos-denoise" in result.output
+    for name, note in (("clean.png", "it is clean"), ("noisy.png", "noise removed"), ("saved.jpg", "JPEG artefacts")):
+        assert re.search(rf"{name}: .*\({note}", result.output), result.output
+    assert np.array_equal(pixels(Path("out/clean_restored.png")), ramp)
+    before, cleaned = (pixels(Path(name)).astype(float) for name in ("noisy.png", "out/noisy_restored.png"))
+    assert np.abs(cleaned - ramp).mean() < np.abs(before - ramp).mean() / 4
+    assert sorted(os.listdir("out")) == ["clean_restored.png", "noisy_restored.png", "run.json", "saved_restored.jpg"]
+    assert glow("restore", "noisy.png", "--enlarge", 2, "--output", "both").code == 0
+    chained = glow("restore", "out/noisy_restored.png", "--enlarge", 2, "--no-clean", "--output", "steps")
+    assert chained.code == 0
+    assert "model: photos-denoise" not in chained.output
+    assert np.array_equal(*(pixels(Path(folder, "noisy_restored.png")) for folder in ("both", "steps")))
+    assert glow("restore", "clean.png", "--enlarge", 4, "--draws", 1, "--output", "large").code == 0
+    assert pixels(Path("large/clean_seed0.png")).shape == (4 * 96, 4 * 112, 3)
+
+
 def test_one_picture_at_temperature_0_by_default(models: Path, photo: Path, glow: Glow) -> None:
-    assert {*TASKS.values()} == {*bundled_restorers("photos")}
-    result = glow("restore", photo, "--task", "upscale")
+    result = glow("restore", photo, "--checkpoint", "photos-upscale2")
     assert result.code == 0, result
     assert "model: photos-upscale2" in result.output
     assert f"{photo}: {Path('restored/photo_restored.png')}" in result.output
@@ -89,14 +113,14 @@ def test_draws_with_mean_spread_and_sheet(models: Path, photo: Path, glow: Glow)
 def test_a_wavelet_flow_enlarges_by_several_factors(photo: Path, glow: Glow, refused: Callable[..., str]) -> None:
     save_pretrained(ImageModel(tiny_wavelet_flow(), 5), Path("bands"))
     restore = ["restore", photo, "--checkpoint", "bands"]
-    for options, side in (([], 4), (["--factor", 2], 2)):
+    for options, side in (([], 4), (["--enlarge", 2], 2)):
         assert glow(*restore, *options, "--overwrite", "--output", "restored").code == 0
         assert pixels(Path("restored/photo_restored.png")).shape == (9 * side, 14 * side, 3)
     assert glow(*restore, "--damage", "--draws", 2, "--output", "draws").code == 0
     assert pixels(Path("draws/photo_damaged.png")).shape == (2, 3, 3)
-    assert "factor is 8; expected one of 2, 4" in refused(*restore, "--factor", 8, code=1)
-    others = ["--checkpoint", "photos-upscale2", "--factor", 2]
-    assert "leave out factor" in refused("restore", photo, *others, code=1)
+    assert "factor is 8; expected one of 2, 4" in refused(*restore, "--enlarge", 8, code=1)
+    others = ["--checkpoint", "photos-upscale2", "--enlarge", 2]
+    assert "only a wavelet flow" in refused("restore", photo, *others, code=1)
 
 
 @pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])
@@ -221,12 +245,13 @@ def test_unsuitable_options_are_refused(
 
 
 def test_messages_name_a_suitable_model_or_command(models: Path, photo: Path, refused: Callable[..., str]) -> None:
-    message = refused("restore", photo, code=2)
-    assert "--task (denoise, deblock, upscale)" in message
-    assert "--checkpoint: faces-upscale4, faces-fill, faces-colourise" in message
-    denoise = ["--task", "denoise"]
-    assert "either --task or --checkpoint" in refused("restore", photo, *denoise, "--checkpoint", "photos-deblock")
-    assert "--task is given 2 times" in refused("restore", photo, *denoise, "--task", "upscale", code=2)
+    for options, message in (
+        (["--no-clean"], "add --enlarge 2 or"),
+        (["--enlarge", 3], "must be 2 or 4"),
+        (["--no-clean", "--checkpoint", "faces-fill"], "either --no-clean"),
+        (["--damage"], "choose it by --checkpoint: photos-upscale2"),
+    ):
+        assert message in refused("restore", photo, *options, code=2)
     for command in (["sample"], ["score", photo], ["reconstruct", photo]):
         assert "use glow restore" in refused(*command, "--checkpoint", models / "upscale", code=1)
     message = refused("fit", photo.parent, "--config", "restore/upscale2", "--epochs", 1, code=2)
