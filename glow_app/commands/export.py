@@ -12,6 +12,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_output_arguments()
     form = "the model, or a program that draws samples and is checked against it"
     parser.add_argument("--format", choices=("safetensors", "torch-export"), default="safetensors", help=form)
+    half = "round the weights to float16, which halves the file; models compute in float32 all the same"
+    parser.add_argument("--half", action="store_true", help=half)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -23,15 +25,16 @@ def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.generation import load_directions
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import save_pretrained
-    from glow_app.storage.stored_model import StoredModel
+    from glow_app.storage.stored_model import StoredModel, model_hash
 
     stored = StoredModel(arguments.checkpoint)
     model = stored.load(arguments.device)
     print_origin(stored)
     directions = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
     files = [direction.path for direction in directions.values() if direction.path is not None]
-    folder = save_pretrained(model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=files)
-    print(f"{folder} (sha256 {stored.hash[:12]})")
+    options = {"overwrite": arguments.overwrite, "directions": files, "half": arguments.half}
+    folder = save_pretrained(model, arguments.output, stored.facts, **options)
+    print(f"{folder} (sha256 {model_hash(model)[:12]})")
     if directions:
         print(f"with the directions for glow edit: {', '.join(directions)}")
 

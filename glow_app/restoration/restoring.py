@@ -166,18 +166,18 @@ def restore_damaged(
     base, decides = base_picture(condition, num_channels)[0], drawing.is_certain and task.least_change > 0 and not force
     if decides and is_clean(model, condition, task.least_change):
         drawing.draws.copy_(base)
-        drawing.estimate = base_picture(drawing.condition, num_channels)[0]
+        changes = shares = torch.zeros(1, 1, 1, 1)
     else:
         for _ in drawing.steps() if track is None else track(drawing.steps(), drawing.num_steps):
             pass
-    changes, note = block_changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0]), None
-    usual, shares = float(changes.median().sqrt()), torch.ones_like(changes)
-    if decides:
-        shares = shares_to_correct(changes, task.least_change)
-        correct_in_part(drawing.draws[0], base, shares)
-        drawing.draws[1:] = drawing.draws[0]
-        note = decision_in_words(shares)
-    if usual > task.most_change:
+        changes = block_changes(drawing.estimate, base_picture(drawing.condition, num_channels)[0])
+        shares = torch.ones_like(changes)
+        if decides:
+            shares = shares_to_correct(changes, task.least_change)
+            correct_in_part(drawing.draws[0], base, shares)
+            drawing.draws[1:] = drawing.draws[0]
+    note = decision_in_words(shares)
+    if (usual := float(changes.median().sqrt())) > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf
     change_facts = {"change": round(float((shares.square() * changes).mean().sqrt()), 2)} if is_limited else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
 from glow_app.files import atomic_file, atomic_folder
 from glow_app.models import Density
@@ -25,6 +26,7 @@ def save_pretrained(
     training: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     directions: Sequence[Path] = (),
+    half: bool = False,
 ) -> Path:
     """Write ``model`` into a new ``folder`` atomically, and return the folder.
 
@@ -32,9 +34,14 @@ def save_pretrained(
         training: Facts of the training to store beside the model's own, such as bits/dim, epochs and data; plain types.
         overwrite: Whether to replace an existing folder; its directions for edits are kept.
         directions: Files of directions to copy into the folder.
+        half: Whether to round the weights of ``model`` to float16, in which they are stored, at half the size. Models
+            compute in float32 all the same.
     Raises:
         FileExistsError: If the folder exists and ``overwrite`` is False, or contains other files.
     """
+    if half:
+        for tensor in model.state_dict().values():
+            tensor.copy_(_stored_type(tensor))
     folder = Path(folder)
     kept = folder / DIRECTIONS_NAME
     names = [CONFIG_NAME, WEIGHTS_NAME, *([DIRECTIONS_NAME] if kept.is_dir() else [])]
@@ -49,6 +56,7 @@ def save_pretrained(
         if isinstance(model, ImageModel) and model.generation != GenerationSettings():
             config[GENERATION_KEY] = model.generation.to_plain()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        weights = {name: _stored_type(tensor) for name, tensor in weights.items()} if half else weights
         (building / WEIGHTS_NAME).write_bytes(save(weights))
         (building / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if kept.is_dir():
@@ -57,6 +65,10 @@ def save_pretrained(
             (building / DIRECTIONS_NAME).mkdir(exist_ok=True)
             shutil.copyfile(file, building / DIRECTIONS_NAME / file.name)
     return folder
+
+
+def _stored_type(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:

@@ -172,6 +172,9 @@ def _read_exported(folder: Path) -> Density:
         weights = load(path.read_bytes())  # not mapped: overwriting the file would change or crash this process
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    for name, tensor in weights.items():
+        if tensor.dtype == torch.float16:
+            weights[name] = tensor.float()
     model = build_model(config["model"], weights, config.get("training")).eval()
     if model_hash(model) != config.get("sha256"):
         raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from glow_app.storage.stored_model import load_model, model_hash
 
@@ -23,3 +24,15 @@ def test_export_of_a_torch_export_program(trained: Path, glow: Glow, monkeypatch
     assert facts["epoch"] == json.loads((trained / "model/config.json").read_text())["training"]["epoch"]
     assert f"out/sampler.pt2 (model {model_hash(model)[:12]})" in result.output
     assert "100.0000% of the pixels are equal" in result.output
+
+
+def test_weights_are_stored_in_half_the_space(trained: Path, glow: Glow) -> None:
+    for folder, options in (("whole", []), ("half", ["--half"]), ("again", ["--checkpoint", "half", "--half"])):
+        assert glow("export", "--checkpoint", trained, "--output", folder, *options).code == 0
+    whole, half, again = (load_model(folder).state_dict() for folder in ("whole", "half", "again"))
+    for name, weights in whole.items():
+        assert half[name].dtype == weights.dtype
+        torch.testing.assert_close(half[name], weights, rtol=1e-3, atol=1e-6)
+        assert torch.equal(half[name], again[name])
+    sizes = [Path(folder, "model.safetensors").stat().st_size for folder in ("whole", "half")]
+    assert sizes[1] < 0.7 * sizes[0]
