@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -133,6 +132,5 @@ def print_changes(changes: Changes) -> None:
     if len(changes) == 1:
         print(printable(": ".join(changes[0])))
         return
-    parts = (re.sub(r"^\d+x\d+ ", "", part) for _, note in changes for part in note.split(", "))
-    for part, count in Counter(parts).items():
+    for part, count in Counter(part for _, note in changes for part in note.split(", ")).items():
         print(f"{pluralise(count, 'picture')}: {part}")

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageFilter, ImageOps, UnidentifiedImageError
 
 from glow_app.data.resizing import image_to_array, resize_image
 from glow_app.data.splits import Resize
+from glow_app.messages import size_text
 
 # Excludes formats that Pillow decodes in Python (such as run-length encoded BMP, refused below) or by another program
 # (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
@@ -113,7 +114,10 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
     size = _turn_upright(image, (num_channels, height, width))
     upright = _opaque(image)
     if size != (width, height):
-        notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
+        scale = min(size[0] / width, size[1] / height)
+        steps = ["cropped"] if max(size[0] - scale * width, size[1] - scale * height) >= 1 else []  # pixel
+        steps += [] if scale == 1 else ["reduced"] if scale > 1 else ["enlarged"]
+        notes.append(f"{' and '.join(steps)} to {size_text(width, height)}")
     if num_channels == 1 and _has_colour(upright, height, width):
         notes.append("colours made grey")
     return Photo(_fitted(upright, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)

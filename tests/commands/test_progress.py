@@ -31,7 +31,7 @@ def test_progress_bars_appear_only_on_a_terminal_and_leave_the_output_unchanged(
             assert (doing in errors) == is_terminal
             results.append(output)
         assert results[0] == results[1]
-        assert ("large.png: 9x9 resized and cropped to 8x8" in results[0]) == ("others" in arguments)
+        assert ("large.png: reduced to 8x8" in results[0]) == ("others" in arguments)
 
 
 def test_steps_of_long_items_advance_the_bar_and_its_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,10 @@ def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, g
     files = [tmp_path / f"{name}.png" for name in ("bits", "large", "red")]
     result = glow("reconstruct", *files, "--checkpoint", trained)
     assert result.code == 0, result
-    assert "1 picture: resized and cropped to 8x8 (width x height)\n1 picture: colours made grey\n" in result.output
+    assert "1 picture: cropped and reduced to 8x8\n1 picture: colours made grey\n" in result.output
     assert ".png:" not in result.output
     single = glow("reconstruct", files[1], "--checkpoint", trained, "--output", "single")
-    assert f"{files[1]}: 13x9 resized and cropped to 8x8 (width x height)\n" in single.output
+    assert f"{files[1]}: cropped and reduced to 8x8\n" in single.output
     assert "largest pixel error 0 of 255" in result.output
     lost = np.abs((eight_bits >> 4) * 17 - eight_bits.astype(int)).max()
     assert f"quantised to 4 bits first, which changed pixels by up to {lost} of 255" in result.output

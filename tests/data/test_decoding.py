@@ -200,17 +200,14 @@ NOTES = {
     "a grey picture for a colour model": (Image.new("L", (8, 6)), {}, 3, None),
     "a grey picture saved as RGB": (Image.new("RGB", (8, 6), (70, 70, 72)), {}, 1, None),
     "colours": (striped(8, 6), {}, 1, "colours made grey"),
-    "a panorama in colour": (
-        striped(120, 30),
-        {},
-        1,
-        "120x30 resized and cropped to 8x6 (width x height), colours made grey",
-    ),
+    "a panorama in colour": (striped(120, 30), {}, 1, "cropped and reduced to 8x6 (width x height), colours made grey"),
+    "of the same proportions": (Image.new("L", (16, 12)), {}, 1, "reduced to 8x6 (width x height)"),
+    "a small picture": (Image.new("L", (4, 4)), {}, 1, "cropped and enlarged to 8x6 (width x height)"),
     "upright by its tag": (
         striped(120, 30),
         {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
         3,
-        "30x120 resized and cropped to 8x6 (width x height)",
+        "cropped and reduced to 8x6 (width x height)",
     ),
 }
 

@@ -41,7 +41,7 @@ def test_pillow_images_are_converted_like_files_and_not_modified(tmp_path: Path)
     picture = Image.fromarray(draw)
     picture.save(tmp_path / "a.png")
     for shape in (RGB, GREY):
-        notes = "30x20 resized and cropped to 8x8 (width x height)" + ", colours made grey" * (shape == GREY)
+        notes = "cropped and reduced to 8x8" + ", colours made grey" * (shape == GREY)
         with pytest.warns(UserWarning, match=re.escape(notes)):
             expected = as_images(tmp_path / "a.png", shape)
         for given in (picture, draw):

@@ -328,7 +328,7 @@ def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client
     assert answer["given"] is None
     wide = Image.new("L", (30, 20), 100)
     answer = client.post("/v1/reconstruct", json={"images": [as_base64(wide)], "given": ["b"]}).json()
-    assert (answer["given"], answer["notes"]) == (["b"], ["30x20 resized and cropped to 8x8 (width x height)"])
+    assert (answer["given"], answer["notes"]) == (["b"], ["cropped and reduced to 8x8"])
     assert bool((from_base64(answer["images"][0]) == 100).all())
 
 

@@ -1,7 +1,7 @@
 // The tab Edit: a picture, a slider for each attribute, and the changed picture.
 
 import { ask } from "./api.js";
-import { attributeControls, attributesOf, editOf, givenText, knowsAttributes, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
+import { attributeControls, editOf, givenText, knowsAttributes, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
@@ -10,13 +10,11 @@ import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./picture
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-
 /** Start the tab; take(picture, changes) sets the attributes if changes are given. */
 export function startEdit(info) {
-  const [isEditable, knows] = [attributesOf(info).length > 0, knowsAttributes(info)];
+  const knows = knowsAttributes(info);
   const first = firstSettings(0, info);  // drawn if the user has chosen none
   const [given, stage] = ["edit-given", "edited"].map(byId);
-  for (const part of byId("panel-edit").children) part.hidden = (part.id === "edit-none") === isEditable;
   const task = new Task(byId("edit-task"), true, info.preview);
   let picture = null;
   let original = null;  // {image, note} in the model's size
@@ -67,7 +65,7 @@ export function startEdit(info) {
   }
 
   function follow() {
-    if (picture === null || !isEditable) return;
+    if (picture === null) return;
     zone.setError(null);
     task.follow(
       knows && original === null ? "Recognising the attributes" : "Changing the picture",
@@ -117,7 +115,7 @@ export function startEdit(info) {
     isOfPicture = false;
     follow();
   });
-  const open = () => picture === null && isEditable && drawFirst(first);
+  const open = () => picture === null && drawFirst(first);
   return { take, open, restore };
 }
 

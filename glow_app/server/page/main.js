@@ -1,7 +1,7 @@
 // The page: loads and shows the description of the model, then starts the tabs.
 
 import { getInfo, hasKey, keepKey } from "./api.js";
-import { attributeText, givenText } from "./attributes.js";
+import { attributeText, attributesOf, givenText } from "./attributes.js";
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { startEdit } from "./edit.js";
@@ -25,9 +25,13 @@ const counted = (number, word) => Number.isInteger(number) && `${whole(number)} 
 function start(info) {
   info.preview = info.sizes.slice(1).findLast((size) => Math.min(...size) >= 64);
   describe(info);
-  const takers = { interpolate: startInterpolate(info), edit: startEdit(info), score: startScore(info) };
-  if (info.restorers.length) takers.restore = startRestore(info);
-  else for (const id of ["tab-restore", "panel-restore"]) byId(id).remove();
+  const [edits, restores] = [attributesOf(info).length > 0, info.restorers.length > 0];
+  const starts = { interpolate: startInterpolate, edit: edits && startEdit, restore: restores && startRestore, score: startScore };
+  const takers = {};
+  for (const [name, startTab] of Object.entries(starts)) {
+    if (startTab) takers[name] = startTab(info);
+    else for (const part of ["tab", "panel"]) byId(`${part}-${name}`).remove();
+  }
   const rows = Object.entries(takers).map(([name, tab]) => makeSampleRow(byId(`${name}-samples`), tab.take));
   const use = ([name, tab]) => [name, (...picture) => (tab.take(...picture), openTab(name))];
   const uses = Object.fromEntries(Object.entries(takers).map(use));

@@ -66,7 +66,7 @@ export function fileName(...words) {
 }
 
 /** Return how a picture was changed, by the browser and by the server. */
-export const noteOf = (picture, note) => joined(", then ", picture.note, note);
+export const noteOf = (picture, note) => joined(" and ", picture.note, note);
 
 export function release(picture) {
   if (picture?.url.startsWith("blob:")) URL.revokeObjectURL(picture.url);

@@ -5,7 +5,7 @@ const ENOUGH = 512;  // pixels per side, beyond which a smaller margin suffices
 
 /**
  * Return a file's picture as {url, size, note}: a data URL, reduced to little more than the model needs, the size of the
- * whole picture, and what was done. A picture that is hardly larger than the model's is sent unchanged, as is a file
+ * whole picture, and "cropped" if it was. A picture that is hardly larger than the model's is sent unchanged, as is a file
  * that the browser cannot read, so that the server can report the error.
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
@@ -18,8 +18,7 @@ export async function reducedPicture(file, [, height, width], crop) {
   const box = cropBox(size, [width, height], crop);
   const canvas = halved(bitmap, box, [margin * width, margin * height]);
   bitmap.close();
-  const how = crop === null ? "reduced" : "cropped and reduced";
-  const note = `${size.join("x")} ${how} to ${canvas.width}x${canvas.height} by the browser`;
+  const note = Math.max(size[0] - box.width, size[1] - box.height) >= 1 ? "cropped" : null;
   return { url: await dataUrl(await canvas.convertToBlob()), size, note };
 }
 

@@ -23,6 +23,8 @@ export function startSample(info, uses, ondraw) {
   count.value = Math.min(6, info.limits.count);
   byId("draw").textContent = `New ${nounOf(info)}s`;
   let batch = null;  // the newest
+  const stage = byId("newest").parentElement;
+  new ResizeObserver(() => stage.style.setProperty("--height", `${stage.offsetHeight}px`)).observe(stage);
 
   const open = startViewer(info, uses, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 

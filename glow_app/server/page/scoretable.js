@@ -8,7 +8,6 @@ const USUAL = 95;  // percent of ordinary pictures that are called usual
 
 /** Make a table that grows by add(); onclear is called when it is cleared. */
 export function makeScoreTable(place, info, onclear) {
-  const empty = [...place.children];
   let rows = [];
   let order = { column: "oddness", isRising: false };
 
@@ -66,7 +65,7 @@ export function makeScoreTable(place, info, onclear) {
 
   function clear() {
     rows = [];
-    place.replaceChildren(...empty);
+    place.replaceChildren();
     onclear();
   }
 

@@ -1,6 +1,6 @@
 // The viewer: one enlarged picture of a batch, its attributes, and what it can be used for.
 
-import { attributeControls, attributesOf, knowsAttributes, namedOf } from "./attributes.js";
+import { attributeControls, knowsAttributes, namedOf } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
 import { changed } from "./drawn.js";
 import { download } from "./pictures.js";
@@ -16,8 +16,8 @@ export function startViewer(info, uses, onshow) {
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"), true, info.preview);
   const attributes = attributeControls("viewer", info, follow, "As drawn");
-  button("restore").hidden = info.restorers.length === 0;
-  if (attributesOf(info).length === 0) byId("viewer-attributes").remove();
+  for (const act of ["edit", "restore"]) button(act).hidden = !uses[act];
+  if (!uses.edit) byId("viewer-attributes").remove();
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);

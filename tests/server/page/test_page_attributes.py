@@ -119,6 +119,10 @@ def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, askin
 def test_attributes_fit_any_screen_without_axe_violation(page: Page, asking_site: Site) -> None:
     visit(page, f"{asking_site.address}/#sample?with=smiling*1*age*30&count=6&seed=0")
     check_widths(page)
+    page.get_by_role("tab", name="Create").click()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_label("age", exact=True).first.scroll_into_view_if_needed()
+    expect(page.locator(".card").last).to_be_in_viewport()  # above its sliders
     for tab in ("Create", "Edit"):
         page.get_by_role("tab", name=tab).click()
         for scheme in SCHEMES:

@@ -165,7 +165,7 @@ def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
     for event in ("dragover", "drop"):
         page.locator("#panel-score .drop").dispatch_event(event, {"dataTransfer": transfer})
     expect(page.locator("#scores tbody tr")).to_have_count(2)
-    expect(page.locator("#scores tbody")).to_contain_text("16x12 resized and cropped to 8x8 (width x height)")
+    expect(page.locator("#scores tbody")).to_contain_text("cropped and reduced to 8x8")
     # One that misses the zone must not take the page's place.
     missed = "(dataTransfer) => !window.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }))"
     assert page.evaluate(missed, transfer)

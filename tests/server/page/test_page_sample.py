@@ -204,16 +204,14 @@ def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_s
         page.get_by_label("Temperature of"),
     ):
         expect(absent).to_be_hidden()
-    expect(page.get_by_role("tab")).to_have_text(["Create", "Edit", "Blend", "Score"])
+    expect(page.get_by_role("tab")).to_have_text(["Create", "Blend", "Score"])
     page.locator(".card .picture").nth(3).click()
     dialog = page.get_by_role("dialog")
     assert shows(shown_image(dialog.get_by_role("img")), drawn(plain_site, 3)[0])
     expect(dialog.get_by_role("slider")).to_have_count(0)
-    for name in ("All to 0", "Restore"):
+    for name in ("All to 0", "Edit", "Restore"):
         expect(dialog.get_by_role("button", name=name)).to_be_hidden()
     page.keyboard.press("Escape")
-    page.get_by_role("tab", name="Edit").click()
-    expect(page.get_by_text("glow edit learn")).to_be_visible()
     page.get_by_role("tab", name="Score").click()
     page.locator("#score-files").set_input_files(png_file(drawn(plain_site, 3)[0]))
     expect(page.locator("#scores tbody tr")).to_have_count(1)
