@@ -57,7 +57,7 @@ export function attributeControls(name, info, onmove, resetText) {
     onmove();
   };
   const reset = h("button", { onclick }, none === null ? resetText : "All to 0");
-  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...rowsOf(all)), reset);
+  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...rowsOf(all)), h("div", { className: "resets" }, reset));
   return controls;
 }
 

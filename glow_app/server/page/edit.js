@@ -9,6 +9,7 @@ import { chosenGiven, fillGiven, givenPlace, slider } from "./fields.js";
 import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
+import { makeUndo } from "./undo.js";
 
 /** Start the tab; take(picture, changes) sets the attributes if changes are given. */
 export function startEdit(info) {
@@ -29,6 +30,9 @@ export function startEdit(info) {
   const attributes = attributeControls("edit", info, follow, "As in the picture");
   const strength = slider({ id: "edit-strength", label: "Strength", min: 0, max: 2, step: 0.05, value: 1, digits: 2, oninput: follow });
   if (knows) byId("edit-attributes").append(strength.element);
+  const setMoves = (moves) => ((attributes.changes = moves.changes), (strength.value = moves.strength), follow());
+  const undo = makeUndo(byId("edit-attributes"), () => ({ changes: attributes.changes, strength: strength.value }), setMoves);
+  byId("edit-attributes").querySelector(".resets").append(...undo.buttons);
 
   function take(chosen, changes = attributes.changes) {
     task.cancel();
@@ -39,6 +43,7 @@ export function startEdit(info) {
     isOfPicture = chosen.settings !== undefined;
     attributes.start = {};
     attributes.changes = changes;
+    undo.clear();
     if (knows && chosen.settings) pair = makePair(stage, chosen.url, info);  // it takes a while to be recognised
     follow();
   }
@@ -108,7 +113,7 @@ export function startEdit(info) {
         isOfPicture = chosen === drawn.place;
       });
     } else if (picture === null) drawFirst(first);
-    else follow();
+    else (undo.clear(), follow());
   }
 
   given.addEventListener("change", () => {

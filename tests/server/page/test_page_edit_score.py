@@ -100,6 +100,46 @@ def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:
     page.wait_for_url("**/#edit?edit=bold*1.2")
 
 
+def test_moves_of_sliders_are_undone_and_redone(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#edit")
+    image = page.locator("#edited figure").nth(1).get_by_role("img")
+    bold, slanted = (page.locator("#edit-attributes").get_by_label(name, exact=True) for name in DIRECTIONS)
+    undo, redo = (page.get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
+    expect(undo).to_be_disabled()
+
+    def expect_moves(*strengths: float) -> None:
+        along = list(zip(site.directions.values(), strengths, strict=True))
+        expect_image(page, image, generation.edit(site.model, drawn(site, 0), along, torch.tensor([0]))[0])
+        assert [float(slider.input_value()) for slider in (bold, slanted)] == list(strengths)
+
+    bold.evaluate(
+        """(slider) => {
+            for (const value of [0.4, 0.8, 1.2]) {
+                slider.value = value;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+            }
+            slider.dispatchEvent(new Event("change", { bubbles: true }));
+        }"""
+    )
+    slanted.fill("-0.5")
+    undo.click()
+    expect_moves(1.2, 0)
+    page.keyboard.press("Control+z")
+    expect_moves(0, 0)  # a drag is one step
+    expect(undo).to_be_disabled()
+    page.keyboard.press("Control+Shift+Z")
+    redo.click()
+    expect_moves(1.2, -0.5)
+    page.get_by_role("button", name="All to 0").click()
+    undo.click()
+    expect_moves(1.2, -0.5)
+    bold.fill("0.3")
+    expect(redo).to_be_disabled()
+    page.locator("#edit-file").set_input_files(png_file(random_images(1, (1, 8, 8))[0]))
+    expect(undo).to_be_disabled()  # of another picture
+
+
 def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     watch.expected_statuses.add(415)
     images = random_images(10, (1, 8, 8), seed=4)
