@@ -155,8 +155,8 @@ def _apply(arguments: argparse.Namespace) -> None:
         save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
             print(printable(f"{picture}, {shown}"))
-            if filled is not part:  # but inferred
-                print(printable(f"{file}: {facts['given']} (given or inferred)"))
+            if filled is not None and (part is None or part.isnan().any()):
+                print(printable(f"{file}: {facts['given']} ({'inferred' if part is None else 'given or inferred'})"))
     if len(files) > LISTED:
         print(f"{pluralise(len(files), 'picture')}, each with a strip: {folder}")
 

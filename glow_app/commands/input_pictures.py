@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import UsageError, pluralise, printable
+from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from glow_app.conditioning import Given
     from glow_app.models.image_model import ImageModel
+    from glow_app.pictures.image_batch import Images
 
 LISTED = 20  # maximum number of pictures to list individually
-BY_FOLDER, INFERRED = "by the names of their folders", "inferred"
+BY_FOLDER, AS_DRAWN, INFERRED = "by the names of their folders", "as drawn", "inferred"
 Changes = list[tuple[str, str]]  # picture, and note on the changes of its size and colour
 
 
@@ -42,8 +43,8 @@ def given_batches(
     """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
     Images are in the model's shape. What they are given, as a tensor, is ``given``, one value for all or one for each.
-    Without it, if ``infers``, it is what the name of the picture's folder says or, if the possible values are few, such
-    as classes, the most likely one. It is None if nothing is known.
+    Without it, if ``infers``, it is what the picture was drawn with, as its PNG says, or what its folder's name says
+    or, if the possible values are few, such as classes, the most likely one. It is None if nothing is known.
 
     Shows a progress bar with the description ``doing``. Prints how many pictures were changed in size and colour, which
     unreadable files of folders were skipped, and which pictures were given what.
@@ -54,6 +55,8 @@ def given_batches(
     """
     import torch
 
+    from glow_app.pictures.image_batch import Images
+
     changes: Changes = []
     report: list[tuple[str, Any, str]] = []
     files, pictures = picture_files(places), _pictures(model, places, changes)
@@ -63,7 +66,8 @@ def given_batches(
     pairs = None if given is None else zip(files, itertools.cycle(given), strict=False)
     batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
     for batch in tracked(batches, math.ceil(len(files) / batch_size), doing):
-        names, images = [name for name, _ in batch], torch.stack([image for _, image in batch])
+        names = [name for name, _ in batch]
+        images = Images(torch.stack([image for _, image in batch]), [image.facts[0] for _, image in batch])
         if pairs is None:
             yield names, images, _find_given(model, names, images, report) if infers else None
         else:  # unreadable files of folders are skipped
@@ -74,13 +78,17 @@ def given_batches(
 
 
 def _find_given(
-    model: "ImageModel", names: Sequence[str], images: "Tensor", report: list[tuple[str, Any, str]]
+    model: "ImageModel", names: Sequence[str], images: "Images", report: list[tuple[str, Any, str]]
 ) -> "Tensor | None":
     """Return what each picture is given, and add its name, this value, and its origin to ``report``."""
-    from glow_app.generation import infer
+    from glow_app.generation import drawn_with, infer
 
-    values = [model.vocabulary.from_folder(Path(name).parent.name) for name in names]
-    ways = [INFERRED if value is None else BY_FOLDER for value in values]
+    values = drawn_with(model, images)
+    ways = [INFERRED if value is None else AS_DRAWN for value in values]
+    for row, name in enumerate(names):
+        if values[row] is None:
+            values[row] = model.vocabulary.from_folder(Path(name).parent.name)
+            ways[row] = INFERRED if values[row] is None else BY_FOLDER
     unknown = [row for row, value in enumerate(values) if value is None]
     if unknown and not model.vocabulary.values:
         return None
@@ -94,20 +102,21 @@ def _find_given(
 
 def _print_found(report: list[tuple[str, Any, str]]) -> None:
     """Print how many pictures are given which value; picture by picture, if few values were inferred."""
-    for how in (BY_FOLDER, INFERRED):
-        pairs = [(name, value) for name, value, way in report if way == how]
-        if how == INFERRED and len(pairs) <= LISTED:
+    for how in (BY_FOLDER, AS_DRAWN, INFERRED):
+        pairs = [(name, in_words(value)) for name, value, way in report if way == how]
+        if how != BY_FOLDER and len(pairs) <= LISTED:
             for name, value in pairs:
-                print(printable(f"{name}: given {value}, inferred"))
+                print(printable(f"{name}: given {value}, {how}"))
         elif pairs:
             counts = ", ".join(f"{value} ({num})" for value, num in Counter(value for _, value in pairs).most_common())
             print(printable(f"given to {pluralise(len(pairs), 'picture')}, {how}: {counts}"))
 
 
-def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "Iterator[tuple[str, Tensor]]":
+def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "Iterator[tuple[str, Images]]":
     """Yield name and image of each picture, and add what was changed to ``changes``."""
     import torch
 
+    from glow_app.pictures.image_batch import Images
     from glow_app.pictures.inputs import read_photo
 
     for place in map(Path, places):
@@ -122,7 +131,7 @@ def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "
                 continue
             num_read += 1
             changes += [] if photo.note is None else [(file, photo.note)]
-            yield file, torch.from_numpy(photo.pixels.copy())
+            yield file, Images(torch.from_numpy(photo.pixels.copy()), [dict(photo.drawn)])
         if not num_read:
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
 

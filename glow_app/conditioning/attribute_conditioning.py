@@ -1,6 +1,7 @@
 """Attributes as what is known about an image: a network of any of them, with guidance; and their names and ranges."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
@@ -139,7 +140,8 @@ class AttributeVocabulary(Vocabulary):
     """Attributes by name.
 
     A value is a mapping from names to values: 0 or 1 for no or yes, and any real number for the other kinds; or a text
-    such as ``smiling, hat=0, age=37.5``. The rest is unknown; samples get it from :meth:`default`.
+    such as ``smiling, hat=0, age=37.5``, or ``smiling, no hat, age 37.5`` as in metadata. The rest is unknown; samples
+    get it from :meth:`default`.
 
     Args:
         conditioning: The network of the attributes, which stores their statistics.
@@ -155,7 +157,9 @@ class AttributeVocabulary(Vocabulary):
     def value(self, value: Any) -> np.ndarray:
         """Return the row of a mapping from names to values, or of a text, (A,), NaN where unknown."""
         if isinstance(value, str):
-            value = parse_attributes(value.split(","))
+            names = "|".join(map(re.escape, self.names))
+            value = re.sub(rf"(^|,) *no ({names}) *(?=,|$)", r"\1\2=0", value)
+            value = parse_attributes(re.sub(rf"(^|,) *({names}) +(?=[-.\d])", r"\1\2=", value).split(","))
         if not isinstance(value, Mapping):
             raise ValueError(f"attributes are {value!r:.40}; expected a mapping from names to values")
         described = {each["name"]: each for each in self._described()}

@@ -1,8 +1,8 @@
 """Decode image files of any mode to uint8 arrays."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ HEIC_EXTRA = "pip install 'glow-app[heic]'"
 
 _SIZE_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
 _LONGEST_SIDE = 1 << 18
+_LONGEST_TEXT = 10_000  # characters of the metadata of a sample
 
 # Largest difference between the channels of a pixel that still counts as grey.
 _GREY_TOLERANCE = 8
@@ -86,12 +87,14 @@ class Photo:
         icc_profile: Its colour profile; None if it was resized, has none, or one for another number of channels.
         note: What was changed or lost, in words for users; None if nothing.
         alpha: Its transparency, in mode L, if it was to be kept and there is any.
+        drawn: Seed, model and what was given, as in the text chunks of a PNG of one sample; empty for other images.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None
     note: str | None
     alpha: Image.Image | None = None
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
 
 def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False) -> Photo:
@@ -120,7 +123,11 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
         notes.append(f"{' and '.join(steps)} to {size_text(width, height)}")
     if num_channels == 1 and _has_colour(upright, height, width):
         notes.append("colours made grey")
-    return Photo(_fitted(upright, (num_channels, height, width), "crop"), None, ", ".join(notes) or None)
+    text = getattr(image, "text", {})
+    is_sample = {"seed", "given"} <= text.keys() and text["seed"].isdecimal() and "count" not in text  # and not a grid
+    drawn = {key: text[key][:_LONGEST_TEXT] for key in ("seed", "given", "model") if is_sample and key in text}
+    pixels = _fitted(upright, (num_channels, height, width), "crop")
+    return Photo(pixels, None, ", ".join(notes) or None, drawn=drawn)
 
 
 def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool) -> Photo:

@@ -3,7 +3,7 @@
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.directions import Direction, load_direction, load_directions, save_direction
 from glow_app.generation.editing import edit, edit_attributes, learn_directions
-from glow_app.generation.inference import infer
+from glow_app.generation.inference import drawn_with, infer, read_known
 from glow_app.generation.reconstruction import Reconstruction, reconstruct
 from glow_app.generation.reference import FEW_ORDINARY, MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict, score_rows
 from glow_app.generation.sampling import sample_batches

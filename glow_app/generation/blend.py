@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from glow_app.conditioning import Given
+from glow_app.generation.inference import read_known
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import read
 from glow_app.nn.precision import widen
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
@@ -53,7 +53,7 @@ def blend(
     Shape:
         uint8, (F, C, H, W).
     """
-    images, given = read(model, images, given)
+    images, given = read_known(model, images, given)
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
@@ -82,7 +82,7 @@ def interpolate(
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
-    images, given = read(model, images, given)
+    images, given = read_known(model, images, given)
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     encoded, parts = _encode(model, images, given, size), list[Tensor]()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.generation.directions import Direction
-from glow_app.generation.inference import infer
+from glow_app.generation.inference import infer, read_known
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
@@ -121,7 +121,7 @@ def edit(
         size: Height and width of the result: those of the model, or of coarser levels of a wavelet flow, which take
             less time.
     """
-    images, given = read(model, images, given)
+    images, given = read_known(model, images, given)
     latents = model.encode(images, given)
     for direction, strength in strengths:
         factors = torch.tensor(strength).view(-1, 1, 1, 1)

@@ -10,8 +10,10 @@ from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import read
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import image_generators
+from glow_app.storage.stored_model import model_hash
 
 # Of attributes that are not yes or no, each pass tries levels of quantiles at these distances from the last ones.
 _PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace(-1, 1, 5) / 32)
@@ -19,10 +21,34 @@ _LEAST_SIDE = 32  # of the means by which a wavelet flow infers: they show what 
 _AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
 
 
-def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
-    r"""Return the most likely value of each image, such as its class or attributes, as a tensor.
+def drawn_with(model: ImageModel, images: Pictures) -> list[Given]:
+    """Return what the model was given when it drew each image, by the image's facts or its PNG; None for others."""
+    images, _ = read(model, images)
+    facts = images.facts if isinstance(images, Images) and images.facts else [{}] * len(images)
+    owner = model_hash(model) if any("model" in fact for fact in facts) else None
+    values: list[Given] = []
+    for fact in facts:
+        value = fact.get("given") if "seed" in fact and fact.get("model", owner) == owner else None
+        try:
+            model.vocabulary.parse(value if value is None else [value], 1)
+        except ValueError:  # of another model
+            value = None
+        values.append(value)
+    return values
 
-    Attributes are those that maximise :math:`p(y \mid a)`, chosen one after another, in three passes over all, starting
+
+def read_known(model: ImageModel, images: Pictures, given: Given) -> tuple[Tensor, Tensor | None]:
+    """Return the tensors of pictures and of what is given or, if nothing is, what all of them were drawn with."""
+    images, given = read(model, images, given)
+    if given is None and None not in (values := drawn_with(model, images)):
+        given = model.vocabulary.parse(values, len(images))
+    return images, given
+
+
+def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
+    r"""Return what each image was drawn with, or else its most likely value, such as class or attributes, as a tensor.
+
+    Most likely attributes maximise :math:`p(y \mid a)`, chosen one after another, in three passes over all, starting
     from none: from both answers, or from quantiles of the training data. What is given is kept. None for an
     unconditional model. All images get the noise of seed 0, so that results do not depend on the other images.
 
@@ -33,6 +59,17 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
         ValueError: If a value must be given, because there are too many to try.
     """
     (images, given), conditioning = read(model, images, given), model.conditioning
+    if given is None or given.isnan().any():
+        values = drawn_with(model, images)
+        unknown = [row for row, value in enumerate(values) if value is None]
+        if isinstance(conditioning, AttributeConditioning) and len(unknown) < len(images):
+            drawn = model.vocabulary.parse([value or {} for value in values], len(images))
+            given = drawn if given is None else given.where(~given.isnan(), drawn)
+        elif given is None and len(unknown) < len(images):
+            rest = infer(model, images.as_subclass(Tensor)[unknown]) if unknown else None
+            for row, value in zip(unknown, model.vocabulary.format(rest), strict=True):
+                values[row] = value
+            return model.vocabulary.parse(values, len(images))
     first, *others = choices = conditioning.unknown(len(images)) if given is None else [given]
     if isinstance(conditioning, AttributeConditioning) and first is not None:
         parts = zip(images.split(_AT_A_TIME), first.cpu().split(_AT_A_TIME), strict=True)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.conditioning import Given
+from glow_app.generation.inference import read_known
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import read
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 
@@ -30,7 +30,7 @@ class Reconstruction:
 
 def reconstruct(model: ImageModel, images: Pictures, given: Given = None) -> Reconstruction:
     """Encode and decode uint8 images (B, C, H, W), or other pictures."""
-    images, given = read(model, images, given)
+    images, given = read_known(model, images, given)
     decoded = model.decode(model.encode(images, given), given).cpu()
     unseen = low_bits(model, images)
     difference = decoded.short() + unseen - images.short().cpu()

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data.decoding import Photo, open_image, photo_of
+from glow_app.pictures.image_batch import Images
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -21,7 +22,7 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
     """Return pictures as a uint8 tensor; a tensor (B, C, H, W) is returned unchanged.
 
     Files, Pillow images and arrays of another size or mode are cropped, resized and converted as by the commands, with
-    a warning. Tensors are not converted.
+    a warning. Tensors are not converted. If any is a sample, the result has its facts, as :class:`Images` do.
 
     Args:
         pictures: A picture or several: file names, Pillow images, uint8 arrays (H, W, C), (C, H, W) or (H, W), or
@@ -42,7 +43,8 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
         raise ValueError("there are no pictures; expected at least one")
     if len(shapes := {tuple(image.shape) for image in images}) > 1:
         raise ValueError(f"the tensors are of shapes {', '.join(map(str, sorted(shapes)))}; expected one shape")
-    return torch.stack(images)
+    facts = [image.facts[0] if isinstance(image, Images) and image.facts else {} for image in images]
+    return Images(torch.stack(images), facts) if any(facts) else torch.stack(images)
 
 
 def as_photo(picture: Picture, num_channels: int) -> Tensor:
@@ -105,7 +107,8 @@ def _converted(picture: Image.Image | np.ndarray | str | Path, shape: Sequence[i
         photo, name = photo_of(_as_pillow(picture).copy(), shape), ""
     if note := ", ".join(filter(None, [photo.note, "colour profile left out" if photo.icc_profile else None])):
         warnings.warn(name + note, stacklevel=5)
-    return torch.from_numpy(photo.pixels.copy())
+    pixels = torch.from_numpy(photo.pixels.copy())
+    return Images(pixels, [dict(photo.drawn)]) if photo.drawn else pixels
 
 
 def _as_pillow(picture: Image.Image | np.ndarray) -> Image.Image:

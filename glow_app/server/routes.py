@@ -105,7 +105,8 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
         changed = await service.run(generation.edit_attributes, service.model, images, *how, size=size)
         edits = {"attributes": in_words((service.format(changes) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.format(given) or [None]
-    answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, note=notes[0])
+    given_by = None if known is None else service.given_by(images, body.given)
+    answer = schemas.EditAnswer(image=Picture(changed[0], facts), given=known, given_by=given_by, note=notes[0])
     return await respond(request, answer, changed, facts)
 
 

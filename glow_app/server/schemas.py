@@ -163,7 +163,10 @@ class EditAnswer(BaseModel):
     """The changed image."""
 
     image: Png
-    given: Any = Field(description="What was given or inferred; sent as `given`, it saves the next inference.")
+    given: Any = Field(description="What the picture is given; sent as `given`, it saves the next inference.")
+    given_by: Literal["request", "picture", "inference"] | None = Field(
+        description="Where that is from: the `picture` has it if this model drew it, in the text chunks of its PNG."
+    )
     note: Note
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from glow_app.conditioning import Given
 from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
+from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, unavailable, validating
 from glow_app.server.decoder import Decoder
@@ -124,10 +125,10 @@ class Service:
 
     async def pictures(
         self, files: Sequence[str | bytes], given: Given, field: str = "images[{}]", infers: bool = True
-    ) -> tuple[Tensor, list[str | None], Tensor | None]:
+    ) -> tuple[Images, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
-        If nothing is given, the most probable values are inferred, if ``infers`` and there are few; otherwise None.
+        If nothing is given and ``infers``, it is what they were drawn with or, if values are few, the most probable.
         """
         self.check_count(len(files), "images")
         with validating("given"):  # before pictures are decoded; raises if there are too many values to infer it
@@ -136,10 +137,18 @@ class Service:
                 self.model.conditioning.unknown(1)
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), file, shape) for number, file in enumerate(files)]
-        images = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
+        pixels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
+        images = Images(pixels, [dict(picture.drawn) for picture in pictures])
+        if known is None and infers:
+            _, known = await self.run(generation.read_known, self.model, images, None)
         if known is None and infers and self.model.vocabulary.values:
             known = await self.run(generation.infer, self.model, images)
         return images, [picture.note for picture in pictures], known
+
+    def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:
+        """Return where what is given for the first of :meth:`pictures` is from, if the request has ``given``."""
+        is_drawn = images.facts[0].get("model") == self.info.model
+        return "request" if given is not None else "picture" if is_drawn else "inference"
 
     def format(self, given: Tensor | None) -> list[Any] | None:
         """Return what is given for pictures as plain values; None for an unconditional model."""

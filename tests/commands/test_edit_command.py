@@ -111,6 +111,13 @@ def test_attributes_are_changed_by_name(
         assert facts["attributes"] == "no hat, age 0.7"
         assert facts["given"].startswith("smiling, hat, age ")
         assert facts["strength"] == "0.5"
+    assert glow("sample", "--checkpoint", attributed, "--count", 1, "--seed", 3).code == 0
+    (sample,) = Path("samples").glob("seed*.png")
+    result = glow("edit", "apply", sample, "--checkpoint", attributed, "--with", "smiling", "--output", "drawn")
+    values = read_png_text(sample)["given"]
+    assert f"{sample}: given {values}, as drawn" in result.output
+    assert "inferred" not in result.output
+    assert read_png_text(Path(f"drawn/000_{sample.stem}_smiling.png"))["given"] == values
     for options, code, message in (
         (["--checkpoint", attributed, "--with", "hatt"], 1, "did you mean hat?"),
         (["--checkpoint", attributed, "--with", "hat", "--given", "hat=3"], 1, "0 or 1"),

@@ -1,18 +1,21 @@
 """Attributes that a model infers from images."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from registry import perturb, random_images, tiny_model
+from registry import named, perturb, random_images, tiny_model
 from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
-from glow_app.generation import edit_attributes, infer
+from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.pictures.images import save_png, to_pil
+from glow_app.storage.stored_model import model_hash
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
 
@@ -116,3 +119,33 @@ def test_unsuitable_attributes_are_refused(model: LoadedModel) -> None:
     ):
         with pytest.raises(ValueError, match=message.replace("?", r"\?")):
             edit_attributes(other, images, wanted)
+
+
+@pytest.mark.parametrize("conditioning", ["attributes", "classes"])
+def test_what_samples_were_drawn_with_is_not_inferred(
+    conditioning: str, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if conditioning == "classes":
+        model = named(tiny_model(num_classes=4), *"abcd")
+    images = model.sample(3, seeds=5)
+    own, foreign, unsigned = (
+        {"seed": 5, "given": images.given[0], "model": owner} for owner in (model_hash(model), "x", "x")
+    )
+    del unsigned["model"]
+    for name, facts in {"own": own, "foreign": foreign, "unsigned": unsigned, "grid": own | {"count": 3}}.items():
+        save_png(to_pil(images[0]), tmp_path / f"{name}.png", facts)
+    rounded = [
+        {n: round(v, 3) for n, v in given.items()} if isinstance(given, dict) else given for given in images.given
+    ]
+    for name, value in {"own": rounded[0], "unsigned": rounded[0], "foreign": None, "grid": None}.items():
+        (drawn,) = drawn_with(model, tmp_path / f"{name}.png")
+        formatted = [drawn] if drawn is None else model.vocabulary.format(model.vocabulary.parse([drawn], 1))
+        assert formatted == [value], name
+    plain = images.as_subclass(Tensor)
+    inferred = model.vocabulary.format(infer(model, plain[2:]))
+    mixed = [images[0], images[1], plain[2]]
+    assert model.vocabulary.format(infer(model, mixed)) == [*images.given[:2], *inferred]
+    monkeypatch.setattr("glow_app.generation.inference._bits", None)
+    assert model.vocabulary.format(infer(model, images)) == images.given
+    assert torch.equal(edit(model, images, []), plain)
+    assert torch.equal(interpolate(model, images[:2], 2), plain[:2])

@@ -83,4 +83,4 @@ def test_functions_accept_pictures_and_class_names() -> None:
             torch.testing.assert_close(call(pictures, given), expected, rtol=0, atol=0)
         with pytest.raises(ValueError, match="got 3 values for 2 images"):
             call(images, [0, 1, 2])
-    assert str(infer(model, images.pil())) == str(infer(model, images))
+    assert str(infer(model, images.pil())) == str(infer(model, images.as_subclass(torch.Tensor)))

@@ -292,7 +292,17 @@ def test_attributes_are_given_changed_and_inferred() -> None:
         assert (answer["guidance"], answer["images"][0]["given"].keys()) == (1, kinds.keys())
         assert "guidance" not in model.sample(1, seeds=7, guidance=1.5).facts[0]
 
+        drawn = answer["images"][0]
+        encoded = client.post("/v1/encode", json={"images": [drawn["image"]]})
+        rounded = {name: round(value, 3) for name, value in drawn["given"].items()}
+        assert model.vocabulary.format(load_latents(encoded.content, model).given) == [rounded]
+        edited = client.post("/v1/edit", json={"image": drawn["image"], "attributes": {}}).json()
+        assert (edited["given"], edited["given_by"]) == (rounded, "picture")
+        again = client.post("/v1/edit", json={"image": edited["image"], "attributes": {}}).json()
+        assert again["given_by"] == "inference"
+
         first = client.post("/v1/edit", json={"image": FILES[0], "attributes": {}, "given": given}).json()
+        assert first["given_by"] == "request"
         assert torch.equal(from_base64(first["image"]), IMAGES[0])
         assert first["given"] == model.vocabulary.format(generation.infer(model, IMAGES[:1], given))[0]
         changes = {"smiling": 0, "hat": True, "hue": 0.2}

@@ -20,6 +20,7 @@ export function startEdit(info) {
   let picture = null;
   let original = null;  // {image, note} in the model's size
   let inferred = null;  // its most probable value of what can be given, once known
+  let givenBy = null;  // "picture" if the model drew it with these values, and its PNG says so
   let isOfPicture = false;  // whether what is given is the picture's, and not chosen by the user
   let pair = null;
   const empty = [...stage.children];
@@ -55,7 +56,7 @@ export function startEdit(info) {
       const known = chosenGiven(given, info) ?? inferred ?? drawnWith;
       const body = { image, size, given: known, ...editOf(changes, info), ...(knows && { strength: strength.value }) };
       const answer = await ask("edit", body, signal);
-      if (chosen === "") inferred = answer.given;
+      if (chosen === "" && inferred === null) [inferred, givenBy] = [answer.given, answer.given_by];
       return answer;
     };
     let before = null;
@@ -80,7 +81,7 @@ export function startEdit(info) {
         zone.judge(picture);
         pair ??= makePair(stage, fromPng(original.image).url, info);
         pair.name = fileName(picture.name, ...(answer.isChanged ? valuesName(answer.changes, info) : ["unchanged"]));
-        pair.show(answer, original.note);
+        pair.show(answer, original.note, answer.chosen === "" ? givenBy : null);
         const link = { picture: linkOf(picture), given: answer.chosen || null, strength: knows ? strength.value : null };
         keepSettings("edit", { ...link, edit: valuesLink(answer.changes) });
         return answer.isChanged ? "Picture changed" : "Picture unchanged";
@@ -135,12 +136,14 @@ function makePair(stage, url, info) {
   stage.replaceChildren(h("div", { className: "pair" }, ...figures), notes, actions);
   const view = {
     name: "picture.png",
-    show(answer, note) {
+    show(answer, note, givenBy) {
       const how = valuesText(answer.changes, info);
       Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
       caption.replaceChildren(...breakable(how || "Unchanged"));
       const kind = knowsAttributes(info) ? null : givenText(info, answer.given);  // the controls show attributes
-      notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `recognised as ${kind}` : kind);
+      const classes = { picture: `drawn as ${kind}`, inference: `recognised as ${kind}` };
+      const words = knowsAttributes(info) ? { picture: "attributes as drawn", inference: "attributes recognised" } : classes;
+      notes.textContent = joined(" · ", note, words[givenBy] ?? kind);
     },
   };
   return view;
