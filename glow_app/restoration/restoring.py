@@ -273,7 +273,7 @@ def require_task(model: ImageModel, factor: int | None = None) -> RestorationTas
         return Enlarge(model.flow.num_details, factor)
     conditioning = picture_conditioning_of(model)
     if factor is not None:
-        raise ValueError("this model has one factor, and only a wavelet flow enlarges by others; leave it out")
+        raise ValueError("only a wavelet flow takes a factor; leave out factor, or --enlarge")
     if not conditioning.encoder.trained:
         raise ValueError(
             "the flow of this model is untrained, because its run ended early; continue it with glow fit --resume"
