@@ -29,6 +29,7 @@ const DAMAGE = {
     return [canvas.toDataURL(), `with noise of ${SIGMA} grey levels`];
   },
   Deblock: (canvas) => [canvas.toDataURL("image/jpeg", QUALITY / 100), `as a JPEG of quality ${QUALITY}`],
+  Clean: (...damaged) => DAMAGE.Denoise(...damaged),
   Enlarge: (...damaged) => DAMAGE.Upscale(...damaged),
   Colourise: (canvas) => [canvas.toDataURL(), "in grey"],
 };

@@ -9,12 +9,13 @@ const larger = ({ factor }) => `enlarge ${factor} times`;
 const WORDS = {
   Enlarge: larger,
   Upscale: larger,
+  Clean: () => "remove noise and JPEG artefacts",
   Denoise: () => "remove noise",
   Deblock: () => "remove JPEG artefacts",
   Colourise: () => "colour",
   Fill: () => "fill in",
 };
-const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
+const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Clean: "cleaned", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
 
