@@ -7,6 +7,7 @@ kept in runs/. Its last but one layer is saved too, as features for FID, precisi
 """
 
 from pathlib import Path
+from typing import Final
 
 import torch
 from common import IS_SHORT, train_classifier
@@ -42,11 +43,12 @@ class FaceFeatures(nn.Module):
 
     def __init__(self, classifier: FaceClassifier) -> None:
         super().__init__()
+        self.side: Final[int] = SIDE  # TorchScript reads no global
         self.convolutions = nn.Sequential(*[layer for layer in classifier if not isinstance(layer, nn.Linear)][:-2])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features."""
-        reduced = functional.adaptive_avg_pool2d(images.float() / 255, SIDE)
+        reduced = functional.adaptive_avg_pool2d(images.float() / 255, self.side)
         return self.convolutions(reduced).mean([2, 3])
 
 

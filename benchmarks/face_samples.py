@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, seen
+from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, accuracies, seen
 from torch import Tensor
 
 from glow_app.models.drawing import decode_guided
@@ -53,7 +53,7 @@ def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor,
         parts: list[Tensor] = []
         for rows in torch.arange(len(given)).split(50):
             seeds, stated = rows.tolist(), given[rows]
-            noise = model.base_noise(seeds, model.generation.temperature)
+            noise = model.base_noise(seeds, model.generation.temperature, (SIDE, SIDE))
             filled = model.vocabulary.default(seeds, stated) if rest == "drawn" else stated
             parts.append(decode_guided(model, noise, filled, model.generation.guidance, stated))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)

@@ -23,6 +23,7 @@ CHOICES = [
     "smiling, background_hue=0.6, clothes_lightness=0.2",
 ]
 NUM_COLUMNS = 6
+SIZE = (128, 128)
 
 
 def main() -> None:
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="default: the model's recommendation")
     arguments = parser.parse_args()
     model = load_model(arguments.checkpoint)
-    rows = [model.sample(NUM_COLUMNS, seeds=0, given=choice, guidance=arguments.guidance) for choice in CHOICES]
+    rows = [
+        model.sample(NUM_COLUMNS, seeds=0, given=choice, guidance=arguments.guidance, size=SIZE) for choice in CHOICES
+    ]
     words = [re.sub(r"(\w+)=0(,|$)", r"no \1\2", choice).replace("=", " ") for choice in CHOICES]
-    picture_of_rows(rows, left=words).save(arguments.output, lossless=True)
+    picture_of_rows(rows, left=words).save(arguments.output, quality=90)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image, ImageSequence
+
 DOCS = Path(__file__).parent
 PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md"]
 LARGEST = 200_000  # bytes of a picture
+WIDEST, NARROW = 1280, 192  # sides of pictures and of animations that are kept as WebP
 # Commands on these files are not run, because the files do not exist.
 NOT_AVAILABLE = ("my_pictures", "runs/mine/TIME")
 
@@ -42,6 +45,17 @@ def run(command: list[str], folder: Path) -> None:
     subprocess.run([*python, *command[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
+def reduce(path: Path, picture: Path) -> None:
+    """Write a picture or an animation as a small WebP."""
+    with Image.open(path) as opened:
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(opened)]
+        duration = opened.info.get("duration", 100)
+    for frame in frames:
+        frame.thumbnail((WIDEST, WIDEST) if len(frames) == 1 else (NARROW, NARROW))
+    more = {"save_all": True, "append_images": frames[1:], "duration": duration, "loop": 0} if frames[1:] else {}
+    frames[0].save(picture, quality=80, method=6, **more)
+
+
 def make(page: str) -> None:
     """Recreate the pictures of a page."""
     text = (DOCS / page).read_text(encoding="utf-8")
@@ -52,10 +66,13 @@ def make(page: str) -> None:
         for command in commands_of(text):
             run(command, folder)
         for picture, made in pictures_of(text).items():
-            size = (folder / made).stat().st_size
+            if picture.endswith(".webp"):
+                reduce(folder / made, DOCS / picture)
+            else:
+                shutil.copyfile(folder / made, DOCS / picture)
+            size = (DOCS / picture).stat().st_size
             if size > LARGEST:
-                raise SystemExit(f"{made} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer")
-            shutil.copyfile(folder / made, DOCS / picture)
+                raise SystemExit(f"{picture} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer")
             print(f"{picture}: {size:,} bytes", flush=True)
 
 

@@ -33,6 +33,7 @@ LOOKS: dict[str, tuple[tuple[int, int], tuple[Scheme, ...]]] = {
     "-phone": ((390, 844), ("dark", "light", "dark", "light", "dark", "light")),
 }
 ATTRIBUTE = "smiling"
+SIDE = 256  # of the bundled model's pictures
 COLOURS = 256  # of the files: a third of the bytes, and no value is wrong by more than 6 of 255
 
 
@@ -62,7 +63,7 @@ def upload(name: str, pixels: np.ndarray) -> FilePayload:
 
 def draw(page: Page) -> None:
     """Wait for the gallery that the page's link opens."""
-    page.locator(".card").nth(19).wait_for()
+    page.locator(".card").nth(11).wait_for()
 
 
 def hand_over(page: Page, place: int, use: str) -> None:
@@ -108,6 +109,7 @@ def edit(page: Page) -> None:
     page.locator("figcaption", has_text="Unchanged").wait_for()
     change(page.locator("#edit-attributes"))
     page.locator("figcaption", has_text=ATTRIBUTE).wait_for()
+    page.wait_for_timeout(2000)  # until the full size replaces the preview
 
 
 def restore(page: Page) -> None:
@@ -121,10 +123,10 @@ def restore(page: Page) -> None:
 def score(page: Page) -> None:
     """Score faces that the model has not seen, and pictures that are none."""
     page.get_by_role("tab", name="Score").click()
-    files = [upload(f"face{n}.png", render_face(draw_face(2, n), 64).transpose(1, 2, 0)) for n in (2, 3, 5, 22)]
-    _, across = np.mgrid[:64, :64]
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64))
-    files += [upload("plain.png", 0 * across + 64), upload("ramp.png", 4 * across), upload("noise.png", noise)]
+    files = [upload(f"face{n}.png", render_face(draw_face(2, n), SIDE).transpose(1, 2, 0)) for n in (2, 3, 5, 22)]
+    _, across = np.mgrid[:SIDE, :SIDE]
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE))
+    files += [upload("plain.png", 0 * across + 64), upload("ramp.png", across), upload("noise.png", noise)]
     page.locator("#score-files").set_input_files(files)
     page.get_by_role("row").nth(7).wait_for()
 
@@ -153,7 +155,7 @@ def main() -> None:
         for look, (size, schemes) in LOOKS.items():
             width, height = size
             page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
-            page.goto(f"{address}/#sample?count=20")
+            page.goto(f"{address}/#sample?count=12")
             for (name, prepare), scheme in zip(TABS.items(), schemes, strict=True):
                 prepare(page)
                 page.emulate_media(color_scheme=scheme)

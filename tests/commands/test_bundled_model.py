@@ -20,7 +20,7 @@ def test_the_default_model_is_faces(glow: Glow) -> None:
     result = glow("sample", "--count", 1, "--seed", 3, "--batch-size", 1)
     assert result.output.startswith(f"model: faces (sha256 {model_hash(load_model('faces'))[:12]})\n")
     picture = next(Path("samples").glob("seed*.png"))
-    assert pixels(picture).shape == (64, 64, 3)
+    assert pixels(picture).shape == (256, 256, 3)
     assert "largest pixel error 0 of 255" in glow("reconstruct", picture).output
     assert glow("edit", "apply", picture, "--with", "smiling").code == 0
 

@@ -231,7 +231,7 @@ def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow:
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
         ("denoise", ["--input", "sigma"], 2, "must be NAME=VALUE"),
-        ("upscale", ["--checkpoint", "faces"], 1, "faces is not a restoration model"),
+        ("upscale", ["--checkpoint", "fashion-mnist"], 1, "fashion-mnist is not a restoration model"),
     ],
 )
 def test_unsuitable_options_are_refused(

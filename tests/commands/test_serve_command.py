@@ -117,7 +117,7 @@ def test_bundled_restorers_and_wavelet_flows_are_served(
     own = [f"--checkpoint={tmp_path / name}" for name in ("bands", "classes")]
     for options in ([], [f"--checkpoint={exported}"], ["--restorers"], own[:1], own[1:], ["--checkpoint=photos"]):
         assert main(["serve", "--port=0", *options]) == 0
-    bundled = ["faces-upscale4", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
+    bundled = ["faces", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
     infos = [[restorer.info for restorer in served["restorers"]] for served in offered]
     assert [[info.name for info in each] for each in infos] == [
         bundled, bundled[3:], [], ["bands", *bundled[3:]], bundled[3:], ["photos", *bundled[3:]]
