@@ -174,6 +174,12 @@ def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: LoadedMod
     assert contexts[-1].flatten().tolist() == [0]
     with pytest.raises(FloatingPointError, match="1 of 5 images are not finite"):
         trained.decode_with([], far)
+    # A few sparks in a large image are clipped; they do not take an edit back.
+    large = torch.zeros(2, 1000)
+    large[0, :4], large[1, :8] = 2.0, 2.0
+    contexts.clear()
+    trained.decode_with([], 0 * large, large)
+    assert [len(context) for context in contexts] == [2, 1]
 
 
 def test_an_image_depends_on_its_own_seed_only(trained: LoadedModel) -> None:
