@@ -22,7 +22,7 @@ TAGS = {
 _REQUEST_ID = {
     "name": "X-Request-ID",
     "in": "header",
-    "schema": {"type": "string", "maxLength": 128},
+    "schema": {"type": "string"},
     "description": "An ID of your own, for the log and `/v1/progress`. The answer has it, or a random one.",
     "example": "my-photo",
 }

@@ -10,12 +10,13 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch.distributed import Store, rendezvous
 
 from glow_app.files import require_folder
-from glow_app.storage.report import METRICS
+from glow_app.storage.report import CURVES, METRICS, REPORT
 from glow_app.storage.stored_model import RUN_CONFIG
 from lightning_modules.runs.checkpoints import LAST
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process gives the folder to those that it starts
 LOCK = ".lock"
+_INCOMPLETE = (".*.ckpt*", f".{REPORT}-*", f".{CURVES}-*")
 
 
 class Launch:
@@ -55,7 +56,7 @@ def _meeting_place() -> str | None:
 
 @contextmanager
 def locked_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> Iterator[None]:
-    """Create and lock a run's folder; remove incomplete checkpoints that a killed run left. First process only.
+    """Create and lock a run's folder; remove incomplete files that a killed run left. First process only.
 
     The run loads the checkpoint ``resumed``, if any. With ``begin_anew``, a run that left no checkpoint may be
     restarted, which replaces its log. What was created is removed at the end if the run did not begin.
@@ -74,7 +75,7 @@ def locked_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> Ite
         raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
     try:
         if begin_anew or (resumed is not None and resumed.parent.resolve() == run_dir.resolve()):
-            for incomplete in run_dir.glob(".*.ckpt*"):
+            for incomplete in (path for name in _INCOMPLETE for path in run_dir.glob(name)):
                 incomplete.unlink(missing_ok=True)
         else:
             refuse_earlier_run(run_dir)

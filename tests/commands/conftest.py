@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +56,12 @@ def run_glow(*arguments: object) -> Result:
     return Result(code, output.getvalue(), [*errors.getvalue().splitlines(), *(str(w.message) for w in caught)])
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _quick_curves() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _quick_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the plot of reports, which takes longer than these runs; tests/storage/test_report.py draws it."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_plot", lambda _: buffer.getvalue())
-        yield
+    monkeypatch.setattr(report, "_plot", lambda _: buffer.getvalue())
 
 
 @pytest.fixture(scope="session")
