@@ -38,7 +38,7 @@ demo: $(BIN)/.demo-installed
 	$(BIN)/glow reconstruct $(DEMO)/faces/00000*.png --checkpoint $(DEMO) --output $(DEMO)/pictures
 	$(BIN)/glow edit learn --attributes $(DEMO)/faces/attributes.csv --checkpoint $(DEMO)
 	$(call pictures,mine,--checkpoint $(DEMO),--direction)
-	$(call pictures,bundled,,--with)
+	$(call pictures,bundled,,--without)
 	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --draws 4 --checkpoint faces --output $(DEMO)/pictures/restored
 	@echo "pictures of the new and the bundled model: $(DEMO)/pictures/mine/, $(DEMO)/pictures/bundled/; reconstructed and restored ones: $(DEMO)/pictures/"
 
