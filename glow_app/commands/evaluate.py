@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{'the first pictures' if restores else 'nearest training images'}: {picture_path}")
     write_json(path, record)
     print(f"all figures: {path}")
-    run = stored.path.parent
-    if (run / METRICS).exists():
-        write_json(run / EVALUATION, record)
-        print(f"report: {write_report(run)}")
+    folder = stored.path.parent
+    if (folder / METRICS).exists():  # that of a run
+        write_json(folder / EVALUATION, record)
+        print(f"report: {write_report(folder)}")
     print(*record["verdict"], sep="\n")
 
 

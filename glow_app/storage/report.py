@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from html import escape
+from math import isfinite
 from pathlib import Path
 
 import yaml
@@ -78,12 +79,12 @@ def write_report(run: Path) -> Path:
 
 
 def _read_curves(path: Path) -> dict[str, Curve]:
-    """Return steps and values of each figure of a run, and of its learning rate."""
+    """Return steps and values of each figure of a run, and of its learning rate, where they are finite."""
     curves: dict[str, Curve] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             for name, value in row.items():
-                if value and (name in _FIGURES or name.startswith("lr")):
+                if value and isfinite(float(value)) and (name in _FIGURES or name.startswith("lr")):
                     steps, values = curves.setdefault(_RATE if name.startswith("lr") else name, ([], []))
                     steps.append(int(row["step"]) + 1)
                     values.append(float(value))

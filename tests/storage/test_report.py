@@ -16,6 +16,8 @@ METRICS = """epoch,lr/pg1,step,train/bpd,images_per_second,val/bpd
 1,,19,2.5,33.0,
 1,,19,,,2.125
 1,,29,,,2.5
+2,,39,nan,32.0,
+2,,39,,,inf
 """
 
 
@@ -39,7 +41,7 @@ def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path) -> N
     page = write_report(run).read_text()
     assert "<h1>cats &amp; &lt;dogs&gt;</h1>" in page
     assert "<td>val/bpd<td>2.500 bits/dim, step 30<td>2.125 bits/dim, step 20<td>" in page
-    assert "<td>images_per_second<td>33 images/s, step 20<td><td>" in page
+    assert "<td>images_per_second<td>32 images/s, step 40<td><td>" in page
     assert "<li>FID &lt; 3" in page
     assert f"glow fit --resume &#x27;{run}&#x27;" in page
     captions = [part.split("<")[0] for part in page.split("<figcaption>")[1:]]
