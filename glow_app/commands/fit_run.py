@@ -129,7 +129,7 @@ def _complete(config: Any, start: Start) -> None:
         if of_logger := getattr(logger, "init_args", None):
             of_logger.save_dir = config.run_dir
             if "id" in of_logger and start.checkpoint is None:
-                of_logger.id = token_hex(4)
+                of_logger.id = f"glow{token_hex(4)}"  # YAML reads 90823e05 as a number
 
 
 def _set_length(minutes: float | None, choices: Choices, config: Any, parts: Parts, given: Collection[str]) -> None:

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 from tiny_training import TINY_FIT
 
+from glow_app.cli import main
 from lightning_modules.runs.loggers import RunWandbLogger, csv_logger
 
 REPOSITORY = Path(__file__).parents[2]
@@ -87,6 +88,22 @@ class Recording:
 def logger_of(run: Recording, monkeypatch: pytest.MonkeyPatch) -> RunWandbLogger:
     monkeypatch.setattr("wandb.init", lambda **_: run)
     return RunWandbLogger(offline=True, id="night")
+
+
+def test_an_id_that_could_be_a_number_stays_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glow_app.commands.fit_run.token_hex", lambda _: "90823e05")
+    ids: list[str] = []
+
+    def init(**settings: Any) -> Recording:
+        ids.append(settings["id"])
+        return Recording()
+
+    monkeypatch.setattr("wandb.init", init)
+    run = ["--config=logger/wandb", "--trainer.logger.init_args.offline=true", f"--run_dir={tmp_path / 'run'}"]
+    for options in (["--trainer.max_epochs=1"], ["--trainer.max_epochs=2", "--resume=auto"]):
+        assert main(["fit", *TINY_FIT, *run, *options]) == 0
+    assert ids == [ids[0]] * 2
+    assert ids[0].endswith("90823e05")
 
 
 def test_configuration_numbers_pictures_and_model_are_handed_over(
