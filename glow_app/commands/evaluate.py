@@ -16,7 +16,7 @@ LEAST = 8  # minimum number of images for a meaningful comparison
 LIMIT, LIMIT_RESTORED = 2000, 500  # default numbers of held-out images
 DRAWS = 8  # default number of draws in the mean of a restoration
 # Options that do not apply to restoration models, with their defaults.
-SAMPLE_OPTIONS = {"guidance": None, "draws": 16, "features": "small", "train_limit": 60_000}
+SAMPLE_OPTIONS = {"guidance": None, "draws": 16, "features": None, "train_limit": 60_000}
 
 _enough = number_type(int, LEAST)
 
@@ -37,8 +37,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
     draws = "dequantisation draws of the importance-weighted bits/dim"
     parser.add_argument("--draws", type=positive_int, default=SAMPLE_OPTIONS["draws"], help=draws)
-    features = "feature extractor: small (grey only), or the file of a TorchScript module"
-    parser.add_argument("--features", default=SAMPLE_OPTIONS["features"], help=features, metavar="small|FILE")
+    features = "feature extractor: grey, colour, or the file of a TorchScript module (default: by the images' channels)"
+    parser.add_argument("--features", help=features, metavar="grey|colour|FILE")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
     parser.add_batch_size_argument(64)
 
@@ -59,8 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments, restores)
     picture_path = path.with_name("comparison.png" if restores else "neighbours.png")
     refuse_existing([picture_path], arguments.overwrite)
-    without_features = restores or (arguments.features == "small" and model.flow.image_shape[0] != 1)
-    extract = None if without_features else load_features(arguments.features, model.device)
+    features = arguments.features or ("grey" if model.flow.image_shape[0] == 1 else "colour")
+    extract = load_features(features, model.device)
     limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
     data = held_out_images(model, stored, arguments, limit, 0 if restores else arguments.train_limit, LEAST)
     count = arguments.count or (DRAWS if restores else len(data.held_out))

@@ -19,20 +19,16 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.panels import neighbour_picture
 
 COMPARED, SHOWN = 256, 8  # images whose nearest training images are searched, and rows of the picture
-NO_FEATURES = (
-    "features: none, since the bundled extractor supports only grey images; --features FILE, such as NVIDIA's "
-    "inception-2015-12-05.pt, adds FID, KID, precision and recall"
-)
 
 
 def evaluate_samples(
-    model: ImageModel, data: EvaluationData, extract: FeatureExtractor | None, count: int, arguments: argparse.Namespace
+    model: ImageModel, data: EvaluationData, extract: FeatureExtractor, count: int, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], Image.Image | None]:
     """Print and return all figures; return a picture of the nearest training images, if these are known."""
-    size, count = arguments.batch_size, count if extract else min(count, COMPARED)
+    size = arguments.batch_size
     bits = evaluation.bits_record(model, data.held_out, arguments.draws, arguments.seed, size)
     print_bits(bits, len(data.held_out))
-    record: dict[str, Any] = {"bits_per_dim": bits, "features": None, "comparisons": None, "nearest": None}
+    record: dict[str, Any] = {"bits_per_dim": bits, "nearest": None}
     turns, picture = evaluation.turns_of(model, data.held_out, arguments.seed, size), None
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
     guidance = draw_settings(model, temperature, guidance, turns).guidance
@@ -41,12 +37,9 @@ def evaluate_samples(
         model, count, extract, num_kept=COMPARED, turns=turns, batch_size=size, **settings
     )
     record["samples"] = {**settings, "count": count, "given": turns and "that of the held-out images, in turn"}
-    if extract is None or features is None:
-        print(NO_FEATURES)
-    else:
-        facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
-        record["features"] = {**facts, "num_features": features.shape[1]}
-        record["comparisons"] = _comparisons(data, extract, features, settings, size)
+    facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
+    record["features"] = {**facts, "num_features": features.shape[1]}
+    record["comparisons"] = _comparisons(data, extract, features, settings, size)
     if data.train is None:
         print("copies of training images: not checked, since the training images are unknown; pass --training FOLDER")
     else:
@@ -77,15 +70,12 @@ def _comparisons(
 
 
 def _neighbours(
-    images: ImageSet, train: ImageSet, extract: FeatureExtractor | None, drawn: Tensor, batch_size: int
+    images: ImageSet, train: ImageSet, extract: FeatureExtractor, drawn: Tensor, batch_size: int
 ) -> tuple[dict[str, Any], Image.Image]:
-    """Print and return the nearness of samples to training images, and return a picture of the nearest."""
+    """Return the nearness of samples to training images, and a picture of the nearest."""
     held_out = torch.from_numpy(images.head(COMPARED))
     nearest = evaluation.nearest_training_images(drawn, held_out, train, extract, batch_size, num_shown=SHOWN)
     blocks = {"drawn": drawn[:SHOWN, None]}
-    for name, (near, images_near) in nearest.items():
-        blocks[f"nearest of {len(train)} training images by {name}"] = images_near
-        text = f"{near.drawn:.3f}, held out {near.held_out:.3f}"
-        print_row(f"nearest by {name}", text, f"nearer than held out: {near.nearer:.3f}")
+    blocks |= {f"nearest of {len(train)} training images by {name}": images for name, (_, images) in nearest.items()}
     counts = {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(train)}
-    return {name: asdict(near) for name, (near, _) in nearest.items()} | counts, neighbour_picture(blocks)
+    return {name: nearer for name, (nearer, _) in nearest.items()} | counts, neighbour_picture(blocks)

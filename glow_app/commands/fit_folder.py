@@ -3,8 +3,7 @@
 import math
 import statistics
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from glow_app.data.attributes import table_in
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.sources import attribute_kinds
+from glow_app.generation import FEW_ORDINARY
 from glow_app.messages import UsageError, pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import PictureConditioning
@@ -92,7 +92,6 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
     classes = () if options.no_classes or attributes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
     num_pictures = len(parts["train"].files)
-    print(f"pictures    {_description(options.folder, parts['train'], classes)}")
     start = None
     size = options.size or min(_SIZES, key=lambda size: abs(math.log(size / side)))
     if model is not None:
@@ -130,8 +129,6 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         layer = merged(layer, {"data": {"attributes": True}, "model": {"contrast": _CONTRAST}})
     if num_pictures < _FEW:
         layer["data"]["batch_size"] = max(1, min(32, num_pictures // 2))
-        warning = f"only {num_pictures} pictures: the model will memorise them, and samples will resemble them"
-        print(f"warning     {warning}", flush=True)
     if is_usual:
         schedule = {"warmup_steps": _SCHEDULE["warmup_steps"]} if options.epochs else _SCHEDULE
         layer["model"]["lr_scheduler"] = {"init_args": schedule}
@@ -162,11 +159,15 @@ def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, 
     return tuple(attribute_kinds("folder", listing.root, True)) if is_usable and table_in(listing.root) else ()
 
 
-def _description(folder: str, train: FolderListing, classes: Sequence[str]) -> str:
-    """Return the number of training pictures and, if there are any, the classes with theirs."""
-    counts = Counter(file.class_name for file in train.files)
-    listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return f"{len(train.files):,} in {folder}" + (f" in {len(classes)} classes: {listed}" if classes else "")
+def print_pictures(module: Any, data: Any) -> None:
+    """Print the numbers of readable pictures to train on, by class if the model has classes, and held out."""
+    train, num_held_out = data.examples("train"), len(data.examples("validation"))
+    names = train.class_names if module.model.vocabulary.values else ()
+    counts = torch.bincount(train.labels, minlength=len(names)).tolist() if names else []
+    classes = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
+    listed = f" ({', '.join(classes[:5] + ['...'] * (len(classes) > 5))})" if classes else ""
+    few = ", so few that figures are uncertain" if num_held_out < FEW_ORDINARY else ""
+    print(f"pictures    {len(train):,} to train on{listed}, {num_held_out:,} held out{few}", flush=True)
 
 
 def _checked_against(model: ImageModel, channels: int, classes: tuple[str, ...]) -> tuple[str, ...]:

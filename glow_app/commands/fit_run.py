@@ -16,7 +16,7 @@ from jsonargparse import Namespace as Options
 
 from glow_app.commands.fit_build import Parts, build
 from glow_app.commands.fit_config import BASE_CONFIG, merged, nested, parse, read_layer
-from glow_app.commands.fit_folder import Choices, choose, require_usable
+from glow_app.commands.fit_folder import Choices, choose, print_pictures, require_usable
 from glow_app.commands.fit_length import length_by_time, measure_step
 from glow_app.commands.fit_start import Start, begun, resumed, stored_config
 from glow_app.conditioning import AttributeConditioning
@@ -62,8 +62,10 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
     _complete(parsed, start)
     with locked_run_dir(Path(parsed.run_dir), start.checkpoint, options.resume == "auto"):
         parts = build(parser, parsed, start)
-        if options.folder and start.checkpoint is None and options.epochs is None:
-            _set_length(options.minutes, choices, parsed, parts, given)
+        if options.folder and start.checkpoint is None:
+            print_pictures(*parts[:2])
+            if options.epochs is None:
+                _set_length(options.minutes, choices, parsed, parts, given)
         if start.contents:  # before the configuration of the run is replaced
             require_same_model(start.contents[CHECKPOINT_KEY]["model"], parts[0].model.config)
         _write(parser, parsed, stored.get("model", {}))

@@ -42,7 +42,10 @@ def held_out_images(
         print(printable(f"{name}: {recorded[name]} (as in training)"))
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:
-        raise ValueError(f"expected at least {least} images to measure on, got {len(data.held_out)}")
+        raise ValueError(
+            f"got {pluralise(len(data.held_out), 'image')}, too few to measure on: pass a folder of at least {least} "
+            "other images as --root, or train with a larger --data.test_fraction"
+        )
     origin = "held out from the training" if data.facts["as_in_training"] else "not checked for training images"
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from glow_app.data.resizing import convert_array
 from glow_app.files import sha256_of
+from glow_app.storage.stored_model import StoredModel
 
 WEIGHTS = Path(__file__).with_name("fashion_cnn_64.safetensors")
-SMALL = "fashion-cnn-64"
-GREY_SIDE = 28  # of the images that the bundled network sees
+GREY, COLOUR = "fashion-cnn-64", "photos-upscale2"  # names of the bundled networks
+GREY_SIDE, COLOUR_SIDE = 28, 64  # of the images that they see
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,23 @@ class FeatureExtractor:
         return self.extract(images).float().cpu()
 
 
-def load_features(place: str | Path = "small", device: torch.device | str = "cpu") -> FeatureExtractor:
+def load_features(place: str | Path, device: torch.device | str = "cpu") -> FeatureExtractor:
     """Return a feature extractor.
 
-    "small" is the bundled classifier's 64 features, trained on Fashion-MNIST. Grey images of any size are resized to
-    28x28 by Pillow's antialiased Lanczos filter. The features distinguish clothes and similar images. They are not
-    meaningful for colour images, such as faces or landscapes, which are refused.
+    Images of any size are resized by Pillow's antialiased Lanczos filter.
+
+    - "grey" is the bundled classifier's 64 features, trained on Fashion-MNIST, of grey images at 28x28. They
+      distinguish clothes and similar images.
+    - "colour" is the means of the feature maps that the bundled model ``photos-upscale2`` computes to enlarge
+      photographs, of images at 64x64. They describe colours, edges and textures, not what is shown.
 
     A TorchScript module is used by the convention of NVIDIA's ``inception-2015-12-05.pt``: it takes uint8 RGB images
     (B, 3, H, W) of any size, resizes them itself, and returns (B, F) or (B, F, 1, 1). If its ``forward`` has an
     argument ``return_features``, it is set to True. Grey images are repeated in all three channels.
 
     Args:
-        place: "small", or the file of a TorchScript module. It contains a program; load only files that you trust.
+        place: "grey", "colour", or the file of a TorchScript module, which is a program; load only files that you
+            trust.
         device: Device of the extractor.
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -64,11 +69,11 @@ def load_features(place: str | Path = "small", device: torch.device | str = "cpu
     References:
         Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
     """
-    if place == "small":
-        return _small(torch.device(device))
+    if place in ("grey", "colour"):
+        return (_grey if place == "grey" else _colour)(torch.device(device))
     path = Path(place)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; --features takes small, or a TorchScript module")
+        raise FileNotFoundError(f"there is no file {path}; --features takes grey, colour, or a TorchScript module")
     return _torchscript(path, torch.device(device))
 
 
@@ -107,19 +112,30 @@ def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
-def _small(device: torch.device) -> FeatureExtractor:
+def _grey(device: torch.device) -> FeatureExtractor:
     content, network = WEIGHTS.read_bytes(), FashionCNN()
     network.load_state_dict(load(content))
     network.eval().to(device)
 
     def extract(images: Tensor) -> Tensor:
         if images.shape[1] != 1:
-            raise ValueError(f"{SMALL} supports only grey images; use another extractor for colour")
+            raise ValueError(f"{GREY} supports only grey images; use another extractor for colour")
         grey = torch.from_numpy(convert_array(images.cpu().numpy(), (1, GREY_SIDE, GREY_SIDE), "stretch"))
         return network.features(grey.to(device).float() / 255)
 
     digest = hashlib.sha256(content).hexdigest()
-    return FeatureExtractor(SMALL, "Fashion-MNIST", "grey, 28x28 by Lanczos", digest, extract)
+    return FeatureExtractor(GREY, "Fashion-MNIST", "grey, 28x28 by Lanczos", digest, extract)
+
+
+def _colour(device: torch.device) -> FeatureExtractor:
+    stored = StoredModel(COLOUR)
+    network = stored.load_image_model(device).freeze().conditioning
+
+    def extract(images: Tensor) -> Tensor:
+        resized = torch.from_numpy(convert_array(images.cpu().numpy(), (3, COLOUR_SIDE, COLOUR_SIDE), "stretch"))
+        return torch.cat([maps.mean([2, 3]) for maps in network(resized.to(device))], dim=1)
+
+    return FeatureExtractor(COLOUR, "photographs", "RGB, 64x64 by Lanczos", stored.hash, extract)
 
 
 def _torchscript(path: Path, device: torch.device) -> FeatureExtractor:

@@ -1,7 +1,6 @@
 """Nearest neighbours in batches, and whether a model copies its training images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -30,42 +29,32 @@ def nearest(distances: Tensor, best: Ranked | None, first: int, num: int) -> Ran
     return distances, indices.gather(1, columns)
 
 
-@dataclass(frozen=True)
-class Nearness:
-    r"""How close generated images are to the training images, compared with held-out images.
+def nearness(drawn: Tensor, held_out: Tensor) -> float:
+    r"""Return how often a generated image is nearer to the training images than a held-out image.
+
+    Ties count half, :math:`P(d_\text{drawn} < d_\text{held out})`: 1/2 is ideal, 1 means copies, and 0 means far from
+    everything real.
 
     Args:
-        drawn: Median distance of a generated image to its nearest training image.
-        held_out: Median distance of a held-out image to its nearest training image.
-        nearer: Probability that a generated image is nearer to its nearest training image than a held-out image is to
-            its own, :math:`P(d_\text{drawn} < d_\text{held out})`, with ties counted half: 1/2 is ideal, 1 means
-            copies, and 0 means far from everything real.
+        drawn: Distances of generated images to the nearest training image, (N,).
+        held_out: The same of held-out images, (M,).
     References:
-        Meehan et al. 2020, arXiv:2004.05675, for ``nearer``.
+        Meehan et al. 2020, arXiv:2004.05675.
     """
-
-    drawn: float
-    held_out: float
-    nearer: float
-
-
-def nearness(drawn: Tensor, held_out: Tensor) -> Nearness:
-    """Compare the distances to the nearest training image, (N,) of generated and (M,) of held-out images."""
     differences = held_out[None] - drawn[:, None]
-    nearer = (differences > 0).double().mean() + 0.5 * (differences == 0).double().mean()
-    return Nearness(float(drawn.median()), float(held_out.median()), float(nearer))
+    return float((differences > 0).double().mean() + 0.5 * (differences == 0).double().mean())
 
 
 def nearest_training_images(
     drawn: Tensor,
     held_out: Tensor,
     train: ImageSet,
-    extract: FeatureExtractor | None,
+    extract: FeatureExtractor,
     batch_size: int = 64,
     num: int = 4,
     num_shown: int = 8,
-) -> dict[str, tuple[Nearness, Tensor]]:
-    """Return how near samples are to training images, and the nearest of the first samples, uint8 (n, K, C, H, W).
+) -> dict[str, tuple[float, Tensor]]:
+    """Return the :func:`nearness` of samples, and the training images nearest to the first, uint8 (n, K, C, H, W).
 
     Both are by distance of "features", and of "pixels": the root-mean-square difference in grey levels of 255. The
     training images are read once, in batches, and not stored.
@@ -73,12 +62,11 @@ def nearest_training_images(
     Args:
         drawn: Samples, uint8 (N, C, H, W).
         held_out: Held-out images, whose distances are compared with theirs, uint8 (M, C, H, W).
-        extract: The feature extractor; None to compare only pixels.
+        extract: The feature extractor.
         num: The number K of neighbours of each image.
         num_shown: The number n of samples whose neighbours are returned.
     """
-    spaces: dict[str, Callable[[Tensor], Tensor]] = {} if extract is None else {"features": extract}
-    spaces["pixels"] = _pixels
+    spaces: dict[str, Callable[[Tensor], Tensor]] = {"features": extract, "pixels": _pixels}
     images = torch.cat([drawn, held_out]).split(batch_size)
     queries = {name: torch.cat([*map(space, images)]).double() for name, space in spaces.items()}
     best: dict[str, Ranked] = {}

@@ -20,7 +20,7 @@ from glow_app.progress import tracked
 def draw_samples(
     model: ImageModel,
     count: int,
-    extract: FeatureExtractor | None,
+    extract: FeatureExtractor,
     *,
     temperature: Temperature = 1.0,
     guidance: float = 1.0,
@@ -28,13 +28,13 @@ def draw_samples(
     turns: Sequence[Given] | None = None,
     batch_size: int = 64,
     num_kept: int = 0,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """Return the first of ``count`` sampled images, uint8 (n, C, H, W), and the features of all, (N, F).
 
     Args:
         model: The model; at temperature 1 and guidance 1, its own distribution is measured.
         count: Number of images; only the features of all are held in memory at once.
-        extract: The feature extractor; None for no features.
+        extract: The feature extractor.
         temperature, guidance, seed, turns: As for :func:`~glow_app.generation.sample_batches`.
         num_kept: Number of images to return.
     """
@@ -44,9 +44,8 @@ def draw_samples(
     for _ in tracked(range(0, count, batch_size), -(-count // batch_size), "drawing"):
         part = torch.stack([image.cpu() for _, image in islice(drawn, batch_size)])
         kept.append(part[: max(0, num_kept - sum(map(len, kept)))])
-        if extract is not None:
-            features.append(extract(part))
-    return torch.cat(kept), torch.cat(features) if features else None
+        features.append(extract(part))
+    return torch.cat(kept), torch.cat(features)
 
 
 def turns_of(model: ImageModel, images: ImageSet, seed: int = 0, batch_size: int = 64) -> list[Given] | None:

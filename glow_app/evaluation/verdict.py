@@ -1,5 +1,6 @@
 """What the figures of an evaluation mean, in a line each."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from glow_app.evaluation.faults import faults_in
 
 LEARNT = 0.9  # bits/dim relative to PNG; below, the model has learnt something
 ALIKE = 0.9  # precision and recall relative to those of real images; above, they are nearly as high
-COPIES = 0.6  # probability that a sample is nearer to training images than a held-out image; 0.5 is ideal
+COPIES = 0.6  # share of comparisons in which a sample is nearer to training images than a held-out image is
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
@@ -21,15 +22,22 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
     learnt = "learnt what the images have in common" if bits < LEARNT * png else "not learnt much yet"
     lines = faults_in(bits, Exactness(**record["reconstruction"]))
     lines = lines or [f"bits/dim: {learnt} ({bits / png:.0%} of a PNG)"]
-    if record["comparisons"] is not None:
-        drawn, real = record["comparisons"]["drawn"], record["comparisons"].get("training_images", {})
-        for name, good, bad in (
-            ("precision", "samples resemble real images", "many samples resemble no real image"),
-            ("recall", "samples vary as much as real images", "samples vary less than real images"),
-        ):
-            share = drawn[name] / max(real.get(name, 1.0), 1e-9)
-            lines.append(f"{name}: {good if share >= ALIKE else bad} ({share:.0%} of theirs)")
-    if record["nearest"] is not None:
-        nearer = max(record["nearest"][kind]["nearer"] for kind in ("features", "pixels") if kind in record["nearest"])
-        lines.append(f"copies: {'suspected, see neighbours.png' if nearer > COPIES else 'none suspected'}")
+    drawn, real = record["comparisons"]["drawn"], record["comparisons"].get("training_images", {})
+    for name, good, bad in (
+        ("precision", "samples resemble real images", "many samples resemble no real image"),
+        ("recall", "samples vary as much as real images", "samples vary less than real images"),
+    ):
+        share = drawn[name] / max(real.get(name, 1.0), 1e-9)
+        lines.append(f"{name}: {good if share >= ALIKE else bad} ({share:.0%} of theirs)")
+    if (nearest := record["nearest"]) is not None:
+        nearer, counts = (
+            max(nearest["features"], nearest["pixels"]),
+            (nearest["drawn_images"], nearest["held_out_images"]),
+        )
+        error = math.sqrt(
+            (sum(counts) + 1) / 12 / math.prod(counts)
+        )  # standard error of chance (Mann and Whitney 1947)
+        found = "suspected, see neighbours.png" if nearer > max(COPIES, 0.5 + 2 * error) else "none suspected"
+        compared = f"in {nearer:.0%} of comparisons, a sample is nearer to the training images than a held-out image is"
+        lines.append(f"copies: {found}; {compared} (50% is ideal, 100% means copies)")
     return lines

@@ -64,10 +64,9 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert record["bits_per_dim"]["importance_weighted"]["mean"] == pytest.approx(bits.mean, rel=1e-6)
     assert record["bits_per_dim"]["one_draw"]["mean"] > bits.mean
     assert record["bits_per_dim"]["png"] == pytest.approx(png_bits_per_dim(held_out.images, 4))
-    extract = load_features()
+    extract = load_features("grey")
     real = extract(torch.from_numpy(held_out.images))
     _, drawn = draw_samples(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
-    assert drawn is not None
     expected = compare(real, drawn, 3)
     compared = record["comparisons"]["drawn"]
     assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)
@@ -104,16 +103,15 @@ def test_a_class_conditional_model_uses_the_labels_of_the_images(
     assert record["samples"]["given"] == "that of the held-out images, in turn"
 
 
-def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path, glow: Glow) -> None:
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_colour_images_are_measured_by_features_of_their_own(tmp_path: Path, glow: Glow) -> None:
     colour = save_pretrained(tiny_model(num_bits=4, image_shape=(3, 8, 8)), tmp_path / "colour")
     options = ["evaluate", "--checkpoint", colour, "--source", "digits", *FAST]
     result = glow(*options)
-    assert (result.code, result.errors) == (0, [])
-    assert "features: none" in result.output
-    assert "nearest by features" not in result.output
+    assert result.code == 0, result
     record = figures(tmp_path / "evaluation")
-    assert record["features"] is record["comparisons"] is None
-    assert set(record["nearest"]) == {"pixels", "drawn_images", "held_out_images", "training_images"}
+    assert (record["features"]["name"], record["features"]["num_features"]) == ("photos-upscale2", 108)
+    assert set(record["nearest"]) == {"features", "pixels", "drawn_images", "held_out_images", "training_images"}
     assert record["samples"]["count"] == 40
     assert result.output.endswith("\n".join(record["verdict"]) + "\n")
 
@@ -122,6 +120,9 @@ def test_wrong_options_are_refused_before_measuring(trained: Path, tmp_path: Pat
     here = ["evaluate", "--checkpoint", trained]
     assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
     assert "source folder needs --root" in refused(*here, "--source", "folder")
+    Image.new("L", (8, 8)).save(tmp_path / "few.png")
+    few = refused(*here, "--source", "folder", "--root", tmp_path)
+    assert "too few to measure on: pass a folder of at least 8 other images as --root" in few
     assert not (tmp_path / "evaluation").exists()
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/neighbours.png").touch()

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageFilter
 from registry import random_images, tiny_model
 from torch import Tensor, nn
 
-from glow_app.evaluation import draw_samples, load_features
+from glow_app.data.faces.rendered import rendered_faces
+from glow_app.evaluation import compare, draw_samples, load_features
 from glow_app.evaluation.features import WEIGHTS
 from glow_app.generation import sample_batches
+from glow_app.restoration.damages import compressed, noisy
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,13 +45,13 @@ def scripted(module: nn.Module, path: Path) -> Path:
 
 def test_the_weights_that_ship_are_those_of_the_script_that_trained_them() -> None:
     recorded = json.loads((ROOT / "benchmarks/results/train_features.json").read_text())
-    assert load_features().sha256 == recorded["sha256"]
+    assert load_features("grey").sha256 == recorded["sha256"]
     assert recorded["test_accuracy"] > 0.9
     assert WEIGHTS.stat().st_size == recorded["bytes"] <= 500_000
 
 
-def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
-    extract = load_features("small")
+def test_grey_features_take_grey_images_by_the_filter_that_they_name() -> None:
+    extract = load_features("grey")
     images = random_images(3, (1, 40, 33))
     features = extract(images)
     assert features.shape == (3, 64)
@@ -64,12 +66,48 @@ def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
         extract(random_images(3, (3, 28, 28)))
 
 
+def noise(image: Image.Image, amount: float) -> Image.Image:
+    return Image.fromarray(noisy(np.asarray(image), amount, np.random.default_rng(0)))
+
+
+def cover(image: Image.Image, amount: float) -> Image.Image:
+    covered = image.copy()
+    covered.paste((127, 127, 127), (20, 20, 20 + int(amount), 20 + int(amount)))
+    return covered
+
+
+# Each with less and more of it.
+DEGRADATIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], float, float]] = {
+    "noise": (noise, 5, 25),
+    "blur": (lambda image, amount: image.filter(ImageFilter.GaussianBlur(amount)), 0.5, 2),
+    "JPEG": (lambda image, amount: Image.fromarray(compressed(np.asarray(image), int(amount))), 50, 10),
+    "pale colours": (lambda image, amount: ImageEnhance.Color(image).enhance(amount), 0.6, 0),
+    "cover": (cover, 10, 30),
+}
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_colour_features_order_degradations_and_real_halves_are_best() -> None:
+    faces, extract = rendered_faces(0, 64, 64, None).copy(), load_features("colour")
+    real, others = (
+        extract(torch.from_numpy(faces[:32])),
+        [Image.fromarray(face.transpose(1, 2, 0)) for face in faces[32:]],
+    )
+
+    def distance(change: Callable[[Image.Image, float], Image.Image], amount: float) -> float:
+        changed = np.stack([np.asarray(change(image, amount)).transpose(2, 0, 1) for image in others])
+        return compare(real, extract(torch.from_numpy(changed))).fid
+
+    halves = distance(lambda image, _: image, 0)
+    for name, (degrade, less, more) in DEGRADATIONS.items():
+        assert halves < distance(degrade, less) < distance(degrade, more), name
+
+
 def test_drawn_features_are_those_of_the_samples() -> None:
-    model, extract = tiny_model(image_shape=(1, 8, 8), num_classes=3), load_features("small")
+    model, extract = tiny_model(image_shape=(1, 8, 8), num_classes=3), load_features("grey")
     turns = [2, 0, 0, 1]
     kept, features = draw_samples(model, 10, extract, temperature=0.8, seed=5, turns=turns, batch_size=4, num_kept=6)
     images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, turns, 4)])
-    assert features is not None
     torch.testing.assert_close(features, extract(images))
     assert torch.equal(kept, images[:6])
 
@@ -95,7 +133,7 @@ class Dangerous:
 
 
 def test_other_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no file nothing.pt; --features takes small"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file nothing.pt; --features takes grey"):
         load_features("nothing.pt")
     for name, content in (("code", Dangerous()), ("list", [1, 2]), ("other", nn.Linear(2, 2).state_dict())):
         torch.save(content, tmp_path / name)

@@ -31,12 +31,11 @@ def test_nearness_of_copies_of_fair_draws_and_of_what_is_far() -> None:
 
     held_out = distance(points(300, 8))
     copies = nearness(distance(train[:300] + 1e-4), held_out)
-    assert copies.nearer > 0.99
-    assert copies.drawn < 0.01 < copies.held_out
-    assert nearness(distance(points(300, 9)), held_out).nearer == pytest.approx(0.5, abs=0.07)
-    assert nearness(distance(points(300, 9, 30.0)), held_out).nearer == 0.0
-    assert nearness(held_out, held_out).nearer == pytest.approx(0.5)
-    assert nearness(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 2.0])).nearer == 0.75
+    assert copies > 0.99
+    assert nearness(distance(points(300, 9)), held_out) == pytest.approx(0.5, abs=0.07)
+    assert nearness(distance(points(300, 9, 30.0)), held_out) == 0.0
+    assert nearness(held_out, held_out) == pytest.approx(0.5)
+    assert nearness(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 2.0])) == 0.75
 
 
 def test_copies_are_found_by_features_and_by_pixels() -> None:
@@ -47,11 +46,8 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
     drawn = torch.cat([train[20:21], mirrored, brighter])
     image_set = ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64))
     actual = nearest_training_images(drawn, brighter, image_set, means, 8, 3, num_shown=3)
-    (by_features, alike), (by_pixels, near) = actual["features"], actual["pixels"]
+    (_, alike), (by_pixels, near) = actual["features"], actual["pixels"]
     assert alike.shape == near.shape == (3, 3, *train.shape[1:])
     assert torch.equal(alike[:2, 0], train[[20, 7]])
     assert torch.equal(near[[0, 2], 0], train[[20, 3]])
-    assert by_features.drawn == pytest.approx(0, abs=1e-4)
-    difference = (brighter.float() - train[3:4].float()).square().mean().sqrt()
-    assert by_pixels.held_out == pytest.approx(float(difference), rel=1e-6)
-    assert list(nearest_training_images(drawn, brighter, image_set, None)) == ["pixels"]
+    assert by_pixels == pytest.approx((1 + 0 + 0.5) / 3)  # a copy, something far, and the held-out image itself
