@@ -39,7 +39,7 @@ demo: $(BIN)/.demo-installed
 	$(BIN)/glow edit learn --attributes $(DEMO)/faces/attributes.csv --checkpoint $(DEMO)
 	$(call pictures,mine,--checkpoint $(DEMO),--direction)
 	$(call pictures,bundled,,--without)
-	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --draws 4 --checkpoint faces --output $(DEMO)/pictures/restored
+	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --count 4 --checkpoint faces --output $(DEMO)/pictures/restored
 	@echo "pictures of the new and the bundled model: $(DEMO)/pictures/mine/, $(DEMO)/pictures/bundled/; reconstructed and restored ones: $(DEMO)/pictures/"
 
 # Pictures of a model: $(1) is the folder, $(2) the model, $(3) the option of an edit.

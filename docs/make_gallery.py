@@ -19,11 +19,11 @@ from pathlib import Path
 from PIL import Image, ImageSequence
 
 DOCS = Path(__file__).parent
-PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md"]
+PAGES = ["../README.md", "gallery.md", "sample.md", "interpolate.md", "edit.md"]
 LARGEST = 200_000  # bytes of a picture
 WIDEST, NARROW = 1280, 192  # sides of pictures and of animations that are kept as WebP
 # Commands on these files are not run, because the files do not exist.
-NOT_AVAILABLE = ("my_pictures", "runs/mine/TIME")
+NOT_AVAILABLE = ("my_pictures", "runs/mine/TIME", "photo.jpg")
 
 
 def commands_of(text: str) -> list[list[str]]:
@@ -38,8 +38,14 @@ def pictures_of(text: str) -> dict[str, str]:
     return {picture: made for made, picture in re.findall(r"<!-- made: (\S+) -->\n!\[[^]]*\]\((\S+)\)", text)}
 
 
+def matching(pattern: str, folder: Path) -> list[str]:
+    """Return the files in a folder that a word of a command means, as a shell does."""
+    return sorted(str(path.relative_to(folder)) for path in folder.glob(pattern)) if "*" in pattern else [pattern]
+
+
 def run(command: list[str], folder: Path) -> None:
     """Run a command of a page in a folder."""
+    command = [word for pattern in command for word in matching(pattern, folder)]
     python = [sys.executable] if command[0] == "python" else [sys.executable, "-m", "glow_app.cli"]
     print(shlex.join(command), flush=True)
     subprocess.run([*python, *command[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -66,11 +72,12 @@ def make(page: str) -> None:
         for command in commands_of(text):
             run(command, folder)
         for picture, made in pictures_of(text).items():
+            target = (DOCS / page).parent / picture
             if picture.endswith(".webp"):
-                reduce(folder / made, DOCS / picture)
+                reduce(folder / made, target)
             else:
-                shutil.copyfile(folder / made, DOCS / picture)
-            size = (DOCS / picture).stat().st_size
+                shutil.copyfile(folder / made, target)
+            size = target.stat().st_size
             if size > LARGEST:
                 raise SystemExit(f"{picture} of {page} has {size:,} bytes; expected at most {LARGEST:,}; draw fewer")
             print(f"{picture}: {size:,} bytes", flush=True)

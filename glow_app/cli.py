@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from glow_app.commands.parser import Parser
-from glow_app.messages import UsageError, closest, format_warning, printable
+from glow_app.messages import UsageError, closest, failures, format_warning, printable
 from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
 
 # The modules of glow_app.commands. They are imported by name, here alone, so that a command loads only what it needs;
@@ -87,14 +87,18 @@ def restart_with_huge_pages() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 128 + N for signal N."""
+    """Run the command line and return its exit code.
+
+    It is 0; 1 for a failure, also of a part; 2 for wrong usage; 128 + N for signal N.
+    """
+    failures.clear()
     warnings.formatwarning = format_warning
     # Pillow's warning for pictures that it decodes anyway; it does not name the file.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _dispatch(_allow_classes([argument for argument in arguments if argument != "--debug"]))
-        return 0
+        return int(bool(failures))
     except KeyboardInterrupt as interrupt:
         print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 128 + signal.SIGINT

@@ -14,7 +14,7 @@ from glow_app.messages import UsageError
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
 
 # Suffixes of the files that commands write.
-_RESULTS = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".png", ".pt2", ".safetensors", ".tar", ".webp"}
+_RESULTS = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".png", ".pt2", ".safetensors", ".tar", ".tiff", ".webp"}
 
 
 def sha256_of(path: Path) -> str:

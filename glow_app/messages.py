@@ -4,6 +4,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+failures: list[str] = []  # lines of a command that went on, whose exit code is 1
 _printed: set[str] = set()  # Python's own record of warnings is reset when a library adds a filter
 
 
@@ -70,3 +71,9 @@ def format_warning(message: Warning | str, *_: object, **__: object) -> str:
         return ""
     _printed.add(line)
     return line
+
+
+def report_failure(line: str) -> None:
+    """Print what failed, such as one of several pictures, while a command goes on; its exit code is then 1."""
+    failures.append(line)
+    print(printable(line))

@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 from docs_pages import DOCS, MARKDOWN, REPOSITORY, commands_of, links_of, name_of
+from PIL import Image
+from registry import named, tiny_model
 
 from glow_app.cli import COMMANDS
 from glow_app.commands import fit, fit_run
@@ -16,6 +18,7 @@ from glow_app.commands.fit_folder import Choices
 from glow_app.commands.fit_start import Start
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
+from glow_app.storage.pretrained import save_pretrained
 
 
 class Parsed(Exception):
@@ -60,6 +63,19 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
             pytest.fail(f"{line}: {error}")
 
 
+@pytest.mark.parametrize("name", ["faces", "fashion-mnist", "photos", "a run with classes"])
+def test_the_readmes_python_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "a run with classes":
+        save_pretrained(named(tiny_model(num_classes=3), "cat", "dog", "fox"), tmp_path / name)
+    Image.radial_gradient("L").save("portrait.png")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert 'load_model("faces")' in lines
+    exec(lines.replace('load_model("faces")', f'load_model("{name}")'), {})
+    assert Path("faces.png").exists()
+
+
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -93,6 +109,13 @@ def test_the_navigation_lists_every_page_and_part_of_the_reference() -> None:
         listed = [line.strip() for line in lines]
         missing = [page.stem for page in pages if page != index and listed.count(page.stem) != 1]
         assert not missing, f"{index.name} does not list {missing} in a toctree, once"
+
+
+def test_every_page_opens_with_a_command_or_a_picture() -> None:
+    for page in set(DOCS.glob("*.md")) - {DOCS / "security.md"}:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        first = next(line for line in lines if line and not line.startswith("#"))
+        assert first.startswith(("    ", "![")), page.name
 
 
 def test_pictures_are_small_and_used() -> None:

@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow decode``."""
     parser.add_argument("latents", help="file written by glow encode", metavar="FILE")
     parser.add_model_arguments()
-    parser.add_output_arguments("decoded")
+    parser.add_output_arguments()
     parser.add_batch_size_argument()
 
 

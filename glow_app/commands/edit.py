@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
     factor = "factor of the change, negative to remove the attribute of a direction (default: 1)"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
-    apply.add_output_arguments("edits")
+    apply.add_output_arguments()
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         action.add_model_arguments()

@@ -1,13 +1,12 @@
 """Write the whitened latents of pictures as safetensors; `glow decode` decodes them."""
 
 import argparse
-from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches
 from glow_app.commands.loading import load, read_given
 from glow_app.commands.parser import Parser
 from glow_app.commands.results import refuse_existing
-from glow_app.messages import UsageError, pluralise
+from glow_app.messages import pluralise
 
 
 def add_arguments(parser: Parser) -> None:
@@ -15,8 +14,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
     parser.add_given_argument()
-    parser.add_argument("--output", default="latents.safetensors", help="output file", metavar="FILE")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_output_arguments()
     parser.add_batch_size_argument()
 
 
@@ -27,9 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation.reconstruction import low_bits
     from glow_app.generation.tensor_file import Latents, save_latents
 
-    output = Path(arguments.output)
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output must end in .safetensors, got {output}")
+    output = arguments.output / "latents.safetensors"
     refuse_existing([output], arguments.overwrite)
     model, _ = load(arguments)
     given = read_given(model, arguments.given)

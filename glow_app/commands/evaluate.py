@@ -8,7 +8,7 @@ from typing import Any
 
 from glow_app.commands.held_out_images import add_data_arguments, held_out_images
 from glow_app.commands.loading import load, provenance
-from glow_app.commands.parser import Parser, guidance, number_type, positive_int, seed_number, temperatures
+from glow_app.commands.parser import Parser, guidance, number_type, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, write_json
 from glow_app.messages import UsageError
 
@@ -24,7 +24,7 @@ _enough = number_type(int, LEAST)
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow evaluate``."""
     parser.add_model_arguments()
-    parser.add_output_arguments("evaluation")
+    parser.add_output_arguments()
     add_data_arguments(parser)
     most = f"maximum number of held-out images (default: {LIMIT}; {LIMIT_RESTORED} for a restoration model)"
     parser.add_argument("--limit", type=_enough, help=most)
@@ -32,8 +32,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--train-limit", type=_enough, default=SAMPLE_OPTIONS["train_limit"], help=among)
     samples = f"number of samples (default: as many as held-out images); restoration: draws per mean (default: {DRAWS})"
     parser.add_argument("--count", type=positive_int, help=samples)
-    drawn = "temperature of the samples, or one per level (default: 1; for a restoration model, the recommended one)"
-    parser.add_argument("--temperature", type=temperatures, help=drawn)
+    parser.add_temperature_argument("1; of a restoration model, its recommendation")
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
     draws = "dequantisation draws of the importance-weighted bits/dim"
     parser.add_argument("--draws", type=positive_int, default=SAMPLE_OPTIONS["draws"], help=draws)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import UsageError, in_words, pluralise, printable
+from glow_app.messages import UsageError, in_words, pluralise, printable, report_failure
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "
             except ValueError as error:
                 if not place.is_dir():
                     raise
-                print(printable(f"skipped: {error}"))
+                report_failure(f"skipped: {error}")
                 continue
             num_read += 1
             changes += [] if photo.note is None else [(file, photo.note)]

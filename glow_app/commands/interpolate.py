@@ -27,11 +27,11 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
     parser.add_given_argument()
-    output = "strip (.png), or animation that runs forwards and back (.webp, or .gif, which has 256 colours)"
-    parser.add_argument("--output", default="interpolation.png", help=output, metavar="FILE")
-    seconds = f"duration of an animation, forwards and back (default: {USUAL_SECONDS:g})"
+    parser.add_output_arguments(*SUFFIXES)
+    seconds = (
+        f"duration of an animation (.webp, or .gif with 256 colours), forwards and back (default: {USUAL_SECONDS:g})"
+    )
     parser.add_argument("--seconds", type=number_type(float, above=0, most=3600), help=seconds)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,8 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pictures.animations import animation_bytes
     from glow_app.pictures.images import save_png, strip
 
-    output, files = Path(arguments.output), picture_files(arguments.images)
-    _check(arguments, len(files))
+    output, files = arguments.output, picture_files(arguments.images)
+    if output.suffix.lower() not in SUFFIXES:
+        output /= "strip.png"
+    _check(arguments, output, len(files))
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
@@ -62,14 +64,11 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{pluralise(len(frames), 'frame')}: {output}")
 
 
-def _check(arguments: argparse.Namespace, count: int) -> None:
-    suffix = Path(arguments.output).suffix.lower()
+def _check(arguments: argparse.Namespace, output: Path, count: int) -> None:
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
         raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
     if arguments.mix and arguments.frames is not None:
         raise UsageError("--mix exchanges whole levels and does not interpolate; leave out --frames")
-    if suffix not in SUFFIXES:
-        raise UsageError(f"--output must end in .png, .gif or .webp, got {arguments.output}")
-    if arguments.seconds is not None and suffix == ".png":
+    if arguments.seconds is not None and output.suffix.lower() == ".png":
         raise UsageError("--seconds needs an animation; leave it out, or use an --output that ends in .gif or .webp")

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -60,11 +60,19 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
 
-    def add_output_arguments(self, default: str | None = None) -> None:
-        """Add ``--output``, which is required without a default, and ``--overwrite``."""
-        options: dict[str, Any] = {"type": _folder, "default": default, "required": default is None}
-        self.add_argument("--output", **options, help="output folder", metavar="FOLDER")
+    def add_output_arguments(self, *suffixes: str) -> None:
+        """Add ``--output``, a folder or a file with one of these suffixes, and ``--overwrite``."""
+        place = "output folder" + (f", or a file that ends in {' or '.join(suffixes)}" if suffixes else "")
+        default = Path("outputs", self.prog.split()[1])
+        self.add_argument("--output", type=_output(suffixes), default=default, help=place, metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+    def add_temperature_argument(self, default: str) -> None:
+        """Add ``--temperature``, of all levels or of each."""
+        factor = "factor of the noise from 0 to 100, or one per level: 0.7,0.9,1.0; more makes pictures vary more"
+        restoring = "restoring gives the best guess at 0, and above it invents more detail"
+        text = f"{factor}; {restoring} (default: {default})"
+        self.add_argument("--temperature", type=temperatures, help=text, metavar="T[,T...]")
 
     def add_given_argument(self, default: str = "by their folders' names, or inferred") -> None:
         """Add ``--given``, for :func:`~glow_app.commands.input_pictures.given_batches`."""
@@ -95,13 +103,20 @@ def _not_empty(text: str) -> str:
     return text
 
 
-def _folder(text: str) -> Path:
-    """Return the folder for results, for argparse; refuse a file, and a name such as ``strip.png``."""
-    try:
-        require_folder(folder := Path(_not_empty(text)))
-    except (FileExistsError, UsageError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return folder
+def _output(suffixes: Sequence[str]) -> Callable[[str], Path]:
+    """Return a type for argparse: a folder for results, not a file or a name such as ``strip.png``, but for these."""
+
+    def parse(text: str) -> Path:
+        path = Path(_not_empty(text))
+        try:
+            if path.suffix.lower() not in suffixes:
+                require_folder(path)
+        except (FileExistsError, UsageError) as error:
+            others = f", or a file that ends in {' or '.join(suffixes)}" if suffixes else ""
+            raise argparse.ArgumentTypeError(f"{error}{others}") from error
+        return path
+
+    return parse
 
 
 def number_type(

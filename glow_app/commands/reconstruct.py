@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow reconstruct``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
-    parser.add_output_arguments("reconstructions")
+    parser.add_output_arguments()
     parser.add_given_argument()
     parser.add_batch_size_argument()
 

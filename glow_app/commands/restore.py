@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load_stored, provenance
-from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number, temperature
+from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number
 from glow_app.commands.results import RECORD, ResultsFolder
-from glow_app.messages import UsageError, pluralise, printable
+from glow_app.messages import UsageError, pluralise, printable, report_failure
 from glow_app.progress import tracked
 from glow_app.storage.model_folders import bundled_restorers
 
@@ -43,11 +43,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--no-clean", action="store_true", help="only enlarge photographs")
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)
-    parser.add_output_arguments("restored")
+    parser.add_output_arguments()
     draws = "write N possible originals, their mean and spread, and a labelled sheet"
-    parser.add_argument("--draws", type=positive_int, help=draws, metavar="N")
-    factor = "temperature (default: 0, the best guess; with --draws, the model's recommendation)"
-    parser.add_argument("--temperature", type=temperature, help=factor)
+    parser.add_argument("--count", type=positive_int, help=draws, metavar="N")
+    parser.add_temperature_argument("0, the best guess; with --count, the model's recommendation")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw, and of --damage")
     force = "correct all of each picture, also where it seems to be clean"
     parser.add_argument("--force", action="store_true", help=force)
@@ -63,8 +62,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--strip", action="store_true", help=strip)
     frame = "frame of animations, or page of TIFF files with several, from 0"
     parser.add_argument("--frame", type=number_type(int, 0), help=frame, metavar="N")
-    skip = "exit with code 0 even if some of several pictures cannot be restored"
-    parser.add_argument("--skip", action="store_true", help=skip)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,9 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.storage.stored_model import StoredModel
 
     places = _places(arguments)
-    if arguments.draws is None:
+    if arguments.count is None:
         arguments.temperature = arguments.temperature or 0.0
-    require_seeds(arguments.seed, arguments.draws or 1)
+    require_seeds(arguments.seed, arguments.count or 1)
     stored = {place: StoredModel(place) for place in chain.from_iterable(places)}
     models = {place: load_stored(each, arguments.device, restores=True) for place, each in stored.items()}
     factor = arguments.enlarge if arguments.checkpoint else None
@@ -83,21 +80,19 @@ def run(arguments: argparse.Namespace) -> None:
     inputs, files = _read_inputs(steps[0][0][2], arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
-    kinds += [f"seed{arguments.seed + number}" for number in range(arguments.draws or 0)]
-    kinds += ["mean", "spread", "comparison"] if arguments.draws else ["restored"]
+    kinds += [f"seed{arguments.seed + number}" for number in range(arguments.count or 0)]
+    kinds += ["mean", "spread", "comparison"] if arguments.count else ["restored"]
     origins = [provenance(each) for each in stored.values()]
     origin = origins[0] | {"model": ", ".join(each["model"] for each in origins)}
     with ResultsFolder(arguments.output, arguments.overwrite, origin) as folder:
         names = (_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds)
         folder.protect([*named.values(), *files], names)
         failures = _restore_all(steps, named, inputs, folder, arguments)
-    if len(named) > 1:
+    if len(named) > max(1, len(failures)):
         restored = f"{len(named) - len(failures):,} of {pluralise(len(named), 'picture')} restored"
-        print("\n".join([printable(f"{restored}, in {folder.path}"), *failures]))
-    if len(failures) == len(named):
-        raise ValueError(f"none of the {len(named)} pictures could be restored")
-    if failures and not arguments.skip:
-        raise ValueError(f"{pluralise(len(failures), 'picture')} could not be restored; --skip accepts this")
+        print(printable(f"{restored}, in {folder.path}"))
+    for failure in failures:
+        report_failure(failure)
 
 
 def _places(arguments: argparse.Namespace) -> list[list[str]]:
@@ -150,14 +145,14 @@ def _restore_all(
             picture_file, damaged, original = _read(first, model.flow.image_shape[0], file, inputs, number, arguments)
             restoration, task, notes = _restored(steps, damaged, arguments)
             profile = picture_file.photo.icc_profile
-            for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.draws):
+            for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.count):
                 result = _result(name, kind, file, arguments.format)
                 write = picture_file.save if _is_restored(kind) else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
-            failures.append(printable(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}"))
+            failures.append(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
         note = "; ".join(filter(None, [picture_file.photo.note, *notes, gain]))
@@ -171,7 +166,7 @@ def _restored(
     """Return the result of the last step, its task, and notes of all; earlier steps give the next their best guess."""
     from glow_app.restoration import require_size, restore_damaged
 
-    notes, options = [], (arguments.draws or 1, arguments.temperature)
+    notes, options = [], (arguments.count or 1, arguments.temperature)
     height, width = (side * math.prod(step[0][2].factor for step in steps[:-1]) for side in picture.shape[1:])
     require_size(*steps[-1][0][1:], options[0], height, width)
     more = arguments.seed, partial(tracked, doing="restoring", share=1 / sum(map(len, steps))), arguments.force

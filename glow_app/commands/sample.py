@@ -25,9 +25,8 @@ GUIDED = "guidance is not 1: these are not samples of the model's own distributi
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow sample``."""
     parser.add_model_arguments()
-    parser.add_output_arguments("samples")
-    factor = "factor on the base noise, or one per level: 0.7,0.9,1.0 (default: the model's recommendation)"
-    parser.add_argument("--temperature", type=temperatures, help=factor)
+    parser.add_output_arguments()
+    parser.add_temperature_argument("the model's recommendation")
     beyond = "strength of what is given: 1 is the model itself, above 1 exaggerates (default: the recommended one)"
     parser.add_argument("--guidance", type=guidance, help=beyond)
     count = f"number of images (default: {USUAL_COUNT}, or the next multiple of the number of given values)"

@@ -27,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow score``."""
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
-    parser.add_output_arguments("scores")
+    parser.add_output_arguments()
     ordinary = "folder of ordinary pictures (default: those stored with the model, if any)"
     parser.add_argument("--reference", help=ordinary, metavar="FOLDER")
     saved = "store the statistics of --reference with the exported model, for later scores and glow serve"

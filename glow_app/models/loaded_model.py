@@ -1,6 +1,9 @@
 """An image model that also reads pictures and words: the layer between people and tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.seeding import one_seed_each
+from glow_app.seeding import image_generators, one_seed_each
 
 
 def read(model: ImageModel, images: Pictures, given: Given = None) -> tuple[Tensor, Tensor | None]:
@@ -24,6 +27,14 @@ def read(model: ImageModel, images: Pictures, given: Given = None) -> tuple[Tens
     """
     images = as_images(images, model.flow.image_shape)
     return images, model.vocabulary.parse(given, len(images))
+
+
+class Encoded(list[Tensor]):
+    """Latents, a tensor per level, and what was given about the images that they encode."""
+
+    def __init__(self, levels: Iterable[Tensor], given: Tensor | None) -> None:
+        super().__init__(levels)
+        self.given = given
 
 
 class LoadedModel(ImageModel):
@@ -43,11 +54,37 @@ class LoadedModel(ImageModel):
         return super().log_prob(*read(self, images, given))
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
-        """Return latents, as :meth:`ImageModel.encode`."""
-        return super().encode(*read(self, images, given))
+        """Return latents, as :meth:`ImageModel.encode`, which remember what was given.
+
+        If nothing is given to a model with classes, a picture has that of its sample, or else that of the name of its
+        folder, or else the most likely one.
+        """
+        read_images, parsed = read(self, images, given)
+        if parsed is None and self.vocabulary.values:
+            parsed = self._classes(images, read_images)
+        return Encoded(super().encode(read_images, parsed), parsed)
+
+    def _classes(self, pictures: Pictures, images: Tensor) -> Tensor | None:
+        """Return the class of each picture: as drawn, by the name of its folder, or the most likely one."""
+        places = pictures if isinstance(pictures, list | tuple) else [pictures] * len(images)
+        values: list[Any] = [None] * len(images)
+        for row, place in enumerate(places):
+            if isinstance(place, str | Path):
+                values[row] = self.vocabulary.from_folder(Path(place).parent.name)
+            if isinstance(images, Images) and images.facts and "given" in (fact := images.facts[row]):
+                with suppress(ValueError):  # the sample is of another model
+                    values[row] = self.vocabulary.value(fact["given"])
+        if rows := [row for row, value in enumerate(values) if value is None]:
+            table = self.bits_table(images[rows], generator=image_generators([0] * len(rows)))
+            choices = [choice for choice in self.conditioning.unknown(len(rows)) if choice is not None]
+            likeliest = torch.stack(choices)[table.likeliest.cpu(), torch.arange(len(rows))]
+            for row, value in zip(rows, self.vocabulary.format(likeliest), strict=True):
+                values[row] = value
+        return self.vocabulary.parse(values, len(values))
 
     def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
-        """Return uint8 images, (B, C, H, W), as :meth:`ImageModel.decode`."""
+        """Return uint8 images, (B, C, H, W), as :meth:`ImageModel.decode`; by default with what they were encoded."""
+        given = latents.given if given is None and isinstance(latents, Encoded) else given
         return super().decode(latents, self.vocabulary.parse(given, len(latents[0])))
 
     def sample(

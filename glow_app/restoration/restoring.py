@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -54,8 +54,8 @@ class Restoration:
     """
 
     draws: Images
-    base: Tensor
-    overshoot: Tensor
+    base: Tensor = field(repr=False)
+    overshoot: Tensor = field(repr=False)
     facts: dict[str, float]
     note: str | None
 

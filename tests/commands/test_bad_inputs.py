@@ -37,7 +37,7 @@ def test_bad_pictures_are_refused(exported: Path, tmp_path: Path, refused: Refus
     assert "no image files" in refused(*reconstruct, tmp_path / "empty")
     for name in ("broken.png", "float.tif", "none.png"):
         assert name in refused(*reconstruct, tmp_path / name)
-    assert not Path("reconstructions").exists()
+    assert not Path("outputs/reconstruct").exists()
 
 
 CONDITIONING = "--model.flow.conditioning"

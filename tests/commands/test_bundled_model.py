@@ -19,7 +19,7 @@ def test_the_default_model_is_faces(glow: Glow) -> None:
     Path("faces").mkdir()  # a folder without a model does not hide the bundled one
     result = glow("sample", "--count", 1, "--seed", 3, "--batch-size", 1)
     assert result.output.startswith(f"model: faces (sha256 {model_hash(load_model('faces'))[:12]})\n")
-    picture = next(Path("samples").glob("seed*.png"))
+    picture = next(Path("outputs/sample").glob("seed*.png"))
     assert pixels(picture).shape == (256, 256, 3)
     assert "largest pixel error 0 of 255" in glow("reconstruct", picture).output
     assert glow("edit", "apply", picture, "--with", "smiling").code == 0
@@ -29,8 +29,8 @@ def test_a_bundled_model_by_its_name(glow: Glow) -> None:
     model = ("--checkpoint", "fashion-mnist")
     drawn = glow("sample", *model, "--count", 2, "--seed", 0, "--batch-size", 2, "--given", "dress", "8")
     assert drawn.output.startswith(f"model: fashion-mnist (sha256 {model_hash(load_model('fashion-mnist'))[:12]})\n")
-    assert json.loads(Path("samples/run.json").read_text())["given"] == ["Dress", "Bag"]
-    clothes = sorted(Path("samples").glob("seed*.png"))
+    assert json.loads(Path("outputs/sample/run.json").read_text())["given"] == ["Dress", "Bag"]
+    clothes = sorted(Path("outputs/sample").glob("seed*.png"))
     assert "largest pixel error 0 of 255" in glow("reconstruct", *clothes, *model).output
     exported = glow("export", "--output", "mine", *model)
     assert exported.output.endswith("directions for glow edit: brightness, contrast, length, width\n")

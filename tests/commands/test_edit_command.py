@@ -112,7 +112,7 @@ def test_attributes_are_changed_by_name(
         assert facts["given"].startswith("smiling, hat, age ")
         assert facts["strength"] == "0.5"
     assert glow("sample", "--checkpoint", attributed, "--count", 1, "--seed", 3).code == 0
-    (sample,) = Path("samples").glob("seed*.png")
+    (sample,) = Path("outputs/sample").glob("seed*.png")
     result = glow("edit", "apply", sample, "--checkpoint", attributed, "--with", "smiling", "--output", "drawn")
     values = read_png_text(sample)["given"]
     assert f"{sample}: given {values}, as drawn" in result.output
@@ -153,12 +153,12 @@ def test_other_commands_take_unknown_or_given_attributes(attributed: Path, pictu
             result = glow(*command, *pictures, *options)
             assert result.code == 0, result
             assert "inferred" not in result.output
-        rows = sorted(json.loads(Path("scores/scores.json").read_text())["images"], key=lambda row: row["seed"])
+        rows = sorted(json.loads(Path("outputs/score/scores.json").read_text())["images"], key=lambda row: row["seed"])
         if given is not None:
-            written = csv.DictReader(Path("scores/scores.csv").read_text().splitlines())
+            written = csv.DictReader(Path("outputs/score/scores.csv").read_text().splitlines())
             shown = {row["seed"]: row["given"] for row in written}
             assert shown == {"0": "smiling", "1": "no hat", "2": "age 0.3"}
         assert [row["bits_per_dim"] for row in rows] == pytest.approx(model.bits_per_dim(images, given).tolist())
-        assert glow("decode", "latents.safetensors", "--checkpoint", attributed, "--overwrite").code == 0
+        assert glow("decode", "outputs/encode/latents.safetensors", "--checkpoint", attributed, "--overwrite").code == 0
         for number, path in enumerate(pictures):
-            assert np.array_equal(pixels(Path(f"decoded/{number:06d}_{path.stem}.png")), pixels(path))
+            assert np.array_equal(pixels(Path(f"outputs/decode/{number:06d}_{path.stem}.png")), pixels(path))

@@ -20,47 +20,47 @@ Glow = Callable[..., Any]
 def test_encoding_and_decoding_returns_the_pictures(exported: Path, pictures: list[Path], glow: Glow) -> None:
     (pictures[0].parent / "broken.png").write_bytes(b"x")
     result = glow("encode", pictures[0].parent, pictures[1], "--checkpoint", exported, "--batch-size", 2)
-    assert "skipped: " in result.output
-    assert result.output.endswith("4 images, latents of 2x4x4, 8x2x2: latents.safetensors\n"), result
+    assert (result.code, "skipped: " in result.output) == (1, True)
+    assert result.output.endswith("4 images, latents of 2x4x4, 8x2x2: outputs/encode/latents.safetensors\n"), result
     images = torch.from_numpy(np.stack([pixels(path) for path in [*pictures, pictures[1]]])[:, None])
-    stored = load_file("latents.safetensors")
+    stored = load_file("outputs/encode/latents.safetensors")
     for number, level in enumerate(load_model(exported).encode(images)):
         assert torch.equal(stored[f"level{number}"], level)
-    result = glow("decode", "latents.safetensors", "--checkpoint", exported, "--batch-size", 3)
-    assert result.output == "4 images: decoded\n"
+    result = glow("decode", "outputs/encode/latents.safetensors", "--checkpoint", exported, "--batch-size", 3)
+    assert result.output == "4 images: outputs/decode\n"
     for number, path in enumerate([*pictures, pictures[1]]):
-        assert np.array_equal(pixels(Path(f"decoded/{number:06d}_{path.stem}.png")), pixels(path))
+        assert np.array_equal(pixels(Path(f"outputs/decode/{number:06d}_{path.stem}.png")), pixels(path))
     Image.fromarray(np.full((8, 8), 100, np.uint8)).save("odd.png")
     result = glow("encode", "odd.png", "--checkpoint", exported, "--overwrite")
     assert "quantised to 4 bits first, which changed pixels by up to 2 of 255\n" in result.output
 
 
 def test_a_full_disk_leaves_no_files(exported: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
-    before = sorted(tmp_path.iterdir())
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     with full_disk():
         result = glow("encode", *pictures, "--checkpoint", exported)
     assert result.code == 1, result
     [line] = result.errors
-    assert line.startswith("error: latents.safetensors cannot be written: ")
+    assert line.startswith("error: outputs/encode/latents.safetensors cannot be written: ")
     assert "File too large" in line
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
 def test_a_class_conditional_model(conditional: Path, pictures: list[Path], glow: Glow) -> None:
     encode = ["encode", *pictures, "--checkpoint", conditional, "--overwrite"]
     for values, expected in (([3], [3, 3, 3]), ([3, "kind b", 8], [3, 1, 8])):
         assert glow(*encode, "--batch-size", 2, "--given", *values).code == 0
-        assert load_file("latents.safetensors")["given"].tolist() == expected
+        assert load_file("outputs/encode/latents.safetensors")["given"].tolist() == expected
     inferred = glow(*encode, "--batch-size", 2)
-    classes = load_file("latents.safetensors")["given"].tolist()
+    classes = load_file("outputs/encode/latents.safetensors")["given"].tolist()
     images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
     most_likely = infer(load_model(conditional), images)
     assert most_likely is not None
     assert classes == most_likely.tolist()
     for line, path, number in zip(inferred.output.splitlines(), pictures, classes, strict=False):
         assert line == f"{path}: given Kind {'ABCDEFGHIJ'[number]}, inferred"
-    assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
-    assert np.array_equal(pixels(Path("decoded/000000_a.png")), pixels(pictures[0]))
+    assert glow("decode", "outputs/encode/latents.safetensors", "--checkpoint", conditional).code == 0
+    assert np.array_equal(pixels(Path("outputs/decode/000000_a.png")), pixels(pictures[0]))
 
 
 def test_folder_names_give_the_classes(conditional: Path, pictures: list[Path], glow: Glow) -> None:
@@ -72,27 +72,27 @@ def test_folder_names_give_the_classes(conditional: Path, pictures: list[Path], 
     output = glow(*encode).output
     expected = "given to 2 pictures, by the names of their folders: Kind B (1), Kind I (1)\n"
     assert output.startswith(f"{expected}{here}/Kind ?/c.png: given ")
-    assert load_file("latents.safetensors")["given"].tolist()[1:] == [1, 8]
+    assert load_file("outputs/encode/latents.safetensors")["given"].tolist()[1:] == [1, 8]
     (here / "Kind C.png").write_bytes(b"broken")  # the third of four
     assert "names of their folders" not in glow(*encode, "--given", 3, 4, 5, 6).output
-    assert load_file("latents.safetensors")["given"].tolist() == [3, 4, 6]
+    assert load_file("outputs/encode/latents.safetensors")["given"].tolist() == [3, 4, 6]
 
 
 def test_wrong_inputs_are_refused(
     exported: Path, conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert ".safetensors" in refused("encode", *pictures, "--output", "x.txt", code=2)
-    decode = ["decode", "latents.safetensors", "--checkpoint"]
-    assert "there is no file latents.safetensors" in refused(*decode, exported)
+    assert "expected a folder" in refused("encode", *pictures, "--output", "x.safetensors", code=2)
+    decode = ["decode", "outputs/encode/latents.safetensors", "--checkpoint"]
+    assert "there is no file outputs/encode/latents.safetensors" in refused(*decode, exported)
     glow("encode", *pictures, "--checkpoint", exported)
     assert "--overwrite" in refused("encode", *pictures, "--checkpoint", exported)
     assert "belong to another model" in refused(*decode, conditional)
     assert glow(*decode, exported).code == 0
     assert "--overwrite" in refused(*decode, exported)
     decode += [str(exported), "--overwrite"]
-    whole = Path("latents.safetensors").read_bytes()
+    whole = Path("outputs/encode/latents.safetensors").read_bytes()
     for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
-        Path("latents.safetensors").write_bytes(content)
-        assert "latents.safetensors has no latents" in refused(*decode)
-    save_file({"level0": torch.zeros(3)}, "latents.safetensors")
+        Path("outputs/encode/latents.safetensors").write_bytes(content)
+        assert "outputs/encode/latents.safetensors has no latents" in refused(*decode)
+    save_file({"level0": torch.zeros(3)}, "outputs/encode/latents.safetensors")
     assert "expected a file that glow encode wrote" in refused(*decode)

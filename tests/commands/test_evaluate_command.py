@@ -52,7 +52,7 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert result.code == 0, result
     (warning,) = set(result.errors)
     assert warning.startswith("FID of 40 images with 64 features is biased")
-    record = figures(tmp_path / "evaluation")
+    record = figures(tmp_path / "outputs/evaluate")
     model = load_model(trained)
     assert (record["model"], record["num_bits"], record["seed"]) == (model_hash(model), 4, 3)
     # As recorded by the run: digits split by a seed, with the first 256 for training.
@@ -82,7 +82,7 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert all(escape(line) in report for line in record["verdict"])
     for text in ("held out from the training", f"{bits.mean:.4f} ± ", f"{compared['fid']:.3f}", extract.sha256):
         assert text in result.output
-    with Image.open(tmp_path / "evaluation/neighbours.png") as picture:
+    with Image.open(tmp_path / "outputs/evaluate/neighbours.png") as picture:
         assert picture.height > 8 * 64
         assert picture.info["model"] == record["model"]
 
@@ -96,7 +96,7 @@ def test_a_class_conditional_model_uses_the_labels_of_the_images(
     assert result.code == 0, result
     assert "not checked for training images" in result.output
     assert "class 'Kind A' of the model is '0' here" in " ".join(result.errors)
-    record, model = figures(tmp_path / "evaluation"), load_model(conditional)
+    record, model = figures(tmp_path / "outputs/evaluate"), load_model(conditional)
     held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
     assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
     assert record["samples"]["count"] == 50
@@ -109,7 +109,7 @@ def test_colour_images_are_measured_by_features_of_their_own(tmp_path: Path, glo
     options = ["evaluate", "--checkpoint", colour, "--source", "digits", *FAST]
     result = glow(*options)
     assert result.code == 0, result
-    record = figures(tmp_path / "evaluation")
+    record = figures(tmp_path / "outputs/evaluate")
     assert (record["features"]["name"], record["features"]["num_features"]) == ("photos-upscale2", 108)
     assert set(record["nearest"]) == {"features", "pixels", "drawn_images", "held_out_images", "training_images"}
     assert record["samples"]["count"] == 40
@@ -123,7 +123,7 @@ def test_wrong_options_are_refused_before_measuring(trained: Path, tmp_path: Pat
     Image.new("L", (8, 8)).save(tmp_path / "few.png")
     few = refused(*here, "--source", "folder", "--root", tmp_path)
     assert "too few to measure on: pass a folder of at least 8 other images as --root" in few
-    assert not (tmp_path / "evaluation").exists()
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation/neighbours.png").touch()
+    assert not (tmp_path / "outputs/evaluate").exists()
+    (tmp_path / "outputs/evaluate").mkdir(parents=True)
+    (tmp_path / "outputs/evaluate/neighbours.png").touch()
     assert "--overwrite" in refused(*here)

@@ -23,7 +23,7 @@ def test_all_figures_of_restorations(models: Path, tmp_path: Path, glow: Glow) -
     options = ["--source", "folder", "--root", root, "--count", 3, "--seed", 5, "--limit", 9]
     result = glow("evaluate", "--checkpoint", models / "fill", *options)
     assert (result.code, result.errors) == (0, []), result
-    record = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    record = json.loads((tmp_path / "outputs/evaluate/evaluation.json").read_text())
     model = load_model(models / "fill")
     assert isinstance(model, ImageModel)
     assert (record["model"], record["task"]["name"]) == (model_hash(model), "Fill")
@@ -43,7 +43,7 @@ def test_all_figures_of_restorations(models: Path, tmp_path: Path, glow: Glow) -
         assert text in result.output
     assert "PSNR, missing pixels" in result.output
     assert result.output.endswith("\n".join(record["verdict"]) + "\n")
-    with Image.open(tmp_path / "evaluation/comparison.png") as picture:
+    with Image.open(tmp_path / "outputs/evaluate/comparison.png") as picture:
         assert picture.height > 6 * 64
         assert picture.info["model"] == record["model"]
 
@@ -54,6 +54,6 @@ def test_photographs_are_measured_in_crops(models: Path, tmp_path: Path, glow: G
     result = glow("evaluate", "--checkpoint", models / "upscale", *options)
     assert (result.code, result.errors) == (0, []), result
     assert "data: photos, 10 images of" in result.output
-    record = json.loads(Path("evaluation/evaluation.json").read_text())
+    record = json.loads(Path("outputs/evaluate/evaluation.json").read_text())
     kinds = record["restorations"]
     assert kinds["draw"]["psnr"] == kinds["estimate"]["psnr"] == kinds["mean"]["psnr"]

@@ -78,11 +78,11 @@ def test_guidance_and_recommended_settings(
     assert glow("sample", "--checkpoint", place, "--count", 2, "--seed", 7, *options).code == 0
     _, (_, expected) = sample_batches(model, 2, temperature, 7, guidance=guidance)
     name = f"seed000008_{ending}.png"
-    assert np.array_equal(pixels(Path("samples") / name), expected[0].numpy())
-    record = record_of("samples")
+    assert np.array_equal(pixels(Path("outputs/sample") / name), expected[0].numpy())
+    record = record_of("outputs/sample")
     assert (record["temperature"], record.get("guidance", 1)) == (temperature, guidance)
     assert ("not samples of the model's own" in record.get("note", "")) == (guidance != 1)
-    assert read_png_text(Path("samples") / name).get("guidance") == (None if guidance == 1 else str(guidance))
+    assert read_png_text(Path("outputs/sample") / name).get("guidance") == (None if guidance == 1 else str(guidance))
 
 
 def test_a_sweep_shows_the_same_noise_at_several_temperatures(conditional: Path, glow: Glow) -> None:
@@ -106,10 +106,12 @@ def test_grid_rows_hold_complete_cycles_of_classes(
     save_pretrained(model, Path("model"))
     options = [*(["--count", count] if count else []), *(["--given", *labels] if labels else [])]
     assert glow("sample", "--checkpoint", "model", "--seed", 1, *options).code == 0
-    files = sorted(Path("samples").glob("seed*"))
+    files = sorted(Path("outputs/sample").glob("seed*"))
     assert len(files) == drawn
     images = torch.stack([torch.from_numpy(pixels(path).copy())[None] for path in files])
-    assert np.array_equal(pixels(Path("samples/grid.png")), np.asarray(class_grid(model, images, 1, labels or None)))
+    assert np.array_equal(
+        pixels(Path("outputs/sample/grid.png")), np.asarray(class_grid(model, images, 1, labels or None))
+    )
 
 
 def test_a_random_seed_is_printed_and_recorded(exported: Path, glow: Glow) -> None:
@@ -125,7 +127,7 @@ def test_a_random_seed_is_printed_and_recorded(exported: Path, glow: Glow) -> No
 def test_textures_of_another_size(exported: Path, glow: Glow) -> None:
     result = glow("sample", "--checkpoint", exported, "--count", 3, "--seed", 1, "--size", "16x24")
     assert result.code == 0, result
-    assert [pixels(path).shape for path in sorted(Path("samples").glob("seed*.png"))] == [(24, 16)] * 3
+    assert [pixels(path).shape for path in sorted(Path("outputs/sample").glob("seed*.png"))] == [(24, 16)] * 3
 
 
 def test_results_go_to_the_next_free_folder(
@@ -155,24 +157,24 @@ def test_overwrite_replaces_only_results_of_the_earlier_run(sampled: Path, expor
 
 
 def test_unrelated_files_are_not_replaced(exported: Path, refused: Refused) -> None:
-    Path("samples").mkdir()
-    Path("samples/grid.png").write_text("mine")
+    Path("outputs/sample").mkdir(parents=True)
+    Path("outputs/sample/grid.png").write_text("mine")
     assert "grid.png exists already" in refused("sample", "--checkpoint", exported, "--count", 1, "--seed", 1)
-    assert Path("samples/grid.png").read_text() == "mine"
-    assert [entry["file"] for entry in record_of("samples")["files"]] == ["seed000001_t0.70.png"]
+    assert Path("outputs/sample/grid.png").read_text() == "mine"
+    assert [entry["file"] for entry in record_of("outputs/sample")["files"]] == ["seed000001_t0.70.png"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_simultaneous_runs_keep_each_others_pictures(tmp_path: Path, overwrite: bool) -> None:
-    place = tmp_path / "samples"
+    place = tmp_path / "outputs/sample"
     with ResultsFolder(place, overwrite, {}) as one, ResultsFolder(place, overwrite, {}) as other:
         for folder, name in ((one, "a.png"), (other, "b.png")):
             folder.save(Image.new("L", (2, 2)), name, {})
     assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["a.png", "b.png"]
-    assert sorted(os.listdir(tmp_path)) == (["samples"] if overwrite else ["samples", "samples-2"])
+    assert sorted(os.listdir(tmp_path / "outputs")) == (["sample"] if overwrite else ["sample", "sample-2"])
     with ResultsFolder(place, overwrite=False, facts={}):
         pass
-    assert not (tmp_path / "samples-3").exists(), "a run that writes nothing leaves nothing"
+    assert not (tmp_path / "outputs/sample-3").exists(), "a run that writes nothing leaves nothing"
 
 
 @pytest.mark.parametrize(
@@ -221,11 +223,11 @@ def test_a_full_disk_and_sigterm_leave_only_complete_pictures(
     assert result.code == (1 if event is full_disk else 143)
     names = [f"seed{seed:06d}_t0.70.png" for seed in (7, 8, 9, 10)][: number - 1]
     if number == 1:
-        assert not Path("samples").exists()
+        assert not Path("outputs/sample").exists()
         return
-    assert sorted(contents(Path("samples")).keys() - {"run.json"}) == names
-    assert [file["file"] for file in record_of("samples")["files"]] == names
-    assert all(pixels(Path("samples", name)).shape == (8, 8) for name in names)
+    assert sorted(contents(Path("outputs/sample")).keys() - {"run.json"}) == names
+    assert [file["file"] for file in record_of("outputs/sample")["files"]] == names
+    assert all(pixels(Path("outputs/sample", name)).shape == (8, 8) for name in names)
 
 
 def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path, glow: Glow) -> None:

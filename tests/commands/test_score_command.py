@@ -39,19 +39,19 @@ def test_one_row_per_picture(trained: Path, tmp_path: Path, pictures: list[Path]
     result = glow("score", *pictures, "--checkpoint", trained, "--draws", 3, "--seed", 5, "--batch-size", 2)
     assert result.code == 0, result
     assert result.output.startswith("3 images, ")
-    scored = rows(tmp_path / "scores/scores.csv")
+    scored = rows(tmp_path / "outputs/score/scores.csv")
     assert {row["file"]: row["seed"] for row in scored} == {str(path): str(5 + i) for i, path in enumerate(pictures)}
     image = torch.from_numpy(np.asarray(Image.open(pictures[2])).copy())[None, None]
     expected = float(load_model(trained).bits_per_dim(image, None, 3, image_generators([7])))
     (third,) = (row for row in scored if row["file"] == str(pictures[2]))
     assert float(third["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
-    record = json.loads((tmp_path / "scores/scores.json").read_text())
+    record = json.loads((tmp_path / "outputs/score/scores.json").read_text())
     assert record["draws"] == 3
     assert record["usual"] == "180 ordinary images stored with the model"
     for row, other in zip(record["images"], scored, strict=True):
         assert {name: str(value) for name, value in row.items()} == other
         assert (row["verdict"] == "unusual") == (row["oddness"] > 95)
-    with Image.open(tmp_path / "scores/oddest.png") as sheet:
+    with Image.open(tmp_path / "outputs/score/oddest.png") as sheet:
         assert sheet.info["model"] == model_hash(load_model(trained))
         # In order of oddness, each below its caption.
         shown = [np.asarray(sheet)[-160:, 2 + 162 * column : 162 + 162 * column][::20, ::20] for column in range(3)]
@@ -64,13 +64,13 @@ def test_no_verdicts_without_a_reference(trained: Path, pictures: list[Path], gl
     result = glow("score", *pictures, "--checkpoint", trained / "best.ckpt")
     assert result.code == 0, result
     assert "no verdicts: " in result.output
-    assert f"the highest bits/dim: {Path('scores/oddest.png')}\n" in result.output
+    assert f"the highest bits/dim: {Path('outputs/score/oddest.png')}\n" in result.output
     assert "usual" not in result.output
-    record = json.loads(Path("scores/scores.json").read_text())
+    record = json.loads(Path("outputs/score/scores.json").read_text())
     assert record["usual"] is None
     glow("score", *pictures, "--checkpoint", trained, "--output", "known")
     unknown = dict.fromkeys(["verdict", "reason", "oddness", "percentile"], "")
-    written, known = rows(Path("scores/scores.csv")), rows(Path("known/scores.csv"))
+    written, known = rows(Path("outputs/score/scores.csv")), rows(Path("known/scores.csv"))
     bits = [float(row["bits_per_dim"]) for row in written]
     assert bits == sorted(bits, reverse=True)
     known = [row | unknown for row in sorted(known, key=lambda row: -float(row["bits_per_dim"]))]
@@ -95,7 +95,7 @@ def test_a_reference_is_stored_with_the_model(
     scored = glow("score", odd, "--checkpoint", exported)
     once = glow("score", odd, "--checkpoint", trained, "--reference", ordinary, "--output", "once")
     assert f"reference: {ordinary}" in once.output
-    assert rows(Path("once/scores.csv"))[0]["percentile"] == rows(Path("scores/scores.csv"))[0]["percentile"]
+    assert rows(Path("once/scores.csv"))[0]["percentile"] == rows(Path("outputs/score/scores.csv"))[0]["percentile"]
     assert "reference: 24 ordinary images stored with the model" in scored.output
     assert "unusual: 12 of 12 (expected of ordinary pictures: 5 %)" in scored.output
     # A second export keeps it.

@@ -63,7 +63,7 @@ for command in (
     ["reconstruct", picture, "--output", folder],
     ["interpolate", picture, picture, "--output", f"{{folder}}/strip.png"],
     ["score", picture],
-    ["encode", picture, "--output", f"{{folder}}/latents.safetensors"],
+    ["encode", picture, "--output", folder],
     ["decode", f"{{folder}}/latents.safetensors", "--output", folder],
     ["sample", "--count", "4", "--seed", "1", "--output", f"{{folder}}/with"],
     ["sample", "--count", "4", "--seed", "9", "--output", f"{{folder}}/without"],

@@ -129,23 +129,23 @@ def test_the_commands_take_it(
         allowed = f"--allow-class={Brightness.__module__}.Brightness"
         return main([*arguments, f"--checkpoint={trained.folder / 'model'}", allowed])
 
-    sampled = "samples/seed000005_t0.70.png"
+    sampled = "outputs/sample/seed000005_t0.70.png"
     assert glow("sample", "--count=2", "--seed=5", "--given", "0.9", "0.3", "--sweep=0,0.7") == 0
     assert read_png_text(Path(sampled)).items() >= {"given": "0.3", "seed": "5"}.items()
     drawn = torch.from_numpy(np.asarray(Image.open(sampled)).copy())
     assert torch.equal(model.sample(16, 0.7, range(5, 21), 0.3)[0, 0], drawn)
-    assert json.loads(Path("samples/run.json").read_text())["given"] == [0.9, 0.3]
+    assert json.loads(Path("outputs/sample/run.json").read_text())["given"] == [0.9, 0.3]
     assert glow("sample", "--given", "dark") == 1
     assert "'dark'; expected a number" in capsys.readouterr().err
     for command in (["encode"], ["reconstruct"], ["interpolate", sampled]):
         values = ["0.3", "0.4"] if command[0] == "interpolate" else ["0.3"]
         assert glow(*command, sampled, "--given", *values) == 0
-    assert load_latents(Path("latents.safetensors"), model).given == torch.tensor([0.3])
-    assert glow("decode", "latents.safetensors") == 0
-    assert np.array_equal(np.asarray(Image.open("decoded/000000_seed000005_t0.70.png")), drawn)
-    assert read_png_text(Path("interpolation.png"))["given"] == "0.3, 0.4"
+    assert load_latents(Path("outputs/encode/latents.safetensors"), model).given == torch.tensor([0.3])
+    assert glow("decode", "outputs/encode/latents.safetensors") == 0
+    assert np.array_equal(np.asarray(Image.open("outputs/decode/000000_seed000005_t0.70.png")), drawn)
+    assert read_png_text(Path("outputs/interpolate/strip.png"))["given"] == "0.3, 0.4"
     assert glow("score", sampled, "--given", "0.3") == 0
-    assert json.loads(Path("scores/scores.json").read_text())["images"][0]["given"] == 0.3
+    assert json.loads(Path("outputs/score/scores.json").read_text())["images"][0]["given"] == 0.3
     capsys.readouterr()
     assert main(["info", str(trained.folder / "model"), f"--allow-class={Brightness.__module__}.Brightness"]) == 0
     assert "Brightness (features 4)" in capsys.readouterr().out

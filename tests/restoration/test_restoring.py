@@ -38,6 +38,7 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     to_pil(hole).save(files[1])
     model = tiny_restorer(Fill())
     expected = restore(model, Fill().prepare(pixels, mask=hole), 2, seeds=0).draws
+    assert len(str(restore(model, files[0], mask=files[1]))) < 200
     arrays = [pixels.permute(1, 2, 0).numpy(), hole[0].numpy()]
     forms: list[Sequence[Picture]] = [files, [to_pil(pixels), to_pil(hole)], arrays, [pixels, hole]]
     for form in forms:
