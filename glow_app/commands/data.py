@@ -11,7 +11,7 @@ from glow_app.messages import pluralise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow data render faces``."""
-    parser.usage = "glow data render faces [--output FOLDER] [--count N] [--size N] [--seed N]"
+    parser.usage = "glow data render faces [OPTIONS]"
     parser.add_argument("action", choices=["render"], help="write a folder of PNGs, and their attributes as a CSV")
     parser.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     count = "number of faces; a larger number adds to them"
