@@ -48,15 +48,19 @@ class FaceFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features."""
-        reduced = functional.adaptive_avg_pool2d(images.float() / 255, self.side)
-        return self.convolutions(reduced).mean([2, 3])
+        return self.convolutions(functional.adaptive_avg_pool2d(images.float() / 255, self.side)).mean([2, 3])
 
 
-def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return rendered faces, reduced to uint8 (N, 3, 64, 64), and their attributes in [0, 1], (N, 15)."""
+def reduced(images: Tensor, side: int = SIDE) -> Tensor:
+    """Return images, uint8 (B, 3, H, W), with another side; the classifier's, unless given."""
+    return functional.adaptive_avg_pool2d(images.float(), side).round().byte()
+
+
+def faces(seed: int, count: int, side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """Return faces rendered at 256x256, reduced to uint8 (N, 3, S, S), and their attributes in [0, 1], (N, 15)."""
     rendered = rendered_faces(seed, count, RENDERED_SIDE, None)
-    parts = [torch.from_numpy(rendered[first : first + 100].copy()).float() for first in range(0, count, 100)]
-    images = torch.cat([functional.adaptive_avg_pool2d(part, SIDE).round().byte() for part in parts])
+    parts = [torch.from_numpy(rendered[first : first + 100].copy()) for first in range(0, count, 100)]
+    images = torch.cat([reduced(part, side) for part in parts])
     attributes = [draw_face(seed, index).attributes() for index in range(count)]
     return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
 
@@ -95,7 +99,7 @@ def trained() -> FaceClassifier:
 @torch.no_grad()
 def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
     """Return the predicted attributes, (N, 15): probabilities of the yes/no attributes, then values of the others."""
-    answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
+    answers = torch.cat([classifier(reduced(part).float() / 255) for part in images.split(200)])
     return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
 
 

@@ -30,7 +30,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.storage.stored_model import model_hash
 
 NAME = "face_edits"
-NUM_EDITED = 64 if IS_SHORT else 600
+NUM_FACES, NUM_EDITED = (64, 16) if IS_SHORT else (600, 100)
 REAL_CHANGE = 0.25  # smallest change of a continuous attribute that counts, as a share of its range
 REAL_STRENGTH = 0.5
 STRENGTHS = (1.0, 1.25, 1.5, 2.0)  # to choose from
@@ -151,7 +151,7 @@ def through_attributes(model: ImageModel, images: Tensor, given: Tensor) -> Edit
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="faces", help="a model with the attributes of rendered faces")
-    parser.add_argument("--faces", type=int, default=NUM_EDITED)
+    parser.add_argument("--faces", type=int, default=NUM_FACES, help="of which the first 100 are edited")
     parser.add_argument("--name", default=NAME, help="of the results; others than the default leave docs/ alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -159,12 +159,12 @@ def main() -> None:
     classifier = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
-    images, attributes = faces(2, arguments.faces)
+    images, attributes = faces(2, arguments.faces, model.flow.image_shape[2])
     before = seen(classifier, images)
     inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
     result |= measure_samples(model, classifier, images, attributes, inferred)
-    editor = through_attributes(model, images, inferred)
+    editor, before = through_attributes(model, images, inferred), before[:NUM_EDITED]
     by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
     chosen = fitted(by_strength)
     means = {strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()}

@@ -26,7 +26,7 @@ def measure_samples(
     Args:
         model: The model.
         classifier: The judge of samples.
-        images: Faces that nothing has seen, (N, 3, 64, 64).
+        images: Faces that nothing has seen, (N, 3, H, W).
         attributes: Their attributes, (N, 15); those that are requested are taken from here too.
         inferred: Those that the model infers, (N, 15).
     """

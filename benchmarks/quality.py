@@ -163,8 +163,9 @@ def document(name: str, results: dict[str, dict[str, Any]]) -> None:
     for one, result in sorted(results.items(), key=lambda pair: pair[1]["curve"][-1][1]):
         values = [f"{curves[one][seconds]:.3f}" if seconds in curves[one] else "" for seconds in times]
         rows.append([one, f"{result['parameters']:,}", f"{result['steps']:,}", *values])
-    write_table(name, header, rows, page="speed.md")
-    if not IS_SHORT:
+    is_documented = name.startswith("quality")
+    write_table(name, header, rows, page="speed.md" if is_documented else None)
+    if is_documented and not IS_SHORT:
         plot(name, curves)
 
 
