@@ -67,7 +67,7 @@ def print_bits(bits: dict[str, Any], num_images: int, note: str = "") -> None:
     note = f"{', trace of the prior estimated' if bits['trace_estimated'] else ''}{note}"
     single, weighted = bits["one_draw"], bits["importance_weighted"]
     for each in [single] if single == weighted else [single, weighted]:
-        draws = each["num_draws"]
+        draws = each["draws"]
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
         print_row("bits/dim", f"{each['mean']:.4f} ± {each['standard_error']:.4f}", f"{words}{note}")
     which = "the same images" if num_images <= PNG_IMAGES else f"the first {PNG_IMAGES:,} images"

@@ -108,7 +108,7 @@ def _measure(
     parts: list[Measures] = []
     for names, images, values in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
         first = arguments.seed + len(files)
-        parts.append(measure(model, images, values, num_draws=arguments.draws, seeds=range(first, first + len(names))))
+        parts.append(measure(model, images, values, draws=arguments.draws, seeds=range(first, first + len(names))))
         files += names
     return files, Measures.joined(parts)
 

@@ -25,15 +25,15 @@ class MeanBits:
     Args:
         mean: Mean over the images.
         standard_error: Standard error of the mean, as an estimate for all images of this kind.
-        num_draws: Dequantisation draws per image.
+        draws: Dequantisation draws per image.
     """
 
     mean: float
     standard_error: float
-    num_draws: int
+    draws: int
 
 
-def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int = 0, batch_size: int = 64) -> MeanBits:
+def mean_bits(model: ImageModel, images: ImageSet, draws: int = 1, seed: int = 0, batch_size: int = 64) -> MeanBits:
     r"""Return mean bits/dim of images.
 
     With one draw of the dequantisation noise u, this is the bound reported in the literature; with K draws, it is the
@@ -46,7 +46,7 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     Args:
         model: The model; it is given what it would be given about the images in training.
         images: At least 2.
-        num_draws: The number K.
+        draws: The number K.
         seed: Seed of the noise of the first image; image i uses seed + i.
     References:
         Burda et al. 2016, arXiv:1509.00519; for dequantisation Ho et al. 2019, arXiv:1902.00275.
@@ -55,17 +55,15 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     for part, given, generator in observed_batches(model, images, batch_size, "bits/dim", seed):
         first = seed + sum(map(len, parts))
         with record_solves(image_generators(range(first, first + len(part)))):
-            parts.append(model.bits_per_dim(part, given, num_draws, generator).cpu())
+            parts.append(model.bits_per_dim(part, given, draws, generator).cpu())
     bits = torch.cat(parts).double()
-    return MeanBits(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), num_draws)
+    return MeanBits(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), draws)
 
 
-def bits_record(
-    model: ImageModel, images: ImageSet, num_draws: int, seed: int = 0, batch_size: int = 64
-) -> dict[str, Any]:
+def bits_record(model: ImageModel, images: ImageSet, draws: int, seed: int = 0, batch_size: int = 64) -> dict[str, Any]:
     """Return :func:`mean_bits` with one draw and with several, and bits/dim of a PNG, as plain types."""
     one = asdict(mean_bits(model, images, 1, seed, batch_size))
-    several = one if num_draws == 1 else asdict(mean_bits(model, images, num_draws, seed, batch_size))
+    several = one if draws == 1 else asdict(mean_bits(model, images, draws, seed, batch_size))
     png = png_bits_per_dim(images.head(PNG_IMAGES), model.num_bits)
     note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
     return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": bool(note)}

@@ -51,7 +51,7 @@ class Measures:
 
 
 def measure(
-    model: ImageModel, images: Pictures, given: Given = None, *, num_draws: int = 1, seeds: Sequence[int] | None = None
+    model: ImageModel, images: Pictures, given: Given = None, *, draws: int = 1, seeds: Sequence[int] | None = None
 ) -> Measures:
     """Measure images, each independently of the others.
 
@@ -59,7 +59,7 @@ def measure(
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         given: What is known about the images, such as their classes. If omitted, bits/dim are marginal over all
             classes, and levels and latents are measured under the most likely class of each image.
-        num_draws: Number of dequantisation draws for the bits/dim.
+        draws: Number of dequantisation draws for the bits/dim.
         seeds: Seeds of the noise, one per image; 0, 1, ... if omitted.
     Raises:
         ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.
@@ -68,12 +68,12 @@ def measure(
     choices = model.conditioning.unknown(len(images)) if given is None else [given]
     seeds = one_seed_each(len(images), 0 if seeds is None else seeds)
     with record_solves(image_generators(seeds)):
-        draws = model.bits_table(images, given, num_draws, image_generators(seeds))
-    given = chosen(choices, draws.likeliest)
+        table = model.bits_table(images, given, draws, image_generators(seeds))
+    given = chosen(choices, table.likeliest)
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, given)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
     given = None if given is None else given.cpu()
-    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), given)
+    return Measures(table.bits_per_dim.cpu(), table.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), given)
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:

@@ -125,7 +125,7 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def bits_per_dim(
-        self, images: Tensor, given: Tensor | None = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Return bits per dimension of each image, (B,).
 
@@ -139,36 +139,36 @@ class ImageModel(nn.Module):
         Args:
             images: uint8 (B, C, H, W).
             given: What is known about them, a row per image; None for nothing.
-            num_draws: Number K of dequantisation draws.
+            draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise; if None, image i has the noise of seed i, as in the
                 commands. Its state also determines the noise in the trace estimates of a continuous prior.
         Raises:
-            ValueError: If ``num_draws`` is below 1, or the images or what is given do not fit the model.
+            ValueError: If ``draws`` is below 1, or the images or what is given do not fit the model.
         """
-        return self.bits_table(images, given, num_draws, generator).bits_per_dim
+        return self.bits_table(images, given, draws, generator).bits_per_dim
 
     @torch.no_grad()
     def bits_table(
         self,
         images: Tensor,
         given: Tensor | None = None,
-        num_draws: int = 1,
+        draws: int = 1,
         generator: torch.Generator | None = None,
         size: tuple[int, int] | None = None,
     ) -> BitsTable:
         """Return the bits by draw, class and level; as :meth:`bits_per_dim`; by :meth:`dequantised` means of a size."""
-        require_at_least(1, num_draws=num_draws)
+        require_at_least(1, draws=draws)
         images = images.to(self.device)
         generator = generator or image_generators(range(len(images)))
-        draws, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
+        table, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
         with held_noise(self.device, generator) as rewind:
-            for _ in range(num_draws):
+            for _ in range(draws):
                 y, bits = self.dequantised(images, generator, size), []
                 for choice in choices:
                     rewind()
                     bits.append(self.dequantised_level_bits(y, choice))
-                draws.append(torch.stack(bits))
-        return BitsTable(torch.stack(draws), y[0].numel())
+                table.append(torch.stack(bits))
+        return BitsTable(torch.stack(table), y[0].numel())
 
     @torch.no_grad()
     def dequantised_level_bits(self, y: Tensor, given: Tensor | None = None) -> Tensor:

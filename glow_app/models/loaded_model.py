@@ -44,10 +44,10 @@ class LoadedModel(ImageModel):
     """
 
     def bits_per_dim(
-        self, images: Pictures, given: Given = None, num_draws: int = 1, generator: torch.Generator | None = None
+        self, images: Pictures, given: Given = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return bits/dim, (B,), as :meth:`ImageModel.bits_per_dim`."""
-        return super().bits_per_dim(*read(self, images, given), num_draws, generator)
+        return super().bits_per_dim(*read(self, images, given), draws, generator)
 
     def log_prob(self, images: Pictures, given: Given = None) -> Tensor:
         """Return log-probabilities in nats, (B,), as :meth:`ImageModel.log_prob`."""

@@ -96,20 +96,20 @@ class QueuedModel(LoadedModel):
         self,
         images: Tensor,
         given: Tensor | None = None,
-        num_draws: int = 1,
+        draws: int = 1,
         generator: torch.Generator | None = None,
         size: tuple[int, int] | None = None,
     ) -> BitsTable:
         """Score images, within :func:`record_solves`; both generators have one per image."""
         record: Any = solve_options().record
         noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
-        choices, draws = self.conditioning.unknown(len(images)) if given is None else [given], []
-        for _ in range(num_draws):
+        choices, table = self.conditioning.unknown(len(images)) if given is None else [given], []
+        for _ in range(draws):
             y = self.dequantised(images, generator, size)
             rows = [row for choice in choices for row in _rows(len(y), y, choice, noise)]
             bits = torch.cat(self._compute(self._rows.level_bits, rows))
-            draws.append(bits.unflatten(0, (len(choices), len(y))))
-        return BitsTable(torch.stack(draws), y[0].numel())
+            table.append(bits.unflatten(0, (len(choices), len(y))))
+        return BitsTable(torch.stack(table), y[0].numel())
 
 
 class _RowFunctions:

@@ -156,7 +156,7 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
-    measures = await service.run(generation.measure, service.model, images, given, num_draws=body.draws, seeds=seeds)
+    measures = await service.run(generation.measure, service.model, images, given, draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.format(measures.given) or [None] * len(images)
     rows = enumerate(generation.score_rows(measures, reference))
     return schemas.ScoreAnswer(

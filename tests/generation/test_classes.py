@@ -18,12 +18,12 @@ def model() -> ImageModel:
     return tiny_model(num_classes=4, dtype=torch.float64)
 
 
-def by_hand(model: ImageModel, images: Tensor, seeds: list[int], num_draws: int = 1) -> Tensor:
+def by_hand(model: ImageModel, images: Tensor, seeds: list[int], draws: int = 1) -> Tensor:
     """Return log-densities of images under each class of each draw, (K, M, B), nats."""
     generators = [image_generators(seeds) for _ in range(4)]
     pairs = list(zip(torch.arange(4)[:, None].expand(-1, len(images)), generators, strict=True))
-    draws = [[model(images, *pair) for pair in pairs] for _ in range(num_draws)]
-    return -BITS_TO_NATS * torch.stack([torch.stack(draw) for draw in draws]).detach()
+    table = [[model(images, *pair) for pair in pairs] for _ in range(draws)]
+    return -BITS_TO_NATS * torch.stack([torch.stack(draw) for draw in table]).detach()
 
 
 def test_bits_given_nothing_are_those_of_the_mean_density_over_classes_and_draws(model: ImageModel) -> None:
@@ -50,7 +50,7 @@ def test_the_most_likely_classes_are_inferred(model: ImageModel) -> None:
 
 def test_what_is_measured_given_nothing(model: ImageModel) -> None:
     images, seeds = random_images(5), [4, 5, 6, 7, 8]
-    actual = measure(model, images, num_draws=2, seeds=seeds)
+    actual = measure(model, images, draws=2, seeds=seeds)
     torch.testing.assert_close(actual.bits_per_dim, model.bits_per_dim(images, None, 2, image_generators(seeds)))
     labels = by_hand(model, images, seeds)[0].argmax(0)
     assert actual.given is not None

@@ -19,7 +19,7 @@ def model() -> ImageModel:
 
 def test_what_is_measured(model: ImageModel) -> None:
     images = random_images(5)
-    found = measure(model, images, num_draws=3, seeds=[4, 5, 6, 7, 8])
+    found = measure(model, images, draws=3, seeds=[4, 5, 6, 7, 8])
     expected = model.bits_per_dim(images, None, 3, image_generators([4, 5, 6, 7, 8]))
     torch.testing.assert_close(found.bits_per_dim, expected)
     one = measure(model, images, seeds=[4, 5, 6, 7, 8])
@@ -32,7 +32,7 @@ def test_what_is_measured(model: ImageModel) -> None:
 
 def test_an_image_is_measured_by_itself(model: ImageModel) -> None:
     images = random_images(5)
-    many, alone = measure(model, images, num_draws=2), measure(model, images[3:4], num_draws=2, seeds=[3])
+    many, alone = measure(model, images, draws=2), measure(model, images[3:4], draws=2, seeds=[3])
     for name in ("bits_per_dim", "level_bits", "level_norms", "png_bits_per_dim"):
         torch.testing.assert_close(getattr(many, name)[3:4], getattr(alone, name))
     joined = Measures.joined([many, alone])

@@ -71,7 +71,7 @@ def test_a_uniform_density_costs_exactly_its_bits(num_bits: int) -> None:
     model = ImageModel(UniformFlow(), num_bits)  # type: ignore[arg-type]
     images = random_images(16, (1, 2, 2))
     assert torch.equal(model(images), torch.full((16,), float(num_bits), dtype=torch.float64))
-    assert model.bits_per_dim(images, num_draws=3).allclose(torch.tensor(float(num_bits), dtype=torch.float64))
+    assert model.bits_per_dim(images, draws=3).allclose(torch.tensor(float(num_bits), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("num_bits", [1, 5, 8])
@@ -90,7 +90,7 @@ def test_more_draws_are_the_logarithm_of_a_mean() -> None:
     generator = seeded()
     draws = torch.stack([model(images, generator=generator) for _ in range(5)])
     expected = -torch.log2(torch.exp2(-4 * draws).mean(0)) / 4
-    torch.testing.assert_close(model.bits_per_dim(images, num_draws=5, generator=seeded()), expected)
+    torch.testing.assert_close(model.bits_per_dim(images, draws=5, generator=seeded()), expected)
 
 
 def test_more_draws_bound_the_exact_value_ever_more_tightly() -> None:
@@ -101,7 +101,7 @@ def test_more_draws_bound_the_exact_value_ever_more_tightly() -> None:
     # Both bins reach from 0 to a half, on one side or the other.
     probability = normal.cdf(torch.tensor(0.5, dtype=torch.float64)) - 0.5
     exact = -probability.log2().item()
-    means = [model.bits_per_dim(images, num_draws=k, generator=seeded()).mean().item() for k in (1, 4, 16, 128)]
+    means = [model.bits_per_dim(images, draws=k, generator=seeded()).mean().item() for k in (1, 4, 16, 128)]
     assert all(fewer > more for fewer, more in pairwise(means))
     assert means[-1] == pytest.approx(exact, abs=5e-3)
     assert means[-1] > exact
@@ -123,8 +123,8 @@ def test_bad_numbers_of_bits_and_draws_are_refused(trained: LoadedModel) -> None
     for num_bits in (0, 9, 2.5, "8"):
         with pytest.raises(ValueError, match="num_bits is"):
             ImageModel(tiny_glow((1, 4, 4)), num_bits)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="num_draws is 0"):
-        trained.bits_per_dim(random_images(1), num_draws=0)
+    with pytest.raises(ValueError, match="draws is 0"):
+        trained.bits_per_dim(random_images(1), draws=0)
 
 
 def test_bad_images_are_refused(trained: LoadedModel) -> None:

@@ -379,7 +379,7 @@ def test_latents_are_those_of_python_and_decode_exactly(model: LoadedModel, clie
 def test_scores_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
-    measures = generation.measure(model, IMAGES[:2], num_draws=3, seeds=[11, 12])
+    measures = generation.measure(model, IMAGES[:2], draws=3, seeds=[11, 12])
     bits = measures.bits_per_dim.tolist()
     assert [one["bits_per_dim"] for one in answer["scores"]] == pytest.approx(bits, rel=1e-4, abs=1e-4)
     assert [one["given"] for one in answer["scores"]] == model.vocabulary.format(measures.given)
