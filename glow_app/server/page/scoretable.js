@@ -9,29 +9,20 @@ const USUAL = 95;  // percent of ordinary pictures that are called usual
 /** Make a table that grows by add(); onclear is called when it is cleared. */
 export function makeScoreTable(place, info, onclear) {
   let rows = [];
-  let order = { column: "oddness", isRising: false };
+  const actions = h("div", { className: "actions" }, h("button", { onclick: clear }, "Clear"));
 
   function draw() {
     const columns = columnsNow();
     // On a phone rows are shown as blocks; the roles tell screen readers that they are still a table.
-    const picture = h("th", { role: "columnheader", scope: "col" }, "Picture");
-    const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(header));
-    const body = h("tbody", { role: "rowgroup" }, ...sorted().map((row) => rowOf(row, Object.keys(columns), info)));
+    const header = (name) => h("th", { role: "columnheader", scope: "col" }, name);
+    const head = h("tr", { role: "row" }, ...["Picture", ...Object.values(columns)].map(header));
+    const value = (row) => row.oddness ?? row.bits_per_dim ?? -1;  // pictures without scores are last
+    const sorted = rows.toSorted((one, other) => value(other) - value(one));
+    const body = h("tbody", { role: "rowgroup" }, ...sorted.map((row) => rowOf(row, Object.keys(columns), info)));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
-    const actions = h("div", { className: "actions" }, h("button", { onclick: clear }, "Clear"));
-    // Keep the focus, because rows may arrive at any time.
-    const focused = controls().indexOf(document.activeElement);
-    place.replaceChildren(...[table, legend(columns), actions].filter(Boolean));
-    controls()[focused]?.focus({ preventScroll: true });
-  }
-
-  const controls = () => [...place.querySelectorAll("button")];
-
-  function sorted() {
-    const { column, isRising } = order;
-    const value = (row) => row[column] ?? -Infinity;  // pictures without scores are last, or first
-    const compare = (a, b) => (value(a) === value(b) ? 0 : value(a) - value(b));
-    return rows.toSorted((a, b) => (isRising ? compare(a, b) : compare(b, a)));
+    if (!actions.isConnected) place.append(actions);  // it stays, with the focus, when rows arrive
+    while (place.firstChild !== actions) place.firstChild.remove();
+    actions.before(table, legend(columns) ?? "");
   }
 
   /** Return column names by key, without a verdict if no picture has one. */
@@ -39,17 +30,6 @@ export function makeScoreTable(place, info, onclear) {
     const scored = rows.filter((row) => !row.error);
     const isJudged = scored.length === 0 || scored.some((row) => row.usual);
     return { ...(isJudged && { oddness: "Verdict" }), bits_per_dim: "bits/dim" };
-  }
-
-  function header([column, name]) {
-    const isSorted = order.column === column;
-    const sort = () => {
-      order = { column, isRising: isSorted && !order.isRising };  // odd pictures first; the second press reverses
-      draw();
-    };
-    const direction = !isSorted ? "none" : order.isRising ? "ascending" : "descending";
-    const button = h("button", { "data-column": column, onclick: sort }, name);
-    return h("th", { role: "columnheader", scope: "col", "aria-sort": direction }, button);
   }
 
   function legend(columns) {
