@@ -113,7 +113,7 @@ def edit(page: Page) -> None:
 
 
 def restore(page: Page) -> None:
-    """Enlarge the sample that the tab begins with."""
+    """Restore the photograph that the tab begins with."""
     page.get_by_role("tab", name="Restore").click()
     page.locator("#restored .compare img").first.wait_for()
     page.locator("#restore-task:empty").wait_for(state="attached")

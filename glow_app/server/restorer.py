@@ -33,6 +33,7 @@ class Restorer:
             factor=self.task.factor,
             channels=self.task.picture_channels(model.flow.image_shape[0]),
             takes=dict(self.task.takes),
+            decides=self.task.least_change > 0,
             temperature=model.generation.to_plain()["temperature"],
         )
 
@@ -65,13 +66,14 @@ class Restorer:
         inputs: Mapping[str, Tensor | float],
         seeds: range,
         run_steps: Callable[[Iterator[None], int], Iterable[None]],
+        force: bool,
     ) -> tuple[RestoreAnswer, Images]:
         """Return the answer to a request, and the draws in it; ``run_steps`` is that of the worker."""
         with validating():
             require_size(self.model, self.task, len(seeds), *picture.pixels.shape[1:])
         with validating("inputs"):
             damaged = self.task.prepare(torch.from_numpy(picture.pixels), **inputs)
-        options = len(seeds), settings.temperature, seeds, self.task, run_steps
+        options = len(seeds), settings.temperature, seeds, self.task, run_steps, force
         restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile

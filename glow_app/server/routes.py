@@ -13,7 +13,7 @@ from glow_app.models.drawing import draw_settings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ERRORS, OCTETS, PICTURES, ZIP, invalid, respond, validating
+from glow_app.server.answers import ERRORS, OCTETS, PICTURES, ZIP, invalid, respond, unavailable, validating
 from glow_app.server.gate import GatedRoute
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
@@ -39,6 +39,7 @@ def _pictures(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
 Served = Annotated[Service, Depends(service_of)]
 API = APIRouter(prefix="/v1", responses=ERRORS, route_class=GatedRoute)
 HEALTH = APIRouter(tags=["Operate"])  # for operators: health and metrics
+_WAITING = 8  # large pictures that wait to be restored, each in memory
 _SEVERAL = "the picture, or a zip of several"
 _FRAMES = "a strip of the frames, but with `image/gif` or `image/webp` an animation that plays forward and back"
 
@@ -177,8 +178,12 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
     picture, inputs = await restorer.read(body, service.decoder, most)
     num_pixels = body.count * restorer.task.factor**2 * picture.pixels[0].size
-    threads, request_id = service.long if num_pixels > most // 8 else service.short, request.scope["glow.request_id"]
-    work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps
+    threads, request_id = service.short, request.scope["glow.request_id"]
+    if num_pixels > most // 20:
+        threads = service.long
+        if threads._work_queue.qsize() >= _WAITING:
+            raise unavailable("queue_full", "too many large pictures are waiting", 30)
+    work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps, body.force
     answer, draws = await service.run(*work, threads=threads, request_id=request_id)
     facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
     return await respond(request, answer, draws, facts, icc_profile=picture.icc_profile)

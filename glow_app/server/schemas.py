@@ -241,6 +241,7 @@ class RestoreRequest(_Request):
         description="As for `sample`. Default: the model's for several draws; 0 for one, the best estimate, "
         "of up to `limits.estimated_pixels`.",
     )
+    force: bool = Field(False, description="Correct all of the picture, also where it seems to be clean.")
     seed: Seed = None
 
 
@@ -273,6 +274,7 @@ class RestorerInfo(BaseModel):
     factor: int = Field(description="Factor by which width and height grow.")
     channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
     takes: dict[str, Literal["picture", "number"]] = Field(description="Further inputs: the kind of each by name.")
+    decides: bool = Field(description="Whether it leaves clean parts as they are, without `force`.")
     temperature: float | list[float] = Field(description="The recommended temperature, the default.")
 
 

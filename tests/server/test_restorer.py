@@ -153,6 +153,9 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     monkeypatch.setattr(Denoise, "least_change", 1e3)
     note = client.post("/v1/restore", json=body | {"image": transparent}).json()["note"]
     assert note.startswith("transparency made white, it is clean")
+    forced = client.post("/v1/restore", data={"restorer": "clean", "force": "true"}, files={"image": as_file(PICTURE)})
+    expected = restoration.restore(MODELS["clean"], PICTURE, 1, 0.0, force=True)
+    assert (forced.json()["facts"], forced.json()["note"]) == (expected.facts, None)
 
 
 def profiled(space: bytes, size: int) -> tuple[str, bytes]:
@@ -256,7 +259,7 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
     with running(app) as single:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
-            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {},
+            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {}, "decides": True,
             "source": "photos", "model": model_hash(MODELS["clean"]),
             "temperature": [0.5, 0.8],
         }  # fmt: skip
@@ -320,11 +323,13 @@ def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPa
     service = app.state.service
     long, short = (
         {"image": as_base64(torch.full((1, 10, width), 99, dtype=torch.uint8)), "temperature": 1}
-        for width in (251, 250)
+        for width in (101, 100)
     )
+    monkeypatch.setattr("glow_app.server.routes._WAITING", 1)
     with running(app) as client, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.post, "/v1/restore", json=long) for _ in range(2)]
         wait_until(lambda: gated.begun == 1 and service.long._work_queue.qsize() == 1)
+        assert client.post("/v1/restore", json=long).status_code == 503, "only so many wait"
         asked += [pool.submit(client.post, "/v1/restore", json=short) for _ in range(2)]
         wait_until(lambda: len(service.worker._calls) == 3)  # with that of the first
         gated.allowed.release(4)

@@ -2,6 +2,8 @@
 
 const KEY = "glow-api-key";
 
+export const latest = {};  // the body of the last request, by endpoint
+
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
@@ -21,8 +23,9 @@ async function request(endpoint, { headers, ...options } = {}) {
   throw Object.assign(new Error(message), { status: response.status, requestId: body.error?.request_id, retryAfter });
 }
 
-function post(endpoint, body, signal, accept, others = {}) {
-  const headers = { "Content-Type": "application/json", Accept: accept, ...others };
+function post(endpoint, body, signal, accept) {
+  const headers = { "Content-Type": "application/json", Accept: accept };
+  latest[endpoint] = body;
   return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
@@ -34,12 +37,22 @@ export const ask = async (endpoint, body, signal) => (await post(endpoint, body,
 /** Return the picture of an endpoint as a Blob: "image/png", "image/gif" or "image/webp". */
 export const askFile = async (endpoint, body, type, signal) => (await post(endpoint, body, signal, type)).blob();
 
-/** Return the response to a restoration; onshare gets the share that is done, which is asked for every second. */
-export async function askRestored(body, type, signal, onshare) {
+/**
+ * Return the response to a restoration, whose fields are sent as a form with pictures as files; onshare gets the share
+ * that is done, which is asked for every second.
+ */
+export async function askRestored(fields, type, signal, onshare) {
   const id = `${Date.now()}-${Math.random()}`;
   const timer = setInterval(async () => {
     const { share } = await request(`progress?request_id=${id}`, { signal }).then((answer) => answer.json()).catch(() => ({}));
     if (share) onshare(share);
   }, 1000);
-  return post("restore", body, signal, type, { "X-Request-ID": id }).finally(() => clearInterval(timer));
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    const isText = typeof value === "string" || value instanceof Blob;
+    if (value != null) body.append(name, isText ? value : JSON.stringify(value));
+  }
+  const headers = { Accept: type, "X-Request-ID": id };
+  latest.restore = fields;
+  return request("restore", { method: "POST", headers, body, signal }).finally(() => clearInterval(timer));
 }

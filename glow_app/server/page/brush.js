@@ -115,8 +115,8 @@ export function makeBrush(onchange) {
     setError(text) {
       error.textContent = text ?? "";
     },
-    /** Return the mask as a data URL, white where the picture is covered; null if it covers nothing or everything. */
-    mask() {
+    /** Promise the mask as a PNG, white where the picture is covered; null if it covers nothing or everything. */
+    async mask() {
       const { width, height } = canvas;
       const mask = h("canvas", { width, height });
       const context = mask.getContext("2d");
@@ -125,7 +125,7 @@ export function makeBrush(onchange) {
       fill(context, "destination-over", "black");
       const { data } = context.getImageData(0, 0, width, height);
       const covered = data.filter((value, place) => place % 4 === 0 && value >= 128).length;
-      return covered === 0 || covered === width * height ? null : mask.toDataURL();
+      return covered === 0 || covered === width * height ? null : new Promise((resolve) => mask.toBlob(resolve));
     },
   };
 }

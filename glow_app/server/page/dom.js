@@ -48,18 +48,18 @@ export function placeIn(element, { clientX, clientY }) {
   return [(clientX - left) / width, (clientY - top) / height];
 }
 
-/** Call ondrag with each position of the pointer while an element is dragged; an input gets the focus. */
-export function letDrag(element, input, ondrag) {
+/** Call ondrag with each position of the pointer in a place while an element is dragged; an input gets the focus. */
+export function letDrag(element, input, ondrag, place = element) {
   element.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !event.isPrimary) return;  // the menu of a right click may hide its end
     event.preventDefault();  // the focus goes to the input
     element.setPointerCapture(event.pointerId);
     input.focus({ preventScroll: true });
-    ondrag(placeIn(element, event));
+    ondrag(placeIn(place, event));
   });
   element.addEventListener("pointermove", (event) => {
     // A second finger is captured as well.
-    if (event.isPrimary && element.hasPointerCapture(event.pointerId)) ondrag(placeIn(element, event));
+    if (event.isPrimary && element.hasPointerCapture(event.pointerId)) ondrag(placeIn(place, event));
   });
 }
 

@@ -9,10 +9,10 @@ import { fromFile, readAll, thumbnail } from "./pictures.js";
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 
 /**
- * Make a field for one picture, or for many, which are passed on without being shown. onpictures gets what open returns
+ * Make a field for one picture, or for many. Pictures may also be dropped on a place around it, or pasted. onpictures gets what open returns
  * for each chosen or dropped file: by default a picture that is sent in the model's size.
  */
-export function makeDropZone({ id, label, info, many = false, onpictures, open = (file) => fromFile(file, info.image_shape) }) {
+export function makeDropZone({ id, label, info, many = false, around = null, onpictures, open = (file) => fromFile(file, info.image_shape) }) {
   const described = { "aria-describedby": `${id}-error`, "aria-label": label };
   const input = h("input", { type: "file", id, accept: FORMATS, multiple: many, className: "visually-hidden", ...described });
   const body = h("span", { className: "drop-body" }, icon("picture"), many ? "Drop or choose pictures" : "Drop or choose");
@@ -33,9 +33,11 @@ export function makeDropZone({ id, label, info, many = false, onpictures, open =
     take(input.files);
     input.value = "";  // so that the same file can be chosen again
   });
-  zone.addEventListener("dragover", () => zone.classList.add("over"));
-  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
-  zone.addEventListener("drop", (event) => {
+  const target = around ?? zone;
+  if (around) document.addEventListener("paste", ({ clipboardData: { files } }) => files.length && element.offsetParent && take(files));
+  target.addEventListener("dragover", () => zone.classList.add("over"));
+  target.addEventListener("dragleave", () => zone.classList.remove("over"));
+  target.addEventListener("drop", (event) => {
     zone.classList.remove("over");
     take(event.dataTransfer.files);
   });

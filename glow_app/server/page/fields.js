@@ -13,7 +13,8 @@ export function fillRange(input) {
 
 /**
  * Return a labelled slider as {element, value, origin}; the value can also be set, even between two steps. If it is null
- * at first, for any value, it is shown as a button that sets it back to the origin.
+ * at first, for any value, it is shown as a button that sets it back to the origin. Its onshow, if set, is called after
+ * each change.
  */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
   const setBack = () => ((control.value = control.origin), oninput());
@@ -24,6 +25,7 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
       : h("span", { className: "value", "aria-hidden": "true" });
   const input = h("input", { type: "range", id, min, max, step, value });
   const inside = (number) => (number === null ? null : Math.min(max, Math.max(min, number)));
+  let control;
   let exact = inside(value);  // the input itself rounds to a step
   const show = () => {
     shown.textContent = exact?.toFixed(digits) ?? "any";
@@ -31,6 +33,7 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
     input.setAttribute("aria-valuetext", shown.textContent);
     input.classList.toggle("any", exact === null);
     fillRange(input);
+    control?.onshow?.();
   };
   input.addEventListener("input", () => {
     exact = Number(input.value);
@@ -38,7 +41,7 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
     oninput?.();
   });
   const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
-  const control = {
+  control = {
     element: h("div", { className: "field" }, head, input),
     origin: exact,
     get value() {
@@ -52,6 +55,21 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   };
   show();
   return control;
+}
+
+/** Return a switch of several states, the first at first, as {element, value}; the value is one of the texts. */
+export function choice({ name, label, texts, oninput }) {
+  const inputs = texts.map((value) => h("input", { type: "radio", name, value, className: "visually-hidden", onchange: oninput }));
+  inputs[0].checked = true;
+  return {
+    element: h("div", { className: "answers", role: "radiogroup", "aria-label": label }, ...inputs.map((input) => h("label", {}, input, input.value))),
+    get value() {
+      return inputs.find((input) => input.checked).value;
+    },
+    set value(text) {
+      inputs[texts.indexOf(text)].checked = true;
+    },
+  };
 }
 
 /** Return what a model can be given in a word: "class" for ClassConditioning. */

@@ -3,12 +3,20 @@
 import { h, icon, joined } from "./dom.js";
 import { reducedPicture } from "./reduce.js";
 
+export const GONE = "the file was changed or deleted after it was chosen; choose it again";
+
 /** Return the error of one of several pictures. */
-const faultAt = (place, text) => Object.assign(new Error(text), { place });
+export const faultAt = (place, text) => Object.assign(new Error(text), { place });
 
 export function fromPng(base64, name, alt) {
   const url = `data:image/png;base64,${base64}`;
   return { name, alt, note: null, url, read: async () => url };
+}
+
+/** Return the file in a data URL; the page's policy forbids to fetch it. */
+export function blobOf(url) {
+  const [, type, base64] = /^data:(.*);base64,(.*)$/s.exec(url);
+  return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type });
 }
 
 /** Return the picture in a file, which is read only when it is sent, because there may be hundreds. */
@@ -39,8 +47,7 @@ export function fromFile(file, shape) {
 
 /** Return the data URLs of pictures that are sent together; throw a fault if a file is gone or they are too large. */
 export async function readAll(pictures, limits) {
-  const gone = "the file was changed or deleted after it was chosen; choose it again";
-  const refuse = (place) => () => Promise.reject(faultAt(place, gone));
+  const refuse = (place) => () => Promise.reject(faultAt(place, GONE));
   const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(refuse(place))));
   const lengths = urls.map(({ length }) => length);
   const bytes = lengths.reduce((sum, length) => sum + length + 4, 1000);  // at least those of the body
@@ -69,7 +76,7 @@ export function fileName(...words) {
 export const noteOf = (picture, note) => joined(" and ", picture.note, note);
 
 export function release(picture) {
-  if (picture?.url.startsWith("blob:")) URL.revokeObjectURL(picture.url);
+  if (picture?.url?.startsWith("blob:")) URL.revokeObjectURL(picture.url);
 }
 
 /** Return a thumbnail, or an icon if the browser cannot show the picture, which the server may still read. */

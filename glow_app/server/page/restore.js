@@ -1,199 +1,279 @@
-// The tab Restore: a damaged picture restored, or draws of its possible originals.
+// The tab Restore: pictures that are restored one after another, or draws of possible originals.
 
 import { askRestored } from "./api.js";
 import { makeBrush } from "./brush.js";
-import { damaged } from "./damage.js";
-import { byId, h, reveal } from "./dom.js";
+import { byId, downloadButton, h, joined, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { focusFirstError } from "./fields.js";
 import { makeFrame } from "./frame.js";
-import { faultOf, readAll, release } from "./pictures.js";
-import { dataUrl, openPicture, partOf } from "./reduce.js";
-import { makeRestored } from "./restored.js";
+import { GONE, blobOf, download, faultAt, faultOf, release, thumbnail } from "./pictures.js";
+import { openPicture, partOf } from "./reduce.js";
+import { makeRestored, resultOf } from "./restored.js";
 import { restoreSettings } from "./restoresettings.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
-const QUICK = 0.1;  // of the pixels that a request may restore, up to which it follows each change of a setting
+const QUICK = 1.5e6;  // restored pixels up to which the result follows each change of a setting
 const BYTES = 4.2;  // of the body of a request per pixel of a part of a picture, which is sent as PNG
-const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in a sample, until the user paints
+const MORE_BYTES = 4000;  // of the body of a request besides its picture
+const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in an example, until the user paints
+const CREDIT = "Photograph: Rachel Michetti, CC0, from scikit-image; noise added, saved as JPEG.";
+const SAME = ["image/jpeg", "image/webp"];  // formats of which results have the same; others are PNG
 
 /** Start the tab, of a server with restorers. */
 export function startRestore(info) {
   const task = new Task(byId("restore-task"));
-  const [form, note, large, stage] = ["form", "note", "large", "result"].map((name) => byId(`restore-${name}`));
-  const empty = [...stage.children];
+  const [form, note, large, stage, row] = ["form", "note", "large", "result", "files"].map((name) => byId(`restore-${name}`));
+  const [panel, empty] = [byId("panel-restore"), [...stage.children]];
   const open = (file) => ({ name: file.name, file, url: URL.createObjectURL(file) });
-  const zone = makeDropZone({ id: "restore-file", label: "Picture", info, open, onpictures: ([picture]) => take(picture) });
+  const zone = makeDropZone({ id: "restore-file", label: "Pictures", info, many: true, around: panel, open, onpictures: take });
   const brush = makeBrush(changed);
-  const onrestorer = () => (begin(), wanted === null ? follow() : drawFirst(wanted));
-  const settings = restoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
+  const settings = restoreSettings(info, { onchange: changed, onrestorer: begin, onseed: () => follow(true) });
   const limit = h("p", { className: "hint" });
   const frame = makeFrame("restore-part", limit, changed);
-  let source = null;  // the picture as it was chosen
-  let whole = null;  // the picture as it was read or damaged
-  let sent = null;  // the picture as it is sent: whole, or the part in the frame
-  let view = null;  // of the results
+  const enlarge = h("button", { onclick: enlargeAll });
+  // Each has, once it is read, content and extent; once it was tried, the key of the settings, and sent and result or fault.
+  let pictures = [];
+  let shown = null;  // one of these
+  let view = null;  // of its result
   let wanted = null;  // settings of the sample that is being drawn as the picture
 
-  /** Return how many pixels of the picture a request may restore. */
+  /** Return how many pixels of a picture a request may restore. */
   function mostPixels({ count, temperature }) {
     const { pixels, restored_pixels: ofDraws, estimated_pixels: ofOne } = info.limits;
     const restored = count === 1 && temperature === 0 ? ofOne : ofDraws;
     return Math.min(pixels, Math.floor(restored / (count * settings.restorer.factor ** 2)));
   }
 
-  /** Return the part of the picture that is restored, {left, top, width, height}; null if it is the whole picture. */
+  /** Return the part of the shown picture that is restored, {left, top, width, height}; null if it is the whole picture. */
   function partFor(asked) {
-    const most = Math.min(mostPixels(asked), info.limits.body_bytes / BYTES);
-    const pixels = whole?.content && whole.size ? whole.size[0] * whole.size[1] : 0;
-    const isSent = (whole?.content?.size ?? 0) * (4 / 3) + 1000 < info.limits.body_bytes;
-    const isWhole = pixels === 0 || (isSent && pixels <= mostPixels(asked));
+    const [most, [width, height]] = [mostPixels(asked), shown.extent ?? [0, 0]];
+    const isWhole = width * height <= most && (width === 0 || shown.content.size + MORE_BYTES < info.limits.body_bytes);
     frame.element.hidden = isWhole;
     if (isWhole) return null;
-    frame.show(source.url, whole.size, whole.size, Math.max(1, Math.sqrt(pixels / most)));
+    const used = Math.min(most, info.limits.body_bytes / BYTES);
+    frame.show(shown.url, shown.extent, shown.extent, Math.max(1, Math.sqrt((width * height) / used)));
     const draws = asked.count > 1 ? ` for ${asked.count} draws` : "";
-    const bound = `This server takes up to ${(most / 1e6).toPrecision(2)} megapixels of this picture at a time${draws}.`;
+    const bound = `This server takes up to ${(used / 1e6).toPrecision(2)} megapixels of this picture at a time${draws}.`;
     limit.textContent = `${bound} Drag the frame to the part to restore, or use the sliders, then press Restore.`;
     return frame.box;
   }
 
-  /** Show what is sent and the size of the result; return whether it is so quick that it follows the settings. */
-  function describe(asked = settings.read()) {
-    if (asked === null || whole === null) return whole === null;
-    const part = partFor(asked);
-    const [width, height] = part ? [part.width, part.height] : (whole.size ?? [Infinity, 1]);
-    const [across, down] = [width, height].map((side) => (side * settings.restorer.factor).toLocaleString("en"));
-    note.textContent = whole.note ?? (whole.size && `Result: ${across} x ${down} pixels`);
-    large.hidden = width * height <= QUICK * mostPixels(asked);
+  /** Show the size of the result; return whether it is so quick that it follows the settings. */
+  function describe() {
+    const asked = settings.read();
+    note.textContent = shown?.note ?? "";
+    if (asked === null || !shown?.content) return !shown?.content;
+    const { width, height } = partFor(asked) ?? { width: shown.extent?.[0] ?? Infinity, height: shown.extent?.[1] ?? 1 };
+    const { factor } = settings.restorer;
+    const [across, down] = [width, height].map((side) => (side * factor).toLocaleString("en"));
+    note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels.`);
+    large.hidden = asked.count * width * height * factor ** 2 <= QUICK;
     return large.hidden;
   }
 
-  function clear() {
-    task.cancel();
-    whole = sent = view = null;
-    note.textContent = "";
-    large.hidden = frame.element.hidden = true;
-    stage.replaceChildren(...empty);  // a result of another picture or restorer
-  }
-
-  /** Start with the chosen restorer. */
-  function begin() {
-    clear();
-    brush.element.hidden = true;  // until there is a picture to paint on
-    byId("panel-restore").classList.toggle("grey", settings.restorer.channels === 1);
-  }
-
-  function take(picture) {
-    if (picture !== source) release(source);
-    clear();
-    frame.crop = { zoom: 0, x: 0.5, y: 0.5 };  // as large as it may be
-    [source, wanted] = [picture, null];
+  /** Show one of the pictures, and its result if there is one. */
+  function select(picture) {
+    shown = picture;
+    const { result, fault, sent, before, extent } = picture;
+    const { restorer, enlarger, takesMask } = settings;
+    panel.classList.toggle("grey", restorer.channels === 1);
     zone.show(picture);
-    brush.setStrokes(picture.settings ? HOLE : []);
+    zone.setError(fault ? `${picture.name}: ${fault}.` : null);
+    frame.element.hidden = large.hidden = true;
+    describe();
+    brush.element.hidden = !takesMask || !sent || !extent;
+    if (!brush.element.hidden) brush.show(sent.url, sent.size);
+    enlarge.hidden = !enlarger;
+    enlarge.textContent = enlarger ? `Enlarge ${enlarger.factor} times` : "";
+    if (result) (view ??= makeRestored(stage, enlarge)).show(result, before ?? sent.url);
+    else showNothing();
+    showRow();
+  }
+
+  function showNothing() {
+    view = null;
+    stage.replaceChildren(...empty);
+  }
+
+  function showRow() {
+    const button = (picture) => {
+      const state = picture.fault ?? (picture.result ? "restored" : "waiting");
+      const title = `${picture.name}: ${state}`;
+      const own = { title, "aria-label": title, "aria-pressed": picture === shown, onclick: () => select(picture) };
+      return h("button", { className: `picture ${picture.result ? "" : "waiting"}`, ...own }, thumbnail(picture));
+    };
+    const results = pictures.map(({ result }) => result?.pictures[0]).filter(Boolean);
+    const onclick = () => results.forEach(({ url, name }) => download(url, name));
+    row.hidden = pictures.length < 2;
+    row.replaceChildren(...pictures.map(button), results.length > 1 ? downloadButton(onclick, `All ${results.length}`) : "");
+  }
+
+  function take(chosen) {
+    const urlsOf = ({ url, before, sent, result }) => [url, before, sent?.url, ...(result?.pictures ?? []).map((each) => each.url)];
+    const used = new Set(chosen.flatMap(urlsOf));
+    pictures.flatMap(urlsOf).forEach((url) => used.has(url) || release({ url }));
+    task.cancel();
+    [pictures, wanted] = [chosen, null];
+    frame.crop = { zoom: 0, x: 0.5, y: 0.5 };  // as large as it may be
+    brush.setStrokes(chosen[0].settings || chosen[0].isExample ? HOLE : []);
+    select(chosen[0]);
     follow();
   }
 
-  /** Read the chosen file, or damage the sample. */
-  async function readSource(signal) {
-    const picture = source;
-    const made = await (picture.file ? openPicture(picture.file) : damaged(picture, settings.restorer));
+  /** Read a picture, so that it stays if its file changes. */
+  async function load(picture, signal) {
+    const refuse = () => Promise.reject(faultAt(0, GONE));
+    const { content, size } = await openPicture(picture.file ?? blobOf(picture.url)).catch(refuse);
     signal.throwIfAborted();
-    whole = made;
-    if (whole.content) {  // the file may change
+    if (picture.file) {
       release(picture);
-      Object.assign(picture, { file: whole.content, url: URL.createObjectURL(whole.content) });
+      picture.url = URL.createObjectURL(content);
     }
-    zone.show({ ...picture, url: whole.url ?? picture.url });
+    Object.assign(picture, { content, extent: size });
+    if (picture === shown) select(picture);
   }
 
-  /** Return the picture to send. */
-  async function prepare(part, signal) {
+  /** Set what is sent of a picture. */
+  async function prepare(picture, part, signal) {
     const key = JSON.stringify(part);
-    if (sent?.key === key) return sent.url;
-    const url = whole.url ?? (await dataUrl(part ? await partOf(whole.content, part) : whole.content));
+    if (picture.sent?.key === key) return;
+    const content = part ? await partOf(picture.content, part) : picture.content;
     signal.throwIfAborted();
-    sent = { url, size: part ? [part.width, part.height] : whole.size, key };
-    brush.element.hidden = !settings.takesMask || sent.size === null;
-    if (!brush.element.hidden) brush.show(sent.url, sent.size);
-    return sent.url;
+    const url = part ? URL.createObjectURL(content) : picture.url;
+    picture.sent = { key, content, url, size: part ? [part.width, part.height] : picture.extent };
+    brush.element.hidden = !settings.takesMask || picture !== shown || picture.extent === null;
+    if (!brush.element.hidden) brush.show(url, picture.sent.size);
   }
 
-  /** Restore the picture with the current settings, or return {waits: what for}. */
-  async function restored(isAsked, signal, report) {
-    if (whole === null) await readSource(signal);
+  /** Restore a picture with the current settings, or return {waits: what for}. */
+  async function restored(picture, isAsked, signal, report) {
+    if (!picture.content) await load(picture, signal);
     const asked = settings.read();
-    if (asked === null) return { waits: "A number is missing or out of range" };
-    const [isQuick, part] = [describe(asked), partFor(asked)];
-    if (part && !isAsked && !isQuick) return { waits: "Choose the part to restore" };
-    const files = Object.entries(asked.inputs).filter(([, value]) => value instanceof File);
-    const others = files.map(([, file]) => async () => dataUrl(part ? await partOf(file, part) : file));
-    const reads = [() => prepare(part, signal), ...others].map((read) => ({ read }));
-    const [image, ...pictures] = await readAll(reads, info.limits);
-    const mask = settings.takesMask ? { mask: brush.mask() } : {};
-    if (mask.mask === null) return { waits: "Paint over what is missing", isUncovered: true };
-    const read = Object.fromEntries(files.map(([name], place) => [name, pictures[place]]));
-    const body = { ...asked, image, inputs: { ...asked.inputs, ...read, ...mask } };
-    const response = await askRestored(body, asked.count > 1 ? "application/json" : "image/png", signal, report.share);
-    return asked.count > 1 ? { body, answer: await response.json() } : { body, response, blob: await response.blob() };
+    const key = keyOf(asked);
+    if (asked === null) return { key, waits: "A number is missing or out of range" };
+    const isQuick = picture === shown && describe();
+    const part = picture === shown ? partFor(asked) : null;
+    if (part && !isAsked && !isQuick) return { key, waits: "Choose the part to restore" };
+    await prepare(picture, part, signal);
+    const { inputs, ...fields } = asked;
+    const mask = settings.takesMask ? await brush.mask() : undefined;
+    if (mask === null) return { key, waits: "Paint over what is missing", isUncovered: true };
+    for (const [name, value] of Object.entries({ ...inputs, mask })) {
+      fields[`inputs.${name}`] = part && value instanceof File ? await partOf(value, part) : value;
+    }
+    const { content } = picture.sent;
+    const most = info.limits.body_bytes - MORE_BYTES;
+    if (content.size > most) throw faultAt(0, `too large; this server accepts ${(most / 2 ** 20).toFixed(1)} MiB`);
+    const type = asked.count > 1 ? "application/json" : SAME.includes(content.type) ? content.type : "image/png";
+    const response = await askRestored({ ...fields, image: content }, type, signal, report.share);
+    return { key, asked, result: await resultOf(response, asked, picture, settings.done) };
   }
 
+  /** Restore what is left: the shown picture if it or a setting has changed, or after Restore was pressed all. */
   function follow(isAsked = false) {
-    zone.setError(isAsked && source === null ? "Choose a picture." : null);
+    zone.setError(isAsked && shown === null ? "Choose a picture." : null);
     brush.setError(null);
-    if (settings.read() === null || source === null) return isAsked && focusFirstError(form);
-    if (isAsked) task.cancel();  // a large picture takes long
-    return task.follow("Restoring", (...work) => restored(isAsked, ...work), (result) => show(result, isAsked), refused);
+    const asked = settings.read();
+    if (asked === null || shown === null) return isAsked && focusFirstError(form);
+    const left = isAsked && !settings.takesMask ? pictures : [shown];
+    for (const picture of left) if (picture.key !== keyOf(asked) || !picture.result) picture.key = null;
+    if (isAsked) {
+      task.cancel();  // a large picture takes long
+      if (!next()) shown.key = null;
+    }
+    return goOn(isAsked);
+  }
+
+  /** Return the picture to restore next: the shown one, or for a mask no other. */
+  const next = () => [shown, ...(settings.takesMask ? [] : pictures)].find(({ key }) => !key);
+
+  function goOn(isAsked = false) {
+    const picture = next();
+    if (!picture) return;
+    const what = pictures.length > 1 ? `Restoring ${picture.name}` : "Restoring";
+    const work = (...each) => restored(picture, isAsked, ...each);
+    task.follow(what, work, (result) => use(picture, result, isAsked), (error) => refused(picture, error));
   }
 
   function changed() {
+    if (shown) shown.key = null;
     if (describe()) follow();
   }
 
-  function show(result, isAsked) {
-    const { waits, isUncovered, body } = result;
+  function use(picture, { key, waits, isUncovered, asked, result }, isAsked) {
+    picture.key = key;
     if (isUncovered) {
-      view = null;
-      stage.replaceChildren(...empty);
-      if (sent.size === null) zone.setError(`${source.name}: this browser cannot show the picture, so you cannot paint on it.`);
+      picture.result = null;
+      showNothing();
+      if (picture.extent === null) zone.setError(`${picture.name}: this browser cannot show the picture, so you cannot paint on it.`);
       else if (isAsked) brush.setError("Cover part of the picture, but not all of it.");
     }
     if (waits) return waits;
-    view ??= makeRestored(stage);
-    const seed = view.show(result, sent.url, source, settings.done);
-    keepSettings("restore", { restorer: body.restorer, picture: linkOf(source), ...settings.draws(seed) });
-    if (isAsked) reveal(stage);
+    picture.result?.pictures.forEach(release);
+    Object.assign(picture, { result, fault: null });
+    if (picture === shown) {
+      select(picture);
+      keepSettings("restore", { restorer: asked.restorer, picture: linkOf(picture), ...settings.draws(result.seed) });
+      if (isAsked) reveal(stage);
+    } else showRow();
+    goOn();
     return "Picture restored";
   }
 
-  function refused(error) {
+  function refused(picture, error) {
     const fault = faultOf(error);  // of the picture or, if its place is not 0, of a further input
     const mask = /^inputs[.:] ?mask: (.*)$/s.exec(error.message);
     if (fault?.place === 0) {
-      zone.setError(`${source.name}: ${fault.message}.`);
-      clear();
+      Object.assign(picture, { key: keyOf(settings.read()), fault: fault.message, result: null });
+      select(shown);
+      goOn();
     }
     if (mask) brush.setError(mask[1]);
     return fault?.place === 0 || mask !== null;
   }
 
-  function drawFirst(sample) {
-    wanted = sample;
-    task.run("Drawing a picture", (signal) => draw(sample, info, signal), (drawn) => (take(drawn), "Picture drawn"));
+  /** Enlarge the results; the picture before stays the damaged one. */
+  function enlargeAll() {
+    const done = pictures.filter(({ result }) => result);
+    const results = done.map(({ before, sent, result }) => ({ ...result.pictures[0], before: before ?? sent.url }));
+    settings.choose(settings.enlarger.name);
+    take(results);
+  }
+
+  /** Start with the chosen restorer. */
+  function begin() {
+    task.cancel();
+    for (const picture of pictures) Object.assign(picture, { key: null, result: null, fault: null });
+    if (wanted !== null || shown === null || shown.isExample) return showExample();
+    select(shown);
+    return follow();
+  }
+
+  /** Show a picture to try: a sample for the restorers of such pictures, or if one is wanted, and otherwise a photograph. */
+  function showExample() {
+    const sample = wanted ?? (settings.isForSamples ? firstSettings(0, info) : null);
+    const get = sample ? (signal) => draw(sample, info, signal) : photograph;
+    task.run("Opening a picture", get, (picture) => (take([{ ...picture, isExample: wanted === null }]), "Picture shown"));
+  }
+
+  async function photograph(signal) {
+    const file = await (await fetch("photo.jpg", { signal })).blob();
+    return { name: "photo.jpg", file, url: URL.createObjectURL(file), note: CREDIT };
   }
 
   function restore(link) {
     settings.restore(link);
+    wanted = settingsOf(link.get("picture"), info);
     begin();
-    const named = settingsOf(link.get("picture"), info);
-    if (named !== null || source === null) drawFirst(named ?? firstSettings(0, info));
-    else follow();
   }
 
   byId("restore-picture").prepend(zone.element);
   stage.before(frame.element, brush.element);
-  begin();
+  frame.element.hidden = brush.element.hidden = true;
   form.addEventListener("submit", () => follow(true));
-  return { take, open: () => source === null && drawFirst(firstSettings(0, info)), restore };
+  return { take: (picture) => (settings.suitSamples(), take([picture])), open: () => shown === null && begin(), restore };
 }
+
+const keyOf = (asked) => JSON.stringify(asked, (_, value) => (value instanceof File ? [value.name, value.lastModified] : value));

@@ -6,32 +6,34 @@ import { readNumber, slider } from "./fields.js";
 
 const KINDS = { photos: "Photograph", faces: "Cartoon face" };  // by the source of the training pictures
 const larger = ({ factor }) => `enlarge ${factor} times`;
-const WORDS = {
-  Enlarge: larger,
-  Upscale: larger,
+const WORDS = {  // in their order
   Clean: () => "remove noise and JPEG artefacts",
   Denoise: () => "remove noise",
   Deblock: () => "remove JPEG artefacts",
+  Enlarge: larger,
+  Upscale: larger,
   Colourise: () => "colour",
   Fill: () => "fill in",
 };
 const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Clean: "cleaned", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
 
+const MOST_TIMES = 4;  // that pictures are enlarged in all
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "several", "draws", "seed"];
-  const [select, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "force", "several", "draws", "seed"];
+  const [select, force, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
   let inputs = [];  // the fields of all inputs but a mask
+  const ownSource = info.training.data?.source;
   let isRecommended = true;  // whether the temperature is the restorer's own, which may differ by level
 
   const settings = {
     get restorer() {
-      return info.restorers.find(({ name }) => name === select.value);
+      return restorerOf(select.value);
     },
     /** What is done to a picture, in one word. */
     get done() {
@@ -41,6 +43,21 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     get takesMask() {
       return "mask" in settings.restorer.takes;
     },
+    /** The restorer that enlarges results; undefined if there is none, or they are enlarged enough. */
+    get enlarger() {
+      const { factor, source } = settings.restorer;
+      return info.restorers.find((other) => other.factor > 1 && other.source === source && factor * other.factor <= MOST_TIMES);
+    },
+    /** Whether the restorer is for pictures like those that the model draws. */
+    get isForSamples() {
+      return ownSource !== undefined && settings.restorer.source === ownSource;
+    },
+    /** Choose a restorer for pictures that the model draws, if there is one. */
+    suitSamples() {
+      const fitting = [...select.options].find(({ value }) => ownSource && restorerOf(value).source === ownSource);
+      if (fitting && !settings.isForSamples) choose(fitting.value);
+    },
+    choose,
     /**
      * Return the settings of a request, with its pictures as files; null if a number is invalid, as its field shows. By
      * default it is for one result at temperature 0.
@@ -49,21 +66,25 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       const asked = several.checked ? readDraws() : { count: 1, temperature: 0, seed: 0 };
       for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
       if (Object.values(asked).includes(undefined) || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
-      return { restorer: select.value, ...asked, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
+      const isForced = settings.restorer.decides && !several.checked && force.checked;
+      return { restorer: select.value, ...asked, force: isForced || null, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
     },
     /** Return what a link says of the draws that begin with a seed; nothing for one result. */
     draws: (first) =>
       several.checked && { draws: draws.value, seed: first, temperature: isRecommended ? null : temperature.value },
     /** Apply the settings of a link. */
     restore(link) {
-      const named = info.restorers.find(({ name }) => name === link.get("restorer"));
-      choose((named ?? first).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
+      choose((restorerOf(link.get("restorer")) ?? first).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
       const count = wholeNumber(link.get("draws"), info.limits.count, 1);
       showDraws(count !== null);
       draws.value = count ?? draws.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
     },
   };
+
+  function restorerOf(name) {
+    return info.restorers.find((restorer) => restorer.name === name);
+  }
 
   function readDraws() {
     const count = readNumber(draws);
@@ -75,6 +96,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   function showDraws(isShown) {
     several.checked = isShown;
     byId("restore-drawing").hidden = !isShown;
+    force.closest("label").hidden = isShown || !settings.restorer.decides;
   }
 
   function choose(name, wanted = null) {
@@ -86,6 +108,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     inputs = others.map(([name, kind]) => h("input", { ...FIELDS[kind], name, onchange }));
     const fields = inputs.map((input) => h("label", { className: "field" }, h("span", {}, input.name), input));
     byId("restore-inputs").replaceChildren(...fields);
+    showDraws(several.checked);
   }
 
   byId("restore-temperature").append(temperature.element);
@@ -93,7 +116,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   select.closest(".field").hidden = info.restorers.length === 1;
   draws.max = info.limits.count;
   draws.value = Math.min(4, info.limits.count);
-  const first = info.restorers.find(({ name }) => name === select.value);
+  const first = settings.restorer;
   choose(first.name);
   select.addEventListener("change", () => {
     choose(select.value);
@@ -103,7 +126,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     showDraws(several.checked);
     onchange();
   });
-  for (const input of [draws, seed]) input.addEventListener("change", () => onchange());
+  for (const input of [force, draws, seed]) input.addEventListener("change", () => onchange());
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();

@@ -29,7 +29,7 @@ from glow_app.server.worker import Call, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 
-expect.set_options(timeout=60_000)  # other work may be on the machine
+expect.set_options(timeout=120_000)  # other work may be on the machine
 
 CLASSES = ["naught", "one", "<i>two</i>"]
 DIRECTIONS = ["bold", "<b>slanted</b>"]
@@ -190,6 +190,7 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     context.add_init_script(
         "document.addEventListener('securitypolicyviolation', (e) => console.error('policy', e.violatedDirective))"
     )
+    context.set_default_timeout(180_000)
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

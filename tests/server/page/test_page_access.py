@@ -82,7 +82,7 @@ def test_no_overflow_and_no_axe_violation(page: Page, site: Site, watch: Watch) 
 
 
 def test_no_overflow_and_no_axe_violation_while_restoring(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore?restorer=fill")
+    page.goto(f"{restoring_site.address}/#restore?restorer=fill&picture=0_0.7_")
     expect(page.locator(".choices")).to_be_visible()
     page.get_by_text("Rectangle by numbers").click()
     check_widths(page)

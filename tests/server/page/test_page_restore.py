@@ -1,34 +1,54 @@
 """The tab Restore: the result or draws beside the picture, the frame, the brush, and what is sent."""
 
 import base64
+import io
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-import torch.nn.functional as F
-from app_client import from_base64
-from PIL import ImageCms
-from playwright.sync_api import FloatRect, Locator, Page, Route, expect
+from app_client import as_base64, from_base64
+from PIL import Image, ImageCms
+from playwright.sync_api import FilePayload, FloatRect, Locator, Page, Route, expect
 from registry import random_images, tiny_model, tiny_restorer
-from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
+from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, served, visit
 
-from glow_app import restoration
+from glow_app import restoration, server
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.pictures.inputs import as_photo
 from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
+from glow_app.server.forms import values_of
 from glow_app.server.limits import Limits
 
 pytestmark = pytest.mark.slow
 
 
-def begin(page: Page, site: Site, link: str = "") -> list[dict[str, Any]]:
-    """Open the tab, wait for the first result, and return a list to which new requests are added."""
+PHOTO = random_images(1, (3, 6, 8))[0]
+
+
+@pytest.fixture
+def bodies(page: Page, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The forms that the server receives; the photograph that the tab opens with is a small picture."""
+    page.route("**/photo.jpg", lambda route: route.fulfill(body=png_file(PHOTO)["buffer"], content_type="image/png"))
+    received: list[dict[str, Any]] = []
+
+    def read(parts: Any) -> dict[str, Any]:
+        received.append(values_of(parts))
+        return received[-1]
+
+    monkeypatch.setattr("glow_app.server.gate.values_of", read)
+    return received
+
+
+def begin(page: Page, site: Site, bodies: list[dict[str, Any]], link: str = "") -> None:
+    """Open the tab, and wait for the first result."""
     page.goto(f"{site.address}/#restore?{link}")
-    expect(page.locator(".choices")).to_be_visible()
-    return sent_to(page, "restore")
+    expect(page.locator(".compare")).to_be_visible()
+    bodies.clear()
 
 
 def choose(page: Page, words: str) -> None:
@@ -68,6 +88,17 @@ def box_of(part: Locator) -> FloatRect:
     return box
 
 
+def mask_of(body: dict[str, Any]) -> torch.Tensor:
+    return from_base64(as_base64(body["inputs"]["mask"]))[:1]
+
+
+def wait_for(page: Page, bodies: list[dict[str, Any]], place: int) -> dict[str, Any]:
+    """Wait until the server has received a form."""
+    while len(bodies) <= place:
+        page.wait_for_timeout(10)
+    return bodies[place]
+
+
 def paint(page: Page) -> FloatRect:
     """Paint over the middle third of a picture, and return the box of the canvas."""
     box = box_of(page.locator(".brush canvas"))
@@ -79,22 +110,31 @@ def paint(page: Page) -> FloatRect:
     return box
 
 
-def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: Site) -> None:
-    model = restoring_site.restorers["enlarge"]
-    bodies = sent_to(page, "restore")
+def test_the_first_visit_restores_a_photograph(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore")
-    expect(page.locator("#restore-note")).to_have_text("The sample, reduced to 4x4.")
-    small = shown_image(page.locator("#restore-picture img"))[:3]  # canvases have an alpha channel
-    sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
-    assert (small - F.avg_pool2d(sample.float(), 2)).abs().max() <= 1
+    expect(page.locator("#restore-note")).to_contain_text("CC0")
+    expect(page.locator("#restore-note")).to_contain_text("Result: 600 x 400 pixels.")
+    expect(page.locator(".compare")).to_be_visible()
+    photo = Path(server.__file__).parent / "page" / "photo.jpg"
+    assert photo.stat().st_size < 150_000
+    damaged = as_photo(photo, 3)
+    result = restoration.restore(restoring_site.restorers["denoise"], damaged, 1, 0.0).draws[0]
+    name, content = saved(page, page.get_by_role("button", name="Download"))
+    assert name == "photo-denoised.jpg"
+    assert (as_photo(Image.open(io.BytesIO(content)), 3).float() - result).abs().mean() < 3, "it is a JPEG too"
+
+
+def test_a_sample_and_its_draws_in_a_link(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
+    model = restoring_site.restorers["enlarge"]
+    begin(page, restoring_site, bodies, "restorer=enlarge&picture=0_0.7_")
+    small = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
     expect_result(page, model, small)
     expect(page.locator(".choices button")).to_have_text(["restored", "original"])
-    expect_image(page, page.locator(".choices img").last, sample)
+    expect_image(page, page.locator(".choices img").last, small)
     name, content = saved(page, page.get_by_role("button", name="Download"))
     assert name == "picture-seed0-enlarged.png"
     best = restoration.restore(model, small, 1, 0.0).draws[0]
     assert torch.equal(from_base64(base64.b64encode(content).decode()), best)
-    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_")
 
     page.get_by_role("switch", name="Show possible originals").check()
     result = restoration.restore(model, small, 4, seeds=0)
@@ -115,31 +155,35 @@ def test_the_first_visit_restores_a_damaged_sample(page: Page, restoring_site: S
     expect_draws(page, restoration.restore(model, small, 2, 0.2, seeds=0))
     bodies.clear()
     reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&seed=x&draws=900")
-    expect(page.locator(".choices button")).to_have_count(2)
-    assert [(body["temperature"], body["count"]) for body in bodies] == [(0, 1)]
+    expect(page.locator(".compare")).to_be_visible()
+    assert [(body["temperature"], body["count"], body["image"]) for body in bodies] == [
+        (0, 1, png_file(PHOTO)["buffer"])
+    ]
 
 
 def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
     held: list[Route] = []
     page.route("**/v1/sample", lambda route: held.append(route))
     with page.expect_request("**/v1/sample"):
-        page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
+        page.goto(f"{restoring_site.address}/#restore?restorer=enlarge&picture=0_0.7_")
     with page.expect_request("**/v1/sample"):
         choose(page, "Photograph: remove noise")
     while len(held) < 2:  # the request is there, and is about to be held
         page.wait_for_timeout(10)
     held[1].continue_()
-    expect(page.locator(".choices")).to_be_visible()
-    expect(page.locator("#restore-note")).to_have_text("The sample, with noise of 25 grey levels.")
+    sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
+    expect_result(page, restoring_site.restorers["denoise"], sample)
 
 
-def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restoring_site: Site) -> None:
-    bodies = begin(page, restoring_site, "draws=4&seed=0")
+def test_a_file_is_sent_unchanged_and_compared_with_its_draws(
+    page: Page, restoring_site: Site, bodies: list[dict[str, Any]]
+) -> None:
+    begin(page, restoring_site, bodies, "restorer=enlarge&draws=4&seed=0")
     picture = take(page, 3, 5, 11)
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
     expect_image(page, page.locator(".compare img").first, picture)
-    assert bodies[-1]["image"].partition(",")[2] == base64.b64encode(png_file(picture)["buffer"]).decode()
-    expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels")
+    assert bodies[-1]["image"] == png_file(picture)["buffer"]
+    expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels.")
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
@@ -156,24 +200,99 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(page: Page, restor
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
     page.mouse.down(button="right")
     page.mouse.up(button="right")
-    clip = "getComputedStyle(document.querySelector('.compare img + img')).clipPath"
-    assert page.evaluate(clip) == "inset(0px 0px 0px 25%)"
+    clip = "parseFloat(document.querySelector('.compare img + img').style.clipPath.split(' ')[3])"
+    assert page.evaluate(clip) == pytest.approx(box["width"] / 4, abs=1)
     page.locator("#restore-seed").fill("9")
     page.locator("#restore-seed").press("Enter")
     expect(page.get_by_role("button", name="seed 9")).to_be_visible()
     expect(divider).to_have_value("25")
 
 
-def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: dict[str, LoadedModel]) -> None:
+def test_enlarged_pictures_are_dragged_under_the_divider(page: Page, restoring_site: Site, bodies: list[Any]) -> None:
+    begin(page, restoring_site, bodies)
+    take(page, 3, 400, 600)
+    expect(page.locator("#restore-note")).to_have_text("Result: 600 x 400 pixels.")
+    expect(page.locator("#restore-task")).to_be_empty()
+    box, pane = box_of(page.locator(".compare")), page.locator(".pane")
+    sizes = "(pane) => [pane.firstChild.offsetWidth, pane.scrollLeft, pane.scrollTop]"
+    page.locator(".compare").dblclick(position={"x": 20, "y": 20})
+    expect(page.get_by_role("radio", name="1:1")).to_be_checked()
+    assert pane.evaluate(sizes)[0] == 600
+    page.keyboard.press("Tab")
+    page.get_by_role("radio", name="1:1").press("ArrowRight")
+    width, left, top = pane.evaluate(sizes)
+    assert width == 1200
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] + 30)
+    page.mouse.up()
+    assert pane.evaluate(sizes) == [1200, left + 10, top + 20]
+    page.wait_for_timeout(100)  # a scroll is reported with the next frame
+    edge = "parseFloat(document.querySelector('.compare img + img').style.clipPath.split(' ')[3])"
+    assert page.evaluate(edge) == pytest.approx(left + 10 + box["width"] / 2, abs=1)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
+    page.mouse.up()
+    expect(page.get_by_label("Before and after")).to_have_value("25")
+
+
+def test_several_files_are_restored_one_after_another_and_enlarged(
+    page: Page, restoring_site: Site, bodies: list[dict[str, Any]], watch: Watch
+) -> None:
+    watch.expected_statuses.add(415)
+    begin(page, restoring_site, bodies, "restorer=denoise")
+    pictures = random_images(2, (3, 6, 8))
+    broken: FilePayload = {"name": "no.png", "mimeType": "image/png", "buffer": b"picture"}
+    page.locator("#restore-file").set_input_files([png_file(pictures[0]), broken, png_file(pictures[1], "other.png")])
+    row = page.locator("#restore-files .picture")
+    expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
+    assert [body["image"] for body in bodies] == [file["buffer"] for file in (png_file(pictures[0]), broken)] + [
+        png_file(pictures[1])["buffer"]
+    ]
+    model = restoring_site.restorers["denoise"]
+    expect_result(page, model, pictures[0])
+    row.nth(1).click()
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
+    expect(page.locator(".compare")).to_have_count(0)
+    row.nth(2).click()
+    expect_result(page, model, pictures[1])
+    page.get_by_role("button", name="Enlarge 2 times").click()
+    expect(row).to_have_count(2)
+    first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
+    expect_result(page, restoring_site.restorers["enlarge"], first)
+    expect_image(page, page.locator(".compare img").first, pictures[0])
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-denoised-enlarged.png"
+
+
+def test_pictures_are_pasted_or_dropped_anywhere(page: Page, restoring_site: Site, bodies: list[Any]) -> None:
+    begin(page, restoring_site, bodies, "restorer=denoise")
+    give = """([kind, bytes]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "mine.png", { type: "image/png" }));
+        const place = kind === "drop" ? document.querySelector("#restored") : document;
+        const how = { bubbles: true, cancelable: true };
+        place.dispatchEvent(kind === "drop" ? new DragEvent("drop", { ...how, dataTransfer: data })
+            : new ClipboardEvent("paste", { ...how, clipboardData: data }));
+    }"""
+    for kind, picture in zip(("paste", "drop"), random_images(2, (3, 6, 8)), strict=True):
+        page.evaluate(give, [kind, list(png_file(picture)["buffer"])])
+        expect_result(page, restoring_site.restorers["denoise"], picture)
+
+
+def test_a_part_of_a_large_file_is_sent_in_its_own_size(
+    page: Page, restorers: dict[str, LoadedModel], bodies: list[dict[str, Any]]
+) -> None:
     limits = Limits(restored_pixels=4 * 4 * 30 * 20, estimated_pixels=4 * 60 * 40)
     with served(tiny_model(), limits, restorers={"enlarge": restorers["enlarge"]}) as site:
-        bodies, note, frame = begin(page, site), page.locator("#restore-note"), page.locator(".framing")
+        begin(page, site, bodies)
+        note, frame = page.locator("#restore-note"), page.locator(".framing")
         use = page.get_by_role("button", name="Restore", exact=True)
         take(page, 3, 40, 60)
         expect(page.locator(".compare")).to_be_visible()
         expect(frame).to_be_hidden()
         picture = take(page, 3, 80, 120)
-        expect(note).to_have_text("Result: 120 x 80 pixels")
+        expect(note).to_have_text("Result: 120 x 80 pixels.")
         expect(frame).to_contain_text("up to 0.0024 megapixels")
         expect(page.locator(".compare")).to_have_count(0)
         assert len(bodies) == 1
@@ -188,12 +307,12 @@ def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: d
         page.mouse.move(box["x"] + 2, box["y"] + box["height"])
         page.mouse.up()
         page.get_by_role("switch", name="Show possible originals").check()
-        expect(note).to_have_text("Result: 60 x 40 pixels")
+        expect(note).to_have_text("Result: 60 x 40 pixels.")
         use.click()
         expect(page.locator(".choices button")).to_have_count(6)
-        assert torch.equal(from_base64(bodies[-1]["image"])[:3], picture[:, 60:, :30])
+        assert torch.equal(from_base64(as_base64(bodies[-1]["image"]))[:3], picture[:, 60:, :30])
         page.get_by_label("Size of the frame").fill("0.2")
-        expect(note).to_have_text("Result: 12 x 8 pixels")
+        expect(note).to_have_text("Result: 12 x 8 pixels.")
         expect_draws(page, restoration.restore(site.restorers["enlarge"], picture[:, 76:, :6], 4, seeds=0))
 
         # It keeps the look of its colour profile, here one by which red is shown as green.
@@ -203,24 +322,32 @@ def test_a_part_of_a_large_file_is_sent_in_its_own_size(page: Page, restorers: d
         red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 80, 120)
         file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
         page.locator("#restore-file").set_input_files(file)
-        expect(note).to_have_text("Result: 60 x 40 pixels")
+        expect(note).to_have_text("Result: 60 x 40 pixels.")
         use.click()
         expect(page.locator(".choices button")).to_have_count(6)
-        (sent,) = from_base64(bodies[-1]["image"])[:3].flatten(1).unique(dim=1).T
+        (sent,) = from_base64(as_base64(bodies[-1]["image"]))[:3].flatten(1).unique(dim=1).T
         assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
 
 
-def test_a_picture_that_is_returned_as_it_is_is_said(
-    page: Page, restoring_site: Site, monkeypatch: pytest.MonkeyPatch
+def test_a_picture_that_seems_clean_is_corrected_by_force(
+    page: Page, restoring_site: Site, bodies: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Denoise, "least_change", 1e3)
-    begin(page, restoring_site, "restorer=denoise")
-    expect(page.locator("#restore-result .notes")).to_contain_text("it is clean")
+    begin(page, restoring_site, bodies, "restorer=denoise")
+    notes = page.locator("#restore-result .notes")
+    expect(notes).to_contain_text("it is clean")
+    page.get_by_role("switch", name="Correct all").check()
+    expect(notes).not_to_contain_text("it is clean")
+    model = restoring_site.restorers["denoise"]
+    expected = restoration.restore(model, PHOTO, 1, 0.0, force=True).draws[0]
+    expect_image(page, page.locator(".compare img").nth(1), expected)
+    page.get_by_role("switch", name="Show possible originals").check()
+    expect(page.get_by_role("switch", name="Correct all")).to_be_hidden()
 
 
-def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
+def test_painted_parts_are_filled(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
     model = restoring_site.restorers["fill"]
-    bodies = begin(page, restoring_site, "restorer=fill")  # the sample has a hole in its middle
+    begin(page, restoring_site, bodies, "restorer=fill")  # the photograph has a hole in its middle
     picture = take(page, 3, 20, 30)
     expect(page.locator(".compare")).to_have_count(0)
     page.get_by_role("button", name="Restore", exact=True).click()
@@ -229,7 +356,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
 
     box = paint(page)
     expect(page.locator(".compare")).to_be_visible()
-    mask = from_base64(bodies[0]["inputs"]["mask"])
+    mask = mask_of(bodies[0])
     assert mask.shape[1:] == (20, 30)
     missing = mask[:1] >= 128
     assert missing[0, 8:12, 10:20].all()
@@ -240,10 +367,10 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
     page.get_by_label("Erase").check()
     with page.expect_request("**/v1/restore"):
         page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
-    assert (from_base64(bodies[1]["inputs"]["mask"])[0, 8:12, 8:12] < 128).all()
+    assert (mask_of(wait_for(page, bodies, 1))[0, 8:12, 8:12] < 128).all()
     with page.expect_request("**/v1/restore"):
         page.get_by_role("button", name="Undo").click()
-    assert torch.equal(from_base64(bodies[2]["inputs"]["mask"]), mask)
+    assert torch.equal(mask_of(wait_for(page, bodies, 2)), mask)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".compare")).to_have_count(0)
 
@@ -254,11 +381,11 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site) -> None:
         page.get_by_role("button", name="Cover", exact=True).click()
         expect(page.get_by_role("button", name="Undo")).to_be_enabled(enabled=is_valid)
     expect(page.locator(".compare")).to_be_visible()
-    covered = from_base64(bodies[-1]["inputs"]["mask"])[0].nonzero().tolist()
+    covered = mask_of(bodies[-1])[0].nonzero().tolist()
     assert covered == [[y, x] for y in (5, 6) for x in range(3, 7)]
 
 
-def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
+def test_a_second_finger_is_ignored(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
     devtools = page.context.new_cdp_session(page)
 
     def touch(box: FloatRect, kind: str, **fingers: tuple[float, float]) -> None:
@@ -269,7 +396,7 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
         ]
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-    bodies = begin(page, restoring_site, "restorer=enlarge")
+    begin(page, restoring_site, bodies, "restorer=enlarge")
     divider = page.get_by_label("Before and after")
     expect(divider).to_have_value("50")
     box = box_of(page.locator(".compare"))
@@ -284,6 +411,8 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     choose(page, "Photograph: fill in")
     expect(page.locator(".compare")).to_have_count(0)
     canvas = page.locator(".brush canvas")
+    expect(canvas).to_be_visible()
+    expect(page.locator("#restore-task")).to_be_empty()
     canvas.scroll_into_view_if_needed()
     box = box_of(canvas)
     touch(box, "touchStart", first=(0.2, 0.25))
@@ -293,13 +422,13 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site) -> None:
     touch(box, "touchMove", first=(0.8, 0.25))
     touch(box, "touchEnd")
     expect(page.locator(".compare")).to_be_visible()
-    missing = from_base64(bodies[-1]["inputs"]["mask"])[0] >= 128
+    missing = mask_of(bodies[-1])[0] >= 128
     assert missing[5, 7:23].all()
     assert not missing[12:].any()
 
 
-def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site) -> None:
-    bodies = begin(page, restoring_site, "draws=4&seed=0")
+def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
+    begin(page, restoring_site, bodies, "restorer=enlarge&draws=4&seed=0")
     temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
     with restoring_site.busy():
         temperature.fill("0.2")
@@ -318,10 +447,9 @@ def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site) -> None
     assert [(body["count"], body["temperature"]) for body in bodies[1:]] == [(2, 0.3)]
 
 
-def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch: Watch) -> None:
+def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, bodies: list[Any], watch: Watch) -> None:
     watch.expected_statuses.update({413, 415, 422})
-    begin(page, restoring_site, "restorer=colour")
-    expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
+    begin(page, restoring_site, bodies, "restorer=colour")
     picture = take(page, 3, 8, 8)
     expect_result(page, restoring_site.restorers["colour"], luma(picture[None])[0])
     thumbnail = "getComputedStyle(document.querySelector('#restore-picture img')).filter"
@@ -340,7 +468,7 @@ def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, watch:
     expect(page.locator("#restore-draws-error")).to_have_text("Enter a whole number from 1 to 64.")
 
 
-def test_tasks_name_the_kind_of_pictures(page: Page) -> None:
+def test_tasks_name_the_kind_of_pictures(page: Page, bodies: list[Any]) -> None:
     kinds = tiny_restorer(Upscale())
     kinds.generation = GenerationSettings((0.4, 0.9), 1.0)
     # Not in the order in which they are listed.
@@ -383,14 +511,14 @@ class Brighten(RestorationTask):
         return torch.where(lit, (inputs.get("light", 1) * picture).round().to(torch.uint8), picture)
 
 
-def test_the_inputs_of_an_unknown_task_have_fields(page: Page) -> None:
+def test_the_inputs_of_an_unknown_task_have_fields(page: Page, bodies: list[dict[str, Any]]) -> None:
     model = tiny_restorer(Brighten())
     with served(tiny_model(), restorers={"brighten": model}) as site:
-        bodies = begin(page, site)
+        begin(page, site, bodies)
         expect(page.locator("#restore-inputs label")).to_have_text(["light", "lit"])
         picture = take(page, 3, 6, 4)
         expect_result(page, model, picture)
-        assert bodies[-1]["inputs"] == {"light": None, "lit": None}
+        assert "inputs" not in bodies[-1]
         page.get_by_label("light").fill("0.5")
         page.get_by_label("light").press("Tab")
         expect_result(page, model, Brighten().prepare(picture, light=0.5))
