@@ -2,6 +2,7 @@
 
 import { getInfo, hasKey, keepKey } from "./api.js";
 import { attributeText, attributesOf, givenText } from "./attributes.js";
+import { startCode } from "./code.js";
 import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { startEdit } from "./edit.js";
@@ -37,7 +38,8 @@ function start(info) {
   const uses = Object.fromEntries(Object.entries(takers).map(use));
   const sample = startSample(info, uses, (pictures) => rows.forEach((show) => show(pictures)));
   const tabs = { sample, ...takers };
-  byId("main").hidden = false;
+  startCode();
+  byId("main").hidden = byId("code-open").hidden = false;
   // A link is followed before its tab is shown, which would otherwise draw pictures of its own.
   function follow() {
     const { tab, settings } = readAddress();
