@@ -2,7 +2,7 @@
 // attributes; for others, each direction is an attribute, whose value is the strength of an edit.
 
 import { byId, h } from "./dom.js";
-import { givenWord, slider } from "./fields.js";
+import { choice, givenWord, slider } from "./fields.js";
 
 const MAX_STRENGTH = 2;  // pictures fall apart beyond it
 const STEPS = 100;  // of a slider, at least
@@ -61,6 +61,35 @@ export function attributeControls(name, info, onmove, resetText) {
   return controls;
 }
 
+// The colours of rendered faces, as in glow_app/data/faces/colours.py: lightness, chroma and hue of OKLCH.
+const COLOURS = {
+  skin: ({ lightness, warmth }) => [0.36 + 0.54 * lightness, 0.085, 34 + 18 * lightness + 28 * warmth],
+  hair: ({ lightness, warmth }) => [0.2 + 0.66 * lightness, 0.13 * warmth * Math.min(1, 0.3 + lightness), 45 + 40 * lightness],
+  background: ({ hue, lightness }) => [0.62 + 0.28 * lightness, 0.075, 50 + 260 * hue],
+  clothes: ({ hue, lightness }) => [0.35 + 0.45 * lightness, 0.085, 360 * hue],
+};
+const STOPS = [0, 0.2, 0.4, 0.6, 0.8, 1];
+
+/** Show colours in sliders of the same thing: on its track what each leads to, and in a swatch what all are set to. */
+function paint(word, controls, swatch) {
+  const parts = controls.map(([name, control]) => [name.slice(word.length + 1), control]);
+  const colour = (own, value) => {
+    const values = parts.map(([part, control]) => [part, control === own ? value : control.value ?? 0.5]);
+    const [lightness, chroma, hue] = COLOURS[word](Object.fromEntries(values));
+    return `oklch(${lightness} ${chroma} ${hue})`;
+  };
+  const show = () => {
+    for (const [, control] of parts) {
+      const track = `linear-gradient(to right, ${STOPS.map((stop) => colour(control, stop))})`;
+      control.element.querySelector("input").style.setProperty("--fill", track);
+    }
+    swatch.hidden = parts.some(([, { value }]) => value === null);
+    swatch.style.background = colour();
+  };
+  for (const [, control] of parts) control.onshow = show;
+  show();
+}
+
 /** Return the elements of controls by name, those of sliders with the same first word side by side after it. */
 function rowsOf(all) {
   const wordOf = ([name, { element }]) => (element.querySelector("[type=range]") ? name.split("_")[0] : name);
@@ -71,7 +100,10 @@ function rowsOf(all) {
       const rest = label.textContent.slice(word.length).trimStart();
       label.replaceChildren(h("span", { className: "visually-hidden" }, `${word} `), rest);
     }
-    return h("div", { className: "together" }, h("span", { "aria-hidden": "true" }, word), ...elements);
+    const swatch = h("i", { className: "swatch", hidden: true });
+    if (word in COLOURS) paint(word, controls, swatch);
+    const className = `together ${word in COLOURS ? "coloured" : ""}`;
+    return h("div", { className }, h("span", { "aria-hidden": "true" }, h("span", {}, word), swatch), ...elements);
   });
 }
 
@@ -85,18 +117,16 @@ function controlOf(id, { name, kind, least, most, digits }, oninput) {
 /** Return a switch of three states as {element, value, origin}: no, any and yes are 0, null and 1. */
 function answers(id, label, oninput) {
   const values = { No: 0, Any: null, Yes: 1 };
-  const named = { role: "radiogroup", "aria-label": label };
-  const inputs = Object.keys(values).map(() => h("input", { type: "radio", name: id, className: "visually-hidden", onchange: oninput }));
-  const labels = Object.keys(values).map((text, place) => h("label", {}, inputs[place], text));
-  inputs[1].checked = true;
+  const control = choice({ name: id, label, texts: Object.keys(values), oninput });
+  control.value = "Any";
   return {
     origin: null,
-    element: h("div", { className: "field", ...named }, h("span", {}, label), h("div", { className: "answers" }, ...labels)),
+    element: h("div", { className: "field" }, h("span", { "aria-hidden": "true" }, label), control.element),
     get value() {
-      return Object.values(values)[inputs.findIndex((input) => input.checked)];
+      return values[control.value];
     },
     set value(value) {
-      inputs[Object.values(values).indexOf(value)].checked = true;
+      control.value = Object.keys(values).find((text) => values[text] === value);
     },
   };
 }

@@ -1,5 +1,6 @@
 """A model with attributes: switches and sliders in the tabs Create and Edit, and in the viewer."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,22 @@ def test_samples_show_what_is_asked_for(page: Page, asking_site: Site) -> None:
     reopen(page, f"{asking_site.address}/{link}")
     expect_image(page, image, expected[1])
     expect(form.get_by_role("radio", name="No").nth(1)).to_be_checked()
+
+
+def test_colours_are_shown_instead_of_numbers(page: Page) -> None:
+    conditioning = AttributeConditioning({"hair_lightness": "real", "hair_warmth": "real"})
+    conditioning.rows.copy_(torch.linspace(0, 1, conditioning.rows.numel()).reshape(conditioning.rows.shape))
+    with served(tiny_model(image_shape=(3, 8, 8), conditioning=conditioning)) as site:
+        visit(page, site.address)
+        lightness, warmth = (page.get_by_role("slider", name=f"hair {part}").first for part in ("lightness", "warmth"))
+        swatch = page.locator("#sample-attributes .swatch")
+        expect(swatch).to_be_hidden()
+        lightness.fill("1")
+        warmth.fill("0")
+        expect(swatch).to_have_css(
+            "background-color", re.compile(r"^oklch\(0\.86\d* 0 ")
+        )  # the end of the scale: white
+        assert "oklch(0.2 0 " in (lightness.get_attribute("style") or ""), "its track begins with black"
 
 
 def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, asking_site: Site) -> None:
