@@ -21,7 +21,7 @@ class Limits:
     Bodies are measured as they arrive, pictures by the size that their files declare, before decoding.
     """
 
-    body_bytes: int = _bound(32 * 2**20, "bytes of one request's body")
+    body_bytes: int = _bound(16 * 2**20, "bytes of one request's body")
     pixels: int = _bound(25_000_000, "pixels of a picture in a request")
     count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")

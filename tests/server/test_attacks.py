@@ -63,7 +63,7 @@ async def pictures(host: str, port: int) -> None:
 
 
 async def large_bodies(host: str, port: int) -> None:
-    """Send 64 bodies at once, which are twice what may be in memory."""
+    """Send 64 bodies at once, which are four times what may be in memory."""
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(8):
