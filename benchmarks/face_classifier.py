@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glow_app.data.faces.face import BINARY_NAMES, REAL_NAMES, draw_face
-from glow_app.data.faces.rendered import rendered_faces
+from glow_app.data.faces.rendered import FACE_KINDS, rendered_faces
 
 NAMES = (*BINARY_NAMES, *REAL_NAMES)
 NUM_BINARY = len(BINARY_NAMES)
@@ -106,5 +106,7 @@ def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
 def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
     """Return the accuracy for each yes/no attribute, and the root mean squared error for each of the others."""
     right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
-    error = (answers - attributes).double().square().mean(0).sqrt()
+    circular = torch.tensor([FACE_KINDS[name] == "circular" for name in NAMES])
+    away = (answers - attributes).double()
+    error = torch.where(circular, (away + 0.5) % 1 - 0.5, away).square().mean(0).sqrt()
     return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}

@@ -7,8 +7,8 @@ The edited faces (seed 2) are unknown to both the model and the classifier (``fa
 is added to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards
 the other half. A continuous attribute counts as changed if it moves by at least a quarter of its range.
 
-The model infers the attributes of the faces. ``face_samples.py`` measures how well, its likelihood, and whether its
-samples show the requested attributes.
+The model infers the attributes of the faces; ``face_reading.py`` measures how well. ``face_samples.py`` measures the
+model's likelihood, and whether its samples show the requested attributes.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def main() -> None:
     before = seen(classifier, images)
     inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
     result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
-    result |= measure_samples(model, classifier, images, attributes, inferred)
+    result |= measure_samples(model, classifier, images, attributes)
     editor, before = through_attributes(model, images, inferred), before[:NUM_EDITED]
     by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
     chosen = fitted(by_strength)

@@ -1,4 +1,4 @@
-"""Measure how well a model with attributes draws faces with requested attributes, and infers attributes.
+"""Measure how well a model with attributes draws faces with requested attributes.
 
 ``face_edits.py`` runs it. Of the attributes that are not requested, nothing is known ("unknown"), or they are those of
 a training face ("drawn"), as :meth:`AttributeVocabulary.default` does for all samples of the application.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, accuracies, seen
+from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, seen
 from torch import Tensor
 
 from glow_app.models.drawing import decode_guided
@@ -19,26 +19,22 @@ RESTS = ("unknown", "drawn")
 
 
 def measure_samples(
-    model: ImageModel, classifier: FaceClassifier, images: Tensor, attributes: Tensor, inferred: Tensor
+    model: ImageModel, classifier: FaceClassifier, images: Tensor, attributes: Tensor
 ) -> dict[str, Any]:
-    """Return bits/dim, how well attributes are inferred, and what samples with the recommended settings show.
+    """Return bits/dim, and what samples with the recommended settings show.
 
     Args:
         model: The model.
         classifier: The judge of samples.
         images: Faces that nothing has seen, (N, 3, H, W).
         attributes: Their attributes, (N, 15); those that are requested are taken from here too.
-        inferred: Those that the model infers, (N, 15).
     """
     pairs = list(zip(images.split(50), attributes.split(50), strict=True))
     bits = {
         "true attributes": torch.cat([model.bits_per_dim(part, given) for part, given in pairs]),
         "none": torch.cat([model.bits_per_dim(part) for part, _ in pairs]),
     }
-    result: dict[str, Any] = {
-        "bits_per_dim": {name: float(each.mean()) for name, each in bits.items()},
-        "inferred": accuracies(inferred, attributes),
-    }
+    result: dict[str, Any] = {"bits_per_dim": {name: float(each.mean()) for name, each in bits.items()}}
     print(result)
     return result | {f"requested, rest {rest}": requested(model, classifier, attributes, rest) for rest in RESTS}
 
@@ -75,12 +71,12 @@ def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor,
 
 
 def sample_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the table: of 100 samples, or of 100 faces, those that are right."""
+    """Return the header and the rows of the table: of 100 samples, those that are right."""
     samples = [result[f"requested, rest {rest}"] for rest in RESTS]
     rows = []
     for name in YES_NO:
         shares = [f"{100 * one['one'][f'{name} yes']:.0f}, {100 * one['one'][f'{name} no']:.0f}" for one in samples]
-        rows.append([f"`{name}`", *shares, f"{100 * result['inferred'][name]:.0f}"])
+        rows.append([f"`{name}`", *shares])
     for name in ("mean of one", "two", "all seven"):
-        rows.append([name, *(f"{100 * one[name]:.0f}" for one in samples), ""])
-    return ["requested", "yes and no, rest unknown", "yes and no, rest drawn", "inferred"], rows
+        rows.append([name, *(f"{100 * one[name]:.0f}" for one in samples)])
+    return ["requested", "yes and no, rest unknown", "yes and no, rest drawn"], rows

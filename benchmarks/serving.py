@@ -21,6 +21,7 @@ import httpx
 import torch
 from common import serving, write_result
 
+from glow_app.conditioning import AttributeConditioning
 from glow_app.generation import load_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
@@ -34,14 +35,16 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
     """Return a function for each endpoint, from the number of the request to its body."""
     images = model.sample(64, 0.7, 1000)
     pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
-    given = {"given": images.given[0]} if images.given else {}  # otherwise the server would infer it
+
+    def change(number: int) -> dict[str, Any]:
+        if isinstance(model.conditioning, AttributeConditioning):
+            return {"attributes": {next(iter(model.conditioning.attributes)): number % 2}}
+        given = {"given": images.given[0]} if images.given else {}  # otherwise the server would infer it
+        return {"edits": [{"direction": directions[number % len(directions)], "strength": 1}], **given}
+
     return {
         "sample": lambda number: {"seed": number},
-        "edit": lambda number: {
-            "image": pictures[number % 64],
-            "edits": [{"direction": directions[number % len(directions)], "strength": 1}],
-            **given,
-        },
+        "edit": lambda number: {"image": pictures[number % 64], **change(number)},
         "score": lambda number: {"images": [pictures[number % 64]]},
     }
 

@@ -23,6 +23,8 @@ from lightning_modules.likelihood_module import LikelihoodModule
 Batch = tuple[Tensor, Tensor]
 
 _MARGIN, _SOFTNESS = 50.0, 10.0  # of the contrastive term, nats
+# Of the reader's loss: the flow's gradients alone decide the clipping; steps of Adam and Muon do not depend on it.
+_READING = 0.01
 
 
 class ImageModule(LikelihoodModule):
@@ -103,13 +105,22 @@ class ImageModule(LikelihoodModule):
 
         where one random known attribute differs in a', :math:`m = 50` and :math:`\tau = 10`. Images of which none is
         known have no such term. For a :class:`~glow_app.flows.WaveletFlow`, p is the density of the means that training
-        sees whole.
+        sees whole. The gradient of :meth:`AttributeConditioning.reading_loss
+        <glow_app.conditioning.AttributeConditioning.reading_loss>` trains the reader of attributes.
         """
         images, labels = batch
         conditioning = self.model.conditioning
         given = conditioning.observe(images, labels, generator)
-        if not self.contrast:
-            return self(images, given, generator)
+        losses = self._contrasted(images, given, generator) if self.contrast else self(images, given, generator)
+        if isinstance(conditioning, AttributeConditioning):
+            # After all draws for the flow, which are the same without a reader.
+            reading = conditioning.reading_loss(images, labels, generator)
+            self.log("train/reading", reading.mean())
+            losses = losses + _READING * (reading - reading.detach())
+        return losses
+
+    def _contrasted(self, images: Tensor, given: Tensor | None, generator: torch.Generator) -> Tensor:
+        conditioning = self.model.conditioning
         assert isinstance(conditioning, AttributeConditioning)
         assert given is not None
         y = self.model.dequantised(images, generator)
@@ -143,5 +154,5 @@ def with_one_changed(conditioning: AttributeConditioning, given: Tensor, generat
     is_known = ~given.isnan()
     chosen = draws[:, 1:].where(is_known, -1).argmax(1)
     is_changed = one_hot(chosen, given.shape[1]).bool() & is_known
-    drawn = conditioning.at_quantiles(draws[:, 0])
+    drawn = conditioning.rows.to(draws).quantile(draws[:, 0], dim=0)
     return torch.where(is_changed, torch.where(conditioning.is_yes_no(given), 1 - given, drawn), given)

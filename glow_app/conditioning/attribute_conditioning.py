@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision
 from glow_app.conditioning.conditioning import Conditioning
+from glow_app.conditioning.picture_reader import PictureReader
 from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
@@ -69,8 +71,11 @@ class AttributeConditioning(Conditioning):
         self.num_attributes = len(attributes)
         self._circular = [place for place, kind in enumerate(attributes.values()) if kind == "circular"]
         self._straight = [place for place, kind in enumerate(attributes.values()) if kind != "circular"]
-        num_inputs = 2 * len(attributes) + len(self._circular)
+        self._columns = [*self._straight, *self._circular, *self._circular]  # of :meth:`_scaled`
+        num_inputs = len(self._columns) + len(attributes)
         self.network = nn.Sequential(nn.Linear(num_inputs, hidden), nn.SiLU(), nn.Linear(hidden, features))
+        with torch.random.fork_rng(devices=[]):  # so that the reader changes no other initial weight
+            self.reader = PictureReader(len(self._columns))
         self.register_buffer("adopted", torch.tensor(False))
         self.register_buffer("mean", torch.full((len(attributes),), 0.5))
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
@@ -95,14 +100,36 @@ class AttributeConditioning(Conditioning):
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the context, (B, E), from the values, of circular ones sine and cosine, and which are known."""
-        is_known, values = ~given.isnan(), given.nan_to_num()
-        scaled = torch.where(self.is_yes_no(given), 2 * values - 1, (values - self.mean) / self.std)
-        angles = 2 * math.pi * values[:, self._circular]
-        parts = [(scaled * is_known)[:, self._straight]]
-        parts += [wave * is_known[:, self._circular] for wave in (angles.sin(), angles.cos())]
+        is_known = ~given.isnan()
+        inputs = [self._scaled(given.nan_to_num()) * is_known[:, self._columns], is_known.to(given)]
         with full_precision(given.device):
-            context: Tensor = self.network(torch.cat([*parts, is_known.to(values)], dim=1))
+            context: Tensor = self.network(torch.cat(inputs, dim=1))
         return context
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        """Return -1 or 1 for no or yes, standardised real values, and the sine and cosine of circular ones."""
+        scaled = torch.where(self.is_yes_no(values), 2 * values - 1, (values - self.mean) / self.std)
+        angles = 2 * math.pi * values[:, self._circular]
+        return torch.cat([scaled[:, self._straight], angles.sin(), angles.cos()], dim=1)
+
+    def reading_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of the reader, (B,): logistic for yes or no, and the squared error of other known values."""
+        answers, truth = self.reader(images, generator), self._scaled(labels.nan_to_num())
+        is_yes_no = self.is_yes_no(labels)[self._columns]
+        losses = torch.where(is_yes_no, F.softplus(-truth * answers), (answers - truth).square())
+        return (losses * ~labels.isnan()[:, self._columns]).mean(1)
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> Tensor:
+        """Return the attributes that images, uint8 (B, C, H, W), seem to show, in the range of the training data."""
+        answers = self.reader(images.to(self.mean.device))
+        straight, circular = answers.split([len(self._straight), 2 * len(self._circular)], dim=1)
+        sine, cosine = circular.chunk(2, dim=1)
+        values = torch.empty(len(images), self.num_attributes).to(answers)
+        values[:, self._straight] = straight
+        values = torch.where(self.is_yes_no(values), values > 0, values * self.std + self.mean)
+        values[:, self._circular] = torch.atan2(sine, cosine) / (2 * math.pi) % 1
+        return values.clamp(*self.rows.aminmax(dim=0))
 
     def unknown(self, num: int) -> Sequence[Tensor]:
         """Return rows of which nothing is known, (num, A)."""
@@ -121,10 +148,6 @@ class AttributeConditioning(Conditioning):
         draws = draws.to(labels.device)
         hidden = (draws[:, :1] < _HIDDEN_ROWS) | (draws[:, 1:] < _HIDDEN_VALUES)
         return labels.masked_fill(hidden, math.nan)
-
-    def at_quantiles(self, levels: Tensor) -> Tensor:
-        """Return the quantiles of all attributes in the training data at levels from 0 to 1, (B,), as (B, A)."""
-        return self.rows.to(levels).quantile(levels, dim=0)
 
     def vocabulary(self) -> "AttributeVocabulary":
         """Return the vocabulary of the attributes, by name."""

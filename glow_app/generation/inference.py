@@ -1,4 +1,4 @@
-"""What images most probably show: their classes, or their attributes."""
+"""What images were drawn with, or most probably show: their classes, or their attributes."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,12 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
-from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import read
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import image_generators
 from glow_app.storage.stored_model import model_hash
-
-# Of attributes that are not yes or no, each pass tries levels of quantiles at these distances from the last ones.
-_PASSES = (torch.linspace(0, 1, 9), torch.linspace(-1, 1, 5) / 8, torch.linspace(-1, 1, 5) / 32)
-_LEAST_SIDE = 32  # of the means by which a wavelet flow infers: they show what images show, in a fraction of the time
-_AT_A_TIME = 4  # images whose attributes are inferred together, each with up to nine values
 
 
 def drawn_with(model: ImageModel, images: Pictures) -> list[Given]:
@@ -46,11 +40,11 @@ def read_known(model: ImageModel, images: Pictures, given: Given) -> tuple[Tenso
 
 
 def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
-    r"""Return what each image was drawn with, or else its most likely value, such as class or attributes, as a tensor.
+    """Return what each image was drawn with or else seems to show, such as its class or attributes, as a tensor.
 
-    Most likely attributes maximise :math:`p(y \mid a)`, chosen one after another, in three passes over all, starting
-    from none: from both answers, or from quantiles of the training data. What is given is kept. None for an
-    unconditional model. All images get the noise of seed 0, so that results do not depend on the other images.
+    Attributes are read by the network that was trained beside the model; what is given is kept. Of several values, such
+    as classes, it is the most likely one, with the noise of seed 0 for all images, so that results do not depend on the
+    other images. None for an unconditional model.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
@@ -59,52 +53,29 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
         ValueError: If a value must be given, because there are too many to try.
     """
     (images, given), conditioning = read(model, images, given), model.conditioning
-    if given is None or given.isnan().any():
-        values = drawn_with(model, images)
-        unknown = [row for row, value in enumerate(values) if value is None]
-        if isinstance(conditioning, AttributeConditioning) and len(unknown) < len(images):
-            drawn = model.vocabulary.parse([value or {} for value in values], len(images))
-            given = drawn if given is None else given.where(~given.isnan(), drawn)
-        elif given is None and len(unknown) < len(images):
-            rest = infer(model, images.as_subclass(Tensor)[unknown]) if unknown else None
-            for row, value in zip(unknown, model.vocabulary.format(rest), strict=True):
-                values[row] = value
-            return model.vocabulary.parse(values, len(images))
-    first, *others = choices = conditioning.unknown(len(images)) if given is None else [given]
-    if isinstance(conditioning, AttributeConditioning) and first is not None:
-        parts = zip(images.split(_AT_A_TIME), first.cpu().split(_AT_A_TIME), strict=True)
-        return torch.cat([_most_likely(model, conditioning, *part) for part in parts])
+    if given is not None and not given.isnan().any():
+        return given
+    values = drawn_with(model, images)
+    if isinstance(conditioning, AttributeConditioning):
+        drawn = model.vocabulary.parse([value or {} for value in values], len(images))
+        assert drawn is not None
+        known = drawn if given is None else given.where(~given.isnan(), drawn)
+        return known.where(~known.isnan(), conditioning.read(images).to(known))
+    unknown = [row for row, value in enumerate(values) if value is None]
+    if len(unknown) < len(images):
+        rest = infer(model, images.as_subclass(Tensor)[unknown]) if unknown else None
+        for row, value in zip(unknown, model.vocabulary.format(rest), strict=True):
+            values[row] = value
+        return model.vocabulary.parse(values, len(images))
+    first, *others = choices = conditioning.unknown(len(images))
     if not others:
         return first
-    return chosen(choices, torch.cat([_bits(model, part, None).likeliest for part in images.split(16)]))
-
-
-def _most_likely(model: ImageModel, conditioning: AttributeConditioning, images: Tensor, given: Tensor) -> Tensor:
-    """Return the attributes, (B, A), that are given, and the most likely values of the others."""
-    is_given, filled, levels, rows = ~given.isnan(), given.clone(), torch.zeros_like(given), torch.arange(len(images))
-    for distances in _PASSES:
-        for place, kind in enumerate(conditioning.attributes.values()):
-            if is_given[:, place].all():
-                continue
-            if kind == "yes_no":
-                tried = torch.tensor([0.0, 1.0])[:, None].expand(2, len(images))
-            else:
-                tried = levels[:, place] + distances[:, None]
-                tried = tried % 1 if kind == "circular" else tried.clamp(0, 1)
-            values = conditioning.at_quantiles(tried.flatten())[:, place].view(tried.shape)
-            rivals = filled.repeat(len(tried), 1, 1)
-            rivals[:, :, place] = values.where(~is_given[:, place], given[:, place])
-            bits = _bits(model, images.repeat(len(tried), 1, 1, 1), rivals.flatten(0, 1)).bits_per_dim
-            best = bits.cpu().view(tried.shape).argmin(0)
-            filled, levels[:, place] = rivals[best, rows], tried[best, rows]
-    return filled
-
-
-def _bits(model: ImageModel, images: Tensor, given: Tensor | None) -> BitsTable:
-    seeds = [0] * len(images)
-    size = next((size for size in reversed(model.flow.sizes) if min(size) >= _LEAST_SIDE), None)
-    with record_solves(image_generators(seeds)):
-        return model.bits_table(images, given, generator=image_generators(seeds), size=size)
+    numbers = []
+    for part in images.split(16):
+        seeds = [0] * len(part)
+        with record_solves(image_generators(seeds)):
+            numbers.append(model.bits_table(part, generator=image_generators(seeds)).likeliest)
+    return chosen(choices, torch.cat(numbers))
 
 
 def chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:

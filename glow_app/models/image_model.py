@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections import full_precision, held_noise
@@ -149,21 +148,16 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def bits_table(
-        self,
-        images: Tensor,
-        given: Tensor | None = None,
-        draws: int = 1,
-        generator: torch.Generator | None = None,
-        size: tuple[int, int] | None = None,
+        self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
-        """Return the bits by draw, class and level; as :meth:`bits_per_dim`; by :meth:`dequantised` means of a size."""
+        """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
         require_at_least(1, draws=draws)
         images = images.to(self.device)
         generator = generator or image_generators(range(len(images)))
         table, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
         with held_noise(self.device, generator) as rewind:
             for _ in range(draws):
-                y, bits = self.dequantised(images, generator, size), []
+                y, bits = self.dequantised(images, generator), []
                 for choice in choices:
                     rewind()
                     bits.append(self.dequantised_level_bits(y, choice))
@@ -181,12 +175,9 @@ class ImageModel(nn.Module):
         sizes = torch.tensor(list(map(math.prod, self.flow.latent_shapes_at(*y.shape[2:])))).to(log_probs)
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
-    def dequantised(
-        self, images: Tensor, generator: torch.Generator | None, size: tuple[int, int] | None = None
-    ) -> Tensor:
-        """Return the input of the flow: images with dequantisation noise, or the means, of a size, of such images."""
-        y = dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
-        return y if size is None else F.adaptive_avg_pool2d(y, size)
+    def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the input of the flow: images with dequantisation noise."""
+        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""

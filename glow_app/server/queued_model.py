@@ -93,19 +93,14 @@ class QueuedModel(LoadedModel):
         return Images(torch.stack(self._compute(self._rows.decode, rows)))
 
     def bits_table(
-        self,
-        images: Tensor,
-        given: Tensor | None = None,
-        draws: int = 1,
-        generator: torch.Generator | None = None,
-        size: tuple[int, int] | None = None,
+        self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
         """Score images, within :func:`record_solves`; both generators have one per image."""
         record: Any = solve_options().record
         noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
         choices, table = self.conditioning.unknown(len(images)) if given is None else [given], []
         for _ in range(draws):
-            y = self.dequantised(images, generator, size)
+            y = self.dequantised(images, generator)
             rows = [row for choice in choices for row in _rows(len(y), y, choice, noise)]
             bits = torch.cat(self._compute(self._rows.level_bits, rows))
             table.append(bits.unflatten(0, (len(choices), len(y))))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from registry import perturb, tiny_model
+from torch import nn
 
 from glow_app.conditioning import AttributeConditioning, parse_attributes
 from glow_app.data.attributes import Kind
@@ -125,6 +126,65 @@ def test_guidance_leads_away_from_the_shares_of_given_answers_alone() -> None:
     assert torch.equal(conditioning.guidance(given, given), conditioning(given) - conditioning(shares))
     real = parsed(conditioning, {"age": 50, "hue": 0.2}, 1)
     same(conditioning.guidance(given, real), torch.zeros(1, 4))
+
+
+def test_the_reader_answers_in_the_form_of_the_networks_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditioning, images = built(), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    conditioning.vocabulary().learn(training_data())
+    truth = torch.tensor([[1, 0, 43.0, 0.02], [0, 1, 58.0, 0.97], [0, 0, 50.0, 0.5]])
+    answers = conditioning._scaled(truth)
+    monkeypatch.setattr(conditioning.reader, "forward", lambda *_: answers)
+    torch.testing.assert_close(conditioning.read(images), truth)
+    answers = answers * torch.tensor([0.01, 3, 9, 0.5, 0.5])  # less certain, more, out of range, and not a unit vector
+    least, most = conditioning.rows[:, 2].aminmax()
+    expected = truth.clone()
+    expected[:2, 2] = torch.stack([least, most])
+    expected[2, 2] = (9 * (50 - conditioning.mean[2]) + conditioning.mean[2]).clamp(least, most)
+    torch.testing.assert_close(conditioning.read(images), expected)
+
+
+def test_the_loss_of_the_reader_is_that_of_known_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditioning, images = built(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    monkeypatch.setattr(conditioning.reader, "forward", lambda *_: torch.tensor([[2.0, -1, 0.5, 0, 0.9]] * 2))
+    labels = torch.tensor([[1, NAN, 0.5, 0.0], [NAN] * 4])  # of mean 0.5: at 0; the hue has sine 0 and cosine 1
+    expected = (math.log1p(math.exp(-2)) + 0.25 + 0 + 0.01) / 5
+    torch.testing.assert_close(conditioning.reading_loss(images, labels), torch.tensor([expected, 0.0]))
+
+
+def test_the_reader_learns_to_read_pictures_of_any_size() -> None:
+    torch.manual_seed(0)
+    conditioning = AttributeConditioning({"dark": "yes_no", "lightness": "real"})
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.rand(200, generator=generator)
+
+    def halves(channels: int, height: int, width: int) -> torch.Tensor:
+        """Return pictures whose left half has a level, and whose right half is grey."""
+        images = torch.full((len(levels), channels, height, width), 128, dtype=torch.uint8)
+        images[..., : width // 2] = (255 * levels)[:, None, None, None].byte()
+        return images
+
+    images, labels = halves(1, 8, 8), torch.stack([(levels < 0.5).float(), levels], dim=1)
+    conditioning.set_statistics(labels)
+    optimizer = torch.optim.Adam(conditioning.reader.parameters())
+    conditioning.train()
+    for rows in torch.arange(160).repeat(3).split(16):
+        optimizer.zero_grad()
+        conditioning.reading_loss(images[rows], labels[rows], generator).mean().backward()
+        optimizer.step()
+    conditioning.eval()
+    for shown in (images, halves(3, 130, 70)):
+        error = conditioning.read(shown[160:]) - labels[160:]
+        assert error[:, 0].abs().mean() <= 0.1
+        assert error[:, 1].square().mean().sqrt() < 0.15  # that of the mean is 0.29
+
+
+def test_the_reader_changes_no_other_initial_weight() -> None:
+    torch.manual_seed(0)
+    expected = [nn.Linear(9, 6).weight, nn.Linear(6, 4).weight, torch.rand(1)]
+    torch.manual_seed(0)
+    network = AttributeConditioning(KINDS, 4, 6).network
+    for actual, value in zip((network[0].weight, network[2].weight, torch.rand(1)), expected, strict=True):
+        same(actual, value)
 
 
 def test_training_hides_some_values_and_whole_rows_and_evaluation_none() -> None:

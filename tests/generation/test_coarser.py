@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from registry import random_images, tiny_glow, tiny_wavelet_flow
 from torch import Tensor
 
-from glow_app.conditioning import AttributeConditioning, ClassConditioning
-from glow_app.generation import Direction, blend, edit, edit_attributes, infer, interpolate
+from glow_app.conditioning import AttributeConditioning
+from glow_app.generation import Direction, blend, edit, edit_attributes, interpolate
 from glow_app.models.image_model import ImageModel
-from glow_app.seeding import image_generators
 
 IMAGES = random_images(4) // 2 + 64
 Size = tuple[int, int] | None
@@ -54,22 +53,6 @@ def test_they_are_means_of_the_whole_result(name: str, num_bits: int) -> None:
         assert small.shape == means.shape
         assert is_inside.any()
         assert (small - means)[is_inside].abs().max() <= (1 if num_bits == 8 else 6), "of rounding pixels"
-
-
-def test_classes_are_inferred_from_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.generation.inference._LEAST_SIDE", 3)
-    model, images = ImageModel(tiny_wavelet_flow(conditioning=ClassConditioning(5, 4)), 8).eval(), random_images(12)
-    seeds = image_generators([0] * 12)
-    y = F.avg_pool2d(model.dequantised(images, seeds), 2)
-    classes = [model.dequantised_level_bits(y, torch.full((12,), label)).sum(1) for label in range(5)]
-    expected = torch.stack(classes).argmin(0)
-    assert len(expected.unique()) > 1
-    with torch.no_grad():
-        for parameter in model.flow.split_priors[0].parameters():
-            parameter.fill_(float("nan"))  # the finest details are not looked at
-    inferred = infer(model, images)
-    assert inferred is not None
-    assert torch.equal(inferred, expected)
 
 
 def test_other_sizes_are_refused() -> None:

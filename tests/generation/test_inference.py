@@ -12,7 +12,6 @@ from torch import Tensor
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
-from glow_app.models.bits_table import BitsTable
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import save_png, to_pil
 from glow_app.storage.stored_model import model_hash
@@ -34,46 +33,18 @@ def read(model: LoadedModel, given: Any, num: int) -> Tensor:
     return known
 
 
-def test_attributes_that_images_show_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model(conditioning=AttributeConditioning(KINDS, 4, 6))
-    truth = torch.tensor([[1, 0, 0.42, 0.98], [0, 0, 0.0, 0.3], [0, 1, 1.0, 0.01], [1, 1, 0.77, 0.5], [1, 0, 0.1, 0.7]])
-    images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
-    images[:, 0, 0, 0] = torch.arange(5)
-
-    def bits_table(images: Tensor, given: Tensor, **_: Any) -> BitsTable:
-        difference = (given.nan_to_num(0.5) - truth[images[:, 0, 0, 0].long()]).abs()
-        difference[:, 3] = torch.minimum(difference[:, 3], 1 - difference[:, 3])
-        # Nothing is seen of a smile under the wrong age, so it is found in the second pass.
-        difference[difference[:, 2] > 0.1, 0] = 1
-        return BitsTable(difference.square().sum(1)[None, None, :, None], 192)
-
-    monkeypatch.setattr(model, "bits_table", bits_table)
-    inferred = infer(model, images)
-    assert inferred is not None
-    assert torch.equal(inferred[:, :2], truth[:, :2])
-    assert (inferred[:, 2] - truth[:, 2]).abs().max() < 0.01
-    apart = (inferred[:, 3] - truth[:, 3]).abs()
-    assert torch.minimum(apart, 1 - apart).max() < 0.01
-    known = infer(model, images, [{"age": 0.3, "hat": 1}, *[{}] * 4])
-    assert known is not None
-    assert known[0, [1, 2]].tolist() == pytest.approx([1, 0.3])
-    assert torch.equal(known[1:], inferred[1:])
-
-
-def test_no_other_answer_is_more_likely(model: LoadedModel) -> None:
+def test_attributes_are_read_unless_they_are_given(model: LoadedModel) -> None:
     images = random_images(6)
     inferred = infer(model, images)
+    assert isinstance(model.conditioning, AttributeConditioning)
     assert inferred is not None
-    assert torch.equal(infer(model, images[5:]), inferred[5:])  # type: ignore[arg-type]
-    for place in range(2):
-        other = inferred.clone()
-        other[:, place] = 1 - other[:, place]
-        likely, unlikely = (bits_of(model, images, values) for values in (inferred, other))
-        assert (likely <= unlikely + 1e-6).all()
-
-
-def bits_of(model: LoadedModel, images: Tensor, given: Tensor) -> Tensor:
-    return torch.cat([model.bits_per_dim(image[None], row[None]) for image, row in zip(images, given, strict=True)])
+    assert torch.equal(inferred, model.conditioning.read(images))
+    given = {"age": 0.3, "hat": 1}
+    known = infer(model, images, [given, *[{}] * 5])
+    assert known is not None
+    assert known[0, [1, 2]].tolist() == pytest.approx([1, 0.3])
+    assert torch.equal(known[0, [0, 3]], inferred[0, [0, 3]])
+    assert torch.equal(known[1:], inferred[1:])
 
 
 def test_values_that_an_image_has_change_no_pixel(model: LoadedModel) -> None:
@@ -142,10 +113,11 @@ def test_what_samples_were_drawn_with_is_not_inferred(
         formatted = [drawn] if drawn is None else model.vocabulary.format(model.vocabulary.parse([drawn], 1))
         assert formatted == [value], name
     plain = images.as_subclass(Tensor)
-    inferred = model.vocabulary.format(infer(model, plain[2:]))
+    inferred = model.vocabulary.format(infer(model, plain))[2:]
     mixed = [images[0], images[1], plain[2]]
     assert model.vocabulary.format(infer(model, mixed)) == [*images.given[:2], *inferred]
-    monkeypatch.setattr("glow_app.generation.inference._bits", None)
+    monkeypatch.setattr(LoadedModel, "bits_table", None)
+    monkeypatch.setattr(AttributeConditioning, "read", lambda _, images: torch.full((len(images), len(KINDS)), 0.5))
     assert model.vocabulary.format(infer(model, images)) == images.given
     assert torch.equal(edit(model, images, []), plain)
     assert torch.equal(interpolate(model, images[:2], 2), plain[:2])

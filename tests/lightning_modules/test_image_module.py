@@ -71,7 +71,7 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
     assert len(set(drawn)) == len(drawn) == 8
 
 
-def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contrast_and_reader_add_their_gradients_and_not_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     conditioning = AttributeConditioning({"smiling": "yes_no", "age": "real"}, 4, 6)
     flow = tiny_glow(dtype=torch.float64, perturbation=0.05, conditioning=conditioning)
     module = ImageModule(flow, 4, contrast=10.0)
@@ -99,9 +99,10 @@ def test_the_contrast_adds_its_gradient_and_not_its_value(monkeypatch: pytest.Mo
     terms = torch.logaddexp(torch.zeros(()), (changed - plain + 50) / 10) * (10 * 10 / (192 * math.log(2)))
     terms = torch.where(given.isnan().all(1), 0, terms)
     bits = 4 - plain / (192 * math.log(2))
+    reading = conditioning.reading_loss(images, labels, draws)
     torch.testing.assert_close(losses, bits)
-    torch.testing.assert_close(logged["train/contrast"], terms.mean())
-    expected = torch.autograd.grad((bits + terms).mean(), [*module.parameters()])
+    torch.testing.assert_close(logged, {"train/contrast": terms.mean(), "train/reading": reading.mean()})
+    expected = torch.autograd.grad((bits + terms + 0.01 * reading).mean(), [*module.parameters()])
     torch.testing.assert_close(gradients, list(expected))
     for flow in (tiny_glow(), tiny_glow(num_classes=2)):
         with pytest.raises(ValueError, match="no attributes"):
