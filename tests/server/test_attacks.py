@@ -88,7 +88,7 @@ async def values(host: str, port: int) -> None:
         "{" + ",".join(f'"{number}":0' for number in range(room // 12)) + "}": 422,
         '{"' + "a" * room + '":0}': 422,
         '{"images":["\U0001f600' + "A" * room + '"]}': 422,
-        '{"images":["' + "\\u0041" * (room // 6) + '"]}': 415,
+        '{"images":["' + "\\u0041" * (room // 24 * 4) + '"]}': 415,
         '{"temperature":0.' + "1" * room + "}": 200,
         '{"seed":1' + "0" * room + "}": 422,
         '{"given":"' + "a" * room + '"}': 422,
