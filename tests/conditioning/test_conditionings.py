@@ -228,7 +228,7 @@ def test_without_a_value_it_averages_uses_a_default_or_names_what_is_missing(kin
         assert torch.equal(bits(None), bits(unknown[0]))
     else:
         with pytest.raises(ValueError, match=r"give|given"):
-            model.encode(images)
+            ImageModel.encode(model, images)
         with pytest.raises(ValueError, match=r"give|given"):
             model(images)
 
