@@ -185,7 +185,7 @@ def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argpars
 
 def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
     """Return the edit of ``--with`` and ``--without``, which infers the attributes that are not given."""
-    from glow_app.generation import edit_attributes, infer
+    from glow_app.generation import drawn_with, edit_attributes, infer
 
     read, reference = read_chosen_attributes(model, arguments), stored_reference(model, stored)
     assert read is not None
@@ -193,7 +193,7 @@ def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argpar
 
     def change(file: str, image: "Tensor", given: "Tensor | None", strengths: list[float]) -> "Changed":
         inferred = infer(model, image, given)
-        if reference is not None:
+        if reference is not None and drawn_with(model, image) == [None]:
             _warn_if_unlike(reference, float(model.bits_per_dim(image, inferred)), file)
         return edit_attributes(model, image, changes, inferred, strengths), inferred
 

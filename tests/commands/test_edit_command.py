@@ -142,6 +142,12 @@ def test_a_picture_unlike_the_training_images_is_changed_with_a_warning(
         result = glow(*apply, known, "--output", f"edits{share}")
         assert result.code == 0
         assert any("is unlike the model's training images" in line for line in result.errors) == is_warned
+    facts = {REFERENCE_KEY: reference | {"bits_per_dim": [0.01 * bits] * len(reference["bits_per_dim"])}}
+    known = save_pretrained(model, tmp_path / "low", facts)
+    assert glow("sample", "--checkpoint", known, "--count", 1, "--output", "drawn").code == 0
+    for file, is_warned in ((pictures[0], True), (next(Path("drawn").glob("*.png")), False)):
+        result = glow("edit", "apply", file, "--with", "hat", "--checkpoint", known, "--output", f"of_{file.stem}")
+        assert any("is unlike" in line for line in result.errors) == is_warned, "samples of the model are its own"
 
 
 def test_other_commands_take_unknown_or_given_attributes(attributed: Path, pictures: list[Path], glow: Glow) -> None:
