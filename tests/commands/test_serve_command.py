@@ -53,7 +53,7 @@ def test_a_public_server_without_a_key_gives_a_warning(
         assert main([*here, "--host=0.0.0.0"]) == 0
     monkeypatch.setenv("GLOW_API_KEY", "k")
     assert main([*here, "--host=0.0.0.0"]) == 0
-    assert [served["limits"].body_seconds for served in offered] == [3.0, 10.0, 10.0]
+    assert [served["limits"].body_seconds for served in offered] == [3.0, 30.0, 30.0]
     assert [served["keys"] for served in offered] == [[], [], ["k"]]
 
 
