@@ -1,17 +1,13 @@
 """What images were drawn with, or most probably show: their classes, or their attributes."""
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import read
+from glow_app.models.most_likely import most_likely
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
-from glow_app.seeding import image_generators
 from glow_app.storage.stored_model import model_hash
 
 
@@ -67,20 +63,4 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
         for row, value in zip(unknown, model.vocabulary.format(rest), strict=True):
             values[row] = value
         return model.vocabulary.parse(values, len(images))
-    first, *others = choices = conditioning.unknown(len(images))
-    if not others:
-        return first
-    numbers = []
-    for part in images.split(16):
-        seeds = [0] * len(part)
-        with record_solves(image_generators(seeds)):
-            numbers.append(model.bits_table(part, generator=image_generators(seeds)).likeliest)
-    return chosen(choices, torch.cat(numbers))
-
-
-def chosen(choices: Sequence[Tensor | None], numbers: Tensor) -> Tensor | None:
-    """Return, for each image, the choice of its number; each of ``choices`` has a row per image, or one for all."""
-    if len(choices) == 1:
-        return None if choices[0] is None else choices[0].expand(len(numbers), *choices[0].shape[1:])
-    rows = torch.arange(len(numbers))
-    return torch.stack([choice for choice in choices if choice is not None])[numbers.cpu(), rows]
+    return most_likely(model, images)

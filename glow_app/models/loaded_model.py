@@ -11,9 +11,10 @@ from torch import Tensor
 from glow_app.conditioning import Given
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.most_likely import most_likely
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.seeding import image_generators, one_seed_each
+from glow_app.seeding import one_seed_each
 
 
 def read(model: ImageModel, images: Pictures, given: Given = None) -> tuple[Tensor, Tensor | None]:
@@ -75,10 +76,7 @@ class LoadedModel(ImageModel):
                 with suppress(ValueError):  # the sample is of another model
                     values[row] = self.vocabulary.value(fact["given"])
         if rows := [row for row, value in enumerate(values) if value is None]:
-            table = self.bits_table(images[rows], generator=image_generators([0] * len(rows)))
-            choices = [choice for choice in self.conditioning.unknown(len(rows)) if choice is not None]
-            likeliest = torch.stack(choices)[table.likeliest.cpu(), torch.arange(len(rows))]
-            for row, value in zip(rows, self.vocabulary.format(likeliest), strict=True):
+            for row, value in zip(rows, self.vocabulary.format(most_likely(self, images[rows])), strict=True):
                 values[row] = value
         return self.vocabulary.parse(values, len(values))
 
