@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
     picture_path = path.with_name("comparison.png" if restores else "neighbours.png")
     refuse_existing([picture_path], arguments.overwrite)
     features = arguments.features or ("grey" if model.flow.image_shape[0] == 1 else "colour")
-    extract = load_features(features, model.device)
+    extract = None if restores else load_features(features, model.device)
     limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)
     data = held_out_images(model, stored, arguments, limit, 0 if restores else arguments.train_limit, LEAST)
     count = arguments.count or (DRAWS if restores else len(data.held_out))
     figures, picture = (
         evaluate_restorer(model, data, count, arguments)
-        if restores
+        if extract is None
         else evaluate_samples(model, data, extract, count, arguments)
     )
     record: dict[str, Any] = {**provenance(stored), "num_bits": model.num_bits, "data": data.facts}
