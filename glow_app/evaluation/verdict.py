@@ -30,14 +30,12 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
         share = drawn[name] / max(real.get(name, 1.0), 1e-9)
         lines.append(f"{name}: {good if share >= ALIKE else bad} ({share:.0%} of theirs)")
     if (nearest := record["nearest"]) is not None:
-        nearer, counts = (
-            max(nearest["features"], nearest["pixels"]),
-            (nearest["drawn_images"], nearest["held_out_images"]),
-        )
-        error = math.sqrt(
-            (sum(counts) + 1) / 12 / math.prod(counts)
-        )  # standard error of chance (Mann and Whitney 1947)
-        found = "suspected, see neighbours.png" if nearer > max(COPIES, 0.5 + 2 * error) else "none suspected"
+        nearer, num_drawn = max(nearest["features"], nearest["pixels"]), nearest["drawn_images"]
+        num_held_out = nearest["held_out_images"]
+        # The standard error of chance: Mann and Whitney 1947.
+        error = math.sqrt((num_drawn + num_held_out + 1) / (12 * num_drawn * num_held_out))
+        is_suspect = nearer > max(COPIES, 0.5 + 2 * error)
+        copies = "suspected, see neighbours.png" if is_suspect else "none suspected"
         compared = f"in {nearer:.0%} of comparisons, a sample is nearer to the training images than a held-out image is"
-        lines.append(f"copies: {found}; {compared} (50% is ideal, 100% means copies)")
+        lines.append(f"copies: {copies}; {compared} (50% is ideal, 100% means copies)")
     return lines

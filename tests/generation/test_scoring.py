@@ -19,15 +19,15 @@ def model() -> ImageModel:
 
 def test_what_is_measured(model: ImageModel) -> None:
     images = random_images(5)
-    found = measure(model, images, draws=3, seeds=[4, 5, 6, 7, 8])
+    measures = measure(model, images, draws=3, seeds=[4, 5, 6, 7, 8])
     expected = model.bits_per_dim(images, None, 3, image_generators([4, 5, 6, 7, 8]))
-    torch.testing.assert_close(found.bits_per_dim, expected)
+    torch.testing.assert_close(measures.bits_per_dim, expected)
     one = measure(model, images, seeds=[4, 5, 6, 7, 8])
-    torch.testing.assert_close(found.level_bits, one.level_bits)
+    torch.testing.assert_close(measures.level_bits, one.level_bits)
     torch.testing.assert_close(one.level_bits.sum(1), one.bits_per_dim)
     for number, level in enumerate(model.encode(images)):
-        torch.testing.assert_close(found.level_norms[:, number], (level**2).mean((1, 2, 3)))
-    assert float(found.png_bits_per_dim[2]) == pytest.approx(png_bits_per_dim(images[2:3].numpy(), 8))
+        torch.testing.assert_close(measures.level_norms[:, number], (level**2).mean((1, 2, 3)))
+    assert float(measures.png_bits_per_dim[2]) == pytest.approx(png_bits_per_dim(images[2:3].numpy(), 8))
 
 
 def test_an_image_is_measured_by_itself(model: ImageModel) -> None:
