@@ -17,8 +17,8 @@ from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import load_split
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.storage.model_folders import CONFIG_NAME, WEIGHTS_NAME
-from glow_app.storage.stored_model import model_hash
 from lightning_modules.optimizers import Muon
 from lightning_modules.schedules import LinearWarmupCosine
 

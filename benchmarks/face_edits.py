@@ -27,7 +27,7 @@ from glow_app import load_model
 from glow_app.data.faces.rendered import FACE_KINDS
 from glow_app.generation import edit_attributes, infer
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.stored_model import model_hash
+from glow_app.models.module_state import model_hash
 
 NAME = "face_edits"
 NUM_FACES, NUM_EDITED = (64, 16) if IS_SHORT else (600, 100)

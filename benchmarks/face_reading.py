@@ -20,7 +20,7 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.generation import infer
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.storage.stored_model import model_hash
+from glow_app.models.module_state import model_hash
 
 NAME = "face_reading"
 COUNT = 50 if IS_SHORT else 600

@@ -18,8 +18,9 @@ from PIL import Image, ImageFilter
 from glow_app.data.sources import load_split
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.storage.pretrained import save_reference
-from glow_app.storage.stored_model import StoredModel, load_model, model_hash
+from glow_app.storage.stored_model import StoredModel, load_model
 
 MODEL = "fashion-mnist"
 SHAPE = (1, 28, 28)

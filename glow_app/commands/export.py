@@ -24,8 +24,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.generation import load_directions
     from glow_app.models.image_model import ImageModel
+    from glow_app.models.module_state import model_hash
     from glow_app.storage.pretrained import save_pretrained
-    from glow_app.storage.stored_model import StoredModel, model_hash
+    from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
     model = stored.load(arguments.device)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from glow_app.pictures.image_batch import Images
 
 LISTED = 20  # maximum number of pictures to list individually
-BY_FOLDER, AS_DRAWN, INFERRED = "by the names of their folders", "as drawn", "inferred"
 Changes = list[tuple[str, str]]  # picture, and note on the changes of its size and colour
 
 
@@ -81,28 +80,18 @@ def _find_given(
     model: "ImageModel", names: Sequence[str], images: "Images", report: list[tuple[str, Any, str]]
 ) -> "Tensor | None":
     """Return what each picture is given, and add its name, this value, and its origin to ``report``."""
-    from glow_app.generation import drawn_with, infer
+    from glow_app.models.inference import find_values
 
-    values = drawn_with(model, images)
-    ways = [INFERRED if value is None else AS_DRAWN for value in values]
-    for row, name in enumerate(names):
-        if values[row] is None:
-            values[row] = model.vocabulary.from_folder(Path(name).parent.name)
-            ways[row] = INFERRED if values[row] is None else BY_FOLDER
-    unknown = [row for row, value in enumerate(values) if value is None]
-    if unknown and not model.vocabulary.values:
-        return None
-    inferred = infer(model, images[unknown]) if unknown else None
-    for row, value in zip(unknown, model.vocabulary.format(inferred), strict=True):
-        values[row] = value
-    given = model.vocabulary.parse(values, len(values))
-    report += zip(names, model.vocabulary.format(given), ways, strict=True)
+    given, ways = find_values(model, images, [Path(name).parent.name for name in names])
+    report += zip(names, model.vocabulary.format(given), ways, strict=False)
     return given
 
 
 def _print_found(report: list[tuple[str, Any, str]]) -> None:
     """Print how many pictures are given which value; picture by picture, if few values were inferred."""
-    for how in (BY_FOLDER, AS_DRAWN, INFERRED):
+    from glow_app.models.inference import BY_FOLDER
+
+    for how in sorted({way for _, _, way in report}):
         pairs = [(name, in_words(value)) for name, value, way in report if way == how]
         if how != BY_FOLDER and len(pairs) <= LISTED:
             for name, value in pairs:

@@ -18,9 +18,9 @@ from glow_app.files import atomic_folder, sha256_of
 from glow_app.likelihood import to_uint8
 from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.running import fold
 from glow_app.storage.pretrained import REFERENCE_KEY
-from glow_app.storage.stored_model import model_hash
 
 DESCRIPTION_NAME, PROGRAM_NAME = "sampler.json", "sampler.pt2"
 FORMAT = "glow-sampler/1"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.stored_model import model_hash
+from glow_app.models.module_state import model_hash
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.generation.directions import Direction
-from glow_app.generation.inference import infer, read_known
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import read
+from glow_app.models.inference import infer, read, read_known
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 

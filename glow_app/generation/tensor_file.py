@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glow_app.files import atomic_file
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.stored_model import model_hash
+from glow_app.models.module_state import model_hash
 
 LATENTS = "glow-latents/1"
 DIRECTION = "glow-direction/1"

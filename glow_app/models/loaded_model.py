@@ -1,9 +1,7 @@
 """An image model that also reads pictures and words: the layer between people and tensors."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,23 +9,10 @@ from torch import Tensor
 from glow_app.conditioning import Given
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.most_likely import most_likely
+from glow_app.models.inference import find_values, read
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import one_seed_each
-
-
-def read(model: ImageModel, images: Pictures, given: Given = None) -> tuple[Tensor, Tensor | None]:
-    """Return pictures and what is given about them as the tensors that an :class:`ImageModel` takes.
-
-    Args:
-        images: As for :func:`~glow_app.pictures.inputs.as_images`, such as file names.
-        given: As for :meth:`Vocabulary.parse <glow_app.conditioning.Vocabulary.parse>`, such as names of classes.
-    Raises:
-        ValueError: If a picture cannot be read, or something is given that the model does not take.
-    """
-    images = as_images(images, model.flow.image_shape)
-    return images, model.vocabulary.parse(given, len(images))
 
 
 class Encoded(list[Tensor]):
@@ -39,9 +24,9 @@ class Encoded(list[Tensor]):
 
 
 class LoadedModel(ImageModel):
-    """An :class:`ImageModel` whose methods also take what :func:`read` reads, and which draws as ``glow sample`` does.
+    """An :class:`ImageModel` whose methods also take what people have, and which draws as ``glow sample`` does.
 
-    :func:`~glow_app.load_model` returns it.
+    :func:`~glow_app.load_model` returns it; :func:`~glow_app.models.inference.read` says what its methods take.
     """
 
     def bits_per_dim(
@@ -62,23 +47,10 @@ class LoadedModel(ImageModel):
         """
         read_images, parsed = read(self, images, given)
         if parsed is None and self.vocabulary.values:
-            parsed = self._classes(images, read_images)
+            places = images if isinstance(images, list | tuple) else [images] * len(read_images)
+            folders = [Path(place).parent.name if isinstance(place, str | Path) else "" for place in places]
+            parsed, _ = find_values(self, read_images, folders)
         return Encoded(super().encode(read_images, parsed), parsed)
-
-    def _classes(self, pictures: Pictures, images: Tensor) -> Tensor | None:
-        """Return the class of each picture: as drawn, by the name of its folder, or the most likely one."""
-        places = pictures if isinstance(pictures, list | tuple) else [pictures] * len(images)
-        values: list[Any] = [None] * len(images)
-        for row, place in enumerate(places):
-            if isinstance(place, str | Path):
-                values[row] = self.vocabulary.from_folder(Path(place).parent.name)
-            if isinstance(images, Images) and images.facts and "given" in (fact := images.facts[row]):
-                with suppress(ValueError):  # the sample is of another model
-                    values[row] = self.vocabulary.value(fact["given"])
-        if rows := [row for row, value in enumerate(values) if value is None]:
-            for row, value in zip(rows, self.vocabulary.format(most_likely(self, images[rows])), strict=True):
-                values[row] = value
-        return self.vocabulary.parse(values, len(values))
 
     def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
         """Return uint8 images, (B, C, H, W), as :meth:`ImageModel.decode`; by default with what they were encoded."""

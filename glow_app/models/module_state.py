@@ -1,5 +1,7 @@
 """What image models and models of points share: properties of their weights."""
 
+import hashlib
+import json
 from typing import Any
 
 import torch
@@ -21,6 +23,16 @@ def weights_device(model: nn.Module) -> torch.device:
 def is_initialized(model: nn.Module) -> bool:
     """Whether all data-dependent parameters are initialised."""
     return all(bool(part.initialized) for part in model.modules() if isinstance(part, DataDependentAffine))
+
+
+def model_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of architecture and weights: equal for a checkpoint and its export."""
+    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def require_wide_weights(convert: Any) -> None:

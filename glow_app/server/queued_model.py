@@ -15,7 +15,8 @@ from glow_app.models.bits_table import BitsTable
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import LoadedModel, read
+from glow_app.models.inference import read
+from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures

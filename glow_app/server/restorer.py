@@ -10,12 +10,12 @@ from glow_app.data.decoding import Photo
 from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task, task_of
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
-from glow_app.storage.stored_model import model_hash
 
 
 class Restorer:

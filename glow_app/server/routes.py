@@ -178,13 +178,16 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
     picture, inputs = await restorer.read(body, service.decoder, most)
     num_pixels = body.count * restorer.task.factor**2 * picture.pixels[0].size
-    threads, request_id = service.short, request.scope["glow.request_id"]
-    if num_pixels > most // 20:
-        threads = service.long
-        if threads._work_queue.qsize() >= _WAITING:
-            raise unavailable("queue_full", "too many large pictures are waiting", 30)
+    is_long, request_id = num_pixels > most // 20, request.scope["glow.request_id"]
+    if is_long and service.num_long > _WAITING:
+        raise unavailable("queue_full", "too many large pictures are waiting", 30)
     work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps, body.force
-    answer, draws = await service.run(*work, threads=threads, request_id=request_id)
+    service.num_long += is_long
+    try:
+        threads = service.long if is_long else service.short
+        answer, draws = await service.run(*work, threads=threads, request_id=request_id)
+    finally:
+        service.num_long -= is_long
     facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
     return await respond(request, answer, draws, facts, icc_profile=picture.icc_profile)
 

@@ -12,6 +12,8 @@ from glow_app import __version__, generation
 from glow_app.conditioning import Given
 from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
+from glow_app.models.inference import find_values
+from glow_app.models.module_state import model_hash
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed
@@ -24,7 +26,6 @@ from glow_app.server.schemas import GivenKind, Info
 from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
-from glow_app.storage.stored_model import model_hash
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Service:
         self._threads = ThreadPoolExecutor(limits.queue, "request")
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
+        self.num_long = 0  # long restorations, all but one of which wait
         known = model.vocabulary.describe()
         _, height, width = model.flow.image_shape
         what, _, more = str(training.get(SUMMARY_KEY, "draws pictures")).partition(". ")
@@ -140,9 +142,7 @@ class Service:
         pixels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
         images = Images(pixels, [dict(picture.drawn) for picture in pictures])
         if known is None and infers:
-            _, known = await self.run(generation.read_known, self.model, images, None)
-        if known is None and infers and self.model.vocabulary.values:
-            known = await self.run(generation.infer, self.model, images)
+            known, _ = await self.run(find_values, self.model, images)
         return images, [picture.note for picture in pictures], known
 
     def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:

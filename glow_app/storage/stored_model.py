@@ -1,7 +1,5 @@
 """Find and load models by path, name or address."""
 
-import hashlib
-import json
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
@@ -186,16 +185,6 @@ def _read_exported(folder: Path) -> Density:
                 f"{GENERATION_KEY} in {folder / CONFIG_NAME} is damaged ({error}); repair or remove it"
             ) from error
     return model
-
-
-def model_hash(model: Density) -> str:
-    """Return the SHA-256 of architecture and weights: equal for a checkpoint and its export."""
-    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _own_path(path: Path) -> Path:

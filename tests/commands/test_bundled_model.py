@@ -10,7 +10,8 @@ import pytest
 from run_files import pixels
 
 from glow_app.files import sha256_of
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.models.module_state import model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

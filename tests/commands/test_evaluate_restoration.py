@@ -11,9 +11,10 @@ from registry import random_images
 
 from glow_app.evaluation import evaluation_data, mean_bits
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import measure_restorations
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -9,7 +9,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.models.module_state import model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -20,9 +20,10 @@ from tiny_training import TINY_FIT
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_models
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

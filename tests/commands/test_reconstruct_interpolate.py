@@ -10,10 +10,11 @@ from run_files import pixels
 
 from glow_app import __version__
 from glow_app.generation import infer, interpolate, mix_levels
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import grid, read_png_text, strip
 from glow_app.pictures.inputs import as_images
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -19,9 +19,10 @@ from glow_app import __version__, cli
 from glow_app.commands.results import ResultsFolder
 from glow_app.generation import sample_batches
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import grid, read_png_text
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]

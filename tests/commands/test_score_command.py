@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import image_generators
 from glow_app.storage.model_folders import read_config
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -17,10 +17,11 @@ from glow_app.generation import measure
 from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context, rows_of
 from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
 
 kinds = pytest.mark.parametrize("kind", CONDITIONINGS)

@@ -25,12 +25,12 @@ from glow_app.export import Sampler
 from glow_app.flows import Glow
 from glow_app.generation import interpolate, load_latents, measure
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import model_hash
 from lightning_modules.image_module import ImageModule
 
 Capture = pytest.CaptureFixture[str]

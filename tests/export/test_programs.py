@@ -19,10 +19,10 @@ from glow_app.generation import sample_batches
 from glow_app.models.drawing import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import model_hash
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
 RESIDUAL: dict[str, Any] = {"conditioner": GatedResidualConditioner, "coupling": "additive", "num_bits": 3}

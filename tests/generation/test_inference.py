@@ -13,8 +13,8 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import save_png, to_pil
-from glow_app.storage.stored_model import model_hash
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
 

@@ -18,10 +18,11 @@ from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, 
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR, StepLR
 
 from glow_app.generation import Reference, measure, sample_batches
+from glow_app.models.module_state import model_hash
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, Progress, SampleGrids, SaveProgress, Throughput
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO

@@ -19,9 +19,10 @@ from glow_app.models.drawing import decode_guided, draw
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 IMAGE_SHAPE = (3, 8, 8)
 

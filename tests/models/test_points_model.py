@@ -8,9 +8,10 @@ from registry import PRIORS, perturb, tiny_model
 from torch import Tensor
 
 from glow_app.likelihood import standard_normal_log_density
+from glow_app.models.module_state import model_hash
 from glow_app.models.points_model import PointsModel
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import load_density, load_model, model_hash
+from glow_app.storage.stored_model import load_density, load_model
 
 each_prior = pytest.mark.parametrize("name", PRIORS)
 

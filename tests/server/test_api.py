@@ -24,11 +24,11 @@ from glow_app.data.attributes import Kind
 from glow_app.generation import Direction, Latents, latents_bytes, load_latents
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
-from glow_app.storage.stored_model import model_hash
 
 LIMITS = Limits(count=20, pixels=10_000)
 TRAINING = {"val/bpd": 3.5, "step": 11802, "classes": ["a"]}

@@ -22,13 +22,13 @@ from glow_app.flows import Glow
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, RestorationTask, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
-from glow_app.storage.stored_model import model_hash
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
@@ -328,7 +328,7 @@ def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("glow_app.server.routes._WAITING", 1)
     with running(app) as client, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.post, "/v1/restore", json=long) for _ in range(2)]
-        wait_until(lambda: gated.begun == 1 and service.long._work_queue.qsize() == 1)
+        wait_until(lambda: gated.begun == 1 and service.num_long == 2)
         assert client.post("/v1/restore", json=long).status_code == 503, "only so many wait"
         asked += [pool.submit(client.post, "/v1/restore", json=short) for _ in range(2)]
         wait_until(lambda: len(service.worker._calls) == 3)  # with that of the first

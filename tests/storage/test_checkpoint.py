@@ -16,9 +16,10 @@ from damage import ABSENT, change, message_of
 from registry import random_images, tiny_model
 
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_model, model_hash
+from glow_app.storage.stored_model import StoredModel, load_model
 
 
 class RunsCode:

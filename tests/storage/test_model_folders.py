@@ -12,9 +12,10 @@ import pytest
 from huggingface_hub import constants, errors
 from registry import tiny_model
 
+from glow_app.models.module_state import model_hash
 from glow_app.storage import model_folders
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_model, model_hash
+from glow_app.storage.stored_model import StoredModel, load_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

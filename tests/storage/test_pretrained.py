@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn import GatedResidualConditioner
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import load_model, model_hash
+from glow_app.storage.stored_model import load_model
 
 
 @pytest.fixture(scope="module")
