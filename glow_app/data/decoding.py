@@ -110,9 +110,9 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
         Exception: Whatever Pillow raises for a file that it cannot read.
     """
     num_channels, *sides = shape
+    notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
     if not sides:
-        return _at_its_size(image, num_channels, keeps_alpha)
-    notes = []
+        return _at_its_size(image, num_channels, keeps_alpha, notes)
     height, width = sides
     size = _turn_upright(image, (num_channels, height, width))
     upright = _opaque(image)
@@ -130,8 +130,7 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
     return Photo(pixels, None, ", ".join(notes) or None, drawn=drawn)
 
 
-def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool) -> Photo:
-    notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
+def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool, notes: list[str]) -> Photo:
     if getattr(image, "is_animated", False) and not image.tell():
         notes.append("only the first of several pictures in the file")
     profile, alpha = image.info.get("icc_profile"), None
@@ -258,8 +257,8 @@ def _opaque(image: Image.Image) -> Image.Image:
         integers = image.convert("I")
         if not all(0 <= int(end) <= 65535 for end in integers.getextrema()):  # type: ignore[arg-type]
             raise ValueError("32-bit integer pixels beyond 0..65535 have no defined range; save the image with 16 bits")
-        # Pillow's own conversion clips at 255 instead of scaling.
-        return integers.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+        # The high byte, as Pillow reads colours of 16 bits; its own conversion of grey clips at 255.
+        return integers.point([value >> 8 for value in range(65536)], "L")
     if not image.has_transparency_data:
         return image
     rgba = image.convert("RGBA")

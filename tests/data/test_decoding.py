@@ -1,4 +1,6 @@
 import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ def save(image: Image.Image, path: Path, **options: Any) -> Path:
     return path
 
 
-def read_photo(path: Path) -> Photo:
+def read_photo(path: Path, shape: Sequence[int] = (3,)) -> Photo:
     with open_image(path) as image:
-        return photo_of(image, [3])
+        return photo_of(image, shape)
 
 
 def test_rgb_and_grey_bytes_are_kept(tmp_path: Path) -> None:
@@ -84,9 +86,30 @@ def test_modes_become_opaque_grey_or_rgb(tmp_path: Path, name: str) -> None:
         assert tuple(array[:, y, x].tolist()) == value
 
 
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+def deep_png(values: np.ndarray, colour_type: int) -> bytes:
+    """Return a PNG of values of 16 bits, (H, W, C), which Pillow can write only in grey."""
+    height, width, _ = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_grey_and_colours_of_16_bits_are_treated_alike(tmp_path: Path) -> None:
     values = np.array([[0, 257, 32768, 65535, 65535, 1000]] * 4, dtype=np.uint16)
-    expected = [0, 1, 128, 255, 255, 4]
+    expected = [0, 1, 128, 255, 255, 3]
+    for number, (channels, kind) in enumerate({1: 0, 3: 2, 2: 4, 4: 6}.items()):
+        pixels = np.repeat(values[:, :, None], channels, 2)
+        pixels[:, :, channels - 1] = 65535 if channels in (2, 4) else pixels[:, :, channels - 1]
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(deep_png(pixels, kind))
+        for shape in ((1, 4, 6), (3, 4, 6), (1,), (3,)):
+            photo = read_photo(path, shape)
+            assert photo.pixels[0, 0].tolist() == expected
+            assert photo.note == "reduced to 8 bits per value"
     assert decode(save(Image.fromarray(values), tmp_path / "i.png"), 1)[0, 0].tolist() == expected
     assert decode(save(Image.fromarray(values), tmp_path / "i.tif"), 1)[0, 0].tolist() == expected
     assert decode(tmp_path / "i.png", 3)[:, 0, 2].tolist() == [128] * 3
