@@ -2,14 +2,15 @@
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another. Memory is that of the server and its decoding process together. Writes
-results/serving.json, quoted in docs/serving.md.
+Each client sends one request after another; its edits and scores are of one picture of its own. Memory and processor
+time are those of the server and its decoding process together. Writes results/serving.json, quoted in docs/serving.md.
 """
 
 import argparse
 import asyncio
 import base64
 import json
+import os
 import statistics
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from glow_app.storage.stored_model import StoredModel, load_model
 
 Answers = list[tuple[int, float]]  # status and seconds
 Body = Callable[[int], dict[str, Any]]
+EACH = 1_000_000  # numbers of requests for each client
 
 
 def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
@@ -44,8 +46,8 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
 
     return {
         "sample": lambda number: {"seed": number},
-        "edit": lambda number: {"image": pictures[number % 64], **change(number)},
-        "score": lambda number: {"images": [pictures[number % 64]]},
+        "edit": lambda number: {"image": pictures[number // EACH % 64], **change(number)},
+        "score": lambda number: {"images": [pictures[number // EACH % 64]]},
     }
 
 
@@ -62,7 +64,7 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
 async def client(port: int, number: int, end: float, path: str, body: Body, answers: Answers) -> None:
     """Send requests until the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    count = number * 1_000_000
+    count = number * EACH
     while (begun := time.perf_counter()) < end:
         status, answer = await exchange(reader, writer, path, body(count))
         answers.append((status, time.perf_counter() - begun))
@@ -85,21 +87,34 @@ async def load(port: int, pid: int, arguments: argparse.Namespace, path: str, bo
     return answers, max(held)
 
 
+def read_each(process: int, file: str) -> list[str]:
+    """Return a file in /proc of a process and of its children."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [Path(f"/proc/{member}/{file}").read_text() for member in (process, *children)]
+
+
 def resident(process: int) -> float:
     """Return the resident memory of a process and its children, in megabytes."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    texts = [Path(f"/proc/{member}/status").read_text() for member in (process, *children)]
-    return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
+    return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in read_each(process, "status")) / 1e3
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time of a process and its children."""
+    fields = [text.rpartition(")")[2].split() for text in read_each(process, "stat")]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(arguments: argparse.Namespace, path: str, body: Body) -> dict[str, Any]:
     """Measure a new server."""
     with serving(arguments.checkpoint, f"--max-queue={arguments.clients}", "--log-level=warning") as (process, port):
         httpx.post(f"http://127.0.0.1:{port}/v1/{path}", json=body(0), timeout=60)
+        before = processor_seconds(process)
         answers, megabytes = asyncio.run(load(port, process, arguments, path, body))
+        seconds = processor_seconds(process) - before
     latencies = [latency for status, latency in answers if status == 200]
     return {
         "answers": {str(status): number for status, number in Counter(status for status, _ in answers).items()},
+        "processor_seconds_each": seconds / len(answers),
         "p50_seconds": statistics.median(latencies),
         "p99_seconds": statistics.quantiles(latencies, n=100)[98],
         "megabytes": megabytes,

@@ -182,7 +182,7 @@ class WaveletFlow(MultiscaleFlow):
             },
         )
         self.num_details, self.window, self.images_per_window = num_details, window, each_window
-        self.hidden_channels = max(*widths, *features)
+        self.hidden_channels = max(widths[0], features[0])  # of the finest details, which have the most pixels
 
     @property
     def num_windowed(self) -> int:

@@ -185,8 +185,8 @@ def context_change(conditioning: AttributeConditioning, given: Tensor, changed: 
     given, changed = given.to(conditioning.mean), changed.to(conditioning.mean)
     before = conditioning(given)
     change = torch.zeros_like(before)
-    for place, (rise, fall) in enumerate(conditioning.strengths.T):
-        value, given = given[:, place], given.clone()
+    for place in (~changed.isnan()).any(0).nonzero()[:, 0].tolist():
+        (rise, fall), value, given = conditioning.strengths[:, place], given[:, place], given.clone()
         given[:, place] = changed[:, place].where(~changed[:, place].isnan(), value)
         after = conditioning(given)
         change = change + torch.where(given[:, place] > value, rise, fall)[:, None] * (after - before)

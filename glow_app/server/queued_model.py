@@ -24,7 +24,7 @@ from glow_app.seeding import ImageGenerators, one_seed_each
 from glow_app.server.worker import ModelWorker
 
 KEPT_SECONDS = 60.0  # that latents are kept after their last use
-_BYTES = 2**24  # limit of all kept latents together
+_BYTES = 2**26  # limit of all kept latents together: of as many pictures of 256x256 as requests fit into the queue
 
 
 class LatentsCache:

@@ -13,7 +13,7 @@ from glow_app.data.attributes import Kind
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.server.answers import invalid
+from glow_app.server.answers import PNG_LEVEL, invalid
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=numeric_limits.LARGEST_TEMPERATURE)]
@@ -53,7 +53,8 @@ class Picture(NamedTuple):
 
     def png(self) -> str:
         """Return it as a PNG in base64."""
-        return b64encode(png_bytes(with_profile(to_pil(self.image), self.icc_profile), self.text)).decode()
+        picture = with_profile(to_pil(self.image), self.icc_profile)
+        return b64encode(png_bytes(picture, self.text, compress_level=PNG_LEVEL)).decode()
 
 
 Png = Annotated[Any, PlainSerializer(Picture.png), WithJsonSchema({"description": "A PNG file in base64.", **_BYTES})]
@@ -153,7 +154,9 @@ class EditRequest(_Request):
 
     image: ImageFile
     edits: list[Edit] = Field([], max_length=16)
-    attributes: dict[Name, Finite | bool] | None = Field(None, description="Attributes to change, with their values.")
+    attributes: dict[Name, Finite | bool] | Name | None = Field(
+        None, description="Attributes to change, with their values; or as text, such as `smiling, no hat`."
+    )
     strength: Strength = Field(1.0, description="Factor of the change of attributes.")
     given: Any = Field(None, description=f"{_WHAT}; inferred if omitted, as is each attribute that is left out.")
     size: Size = None

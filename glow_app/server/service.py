@@ -140,15 +140,17 @@ class Service:
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), file, shape) for number, file in enumerate(files)]
         pixels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
-        images = Images(pixels, [dict(picture.drawn) for picture in pictures])
+        facts = [dict(picture.drawn) for picture in pictures]
+        # Removed if it is this model, whose hash would otherwise be computed.
+        are_own = [fact.pop("model", self.info.model) == self.info.model for fact in facts]
+        images = Images(pixels, [fact if is_own else {} for fact, is_own in zip(facts, are_own, strict=True)])
         if known is None and infers:
             known, _ = await self.run(find_values, self.model, images)
         return images, [picture.note for picture in pictures], known
 
     def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:
         """Return where what is given for the first of :meth:`pictures` is from, if the request has ``given``."""
-        is_drawn = images.facts[0].get("model") == self.info.model
-        return "request" if given is not None else "picture" if is_drawn else "inference"
+        return "request" if given is not None else "picture" if images.facts[0] else "inference"
 
     def format(self, given: Tensor | None) -> list[Any] | None:
         """Return what is given for pictures as plain values; None for an unconditional model."""
