@@ -18,7 +18,7 @@ from glow_app.data.sources import load_split
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.nn import ConvConditioner
-from glow_app.pictures.images import grid, save_png
+from glow_app.pictures.images import grid, save_picture
 from glow_app.priors import GaussianPrior
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,5 +112,5 @@ with torch.no_grad():
     labels = torch.arange(NUM_CLASSES).repeat(8)  # a column for each class
     noise = [0.7 * torch.randn(len(labels), *shape) for shape in flow.latent_shapes]
     samples = to_uint8(flow.decode(noise, embedding(labels)), NUM_BITS)
-    save_png(grid(samples, columns=NUM_CLASSES), arguments.output)
+    save_picture(grid(samples, columns=NUM_CLASSES), arguments.output)
     print(f"samples: {arguments.output}")

@@ -13,8 +13,17 @@ from glow_app.messages import UsageError
 
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
 
+# Formats of pictures that are written, and their suffixes, the usual one first.
+PICTURE_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "png": (".png",),
+    "tiff": (".tif", ".tiff"),
+    "webp": (".webp",),
+}
+FORMAT_OF = {suffix: name for name, suffixes in PICTURE_SUFFIXES.items() for suffix in suffixes}
+
 # Suffixes of the files that commands write.
-_RESULTS = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".png", ".pt2", ".safetensors", ".tar", ".tiff", ".webp"}
+_RESULTS = {*FORMAT_OF, ".csv", ".gif", ".json", ".pt2", ".safetensors", ".tar"}
 
 
 def sha256_of(path: Path) -> str:

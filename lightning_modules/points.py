@@ -13,7 +13,7 @@ from glow_app.data.toys import PointSet, load_points
 from glow_app.evaluation.points import points_report
 from glow_app.models.points_model import PointsModel
 from glow_app.models.points_pictures import density_picture, flow_picture, samples_picture
-from glow_app.pictures.images import save_png
+from glow_app.pictures.images import save_picture
 from glow_app.priors import GaussianPrior
 from glow_app.storage.stored_model import load_density
 from lightning_modules.likelihood_module import LikelihoodModule
@@ -94,7 +94,7 @@ def finish_points(run_dir: Path, data: PointsDataModule) -> None:
     print(points_report(model, data.hparams, "test"))
     points = data.examples("test").values
     folder = run_dir / "pictures"
-    save_png(density_picture(model, points), folder / "density.png")
-    save_png(samples_picture(model, points), folder / "samples.png")
-    save_png(flow_picture(model), folder / "flow.png")
+    save_picture(density_picture(model, points), folder / "density.png")
+    save_picture(samples_picture(model, points), folder / "samples.png")
+    save_picture(flow_picture(model), folder / "flow.png")
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")

@@ -20,7 +20,7 @@ from glow_app.commands.loading import (
     stored_reference,
 )
 from glow_app.commands.parser import Parser, number_type
-from glow_app.commands.results import refuse_existing
+from glow_app.commands.results import one_picture, refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
     factor = "factor of the change, negative to remove the attribute of a direction (default: 1)"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
-    apply.add_output_arguments()
+    apply.add_output_arguments("NAME.png")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         action.add_model_arguments()
@@ -130,8 +130,8 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    """Write the changed pictures, each with a strip of strengths."""
-    from glow_app.pictures.images import grid, save_png, to_pil
+    """Write the changed pictures, each with a strip of strengths, or one as a file."""
+    from glow_app.pictures.images import grid, save_picture, to_pil
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
@@ -142,19 +142,21 @@ def _apply(arguments: argparse.Namespace) -> None:
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
     folder, files = arguments.output, picture_files(arguments.images)
+    only = one_picture(folder, len(files))
     # Numbered, because pictures of different folders may share a name.
     label = re.sub(r"[^\w.-]+", "_", edit.value)[:100]
     names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
-    refuse_existing(outputs, arguments.overwrite)
+    refuse_existing([only] if only else outputs, arguments.overwrite)
     for (file,), image, part in given_batches(model, arguments.images, given, 1, "editing"):
-        picture, shown = folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
+        picture, shown = only or folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
         changed, filled = edit.change(file, image, part, strengths)
         facts = {edit.kind: edit.value} | provenance(stored) | given_facts(model, filled)
-        save_png(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
-        save_png(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
+        save_picture(to_pil(changed[0]), picture, {**facts, "strength": strengths[0]})
+        if not only:
+            save_picture(grid(changed[1:], len(strip), above=texts), shown, {**facts, "strength": ", ".join(texts)})
         if len(files) <= LISTED:
-            print(printable(f"{picture}, {shown}"))
+            print(printable(str(only or f"{picture}, {shown}")))
             if filled is not None and (part is None or part.isnan().any()):
                 print(printable(f"{file}: {facts['given']} ({'inferred' if part is None else 'given or inferred'})"))
     if len(files) > LISTED:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.commands.evaluate_restoration import evaluate_restorer
     from glow_app.commands.evaluate_samples import evaluate_samples
     from glow_app.evaluation import load_features
-    from glow_app.pictures.images import save_png
+    from glow_app.pictures.images import save_picture
     from glow_app.restoration import task_of
     from glow_app.storage.report import EVALUATION, METRICS, write_report
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     if picture is None:
         picture_path.unlink(missing_ok=True)  # that of an earlier model
     else:
-        save_png(picture, picture_path, {"model": stored.hash, "seed": arguments.seed})
+        save_picture(picture, picture_path, {"model": stored.hash, "seed": arguments.seed})
         print(f"{'the first pictures' if restores else 'nearest training images'}: {picture_path}")
     write_json(path, record)
     print(f"all figures: {path}")

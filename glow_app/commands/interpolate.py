@@ -6,13 +6,13 @@ from pathlib import Path
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import given_facts, load, provenance, read_given
 from glow_app.commands.parser import Parser, number_type
-from glow_app.commands.results import refuse_existing
+from glow_app.commands.results import one_picture, refuse_existing
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
 USUAL_FRAMES = 9
 USUAL_SECONDS = 3.0
-SUFFIXES = (".png", ".gif", ".webp")
+ANIMATIONS = (".gif", ".webp")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
     parser.add_given_argument()
-    parser.add_output_arguments(*SUFFIXES)
+    parser.add_output_arguments("NAME.png", "NAME.gif")
     seconds = (
         f"duration of an animation (.webp, or .gif with 256 colours), forwards and back (default: {USUAL_SECONDS:g})"
     )
@@ -38,11 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
     from glow_app.pictures.animations import animation_bytes
-    from glow_app.pictures.images import save_png, strip
+    from glow_app.pictures.images import save_picture, strip
 
-    output, files = arguments.output, picture_files(arguments.images)
-    if output.suffix.lower() not in SUFFIXES:
-        output /= "strip.png"
+    files = picture_files(arguments.images)
+    output = one_picture(arguments.output) or arguments.output / "strip.png"
     _check(arguments, output, len(files))
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
@@ -55,9 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         frames = interpolate(model, images, num_frames, parsed, spherical=arguments.spherical)
         way = "arc" if arguments.spherical else "line"
-    if output.suffix.lower() == ".png":
+    if output.suffix.lower() not in ANIMATIONS:
         facts = {"pictures": ", ".join(Path(file).name for file in files), **given_facts(model, parsed)}
-        save_png(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
+        save_picture(strip(frames, num_frames), output, facts | {"way": way, **provenance(stored)})
     else:
         with atomic_file(output) as file:
             file.write(animation_bytes(frames, output.suffix.lower(), seconds))
@@ -70,5 +69,5 @@ def _check(arguments: argparse.Namespace, output: Path, count: int) -> None:
         raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
     if arguments.mix and arguments.frames is not None:
         raise UsageError("--mix exchanges whole levels and does not interpolate; leave out --frames")
-    if arguments.seconds is not None and output.suffix.lower() == ".png":
+    if arguments.seconds is not None and output.suffix.lower() not in ANIMATIONS:
         raise UsageError("--seconds needs an animation; leave it out, or use an --output that ends in .gif or .webp")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from glow_app.files import require_folder
+from glow_app.files import FORMAT_OF, require_folder
 from glow_app.messages import UsageError, closest
 from glow_app.numeric_limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_TEMPERATURE
 from glow_app.storage.model_folders import DEFAULT_MODEL
@@ -60,11 +60,10 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
 
-    def add_output_arguments(self, *suffixes: str) -> None:
-        """Add ``--output``, a folder or a file with one of these suffixes, and ``--overwrite``."""
-        place = "output folder" + (f", or a file that ends in {' or '.join(suffixes)}" if suffixes else "")
-        default = Path("outputs", self.prog.split()[1])
-        self.add_argument("--output", type=_output(suffixes), default=default, help=place, metavar="FOLDER")
+    def add_output_arguments(self, *files: str) -> None:
+        """Add ``--output``, a folder or, with examples such as NAME.png, a file of a picture; and ``--overwrite``."""
+        place, default = f"output folder{_or_files(files)}", Path("outputs", self.prog.split()[1])
+        self.add_argument("--output", type=_output(files), default=default, help=place, metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     def add_temperature_argument(self, default: str) -> None:
@@ -103,8 +102,9 @@ def _not_empty(text: str) -> str:
     return text
 
 
-def _output(suffixes: Sequence[str]) -> Callable[[str], Path]:
-    """Return a type for argparse: a folder for results, not a file or a name such as ``strip.png``, but for these."""
+def _output(files: Sequence[str]) -> Callable[[str], Path]:
+    """Return a type for argparse: a folder for results or, with examples, the file of a picture or one like these."""
+    suffixes = {*FORMAT_OF, *(Path(file).suffix for file in files)} if files else ()
 
     def parse(text: str) -> Path:
         path = Path(_not_empty(text))
@@ -112,11 +112,14 @@ def _output(suffixes: Sequence[str]) -> Callable[[str], Path]:
             if path.suffix.lower() not in suffixes:
                 require_folder(path)
         except (FileExistsError, UsageError) as error:
-            others = f", or a file that ends in {' or '.join(suffixes)}" if suffixes else ""
-            raise argparse.ArgumentTypeError(f"{error}{others}") from error
+            raise argparse.ArgumentTypeError(f"{error}{_or_files(files)}") from error
         return path
 
     return parse
+
+
+def _or_files(files: Sequence[str]) -> str:
+    return f", or a file for one picture, such as {' or '.join(files)}" if files else ""
 
 
 def number_type(

@@ -5,7 +5,7 @@ import argparse
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser
-from glow_app.commands.results import refuse_existing, refuse_replacing
+from glow_app.commands.results import one_picture, refuse_existing, refuse_replacing
 from glow_app.messages import pluralise
 
 SHOWN = 64  # images in the comparison, originals and reconstructions
@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow reconstruct``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
-    parser.add_output_arguments()
+    parser.add_output_arguments("NAME.png")
     parser.add_given_argument()
     parser.add_batch_size_argument()
 
@@ -25,9 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from glow_app.generation import reconstruct
-    from glow_app.pictures.images import grid, save_png
+    from glow_app.pictures.images import grid, save_picture
 
-    path = arguments.output / "comparison.png"
+    path = one_picture(arguments.output) or arguments.output / "comparison.png"
     refuse_replacing(picture_files(arguments.images), [path])
     refuse_existing([path], arguments.overwrite)
     model, stored = load(arguments)
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         error = max(error, result.max_pixel_error)
         change = max(change, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
-    save_png(picture, path, provenance(stored))
+    save_picture(picture, path, provenance(stored))
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
     if change:
         print(f"quantised to {model.num_bits} bits first, which changed pixels by up to {change} of 255")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load_stored, provenance
 from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number
-from glow_app.commands.results import RECORD, ResultsFolder
+from glow_app.commands.results import RECORD, ResultsFolder, one_picture
+from glow_app.files import FORMAT_OF
 from glow_app.messages import UsageError, pluralise, printable, report_failure
 from glow_app.progress import tracked
 from glow_app.storage.model_folders import bundled_restorers
@@ -43,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--no-clean", action="store_true", help="only enlarge photographs")
     parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)
-    parser.add_output_arguments()
+    parser.add_output_arguments("NAME.png")
     draws = "write N possible originals, their mean and spread, and a labelled sheet"
     parser.add_argument("--count", type=positive_int, help=draws, metavar="N")
     parser.add_temperature_argument("0, the best guess; with --count, the model's recommendation")
@@ -56,7 +57,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--mask", help=mask, metavar="FILE")
     damage = "damage the pictures first, at random as in training, to try a model on undamaged pictures"
     parser.add_argument("--damage", action="store_true", help=damage)
-    format = "format of the results (default: that of each picture, if it is one of these; otherwise png)"
+    format = "format of the results (default: that of --output or each picture, if it is one of these; otherwise png)"
     parser.add_argument("--format", choices=["jpeg", "png", "tiff", "webp"], help=format)
     strip = "leave out metadata, such as place and author; colours are converted to sRGB"
     parser.add_argument("--strip", action="store_true", help=strip)
@@ -84,8 +85,10 @@ def run(arguments: argparse.Namespace) -> None:
     kinds += ["mean", "spread", "comparison"] if arguments.count else ["restored"]
     origins = [provenance(each) for each in stored.values()]
     origin = origins[0] | {"model": ", ".join(each["model"] for each in origins)}
-    with ResultsFolder(arguments.output, arguments.overwrite, origin) as folder:
-        names = (_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds)
+    if file := one_picture(arguments.output, len(named)):
+        arguments.format = FORMAT_OF[file.suffix.lower()]
+    names = [_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds]
+    with ResultsFolder(arguments.output, arguments.overwrite, origin, main=names[-1] if names else "") as folder:
         folder.protect([*named.values(), *files], names)
         failures = _restore_all(steps, named, inputs, folder, arguments)
     if len(named) > max(1, len(failures)):
@@ -156,7 +159,7 @@ def _restore_all(
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
         note = "; ".join(filter(None, [picture_file.photo.note, *notes, gain]))
-        print(printable(f"{file}: {folder.path / result}{note and f' ({note})'}"))
+        print(printable(f"{file}: {folder.place(result)}{note and f' ({note})'}"))
     return failures
 
 

@@ -7,13 +7,26 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from glow_app.files import atomic_file, require_folder
+from glow_app.files import FORMAT_OF, atomic_file, require_folder
 from glow_app.messages import UsageError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
 RECORD = "run.json"
+
+
+def one_picture(output: Path, count: int = 1) -> Path | None:
+    """Return ``--output`` if it is a file, for the only picture of a command; None if it is a folder.
+
+    Raises:
+        UsageError: If it is a file, and there are several pictures.
+    """
+    if output.suffix.lower() not in (*FORMAT_OF, ".gif"):
+        return None
+    if count > 1:
+        raise UsageError(f"{output} is a file for one picture, and there are {count}; choose a folder as --output")
+    return output
 
 
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
@@ -50,26 +63,36 @@ class ResultsFolder:
 
     Used as a context manager. If the folder has a ``run.json`` already, the next free name is taken, such as
     ``samples-2``. With ``overwrite``, the folder itself is taken, and the pictures that its ``run.json`` lists are
-    replaced. If nothing is written, nothing is left or changed.
+    replaced. If nothing is written, nothing is left or changed. If it is a file, as for :func:`one_picture`, only
+    ``main`` is written, and no record.
 
     Args:
-        output: Folder to write to.
+        output: Folder to write to, or file.
         overwrite: Whether to replace earlier results, and other files of the same names.
         facts: Facts for the record and the metadata of all pictures.
         record: Facts for the record alone.
+        main: Name of the picture to look at first.
     Attributes:
         path: The folder that is written to.
         files: The entries of the record, one for each picture that has been written.
     """
 
     def __init__(
-        self, output: Path, overwrite: bool, facts: Mapping[str, Any], record: Mapping[str, Any] | None = None
+        self,
+        output: Path,
+        overwrite: bool,
+        facts: Mapping[str, Any],
+        record: Mapping[str, Any] | None = None,
+        main: str = "",
     ) -> None:
-        self.path, self._overwrites = output, overwrite
+        self.path, self._overwrites, self._main, self._file = output, overwrite, main, one_picture(output)
         self._facts, self._record = facts, {**(record or {}), **facts}
         self.files: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
+        self._replaced = set[Path]()
+        if self._file:
+            return self
         output = self.path.resolve() if self.path.name in ("", "..") else self.path
         for path in chain([self.path], (output.with_name(f"{output.name}-{number}") for number in count(2))):
             with suppress(FileExistsError):
@@ -82,9 +105,13 @@ class ResultsFolder:
         self.path, self._replaced = path, listed_results(path)
         return self
 
+    def place(self, name: str) -> Path:
+        """Return where a picture is written."""
+        return self._file or self.path / name
+
     def protect(self, inputs: Iterable[str | Path], names: Iterable[str]) -> None:
         """Raise an error if one of the files to write exists, or a file to replace or remove is an input."""
-        outputs = [self.path / name for name in names]
+        outputs = [self.place(name) for name in names]
         refuse_replacing(inputs, [*outputs, *self._replaced])
         refuse_existing(outputs, self._overwrites)
 
@@ -100,15 +127,19 @@ class ResultsFolder:
 
         ``write`` writes the file, given picture, path and metadata; without it, the file is a PNG.
         """
-        from glow_app.pictures.images import save_png
+        from glow_app.pictures.images import save_picture
 
-        path = self.path / name
+        if self._file and name != self._main:
+            return
+        path = self.place(name)
         refuse_existing([path], self._overwrites)
-        (write or save_png)(image, path, {**facts, **self._facts, **facts})  # its own facts come first
+        (write or save_picture)(image, path, {**facts, **self._facts, **facts})  # its own facts come first
         own = {key: value for key, value in facts.items() if self._facts.get(key) != value}
         self.files.append({"file": name, **own, **recorded})
 
     def __exit__(self, *_: object) -> None:
+        if self._file:
+            return
         if self.files:
             write_json(self.path / RECORD, {**self._record, "files": self.files})
             for path in self._replaced - {self.path / entry["file"] for entry in self.files}:
@@ -121,11 +152,9 @@ class ResultsFolder:
 
 def listed_results(folder: Path) -> set[Path]:
     """Return the pictures that the record of a folder lists; none without a readable record."""
-    from glow_app.pictures.picture_file import SUFFIXES
-
     try:
-        names = [entry["file"] for entry in json.loads((folder / RECORD).read_bytes())["files"]]
-        paths = {folder / name for name in names if name.lower().endswith(SUFFIXES) and ".." not in Path(name).parts}
+        names = [Path(entry["file"]) for entry in json.loads((folder / RECORD).read_bytes())["files"]]
+        paths = {folder / name for name in names if name.suffix.lower() in FORMAT_OF and ".." not in name.parts}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return set()
     return {path for path in paths if path.is_relative_to(folder)}

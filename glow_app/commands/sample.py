@@ -25,7 +25,7 @@ GUIDED = "guidance is not 1: these are not samples of the model's own distributi
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow sample``."""
     parser.add_model_arguments()
-    parser.add_output_arguments()
+    parser.add_output_arguments("NAME.png")
     parser.add_temperature_argument("the model's recommendation")
     beyond = "strength of what is given: 1 is the model itself, above 1 exaggerates (default: the recommended one)"
     parser.add_argument("--guidance", type=guidance, help=beyond)
@@ -65,12 +65,13 @@ def run(arguments: argparse.Namespace) -> None:
     record = {"seed": first, "count": count, "checkpoint": str(arguments.checkpoint)}
     record |= ({} if turns is None else {"given": turns}) | ({} if settings.guidance == 1 else {"note": GUIDED})
     common = settings.to_plain() | provenance(stored)
-    with ResultsFolder(arguments.output, arguments.overwrite, common, record) as folder:
+    main = "sweep.png" if arguments.sweep else "grid.png" if count > 1 else _name(first, settings)
+    with ResultsFolder(arguments.output, arguments.overwrite, common, record, main) as folder:
         shown = _write(model, folder, range(first, first + count), turns, settings, arguments)
     part = "" if shown == count else f" (the first {shown})"
-    print(f"{pluralise(count, 'image')} at {settings}, seed {first}: {folder.path / 'grid.png'}{part}")
+    print(f"{pluralise(count, 'image')} at {settings}, seed {first}: {folder.place('grid.png')}{part}")
     if arguments.sweep is not None:
-        print(f"sweep: {folder.path / 'sweep.png'}")
+        print(f"sweep: {folder.place('sweep.png')}")
 
 
 def _write(
@@ -93,7 +94,7 @@ def _write(
     shown: list[torch.Tensor] = []
     facts: list[dict[str, Any]] = []  # of the images that are shown
     for seed, image in tracked(sample_batches(model, count, *options), count, "drawing"):
-        folder.save(to_pil(image), f"seed{seed:06d}{_ending(settings)}", image.facts[0])
+        folder.save(to_pil(image), _name(seed, settings), image.facts[0])
         if len(shown) < num_shown(count, turn, LARGEST_GRID):
             shown.append(image.cpu())
             facts += image.facts
@@ -106,11 +107,11 @@ def _write(
     return len(shown)
 
 
-def _ending(settings: "GenerationSettings") -> str:
-    """Return the end of the names of images, such as ``_t0.70-1.00_g1.5.png``."""
+def _name(seed: int, settings: "GenerationSettings") -> str:
+    """Return the name of an image, such as ``seed000007_t0.70-1.00_g1.5.png``."""
     values = settings.temperature if isinstance(settings.temperature, tuple) else [settings.temperature]
     guided = "" if settings.guidance == 1 else f"_g{settings.guidance:g}"
-    return f"_t{'-'.join(f'{value:.2f}' for value in values)}{guided}.png"
+    return f"seed{seed:06d}_t{'-'.join(f'{value:.2f}' for value in values)}{guided}.png"
 
 
 def image_size(text: str) -> tuple[int, int]:

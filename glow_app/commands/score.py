@@ -139,10 +139,10 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
     import torch
 
     from glow_app.data.decoding import decode_image
-    from glow_app.pictures.images import save_png
+    from glow_app.pictures.images import save_picture
     from glow_app.pictures.panels import contact_sheet
 
     arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
     sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
-    save_png(sheet, path, facts)
+    save_picture(sheet, path, facts)

@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import Parameter
 
+from glow_app.files import FORMAT_OF
 from glow_app.messages import in_words, pluralise
-from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_png, to_pil
+from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_picture, to_pil
 
 MOST_COLUMNS = 12  # most values in turn; with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook
@@ -80,27 +81,28 @@ class Images(Tensor):
         return grid(self._batch(), columns_for(len(self._batch()), period), above=names if period > 1 else ())
 
     def save(self, path: str | Path) -> Path:
-        """Write a grid (or a single image) to a ``.png`` file, or a numbered PNG per image into a folder.
+        """Write a grid (or a single image) to a file such as ``faces.png``, or a numbered PNG per image into a folder.
 
-        The files contain seed, temperature and what was given, for ``glow info``. Existing files are replaced.
+        PNGs contain seed, temperature and what was given, for ``glow info``. Existing files are replaced.
 
         Args:
-            path: A ``.png`` file or a folder; folders are created if they do not exist.
+            path: A file, whose suffix is that of PNG, JPEG, WebP or TIFF, or a folder; folders are created if they do
+                not exist.
         Returns:
             The path.
         Raises:
             ValueError: If the path has the suffix of another image format, or the images have neither 1 nor 3 channels.
         """
         path = Path(path)
-        if path.suffix.lower() == ".png":
-            save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)
+        if path.suffix.lower() in FORMAT_OF:
+            save_picture(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)
             return path
         if path.suffix.lower() in Image.registered_extensions():
-            raise ValueError(f"{path} is not a .png file; expected a .png file or a folder")
+            raise ValueError(f"{path} has the suffix of another format; expected a file such as NAME.png, or a folder")
         facts = self.facts or [{}] * len(self._batch())
         for number, (image, fact) in enumerate(zip(self._batch(), facts, strict=True)):
             seed = f"_seed{fact['seed']}" if "seed" in fact else ""
-            save_png(to_pil(image), path / f"{number:04d}{seed}.png", fact)
+            save_picture(to_pil(image), path / f"{number:04d}{seed}.png", fact)
         return path
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glow_app.data.decoding import is_profile_for, open_image
 from glow_app.data.resizing import array_to_image
-from glow_app.files import atomic_file
+from glow_app.files import FORMAT_OF, atomic_file
 from glow_app.messages import in_words
 
 LONGEST_ROW = 12  # maximum number of frames in a row of a strip
@@ -165,14 +165,14 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
     return canvas
 
 
-def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
-    """Write a PNG atomically, with metadata in its text chunks for :func:`read_png_text`."""
+def save_picture(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
+    """Write a picture in the format of the suffix, atomically; a PNG has metadata for :func:`read_png_text`."""
     with atomic_file(path) as file:
-        file.write(png_bytes(picture, text))
+        file.write(picture_bytes(picture, FORMAT_OF[path.suffix.lower()], text))
 
 
 def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None, **options: Any) -> bytes:
-    """Return the content of a file of :func:`save_png`; ``options`` are Pillow's."""
+    """Return the content of a PNG with metadata in its text chunks; ``options`` are Pillow's."""
     info = PngInfo()
     for key, value in (text or {}).items():
         # File names may not be UTF-8.

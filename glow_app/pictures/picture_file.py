@@ -10,14 +10,9 @@ from PIL.ExifTags import IFD, Base
 
 from glow_app.data.decoding import HEIC_SUFFIXES, Photo, photo_of, to_srgb
 from glow_app.data.resizing import array_to_image, image_to_array
-from glow_app.files import atomic_file
+from glow_app.files import FORMAT_OF, PICTURE_SUFFIXES, atomic_file
 from glow_app.pictures.images import XMP_TEXT, picture_bytes, with_profile
 from glow_app.pictures.inputs import opened
-
-# Formats of results, and their suffixes, the usual one first.
-_FORMATS = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tiff": (".tif", ".tiff"), "webp": (".webp",)}
-_FORMAT_OF = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
-SUFFIXES = tuple(_FORMAT_OF)
 
 # Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
 _STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
@@ -47,7 +42,7 @@ class PictureFile:
         picture = with_profile(picture.convert("L") if self.is_grey else picture, self.photo.icc_profile)
         if self.photo.alpha:
             picture.putalpha(self.photo.alpha.resize(picture.size, Image.Resampling.BICUBIC))
-        kind, options = _FORMAT_OF[path.suffix.lower()], {**self.options}
+        kind, options = FORMAT_OF[path.suffix.lower()], {**self.options}
         if exif := self._exif_for(picture.size, kind):
             options["exif"] = exif
         with atomic_file(path) as file:
@@ -91,7 +86,7 @@ def read_picture_file(
         options: dict[str, Any] = {"subsampling": max(0, JpegImagePlugin.get_sampling(image))}
         if image.format == "WEBP":
             options["lossless"] = b"VP8L" in Path(path).read_bytes()
-        keeps_alpha &= _FORMAT_OF[suffix.lower()] != "jpeg"
+        keeps_alpha &= FORMAT_OF[suffix.lower()] != "jpeg"
         photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha)
         if strips:
             if profile := photo.icc_profile:
@@ -133,8 +128,8 @@ def _exif_of(image: Image.Image) -> Image.Exif:
 def result_suffix(path: Path, chosen: str | None) -> str:
     """Return the suffix of results of a picture: its own, unless another format is chosen or needed.
 
-    Results of HEIC are JPEG, and those of formats without a suffix in ``SUFFIXES`` are PNG.
+    Results of HEIC are JPEG, and those of formats that are not written are PNG.
     """
-    own = _FORMAT_OF.get(path.suffix.lower())
+    own = FORMAT_OF.get(path.suffix.lower())
     chosen = chosen or own or ("jpeg" if path.suffix.lower() in HEIC_SUFFIXES else "png")
-    return path.suffix if own == chosen else _FORMATS[chosen][0]
+    return path.suffix if own == chosen else PICTURE_SUFFIXES[chosen][0]

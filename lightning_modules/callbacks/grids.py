@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.images import save_png
+from glow_app.pictures.images import save_picture
 from lightning_modules.runs.loggers import RunWandbLogger
 
 
@@ -34,7 +34,7 @@ class SampleGrids(Callback):
         folder = Path(trainer.default_root_dir) / "samples"
         try:
             picture = self.draw(trainer, pl_module.model)
-            save_png(picture, folder / f"step{trainer.global_step:07d}.png")
+            save_picture(picture, folder / f"step{trainer.global_step:07d}.png")
         except (FloatingPointError, ValueError, OSError) as error:  # non-finite samples of early weights; full disks
             pl.utilities.rank_zero_warn(f"no sample grid: {error}")
             return

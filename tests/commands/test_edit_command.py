@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from glow_app import __version__
 from glow_app.generation import Reference, edit, edit_attributes, infer, load_direction, measure, sample_batches
 from glow_app.models.module_state import model_hash
-from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
+from glow_app.pictures.images import grid, read_png_text, save_picture, to_pil
 from glow_app.storage.pretrained import REFERENCE_KEY, save_pretrained
 from glow_app.storage.stored_model import load_model
 
@@ -35,7 +35,7 @@ def examples(trained: Path, tmp_path: Path) -> Path:
     for number, (_, image) in enumerate(sample_batches(load_model(trained), 24, 0.7, 0)):
         name = f"{'dark' if number % 2 == 0 else 'bright'}/{number}.png"
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        save_png(to_pil((image.int() + 40 * (number % 2)).clamp(0, 255).byte()), tmp_path / name)
+        save_picture(to_pil((image.int() + 40 * (number % 2)).clamp(0, 255).byte()), tmp_path / name)
         lines.append(f"{name},{2 * (number % 2) - 1},{number}")
     (tmp_path / "attributes.csv").write_text("\n".join(lines))
     return tmp_path

@@ -101,4 +101,4 @@ def test_wrong_options_of_interpolation_are_refused(
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
     assert "--frames: must be a whole number of at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
     assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
-    assert "or a file that ends in .png or .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
+    assert "such as NAME.png or NAME.gif" in refused("interpolate", *pair, "--output", "x.csv", code=2)

@@ -14,7 +14,7 @@ from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.module_state import model_hash
-from glow_app.pictures.images import save_png, to_pil
+from glow_app.pictures.images import save_picture, to_pil
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
 
@@ -104,7 +104,7 @@ def test_what_samples_were_drawn_with_is_not_inferred(
     )
     del unsigned["model"]
     for name, facts in {"own": own, "foreign": foreign, "unsigned": unsigned, "grid": own | {"count": 3}}.items():
-        save_png(to_pil(images[0]), tmp_path / f"{name}.png", facts)
+        save_picture(to_pil(images[0]), tmp_path / f"{name}.png", facts)
     rounded = [
         {n: round(v, 3) for n, v in given.items()} if isinstance(given, dict) else given for given in images.given
     ]

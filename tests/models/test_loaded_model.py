@@ -8,7 +8,7 @@ from registry import named, tiny_model
 
 from glow_app.generation import infer
 from glow_app.models.loaded_model import Encoded
-from glow_app.pictures.images import save_png, to_pil
+from glow_app.pictures.images import save_picture, to_pil
 from glow_app.pictures.inputs import Pictures
 
 
@@ -26,7 +26,7 @@ def test_a_picture_is_encoded_with_its_class_and_decoded_with_it(tmp_path: Path)
     for level, other in zip(latents, model.encode(images, given="dog"), strict=True):
         torch.testing.assert_close(level[:1], other)
     assert torch.equal(model.decode(latents), images.expand(3, -1, -1, -1))
-    save_png(to_pil(images[0]), tmp_path / "foreign.png", {"seed": 0, "given": "fox", "model": "another"})
+    save_picture(to_pil(images[0]), tmp_path / "foreign.png", {"seed": 0, "given": "fox", "model": "another"})
     cases: list[tuple[Pictures, list[int]]] = [
         (places, [1, 2, int(likeliest)]),
         (str(places[1]), [2]),

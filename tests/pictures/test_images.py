@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from registry import random_images
 
-from glow_app.pictures.images import captioned, grid, picture_of_rows, read_png_text, save_png, strip, to_pil
+from glow_app.pictures.images import captioned, grid, picture_of_rows, read_png_text, save_picture, strip, to_pil
 
 GREY, WHITE = 128, 255
 
@@ -106,13 +106,13 @@ def test_a_saved_png_keeps_pixels_and_text_and_replaces_the_file(tmp_path: Path,
     image = random_images(1, (channels, 5, 7))[0]
     path = tmp_path / "a.png"
     path.write_text("old")
-    save_png(to_pil(image), path, {"seed": 7, "note": "grün", "pictures": os.fsdecode(b"\xff.png")})
+    save_picture(to_pil(image), path, {"seed": 7, "note": "grün", "pictures": os.fsdecode(b"\xff.png")})
     assert read_png_text(path) == {"seed": "7", "note": "grün", "pictures": "\\udcff.png"}
     with Image.open(path) as picture:
         assert (picture.format, picture.mode) == ("PNG", "L" if channels == 1 else "RGB")
         assert np.array_equal(array(picture), image.permute(1, 2, 0).numpy())
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
-    save_png(to_pil(image), path)
+    save_picture(to_pil(image), path)
     assert read_png_text(path) == {}
 
 
