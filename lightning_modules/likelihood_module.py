@@ -181,17 +181,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
             mean.update(values)
             self.log(f"val/{name}", mean)
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients; all are NaN if the adjoint's solve fails."""
-        try:
-            super().backward(loss, *args, **kwargs)
-        except SolverError as error:
-            if self.trainer.world_size > 1:
-                raise  # the other ranks would wait for this rank's gradients
-            self.failure = str(error)
-            for parameter in self.parameters():
-                parameter.grad = torch.full_like(parameter, math.nan)
-
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:

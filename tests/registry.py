@@ -306,8 +306,8 @@ REGISTRY: dict[str, Case] = {
         tolerance=1e-6,
         row_tolerance=1e-6,
     ),
-    "ContinuousFlow, adjoint, context": Case(
-        lambda: ContinuousFlow(MLPVelocity(2, 5, context_features=2), "rk4", 8, eval_solver="rk4", adjoint=True),
+    "ContinuousFlow, context": Case(
+        lambda: ContinuousFlow(MLPVelocity(2, 5, context_features=2), "rk4", 8, eval_solver="rk4"),
         (2,),
         (2,),
         tolerance=1e-6,

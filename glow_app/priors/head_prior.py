@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from glow_app.bijections import Bijection, Chain, NormalDensity, Reshape
 from glow_app.priors.gaussian_prior import GaussianPrior
 
 LatentShape = tuple[int, int, int]
 
-PASSED_BY_GLOW = {"self", "__class__", "latent_shape", "context_features"}
+_OTHERS = {"self", "__class__", "latent_shape", "context_features", "options"}
 
 
 class HeadPrior(NormalDensity, Chain):
@@ -47,6 +48,10 @@ class HeadPrior(NormalDensity, Chain):
         return dict(self._config)
 
 
-def own_arguments(local_variables: dict[str, object]) -> dict[str, object]:
-    """Return the arguments beyond those that Glow passes, from ``locals()`` at the start of a constructor."""
-    return {name: value for name, value in local_variables.items() if name not in PASSED_BY_GLOW}
+def own_arguments(local_variables: dict[str, Any]) -> dict[str, object]:
+    """Return the arguments beyond those that Glow passes, from ``locals()`` at the start of a constructor.
+
+    Those of ``**options`` are arguments too.
+    """
+    own = {name: value for name, value in local_variables.items() if name not in _OTHERS}
+    return own | local_variables.get("options", {})

@@ -1,14 +1,14 @@
 """A continuous normalising flow: a bijection that moves points along a velocity field."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from glow_app.bijections.bijection import Bijection
 from glow_app.bijections.continuous.options import SolveRecord, solve_options
@@ -64,8 +64,6 @@ class ContinuousFlow(Bijection):
         trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to ``max_exact_dims`` dimensions in
             evaluation mode and up to 8 in training mode, an estimate beyond.
         max_exact_dims: Most dimensions :math:`D` of an exact trace.
-        adjoint: Compute gradients by solving an equation backward in time: memory does not grow with the steps, but the
-            gradients carry the solver's error. Otherwise backpropagate through the steps.
         kinetic_weight: The weight :math:`\lambda_K`.
         jacobian_weight: The weight :math:`\lambda_J`.
     Shape:
@@ -85,9 +83,9 @@ class ContinuousFlow(Bijection):
         self,
         velocity: Velocity,
         solver: Solver = "dopri5",
-        num_steps: int = 20,
-        atol: float = 1e-5,
-        rtol: float = 1e-5,
+        num_steps: int = 8,
+        atol: float = 1e-4,
+        rtol: float = 1e-4,
         eval_solver: Solver = "dopri5",
         eval_atol: float = 1e-7,
         eval_rtol: float = 1e-7,
@@ -95,7 +93,6 @@ class ContinuousFlow(Bijection):
         eval_max_num_steps: int = 1000,
         trace: Trace = "auto",
         max_exact_dims: int = 64,
-        adjoint: bool = False,
         kinetic_weight: float = 0.0,
         jacobian_weight: float = 0.0,
     ) -> None:
@@ -120,7 +117,6 @@ class ContinuousFlow(Bijection):
         self.limits = (max_num_steps, eval_max_num_steps)
         self.trace = trace
         self.max_exact_dims = max_exact_dims
-        self.adjoint = adjoint
         self.weights = (kinetic_weight, jacobian_weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -165,29 +161,18 @@ class ContinuousFlow(Bijection):
                 context = context.clone()
             penalised = with_log_det and record is not None and torch.is_grad_enabled() and any(self.weights)
             states = (x, *[x.new_zeros(len(x))] * (with_log_det + penalised))
-            parameters = dict(self.velocity.named_parameters())
             dynamics = Dynamics(
-                self._velocity_given(context, parameters),
+                partial(self.velocity, context=context),
                 self._draw_noise(x, record) if with_log_det else None,
                 self.weights if penalised else None,
                 span,
                 method := self._method(x.dtype),
             )
-            tensors = [*parameters.values()] if context is None else [*parameters.values(), context]
-            z, *sums = dynamics.finish(method.solve(dynamics, states, span, tensors))
+            z, *sums = dynamics.finish(method.solve(dynamics, states, span))
         if record is not None:
             record.num_evaluations.append(dynamics.num_evaluations)
             record.penalty = sum(sums[1:], start=record.penalty)
         return z, *sums[:1]
-
-    def _velocity_given(
-        self, context: Tensor | None, parameters: Mapping[str, Tensor]
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        if not self.adjoint:
-            return lambda t, x: self.velocity(t, x, context)
-        # The adjoint calls the velocity again in the backward pass, when functional_call may have put other
-        # parameters in its place.
-        return lambda t, x: functional_call(self.velocity, dict(parameters), (t, x, context))
 
     def estimates(self, num_dims: int) -> bool:
         """Return whether the trace in ``num_dims`` dimensions is an estimate, in the current mode."""
@@ -212,7 +197,7 @@ class ContinuousFlow(Bijection):
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
         num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps
         prefix = "" if self.training else "eval_"
-        return Method(solver, num_steps, max(atol, floor), max(rtol, floor), self.adjoint, prefix)
+        return Method(solver, num_steps, max(atol, floor), max(rtol, floor), prefix)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ class Method:
         num_steps: Steps of a fixed-step solver; most steps of ``dopri5``, accepted or not.
         atol: Absolute tolerance of ``dopri5``.
         rtol: Relative tolerance of ``dopri5``.
-        adjoint: Whether gradients come from an equation solved backward in time.
         prefix: Prefix of the settings' names in messages.
     """
 
@@ -28,7 +27,6 @@ class Method:
     num_steps: int
     atol: float
     rtol: float
-    adjoint: bool
     prefix: str = ""
 
     @property
@@ -41,7 +39,6 @@ class Method:
         dynamics: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]],
         states: tuple[Tensor, ...],
         span: tuple[float, float],
-        tensors: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
         """Return the states at the end of the ``span``.
 
@@ -49,22 +46,17 @@ class Method:
             dynamics: From the time and the states to their rates.
             states: Initial states: the point, the log-determinant, and states that do not influence the steps.
             span: The first and the last time.
-            tensors: All other tensors that the dynamics depend on, for the gradients of the adjoint.
         """
         # Imported here because it imports SciPy, which is slow and which few models need.
-        from torchdiffeq import odeint, odeint_adjoint
+        from torchdiffeq import odeint
 
         times = torch.tensor(span, dtype=states[0].dtype, device=states[0].device)
         # The last step ends exactly at the end: the velocity is not trained beyond [0, 1], and `Dynamics.finish` relies
-        # on it. (torchdiffeq negates times, and the adjoint goes back to the start.) The first step tries the whole
-        # span; for the zero velocity with which training starts, torchdiffeq's own guess is a millionth.
-        adaptive = {"step_t": torch.cat([times, -times]).unique(), "norm": _norm, "first_step": abs(span[1] - span[0])}
+        # on it. The first step tries the whole span; for the zero velocity with which training starts, torchdiffeq's
+        # own guess is a millionth.
+        adaptive = {"step_t": times, "norm": _norm, "first_step": abs(span[1] - span[0])}
         options = adaptive if self.adaptive else {"grid_constructor": self._grid}
-        arguments = {"method": self.solver, "atol": self.atol, "rtol": self.rtol, "options": options}
-        if self.adjoint:
-            solution = odeint_adjoint(dynamics, states, times, adjoint_params=tuple(tensors), **arguments)
-        else:
-            solution = odeint(dynamics, states, times, **arguments)
+        solution = odeint(dynamics, states, times, method=self.solver, atol=self.atol, rtol=self.rtol, options=options)
         return tuple(state[-1] for state in solution)
 
     def _grid(self, dynamics: object, states: object, times: Tensor) -> Tensor:
@@ -72,14 +64,14 @@ class Method:
         # The end is not rounded, because torchdiffeq compares it for equality.
         return torch.cat([times[0] + (times[-1] - times[0]) * fractions[:-1], times[-1:]])
 
-    def error(self, time: float, reason: str) -> SolverError:
+    def error(self, time: float | Tensor, reason: str) -> SolverError:
         """Return the error of a failed solve: where it failed, and what to do."""
         atol, rtol = f"{self.prefix}atol", f"{self.prefix}rtol"
         setting = f"{atol} {self.atol:.2g} and {rtol} {self.rtol:.2g}" if self.adaptive else f"{self.num_steps} steps"
         remedy = f"raise {atol}, {rtol} or {self.prefix}max_num_steps" if self.adaptive else "raise num_steps"
         return SolverError(
-            f"{self.solver} with {setting} failed at t = {time:.3g}: {reason}; {remedy}, lower the learning rate, "
-            "or regularise by kinetic_weight and jacobian_weight"
+            f"{self.solver} with {setting} failed at t = {abs(float(time)):.3g}: {reason}; {remedy}, lower the "
+            "learning rate, or regularise by kinetic_weight and jacobian_weight"
         )
 
 

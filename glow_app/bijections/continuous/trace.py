@@ -87,7 +87,6 @@ class Dynamics:
         if len(states) == 1:
             return self._point_alone(t, states[0])
         differentiable = torch.is_grad_enabled()
-        # Here and not around the solve, because the adjoint method calls this in the backward pass too.
         with torch.enable_grad(), full_precision(states[0].device):
             # A separate node, so that the Jacobian is with respect to this argument and nothing upstream of it.
             x = states[0].clone().requires_grad_()
@@ -97,14 +96,14 @@ class Dynamics:
             if self.weights is not None:
                 rates.append(self._penalty(velocity, products))
         if not _finite(rates):
-            raise self.method.error(_time(t), "the velocity or its divergence is not finite")
+            raise self.method.error(t, "the velocity or its divergence is not finite")
         return tuple(rates) if differentiable else tuple(rate.detach() for rate in rates)
 
     def _point_alone(self, t: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         with full_precision(x.device):
             velocity = self.velocity(t, x)
         if not _finite([velocity]):
-            raise self.method.error(_time(t), "the velocity is not finite")
+            raise self.method.error(t, "the velocity is not finite")
         return (velocity,)
 
     def _penalty(self, velocity: Tensor, products: Tensor) -> Tensor:
@@ -130,30 +129,15 @@ class Dynamics:
 
     def callback_step(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
         """Check a step of the solve before it is taken; torchdiffeq looks this method up by name."""
-        self._check_step(self.span[0], t, states, step)
-
-    def callback_step_adjoint(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
-        """Check a step of the adjoint's solve, in the backward pass."""
-        self._check_step(self.span[1], t, states, step)
-
-    def _check_step(self, start: float, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
-        # A graph may be run backward more than once: a step from the start resets the count. (Steps that fail there
-        # shrink until they underflow, so they need no count.)
-        time = _time(t)
-        self.num_steps = 1 if time == start else self.num_steps + 1
+        self.num_steps += 1
         if self.num_steps > self.method.num_steps:
-            raise self.method.error(time, f"more than {self.method.num_steps} steps")
+            raise self.method.error(t, f"more than {self.method.num_steps} steps")
         # torchdiffeq asserts the same next, but its assertion could not be distinguished from one of the velocity.
         if not bool(t + step > t) or not bool(t - step < t):
-            raise self.method.error(time, "the step size underflowed")
+            raise self.method.error(t, "the step size underflowed")
         if not _finite(states):
-            raise self.method.error(time, "the state is not finite")
+            raise self.method.error(t, "the state is not finite")
 
 
 def _finite(values: Sequence[Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in values)
-
-
-def _time(t: Tensor) -> float:
-    # The adjoint of a solve from 1 to 0 runs in negated time; all times lie in [0, 1].
-    return abs(t.detach().item())
