@@ -21,7 +21,7 @@ SHAPE = (4, 2, 3)
 
 # No argument has its default value, so a configuration that omits one builds a different prior.
 HEADS: dict[str, Callable[..., HeadPrior]] = {
-    "planar": partial(PlanarPrior, num_layers=2, nonlinearity="leaky"),
+    "planar": partial(PlanarPrior, num_layers=2),
     "maf, spline": partial(
         MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0, ordering="random"
     ),

@@ -1,7 +1,6 @@
 """A prior of planar layers."""
 
 import math
-from typing import Literal
 
 from glow_app.bijections import Planar
 from glow_app.nn.shape_checks import require_at_least
@@ -17,23 +16,16 @@ class PlanarPrior(HeadPrior):
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context; 0 for none.
         num_layers: Planar layers.
-        nonlinearity: "tanh" or "leaky".
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
-        ValueError: If there is no layer, or the nonlinearity is unknown.
+        ValueError: If there is no layer.
     References:
         Rezende & Mohamed 2015, arXiv:1505.05770.
     """
 
-    def __init__(
-        self,
-        latent_shape: LatentShape,
-        context_features: int = 0,
-        num_layers: int = 8,
-        nonlinearity: Literal["tanh", "leaky"] = "tanh",
-    ) -> None:
+    def __init__(self, latent_shape: LatentShape, context_features: int = 0, num_layers: int = 8) -> None:
         require_at_least(1, num_layers=num_layers)
         num_features = math.prod(latent_shape)
-        head = [Planar(num_features, context_features, nonlinearity) for _ in range(num_layers)]
-        super().__init__(latent_shape, context_features, head, {"num_layers": num_layers, "nonlinearity": nonlinearity})
+        head = [Planar(num_features, context_features) for _ in range(num_layers)]
+        super().__init__(latent_shape, context_features, head, {"num_layers": num_layers})
