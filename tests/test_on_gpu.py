@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 import torch
 from gpu_device import DEVICE, IS_CUDA, on_gpu
-from registry import PRIORS, REGISTRY, Case, random_images, tiny_given, tiny_model
+from registry import PRIORS, REGISTRY, Case, OtherConditioner, random_images, tiny_given, tiny_model
 
 from glow_app.bijections import ActNorm, InvertibleConv1x1, PixelwiseChain
-from glow_app.nn import GatedResidualConditioner
 
 pytestmark = on_gpu
 MODELS: dict[str, dict[str, Any]] = {
     "classes": {"num_classes": 3},
     "additive": {"coupling": "additive"},
-    "residual": {"conditioner": GatedResidualConditioner},
+    "other conditioner": {"conditioner": OtherConditioner},
     **{name: {"prior": prior} for name, prior in PRIORS.items()},
 }
 

@@ -6,7 +6,6 @@ from glow_app.nn.conv_conditioner import ConvConditioner
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.nn.feature_network import FeatureNetwork
-from glow_app.nn.gated_residual import GatedResidualConditioner
 from glow_app.nn.made import MADE
 from glow_app.nn.masked import Degrees, MaskedLinear
 from glow_app.nn.velocity import ConvVelocity, MLPVelocity, Velocity

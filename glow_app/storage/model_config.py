@@ -15,7 +15,7 @@ from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.steps import COUPLINGS
 from glow_app.models import Density, ImageModel, PointsModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.nn import ConvConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.restoration import Clean, Colourise, Deblock, Denoise, Fill, PictureConditioning, Upscale
@@ -23,12 +23,11 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 # The classes that a file may name. Others could run code of the file's choice.
 _FLOWS: dict[str, type[Glow | WaveletFlow]] = {class_path(flow): flow for flow in (Glow, WaveletFlow)}
-_CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
 _CONDITIONINGS = (AttributeConditioning, ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
 _TASKS = (Clean, Colourise, Deblock, Denoise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
-    class_path(part): part for part in (*_CONDITIONERS, *_CONDITIONINGS, *_PRIORS, *_TASKS)
+    class_path(part): part for part in (ConvConditioner, *_CONDITIONINGS, *_PRIORS, *_TASKS)
 }
 
 
@@ -110,11 +109,10 @@ def _image_model(config: Mapping[str, Any], limit: int) -> LoadedModel:
     flow = dict(config["flow"])
     flow_class = _FLOWS[flow.pop("class_path", class_path(Glow))]
     levels, steps = flow["num_levels"], flow["num_steps"]
-    counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
     _require_parts(limit, levels)
+    _require_parts(limit, *([sum(steps)] if isinstance(steps, list) else [levels, steps]))
     for name in ("detail_steps", "detail_blocks"):
         _require_parts(limit, *([sum(flow[name])] if isinstance(flow.get(name), list) else [flow.get(name, 1)]))
-    _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
     if flow["coupling"] not in COUPLINGS:
         flow["coupling"] = _allowed(flow["coupling"])
     for part in ("conditioner", "prior"):

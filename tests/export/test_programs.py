@@ -11,7 +11,7 @@ import pytest
 import torch
 from damage import full_disk
 from docs_pages import DOCS
-from registry import tiny_model, tiny_wavelet_flow
+from registry import OtherConditioner, tiny_model, tiny_wavelet_flow
 
 from glow_app.conditioning import ClassConditioning
 from glow_app.export import load_program, program, save_sampler
@@ -20,14 +20,13 @@ from glow_app.models.drawing import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.module_state import model_hash
-from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
-RESIDUAL: dict[str, Any] = {"conditioner": GatedResidualConditioner, "coupling": "additive", "num_bits": 3}
+OTHER: dict[str, Any] = {"conditioner": OtherConditioner, "coupling": "additive", "num_bits": 3}
 CASES: dict[str, Callable[[], LoadedModel]] = {
-    "classes": lambda: tiny_model(**SMALL, **RESIDUAL, num_classes=3),
+    "classes": lambda: tiny_model(**SMALL, **OTHER, num_classes=3),
     "low rank, float64": lambda: tiny_model(**SMALL, dtype=torch.float64, prior=partial(GaussianPrior, rank=3)),
     "MAF": lambda: tiny_model(**SMALL, prior=partial(MAFPrior, hidden_features=6, max_groups=3)),
     "wavelets": lambda: LoadedModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 5).eval(),

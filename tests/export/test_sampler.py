@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from registry import tiny_model
+from registry import OtherConditioner, tiny_model
 from torch import Tensor
 
 from glow_app.export import Sampler, program
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 
 MODELS: dict[str, dict[str, Any]] = {
     "conv, affine": {},
     "conv, additive, one bit": {"coupling": "additive", "num_bits": 1, "image_shape": (1, 8, 4)},
-    "residual, affine, classes": {"conditioner": GatedResidualConditioner, "num_classes": 3, "num_bits": 5},
+    "other conditioner, classes": {"conditioner": OtherConditioner, "num_classes": 3, "num_bits": 5},
     "three levels, not square": {"image_shape": (2, 8, 24), "num_levels": 3, "num_steps": [1, 2, 1]},
     "conv, classes, one level": {"num_classes": 4, "num_levels": 1, "image_shape": (1, 6, 10)},
     "float64": {"dtype": torch.float64, "num_classes": 2},

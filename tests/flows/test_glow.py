@@ -3,13 +3,12 @@ from typing import Any
 import pytest
 import torch
 from flow_checks import check_inverse, check_log_det, check_samples
-from registry import random_images, tiny_context, tiny_glow
+from registry import OtherConditioner, random_images, tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.flows.glow import level_shapes
-from glow_app.nn import GatedResidualConditioner
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Deblock, Fill, PictureConditioning
@@ -17,8 +16,8 @@ from glow_app.restoration import Deblock, Fill, PictureConditioning
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
     "not square, one level": {"image_shape": (2, 4, 2), "num_levels": 1},
-    "additive, residual": {"coupling": "additive", "conditioner": GatedResidualConditioner},
-    "classes, residual": {"conditioning": ClassConditioning, "conditioner": GatedResidualConditioner},
+    "additive, other conditioner": {"coupling": "additive", "conditioner": OtherConditioner},
+    "classes, other conditioner": {"conditioning": ClassConditioning, "conditioner": OtherConditioner},
     "picture, additive": {"conditioning": lambda _: PictureConditioning(Fill(), 2, 2), "coupling": "additive"},
 }
 

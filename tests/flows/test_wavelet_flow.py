@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from flow_checks import check_inverse, check_log_det, check_samples
-from registry import random_images, tiny_context, tiny_wavelet_flow
+from registry import OtherConditioner, random_images, tiny_context, tiny_wavelet_flow
 from torch import Tensor
 
 from glow_app.bijections import Haar
@@ -13,7 +13,6 @@ from glow_app.conditioning import ClassConditioning
 from glow_app.flows import WaveletFlow
 from glow_app.flows.wavelet_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import GatedResidualConditioner
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Deblock, PictureConditioning
@@ -23,10 +22,10 @@ from glow_app.storage.model_config import build_model
 KINDS: dict[str, dict[str, object]] = {
     "colour": {"image_shape": (3, 8, 8)},
     "grey, not square, additive": {"image_shape": (1, 16, 8), "coupling": "additive"},
-    "classes, residual, MAF": {
+    "classes, other conditioner, MAF": {
         "image_shape": (1, 8, 8),
         "conditioning": ClassConditioning(3, 4),
-        "conditioner": GatedResidualConditioner,
+        "conditioner": OtherConditioner,
         "prior": MAFPrior,
     },
 }

@@ -1,18 +1,15 @@
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
-from registry import perturb
+from registry import OtherConditioner, perturb
 from torch import Tensor
 
-from glow_app.nn import Conditioner, ConvConditioner, DataDependentAffine, GatedResidualConditioner
+from glow_app.nn import Conditioner, ConvConditioner, DataDependentAffine
 
 Factory = Callable[..., Conditioner]
 
-conditioners = pytest.mark.parametrize(
-    "factory", [ConvConditioner, GatedResidualConditioner, partial(GatedResidualConditioner, num_blocks=3)]
-)
+conditioners = pytest.mark.parametrize("factory", [ConvConditioner, OtherConditioner])
 contexts = pytest.mark.parametrize("context_features", [0, 5])
 
 

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from registry import perturb, random_images, tiny_given, tiny_glow
+from registry import OtherConditioner, perturb, random_images, tiny_given, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, Squeeze
 from glow_app.flows import Level
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.nn import ConvConditioner
 from glow_app.restoration import Fill, PictureConditioning
 from glow_app.running import Memory, choose_runners
 
 MODELS: dict[str, dict[str, Any]] = {
     "one level": {"num_levels": 1, "num_steps": 5},
     "classes, additive": {"num_classes": 4, "coupling": "additive"},
-    "gated residual": {"conditioner": GatedResidualConditioner},
+    "other conditioner": {"conditioner": OtherConditioner},
     "picture": {"conditioning": lambda: PictureConditioning(Fill(), 3, 2)},
 }
 

@@ -4,18 +4,17 @@ from typing import Any
 
 import pytest
 import torch
-from registry import perturb, random_images, tiny_given, tiny_model
+from registry import OtherConditioner, perturb, random_images, tiny_given, tiny_model
 from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import MAFPrior
 
 MODELS: dict[str, dict[str, Any]] = {
     "affine": {},
     "affine, classes": {"num_classes": 4},
     "additive": {"coupling": "additive"},
-    "gated residual": {"conditioner": GatedResidualConditioner},
+    "other conditioner": {"conditioner": OtherConditioner},
     "MAF": {"prior": MAFPrior},
 }
 

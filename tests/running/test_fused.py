@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from registry import perturb, tiny_context, tiny_glow
+from registry import OtherConditioner, perturb, tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import (
@@ -20,7 +20,7 @@ from glow_app.bijections import (
     Squeeze,
 )
 from glow_app.flows import Level
-from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.nn import ConvConditioner
 from glow_app.restoration import Fill, PictureConditioning
 from glow_app.running import choose_runners, fused
 
@@ -105,12 +105,12 @@ def test_steps_of_a_level_with_a_feature_map_are_fused() -> None:
     "other",
     [
         lambda: step(coupling=AdditiveCoupling),
-        lambda: step(network=GatedResidualConditioner),
+        lambda: step(network=OtherConditioner),
         lambda: Chain(ActNorm(8), AffineCoupling(8, ConvConditioner(4, 8, 6))),
         lambda: step(coupling=Backwards),
         lambda: ActNorm(8),
     ],
-    ids=["additive", "gated", "no convolution", "changed coupling", "no step"],
+    ids=["additive", "other conditioner", "no convolution", "changed coupling", "no step"],
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     chain, x, context = built(other(), other())
