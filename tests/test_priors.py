@@ -40,7 +40,6 @@ HEADS: dict[str, Callable[..., HeadPrior]] = {
         max_num_steps=50,
         eval_max_num_steps=60,
         trace="hutchinson",
-        max_exact_dims=9,
         kinetic_weight=0.1,
         jacobian_weight=0.2,
     ),

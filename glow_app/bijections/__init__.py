@@ -5,7 +5,7 @@ from glow_app.bijections.affine import AffineMap, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.bijection import Bijection, Chain, Inverse
 from glow_app.bijections.continuous.flow import ContinuousFlow
-from glow_app.bijections.continuous.options import SolveRecord, held_noise, loose_solves, record_solves
+from glow_app.bijections.continuous.record import SolveRecord, held_noise, record_solves
 from glow_app.bijections.continuous.solver import SolverError
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
-from glow_app.bijections.continuous.options import solve_options
+from glow_app.bijections.continuous.record import current_record
 from glow_app.conditioning import Given
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.drawing import draw, draw_settings
@@ -97,7 +97,7 @@ class QueuedModel(LoadedModel):
         self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
         """Score images, within :func:`record_solves`; both generators have one per image."""
-        record: Any = solve_options().record
+        record: Any = current_record()
         noise = record.generator.get_state()  # of trace estimates, the same in all rows of an image
         choices, table = self.conditioning.unknown(len(images)) if given is None else [given], []
         for _ in range(draws):

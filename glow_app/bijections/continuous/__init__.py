@@ -1,1 +1,1 @@
-"""Continuous normalising flows: the flow, its solver, the trace of its velocity, and the options of a solve."""
+"""Continuous normalising flows: the flow, its solver, the trace of its velocity, and records of solves."""

@@ -1,8 +1,6 @@
 """A continuous normalising flow: a bijection that moves points along a velocity field."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import Literal, get_args
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections.bijection import Bijection
-from glow_app.bijections.continuous.options import SolveRecord, solve_options
+from glow_app.bijections.continuous.record import current_record
 from glow_app.bijections.continuous.solver import Method, SolverError
 from glow_app.bijections.continuous.trace import Dynamics, draw_noise
 from glow_app.nn import Velocity
@@ -20,8 +18,8 @@ from glow_app.nn.shape_checks import require_at_least, require_choice, require_p
 Solver = Literal["dopri5", "euler", "midpoint", "rk4"]
 Trace = Literal["auto", "exact", "hutchinson"]
 
-# Up to this dimension the exact trace costs little more than an estimate, without its noise.
-EXACT_DIMS_IN_TRAINING = 8
+# Up to this dimension the exact trace costs little more than an estimate, without its noise; evaluation may cost more.
+EXACT_DIMS_IN_TRAINING, EXACT_DIMS = 8, 64
 LARGEST_NUM_STEPS = 100_000  # bounds the solves of models from untrusted files
 
 
@@ -61,17 +59,15 @@ class ContinuousFlow(Bijection):
         max_num_steps: Most steps of ``dopri5`` in training mode, where each step that is backpropagated through takes
             memory.
         eval_max_num_steps: Most steps of ``dopri5`` in evaluation mode.
-        trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to ``max_exact_dims`` dimensions in
-            evaluation mode and up to 8 in training mode, an estimate beyond.
-        max_exact_dims: Most dimensions :math:`D` of an exact trace.
+        trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to 64 dimensions in evaluation mode and up
+            to 8 in training mode, an estimate beyond.
         kinetic_weight: The weight :math:`\lambda_K`.
         jacobian_weight: The weight :math:`\lambda_J`.
     Shape:
         x, z: (B, D) or (B, C, H, W), as the velocity; context: (B, E) or None, for the velocity; log_det: (B,),
         nats.
     Raises:
-        ValueError: If an argument is out of range, the velocity refuses the input, or an exact trace is requested in
-            more than ``max_exact_dims`` dimensions.
+        ValueError: If an argument is out of range, or the velocity refuses the input.
         SolverError: If the equation cannot be solved.
         ModuleNotFoundError: If torchdiffeq is not installed.
     References:
@@ -92,7 +88,6 @@ class ContinuousFlow(Bijection):
         max_num_steps: int = 100,
         eval_max_num_steps: int = 1000,
         trace: Trace = "auto",
-        max_exact_dims: int = 64,
         kinetic_weight: float = 0.0,
         jacobian_weight: float = 0.0,
     ) -> None:
@@ -106,7 +101,6 @@ class ContinuousFlow(Bijection):
         require_at_least(1, **steps)
         if max(steps.values()) > LARGEST_NUM_STEPS:
             raise ValueError(f"a solve has {max(steps.values()):,} steps; expected at most {LARGEST_NUM_STEPS:,}")
-        require_at_least(0, max_exact_dims=max_exact_dims)
         require_at_least(0, kinetic_weight=kinetic_weight, jacobian_weight=jacobian_weight)
         require_positive(atol=atol, rtol=rtol, eval_atol=eval_atol, eval_rtol=eval_rtol)
         self.velocity = velocity
@@ -116,7 +110,6 @@ class ContinuousFlow(Bijection):
         self.eval_tolerances = (eval_atol, eval_rtol)
         self.limits = (max_num_steps, eval_max_num_steps)
         self.trace = trace
-        self.max_exact_dims = max_exact_dims
         self.weights = (kinetic_weight, jacobian_weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -148,7 +141,7 @@ class ContinuousFlow(Bijection):
     def _solve(
         self, x: Tensor, span: tuple[float, float], context: Tensor | None, with_log_det: bool
     ) -> tuple[Tensor, ...]:
-        record = solve_options().record
+        record, noise, enabled = current_record(), None, torch.is_grad_enabled()
         if not len(x):
             return x.clone(), *[x.new_zeros(0)] * with_log_det
         if not bool(x.isfinite().all()):
@@ -156,18 +149,16 @@ class ContinuousFlow(Bijection):
                 "a continuous flow was given a point that is not finite: the bijections before it have diverged; "
                 "lower the learning rate"
             )
-        with _outside_inference_mode():
+        # The trace needs autograd, which inference mode forbids; disabling that mode alone would enable gradients.
+        with torch.inference_mode(False), torch.set_grad_enabled(enabled):
             if context is not None and context.is_inference():
                 context = context.clone()
-            penalised = with_log_det and record is not None and torch.is_grad_enabled() and any(self.weights)
+            penalised = with_log_det and record is not None and enabled and any(self.weights)
             states = (x, *[x.new_zeros(len(x))] * (with_log_det + penalised))
-            dynamics = Dynamics(
-                partial(self.velocity, context=context),
-                self._draw_noise(x, record) if with_log_det else None,
-                self.weights if penalised else None,
-                span,
-                method := self._method(x.dtype),
-            )
+            if with_log_det and self.estimates(math.prod(x.shape[1:])):
+                noise = draw_noise(x, None if record is None else record.generator)
+            velocity, method = partial(self.velocity, context=context), self._method(x.dtype)
+            dynamics = Dynamics(velocity, noise, self.weights if penalised else None, span, method)
             z, *sums = dynamics.finish(method.solve(dynamics, states, span))
         if record is not None:
             record.num_evaluations.append(dynamics.num_evaluations)
@@ -176,35 +167,14 @@ class ContinuousFlow(Bijection):
 
     def estimates(self, num_dims: int) -> bool:
         """Return whether the trace in ``num_dims`` dimensions is an estimate, in the current mode."""
-        limit = min(self.max_exact_dims, EXACT_DIMS_IN_TRAINING) if self.training else self.max_exact_dims
+        limit = EXACT_DIMS_IN_TRAINING if self.training else EXACT_DIMS
         return self.trace == "hutchinson" or (self.trace == "auto" and num_dims > limit)
-
-    def _draw_noise(self, x: Tensor, record: SolveRecord | None) -> Tensor | None:
-        num_dims = math.prod(x.shape[1:])
-        if self.trace == "exact" and num_dims > self.max_exact_dims:
-            raise ValueError(
-                f"an exact trace in {num_dims} dimensions, above max_exact_dims {self.max_exact_dims}, would cost "
-                f"{num_dims} backward passes per evaluation; raise max_exact_dims, or set trace to auto or hutchinson"
-            )
-        if not self.estimates(num_dims):
-            return None
-        return draw_noise(x, None if record is None else record.generator)
 
     def _method(self, dtype: torch.dtype) -> Method:
         solver = self.solvers[0 if self.training else 1]
         # Below a few units in the last place an error estimate is rounding, and steps would shrink forever.
-        floor = max(10 * torch.finfo(dtype).eps, solve_options().least_tolerance)
+        floor = 10 * torch.finfo(dtype).eps
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
         num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps
         prefix = "" if self.training else "eval_"
         return Method(solver, num_steps, max(atol, floor), max(rtol, floor), prefix)
-
-
-@contextmanager
-def _outside_inference_mode() -> Iterator[None]:
-    # The trace needs autograd, which inference mode forbids; disabling that mode alone would enable gradients.
-    if not torch.is_inference_mode_enabled():
-        yield
-        return
-    with torch.inference_mode(False), torch.no_grad():
-        yield

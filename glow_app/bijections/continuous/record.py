@@ -1,14 +1,14 @@
-"""Context managers that set options of ODE solves: record the cost, repeat the noise, loosen tolerances.
+"""Context managers of ODE solves, which record their cost or repeat their noise.
 
 A bijection takes an input and a context. Its caller may be several layers away from a continuous flow inside it, so
-these options travel in a context variable, which threads and generators keep apart.
+the record travels in a context variable, which threads and generators keep apart.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,39 +30,16 @@ class SolveRecord:
     penalty: Tensor | float = 0.0
 
 
-@dataclass(frozen=True)
-class SolveOptions:
-    """Options of a solve.
-
-    Attributes:
-        record: Where cost and penalty are recorded, if anywhere.
-        least_tolerance: Adaptive solves are no tighter than this.
-    """
-
-    record: SolveRecord | None = None
-    least_tolerance: float = 0.0
+_RECORD: ContextVar[SolveRecord | None] = ContextVar("solve_record", default=None)
 
 
-_DEFAULT = SolveOptions()
-_OPTIONS: ContextVar[SolveOptions] = ContextVar("solve_options", default=_DEFAULT)
-
-
-def solve_options() -> SolveOptions:
-    """Return the options of the enclosing blocks."""
-    return _OPTIONS.get()
+def current_record() -> SolveRecord | None:
+    """Return the record of the enclosing block, if there is one."""
+    return _RECORD.get()
 
 
 @contextmanager
-def _with_options(**changes: object) -> Iterator[None]:
-    token = _OPTIONS.set(replace(_OPTIONS.get(), **changes))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        _OPTIONS.reset(token)
-
-
-@contextmanager
-def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRecord]:
+def record_solves(generator: torch.Generator | None = None, record: SolveRecord | None = None) -> Iterator[SolveRecord]:
     """Record the solves of continuous flows.
 
     A bijection returns ``(z, log_det)`` and keeps no state, so the cost of its solve and the penalties of a loss are
@@ -77,12 +54,16 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
 
     Args:
         generator: Draws the noise of trace estimates, on its own device, so that a step can be repeated exactly.
+        record: An earlier record to go on with; a new one if None.
     Yields:
         The record, filled as solves finish.
     """
-    record = SolveRecord(generator)
-    with _with_options(record=record):
+    record = record or SolveRecord(generator)
+    token = _RECORD.set(record)
+    try:
         yield record
+    finally:
+        _RECORD.reset(token)
 
 
 @contextmanager
@@ -96,27 +77,18 @@ def held_noise(device: torch.device, generator: torch.Generator) -> Iterator[Cal
         device: Of the solves.
         generator: Its state seeds the noise, without a change of it, unless :func:`record_solves` has a generator.
     """
-    record = _OPTIONS.get().record or SolveRecord()
+    record = _RECORD.get() or SolveRecord()
     earlier = record.generator
-    record.generator = noise = earlier or _seeded(device, generator)
+    # Hashed, since a copy of the generator would repeat the noise of other draws.
+    seed = int.from_bytes(hashlib.sha256(generator.get_state().numpy().tobytes()).digest()[:7])
+    record.generator = noise = earlier or torch.Generator(device).manual_seed(seed)
     state = noise.get_state()
 
     def rewind() -> None:
         noise.set_state(state)
 
     try:
-        with _with_options(record=record):
+        with record_solves(record=record):
             yield rewind
     finally:
         record.generator = earlier
-
-
-def _seeded(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    # Hashed, since a copy of the generator would repeat the noise of other draws.
-    digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
-
-
-def loose_solves(tolerance: float) -> AbstractContextManager[None]:
-    """Raise the tolerances of adaptive solves to at least ``tolerance``. Generated images need no tighter ones."""
-    return _with_options(least_tolerance=tolerance)
