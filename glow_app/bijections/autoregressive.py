@@ -1,6 +1,6 @@
 """Masked autoregressive flow; its inverse is the inverse autoregressive flow."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,11 +36,8 @@ class MaskedAutoregressive(Bijection):
         hidden_features: Width of the network.
         context_features: Size :math:`E` of the context; 0 for none.
         elementwise: The function :math:`f`.
-        num_blocks: Hidden blocks of the network, see :class:`~glow_app.nn.MADE`.
-        residual: Whether the blocks are residual.
         ordering: Order of the values: "natural", "reversed", or "random", a fixed permutation saved with the weights.
-        max_groups: Upper bound on the groups of values that are transformed together, each given those before it;
-            limited by the width alone if None. Fewer groups invert faster and model less dependence.
+        **options: As for the network, :class:`~glow_app.nn.MADE`.
     Shape:
         x, z: (B, D); context: (B, E) or None; log_det: (B,), nats.
     Raises:
@@ -57,23 +54,13 @@ class MaskedAutoregressive(Bijection):
         hidden_features: int,
         context_features: int = 0,
         elementwise: ElementwiseMap = AffineMap(),  # noqa: B008  # frozen
-        num_blocks: int = 1,
-        residual: bool = True,
         ordering: Ordering = "natural",
-        max_groups: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.num_features = num_features
         self.elementwise = elementwise
-        self.network = MADE(
-            num_features,
-            hidden_features,
-            elementwise.num_parameters,
-            context_features,
-            num_blocks,
-            residual,
-            max_groups,
-        )
+        self.network = MADE(num_features, hidden_features, elementwise.num_parameters, context_features, **options)
         self.register_buffer("order", _order(num_features, ordering))
 
     @property

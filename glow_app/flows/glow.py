@@ -96,12 +96,9 @@ class Glow(MultiscaleFlow):
         features = (
             [conditioning.features] * num_levels if isinstance(conditioning.features, int) else conditioning.features
         )
-        bound = MAX_INPUT if has_maps else None
+        width, whitens, bound = hidden_channels, init == "whiten", MAX_INPUT if has_maps else None
         steps = [
-            [
-                glow_step(c, hidden_channels, e, of_coupling, conditioner, init == "whiten" and number == 0, bound)
-                for number in range(k)
-            ]
+            [glow_step(c, width, e, of_coupling, conditioner, whitens and number == 0, bound) for number in range(k)]
             for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
         ]
         if has_maps:

@@ -185,12 +185,8 @@ class MultiscaleFlow(NormalDensity, nn.Module):
 
     def _forward(self, x: Tensor, context: Context) -> tuple[list[Tensor], list[Tensor]]:
         """Return the latent and the log-determinant of each level."""
-        return self._forward_levels(x, self._parts_for(x, context))
-
-    @staticmethod
-    def _forward_levels(x: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], list[Tensor]]:
         latents, log_dets = [], []
-        for level, sizes, prior, of_level in parts:
+        for level, sizes, prior, of_level in self._parts_for(x, context):
             x, log_det = level(x, of_level)
             x, half = x.split(sizes, dim=1)
             latent, term = prior(half, prior_context(x, half, of_level))
@@ -214,9 +210,7 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     def check_latents(self, latents: Sequence[Tensor]) -> None:
         """Raise ValueError if there is not one latent per level, of the right shape, for the same number of images."""
         shapes = [tuple(latent.shape) for latent in latents]
-        sides = self.image_shape[1:]
-        if self.any_size and shapes and len(shapes[0]) == 4:
-            sides = 2 * shapes[0][2], 2 * shapes[0][3]
+        sides = [2 * side for side in shapes[0][2:]] if shapes and len(shapes[0]) == 4 else self.image_shape[1:]
         expected = self.latent_shapes_at(*sides)
         if not shapes or shapes != [(*shapes[0][:1], *shape) for shape in expected]:
             raise ValueError(f"expected latents of shapes (B, C, H, W), (C, H, W) {expected}, got {shapes}")

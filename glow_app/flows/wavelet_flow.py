@@ -139,29 +139,19 @@ class WaveletFlow(MultiscaleFlow):
         if not isinstance(context_features, int):
             kind = type(base.conditioning).__name__
             raise ValueError(f"{kind} has a context of feature maps, which a WaveletFlow does not take; use a Glow")
+        of_details = {
+            "detail_channels": detail_channels,
+            "detail_features": detail_features,
+            "detail_blocks": detail_blocks,
+            "images_per_window": images_per_window,
+        }
         widths, features, blocks, each_window = (
-            per_level(value, num_details, name)
-            for name, value in (
-                ("detail_channels", detail_channels),
-                ("detail_features", detail_features),
-                ("detail_blocks", detail_blocks),
-                ("images_per_window", images_per_window),
-            )
+            per_level(value, num_details, name) for name, value in of_details.items()
         )
-        of_coupling = coupling_class(coupling)
-        details = [
-            DetailFlow(
-                channels,
-                context_features,
-                [
-                    glow_step(3 * channels, w, f, of_coupling, conditioner, init == "whiten" and number == 0)
-                    for number in range(k)
-                ],
-                f,
-                b,
-            )
-            for k, w, f, b in zip(detail_steps, widths, features, blocks, strict=True)
-        ]
+        of_coupling, whitens, details = coupling_class(coupling), init == "whiten", list[DetailFlow]()
+        for k, w, f, b in zip(detail_steps, widths, features, blocks, strict=True):
+            steps = [glow_step(3 * channels, w, f, of_coupling, conditioner, whitens and n == 0) for n in range(k)]
+            details.append(DetailFlow(channels, context_features, steps, f, b))
         super().__init__(
             image_shape,
             [*([Haar()] for _ in details), *(level.bijections for level in base.levels)],  # type: ignore[list-item]
@@ -170,15 +160,12 @@ class WaveletFlow(MultiscaleFlow):
             base.any_size,
             [*(channels for _ in details), *(sizes[0] for sizes in base.split_sizes[:-1])],
             base.conditioning,
-            base.arguments
-            | {
+            {
+                **base.arguments,
+                **of_details,
                 "image_shape": list(image_shape),
                 "detail_steps": list(detail_steps),
-                "detail_channels": detail_channels,
-                "detail_features": detail_features,
-                "detail_blocks": detail_blocks,
                 "window": window,
-                "images_per_window": images_per_window,
             },
         )
         self.num_details, self.window, self.images_per_window = num_details, window, each_window
@@ -210,13 +197,6 @@ class WaveletFlow(MultiscaleFlow):
         if (height, width) in self.sizes[1:]:
             return self.latent_shapes[self.sizes.index((height, width)) :]
         return super().latent_shapes_at(height, width)
-
-    def check_latents(self, latents: Sequence[Tensor]) -> None:
-        """Raise ValueError if there is not one latent per level, or coarser level, of the right shapes."""
-        shapes = [tuple(latent.shape) for latent in latents]
-        coarser = [[(*shapes[0][:1], *shape) for shape in self.latent_shapes[-len(shapes) :]]] if shapes else []
-        if shapes not in coarser or len(shapes) < len(self.levels) - self.num_details:
-            super().check_latents(latents)
 
     def decode_details(self, low: Tensor, latents: Sequence[Tensor], first: int = 0, context: Context = None) -> Tensor:
         """Return images of which ``low`` are the means of 2x2 pixels, 4x4 and so on, with the latents of their details.
@@ -253,10 +233,8 @@ class WaveletFlow(MultiscaleFlow):
         The gradient is that of the bits/dim of each level's own values. In the sum of all, the finest level, which has
         three quarters of the values, would have most of it.
         """
-        num = x.shape[0]
-        total = x.new_zeros(num)
-        places = self._places(x, generator)
-        parts = self._parts_for(x, context)
+        num, total = x.shape[0], x.new_zeros(x.shape[0])
+        places, parts = self._places(x, generator), self._parts_for(x, context)
         for level, (_, _, prior, of_level) in enumerate(parts[: self.num_windowed]):
             assert isinstance(prior, DetailFlow)
             low = Haar.low_band(x)
@@ -279,25 +257,21 @@ class WaveletFlow(MultiscaleFlow):
 
     def _share(self, level: int, height: int, width: int) -> float:
         """Return the share of a batch's images that show a window of these means."""
-        window = self._side(height) * self._side(width)
+        window = min(height, self.window) * min(width, self.window)
         return min(1.0, self.window**2 / (self.images_per_window[level] * window))
-
-    def _side(self, side: int) -> int:
-        return min(side, self.window)
 
     def _places(self, x: Tensor, generator: torch.Generator | None) -> list[list[list[float]]]:
         """Return where windows lie, from 0 to 1, for each detail level and image: from above and from the left."""
         draws = draw_rows(torch.rand, (x.shape[0], self.num_details, 2), generator, x.device)
-        places: list[list[list[float]]] = draws.transpose(0, 1).tolist()
-        return places
+        return draws.transpose(0, 1).tolist()
 
     def _window(
         self, prior: DetailFlow, x: Tensor, low: Tensor, context: Tensor | None, place: Sequence[Sequence[float]]
     ) -> tuple[Tensor, Tensor]:
         """Return a window of the details of each image, and of their feature maps."""
         sides = low.shape[2:]
-        window = [self._side(side) for side in sides]
-        around = [min(side, self._side(side) + 2 * MARGIN) for side in sides]
+        window = [min(side, self.window) for side in sides]
+        around = [min(side, w + 2 * MARGIN) for side, w in zip(sides, window, strict=True)]
         starts = [[int(p * (side - w + 1)) for p, side, w in zip(at, sides, window, strict=True)] for at in place]
         begins = [
             [min(max(start - MARGIN, 0), side - a) for start, side, a in zip(each, sides, around, strict=True)]

@@ -27,7 +27,8 @@ class MADE(nn.Module):
         context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
         num_blocks: Hidden blocks after the first layer.
         residual: Whether a block is two masked layers with a skip connection, instead of one masked layer.
-        max_groups: Upper bound on the number of groups, at least 2.
+        max_groups: Upper bound on the number of groups of features, each of which sees those before it, at least 2;
+            limited by the width alone if None. Fewer groups unroll faster and model less dependence.
     Attributes:
         num_groups: Number of :attr:`groups`: at most the number of features, and of hidden units plus one.
     Shape:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregressive, SplineMap
 from glow_app.nn.shape_checks import require_at_least, require_choice
@@ -24,13 +24,11 @@ class MAFPrior(HeadPrior):
         context_features: Size :math:`E` of the context; 0 for none.
         num_layers: Autoregressive layers.
         hidden_features: Width of their networks.
-        num_blocks: Hidden blocks per network.
-        residual: Whether the blocks are residual.
         elementwise: "affine", or "spline" (rational-quadratic).
         num_bins: Bins of the spline.
         tail_bound: Half the interval of the spline.
         ordering: "reversed" in every other layer, or "random", a fixed permutation per layer.
-        max_groups: Upper bound on the groups of values per layer; limited by the width alone if None.
+        **options: As for their networks, :class:`~glow_app.nn.MADE`.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
@@ -45,13 +43,11 @@ class MAFPrior(HeadPrior):
         context_features: int = 0,
         num_layers: int = 2,
         hidden_features: int = 64,
-        num_blocks: int = 1,
-        residual: bool = True,
         elementwise: Literal["affine", "spline"] = "affine",
         num_bins: int = 8,
         tail_bound: float = 5.0,
         ordering: Literal["reversed", "random"] = "reversed",
-        max_groups: int | None = None,
+        **options: Any,
     ) -> None:
         config = own_arguments(locals())
         require_at_least(1, num_layers=num_layers)
@@ -64,10 +60,8 @@ class MAFPrior(HeadPrior):
                 hidden_features,
                 context_features,
                 function,
-                num_blocks,
-                residual,
                 "random" if ordering == "random" else "reversed" if layer % 2 else "natural",
-                max_groups,
+                **options,
             )
             for layer in range(num_layers)
         ]
