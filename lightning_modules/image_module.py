@@ -33,7 +33,6 @@ class ImageModule(LikelihoodModule):
     Args:
         flow: The flow to train.
         num_bits: Number of most significant bits of the images that are modelled, 1 to 8.
-        num_draws: Number of dequantisation draws in validation; 1 is usual in the literature.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each
             step; see :func:`~glow_app.running.choose_runners`.
         compile: Whether to compile the training pass of the levels with ``torch.compile``. Compilation takes about a
@@ -58,7 +57,6 @@ class ImageModule(LikelihoodModule):
         self,
         flow: Glow | WaveletFlow,
         num_bits: int = 8,
-        num_draws: int = 1,
         memory: Memory = "store",
         compile: bool = False,
         contrast: float = 0.0,
@@ -75,7 +73,7 @@ class ImageModule(LikelihoodModule):
                 f"model.contrast is {contrast}, but the flow is given no attributes; pass data.attributes or 0"
             )
         super().__init__(ImageModel(flow, num_bits), **options)
-        self.num_draws, self.contrast = num_draws, contrast
+        self.contrast = contrast
         self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
@@ -137,10 +135,10 @@ class ImageModule(LikelihoodModule):
         return bits + (terms - terms.detach())
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return bits/dim of ``num_draws`` draws, given what is known about the images."""
+        """Return bits/dim of a single draw, given what is known about the images."""
         images, labels = batch
         given = self.model.conditioning.observe(images, labels, generator)
-        return {self.metric: self.model.bits_per_dim(images, given, self.num_draws, generator)}
+        return {self.metric: self.model.bits_per_dim(images, given, generator=generator)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what an earlier part of the run learnt from its data."""

@@ -95,11 +95,11 @@ class RestorationModule(ImageModule):
             parameter.grad = None
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return bits/dim of ``num_draws`` draws, and the PSNR of the encoder's estimate in dB."""
+        """Return bits/dim of a single draw, and the PSNR of the encoder's estimate in dB."""
         images, labels = batch
         given = self.conditioning.observe(images, labels, generator)
         if self.trains_flow:
-            bits = self.model.bits_per_dim(images, given, self.num_draws, generator)
+            bits = self.model.bits_per_dim(images, given, generator=generator)
         else:
             bits = self(images, given, generator)
         return {self.metric: bits, "psnr": estimate_psnr(self.model, images, given, generator)}

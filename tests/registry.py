@@ -305,8 +305,8 @@ REGISTRY: dict[str, Case] = {
         lambda: Inverse(MaskedAutoregressive(6, 12, 2, max_groups=3)), (6,), (2,)
     ),
     "MaskedAutoregressive, narrow, random": Case(lambda: MaskedAutoregressive(6, 4, ordering="random"), (6,)),
-    "MaskedAutoregressive, plain blocks, tight bound": Case(
-        lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2, residual=False), (3,)
+    "MaskedAutoregressive, two blocks, tight bound": Case(
+        lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2), (3,)
     ),
     "MaskedAutoregressive, spline, context, random": Case(
         lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0), ordering="random"), (4,), (2,)

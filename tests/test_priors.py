@@ -25,7 +25,7 @@ HEADS: dict[str, Callable[..., HeadPrior]] = {
     "maf, spline": partial(
         MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0, ordering="random"
     ),
-    "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2, residual=False, max_groups=3),
+    "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2, max_groups=3),
     "cnf": partial(CNFPrior, hidden_features=6, solver="rk4", num_steps=3),
     "cnf, mlp": partial(
         CNFPrior,

@@ -25,8 +25,7 @@ class MADE(nn.Module):
         hidden_features: Width of the hidden layers.
         num_parameters: Outputs :math:`P` per feature.
         context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
-        num_blocks: Hidden blocks after the first layer.
-        residual: Whether a block is two masked layers with a skip connection, instead of one masked layer.
+        num_blocks: Hidden blocks after the first layer, each of two masked layers with a skip connection.
         max_groups: Upper bound on the number of groups of features, each of which sees those before it, at least 2;
             limited by the width alone if None. Fewer groups unroll faster and model less dependence.
     Attributes:
@@ -46,7 +45,6 @@ class MADE(nn.Module):
         num_parameters: int,
         context_features: int = 0,
         num_blocks: int = 1,
-        residual: bool = True,
         max_groups: int | None = None,
     ) -> None:
         super().__init__()
@@ -57,7 +55,6 @@ class MADE(nn.Module):
         self.num_features = num_features
         self.num_parameters = num_parameters
         self.context_features = context_features
-        self.residual = residual
         # A unit of degree d sees d features. Degree 0 is useful only with a context, or with a single feature.
         first = 0 if context_features or num_features == 1 else 1
         features = Degrees(num_features, 1, num_features)
@@ -67,7 +64,11 @@ class MADE(nn.Module):
         outputs = Degrees(num_features * num_parameters, 0, num_features)
         self.first = MaskedLinear(features, hidden)
         self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None
-        self.blocks = nn.ModuleList(nn.ModuleList(_block(hidden, residual)) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            # Close to the identity but not equal to it: gradients must reach the first layer.
+            nn.ModuleList([MaskedLinear(hidden, hidden), MaskedLinear(hidden, hidden, scale=0.01)])
+            for _ in range(num_blocks)
+        )
         self.last = MaskedLinear(hidden, outputs, scale=0.0)
         self.num_groups = first + min(hidden.num_distinct, hidden.num)
         self._hidden = hidden
@@ -92,7 +93,7 @@ class MADE(nn.Module):
             r = h
             for layer in block:  # type: ignore[attr-defined]
                 r = layer(F.relu(r))
-            h = h + r if self.residual else r
+            h = h + r
         return self.last(F.relu(h)).unflatten(1, (self.num_features, self.num_parameters))
 
     def unroll(self, step: Callable[[slice, Tensor], Tensor], num: int, context: Tensor | None = None) -> None:
@@ -122,7 +123,7 @@ class MADE(nn.Module):
                     for layer in block:
                         layer.add(index, F.relu(r))
                         r = layer.take(index)
-                    h = h + r if self.residual else r
+                    h = h + r
                 last.add(index, F.relu(h))
             values = step(group, last.take(index).unflatten(1, (-1, self.num_parameters)))
             if index + 1 < len(groups):
@@ -133,11 +134,6 @@ class MADE(nn.Module):
             return None
         context = require_context("a masked network", context, num, self.context_features)
         return self.from_context(context.to(self.first.weight.dtype))
-
-
-def _block(hidden: Degrees, residual: bool) -> list[MaskedLinear]:
-    # Close to the identity but not equal to it: gradients must reach the first layer.
-    return [MaskedLinear(hidden, hidden), *([MaskedLinear(hidden, hidden, scale=0.01)] if residual else [])]
 
 
 class _UnrolledLayer:

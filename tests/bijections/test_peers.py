@@ -25,18 +25,17 @@ def transplant(theirs: Any, ours: MADE) -> None:
     every = slice(None)
     copy(theirs.initial_layer, ours.first, order, every)
     for block, our_block in zip(theirs.blocks, ours.blocks, strict=True):
-        copy(block.linear, our_block[0], order, order)  # type: ignore[index]
+        for number in range(2):
+            copy(block.linear_layers[number], our_block[number], order, order)  # type: ignore[index]
     copy(theirs.final_layer, ours.last, every, order)
 
 
 def test_the_spline_flow_is_that_of_nflows_both_ways() -> None:
     theirs = MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
-        FEATURES, HIDDEN, num_bins=BINS, tails="linear", tail_bound=3.0, num_blocks=2, use_residual_blocks=False
+        FEATURES, HIDDEN, num_bins=BINS, tails="linear", tail_bound=3.0, num_blocks=2, use_residual_blocks=True
     ).double()
     perturb(theirs, size=0.5)
-    ours = MaskedAutoregressive(
-        FEATURES, HIDDEN, elementwise=SplineMap(BINS, 3.0), num_blocks=2, residual=False
-    ).double()
+    ours = MaskedAutoregressive(FEATURES, HIDDEN, elementwise=SplineMap(BINS, 3.0), num_blocks=2).double()
     transplant(theirs.autoregressive_net, ours.network)
     # Zero parameters are slope 1 here, and slope softplus(0) there.
     shift = torch.zeros(3 * BINS - 1, dtype=torch.float64)
