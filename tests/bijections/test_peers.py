@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from nflows.transforms import MaskedPiecewiseRationalQuadraticAutoregressiveTransform
 from registry import perturb
 
@@ -37,6 +38,8 @@ def test_the_spline_flow_is_that_of_nflows_both_ways() -> None:
     perturb(theirs, size=0.5)
     ours = MaskedAutoregressive(FEATURES, HIDDEN, elementwise=SplineMap(BINS, 3.0), num_blocks=2).double()
     transplant(theirs.autoregressive_net, ours.network)
+    # Theirs leaves out the activation after residual blocks.
+    theirs.autoregressive_net.final_layer.register_forward_pre_hook(lambda _, inputs: F.relu(inputs[0]))
     # Zero parameters are slope 1 here, and slope softplus(0) there.
     shift = torch.zeros(3 * BINS - 1, dtype=torch.float64)
     shift[2 * BINS :] = math.log(math.expm1(1 - 1e-3))
