@@ -22,6 +22,9 @@ class Encoded(list[Tensor]):
         super().__init__(levels)
         self.given = given
 
+    def __repr__(self) -> str:
+        return f"latents of shapes {', '.join('x'.join(map(str, level.shape)) for level in self)}"
+
 
 class LoadedModel(ImageModel):
     """An :class:`ImageModel` whose methods also take what people have, and which draws as ``glow sample`` does.

@@ -23,6 +23,7 @@ def test_a_picture_is_encoded_with_its_class_and_decoded_with_it(tmp_path: Path)
     likeliest = infer(model, images)
     assert likeliest is not None
     latents = model.encode(places)
+    assert str(latents).startswith("latents of shapes 3x6x4x4, "), "as short as images are"
     for level, other in zip(latents, model.encode(images, given="dog"), strict=True):
         torch.testing.assert_close(level[:1], other)
     assert torch.equal(model.decode(latents), images.expand(3, -1, -1, -1))
