@@ -40,7 +40,7 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
 
     def change(number: int) -> dict[str, Any]:
         if isinstance(model.conditioning, AttributeConditioning):
-            return {"attributes": {next(iter(model.conditioning.attributes)): number % 2}}
+            return {"attributes": {list(model.conditioning.attributes)[-1]: number % 2}}
         given = {"given": images.given[0]} if images.given else {}  # otherwise the server would infer it
         return {"edits": [{"direction": directions[number % len(directions)], "strength": 1}], **given}
 

@@ -165,7 +165,9 @@ def edit_attributes(
     before = model.context(given, len(images))
     assert isinstance(before, Tensor)
     change = factors.to(before) * context_change(conditioning, given, changed)
-    latents = model.coarsest(model.encode(images, given), size)
+    latents = model.coarsest(model.encode(images, given), size)  # kept by the server for the next change
+    if size is None and not change.any():
+        return Images(images.cpu().expand(len(change), -1, -1, -1))
     latents = [level.expand(len(change), *level.shape[1:]) for level in latents]
     return Images(with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)))
 

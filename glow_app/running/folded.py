@@ -12,7 +12,7 @@ from glow_app.nn import ActNormConv2d, MaskedLinear, ZeroConv2d
 M = TypeVar("M", bound=nn.Module)
 # Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
 # larger ones the activations do not stay in the caches, and their memory is returned to the system.
-CPU_IMAGES, CPU_HIDDEN = 64, 2**21
+CPU_IMAGES, CPU_HIDDEN = 64, 2**22
 
 
 @torch.no_grad()
