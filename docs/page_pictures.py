@@ -155,6 +155,7 @@ def main() -> None:
         for look, (size, schemes) in LOOKS.items():
             width, height = size
             page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
+            page.set_default_timeout(300_000)
             page.goto(f"{address}/#sample?count=12")
             for (name, prepare), scheme in zip(TABS.items(), schemes, strict=True):
                 prepare(page)
