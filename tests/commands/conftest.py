@@ -16,7 +16,6 @@ from glow_app.cli import main
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.restoration import Colourise, Denoise, Fill, Upscale
-from glow_app.storage import report
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 
@@ -54,14 +53,6 @@ def run_glow(*arguments: object) -> Result:
         except SystemExit as stop:
             code = int(stop.code or 0)
     return Result(code, output.getvalue(), [*errors.getvalue().splitlines(), *(str(w.message) for w in caught)])
-
-
-@pytest.fixture(autouse=True)
-def _quick_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the plot of reports, which takes longer than these runs; tests/storage/test_report.py draws it."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "png")
-    monkeypatch.setattr(report, "_plot", lambda _: buffer.getvalue())
 
 
 @pytest.fixture(scope="session")

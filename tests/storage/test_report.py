@@ -4,9 +4,12 @@ import io
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from glow_app.storage.report import write_report
+from glow_app.storage import report
+
+PLOT = report._plot
 
 METRICS = """epoch,lr/pg1,step,train/bpd,images_per_second,val/bpd
 ,0.001,9,,,
@@ -30,7 +33,8 @@ class Links(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path) -> None:
+def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_plot", PLOT)
     run = tmp_path / "a run"
     (run / "samples").mkdir(parents=True)
     (run / "metrics.csv").write_text(METRICS)
@@ -38,7 +42,7 @@ def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path) -> N
     for step in range(10, 310, 10):
         Image.new("RGB", (40, 30)).save(run / f"samples/step{step:07d}.png")
     (run / "evaluation.json").write_text('{"verdict": ["FID < 3", "no copies"]}')
-    page = write_report(run).read_text()
+    page = report.write_report(run).read_text()
     assert "<h1>cats &amp; &lt;dogs&gt;</h1>" in page
     assert "<td>val/bpd<td>2.500 bits/dim, step 30<td>2.125 bits/dim, step 20<td>" in page
     assert "<td>images_per_second<td>32 images/s, step 40<td><td>" in page
