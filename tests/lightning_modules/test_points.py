@@ -16,9 +16,8 @@ from glow_app.bijections import Bijection, SolverError, record_solves
 from glow_app.bijections.continuous import flow as continuous
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from lightning_modules import likelihood_module
-from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput
+from lightning_modules.callbacks import NonFiniteGuard
 from lightning_modules.points import PointsDataModule, PointsModule
-from lightning_modules.runs.loggers import csv_logger
 
 Prior = Callable[..., Bijection]
 
@@ -132,29 +131,6 @@ def test_penalties_are_in_the_loss_and_not_in_the_logged_figure(monkeypatch: pyt
     assert logged == pytest.approx([losses[0]] * 2)
     assert losses[1] - losses[0] == pytest.approx(float(solves.penalty.mean()), rel=1e-4)  # type: ignore[union-attr]
     assert losses[1] > losses[0]
-
-
-def test_the_log_has_the_columns_of_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    callbacks = [Throughput(), NonFiniteGuard(), Progress()]
-    logger = csv_logger(tmp_path / "run", 0)
-    tiny_fit(tmp_path, callbacks, module=plane_module(), data=plane_data(), logger=logger)
-    header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "points_per_second", "loading"}
-    assert set(header.split(",")) == {*names, "epoch", "step"}
-    assert len(rows) == 12
-    _, *lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert all("  nats  " in line and "points/s" in line for line in lines)
-
-
-@pytest.mark.parametrize(("name", "precision"), [("iaf", "bf16-mixed"), ("cnf", "64-true")])
-def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
-    states: set[torch.dtype] = set()
-    module = plane_module(PRIORS[name])
-    module.model.flow.register_forward_hook(lambda part, x, results: states.update(one.dtype for one in results))
-    trainer = tiny_fit(tmp_path, [EMA()], module, plane_data(), max_epochs=1, precision=precision)
-    assert states == {torch.float64 if precision == "64-true" else torch.float32}
-    assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
 
 
 def test_a_failed_solve_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

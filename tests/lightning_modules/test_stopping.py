@@ -29,7 +29,6 @@ from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.runs.stopping import StopSignals
 
-REPOSITORY = Path(__file__).parents[2]
 TINY = [*TINY_FIT, "--trainer.max_epochs=3"]
 
 
@@ -51,20 +50,6 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypa
         AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_a_signal_before_a_step_sets_the_exit_code_and_prints_how_to_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stop_in_the_second_epoch(module: ImageModule) -> None:
-        if module.current_epoch == 1:
-            signal.raise_signal(signal.SIGHUP)
-
-    monkeypatch.setattr(ImageModule, "on_train_epoch_start", stop_in_the_second_epoch)
-    run = tmp_path / "run"
-    assert fit(f"--run_dir={run}") == 129
-    assert f"terminated; resume with: glow fit --resume {run}" in capsys.readouterr().err
-    assert not list(run.glob(".*"))
 
 
 @pytest.mark.slow
@@ -156,41 +141,25 @@ FLOWS = {
 }
 
 
-@pytest.fixture(scope="module", params=FLOWS)
-def options(request: pytest.FixtureRequest) -> list[str]:
-    """Options of a run of twelve steps."""
-    return MUON + FLOWS[request.param]
-
-
-@pytest.fixture(scope="module")
-def whole(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run, which nothing stopped."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    assert fit(*options, f"--run_dir={run}") == 0
-    return run
-
-
-@pytest.mark.parametrize(("step", "number", "code"), [(2, signal.SIGINT, 130), (3, signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("flow", "step", "number", "code"), [("glow", 2, signal.SIGINT, 130), ("wavelets", 3, signal.SIGTERM, 143)]
+)
 def test_a_signal_saves_the_step_in_which_it_comes_and_nothing_is_lost(
-    step: int,
-    number: signal.Signals,
-    code: int,
-    options: list[str],
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    flow: str, step: int, number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 3 is the last before a validation, which a run that stops there still has to do."""
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    assert fit(*MUON, *FLOWS[flow], f"--run_dir={whole}") == 0
     with monkeypatch.context() as patch:
         signal_at_step(step, number, patch)
-        assert fit(*options, f"--run_dir={tmp_path}") == code
-    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == step + 1
+        assert fit(*MUON, *FLOWS[flow], f"--run_dir={stopped}") == code
+    assert read_checkpoint(stopped / "last.ckpt")["global_step"] == step + 1
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     assert handlers == [signal.default_int_handler, signal.SIG_DFL]
-    assert main(["fit", "--resume=auto", f"--run_dir={tmp_path}"]) == 0
-    assert repeatable_rows(tmp_path) == repeatable_rows(whole)
+    assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
+    assert repeatable_rows(stopped) == repeatable_rows(whole)
     for name in ("last", "best"):
-        resumed, expected = (read_checkpoint(run / f"{name}.ckpt") for run in (tmp_path, whole))
+        resumed, expected = (read_checkpoint(run / f"{name}.ckpt") for run in (stopped, whole))
         assert resumed["global_step"] == expected["global_step"]
         for key in ("state_dict", "current_model_state"):
             assert all(torch.equal(resumed[key][name], value) for name, value in expected[key].items())
