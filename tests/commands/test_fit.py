@@ -3,7 +3,6 @@
 import math
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import random_images
 from run_files import assert_same_training, load, logged, rows
 from tiny_training import TINY_FIT
 
@@ -21,7 +19,6 @@ from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import model_hash
-from glow_app.pictures.image_batch import Images
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
@@ -139,32 +136,6 @@ def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, 
     assert "samples is not a run that can be resumed" in refused("fit", "--resume", tmp_path / "run/samples", code=1)
 
 
-def test_options_override_those_of_a_resumed_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
-    last = tmp_path / "run" / "last.ckpt"
-    last.parent.mkdir()
-    for path in (last, last.with_name("config.yaml")):
-        shutil.copy(trained / path.name, path)
-    result = glow("fit", "--resume", last, "--trainer.max_epochs", "3")
-    assert result.code == 0
-    assert "already complete" not in result.output
-    assert f"resumes     {last} at step 16\n" in result.output
-    assert load(last)["global_step"] == 24
-
-
-@pytest.mark.slow
-def test_a_run_of_two_processes_is_tested(tmp_path: Path) -> None:
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "glow_app", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "sync_dist" not in done.stderr
-        return done.stdout
-
-    processes = ["--config=trainer/ddp", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    run("fit", *TINY_FIT, *processes, "--run_dir=run", "--trainer.max_epochs=1")
-    assert "bits/dim" in run("test", "--checkpoint", "run")
-
-
 def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
     trained: Path, tmp_path: Path, glow: Callable[..., Any]
 ) -> None:
@@ -174,20 +145,6 @@ def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
     assert result.code == 0, result
     assert f"resumes     {tmp_path}/run/best.ckpt at step" in result.output
     assert any("skipping" in line and "last.ckpt" in line for line in result.errors)
-
-
-def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
-    result = glow("fit", "--name", "mine", *tiny_run, "--trainer.max_epochs", 1, "--data.limit", 32)
-    assert result.code == 0, result
-    assert "━" not in result.output
-    (folder,) = (tmp_path / "runs" / "mine").iterdir()
-    run = f"runs/mine/{folder.name}"
-    said = f"\nreport:     {run}/report.html\nrun folder: {run}\nnext: glow sample --checkpoint {run}\n"
-    assert result.output.endswith(said)
-    assert (folder / "last.ckpt").exists()
-    page = (folder / "report.html").read_text()
-    assert f"glow fit --resume {run}" in page
-    assert "step 1<" in page
 
 
 def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
@@ -200,16 +157,6 @@ def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any
     assert glow(*drawn).code == 0
     result = glow("reconstruct", *(tmp_path / "drawn").glob("seed*"), "--checkpoint", folder)
     assert "largest pixel error 0 of 255" in result.output
-
-
-def test_a_folder_with_a_broken_file_trains(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
-    root = Images(random_images(50, (3, 9, 13))).save(tmp_path / "pictures")
-    (root / "broken.png").write_bytes((root / "0000.png").read_bytes()[:60])
-    options = ["--data.source", "folder", "--data.root", root, "--data.batch_size", 16, "--trainer.max_epochs", 1]
-    result = glow("fit", "--run_dir", tmp_path / "run", *tiny_run, *options)
-    assert result.code == 0, result
-    assert sum("broken.png" in line and "1 of 51 files" in line for line in result.errors) == 1, result.errors
-    assert (tmp_path / "run" / "model").is_dir()
 
 
 @pytest.fixture
