@@ -1,4 +1,4 @@
-"""`glow fit` that waits after its thirtieth step to be killed, but only once.
+"""`glow fit` that waits after its fourteenth step to be killed, but only once.
 
 python tests/lightning_modules/waits_once.py MARK fit ...; the file MARK is there from then on.
 """
@@ -15,7 +15,7 @@ MARK = Path(sys.argv[1])
 
 
 def on_train_batch_end(self: Throughput, trainer: Any, *_: Any) -> None:
-    if trainer.global_step == 30 and not MARK.exists():
+    if trainer.global_step == 14 and not MARK.exists():
         MARK.touch()
         threading.Event().wait()
 
