@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sklearn.datasets  # noqa: F401, before the forks
 import torch
 from pytorch_lightning.callbacks import Callback
 
+import glow_app.commands.fit_run  # noqa: F401, before the forks
 from glow_app.cli import main as glow
 from lightning_modules.callbacks import ExportBest
 from lightning_modules.likelihood_module import LikelihoodModule

@@ -1,4 +1,4 @@
-"""A run that is killed twelve times, also while writing, ends like an uninterrupted one."""
+"""A run that is killed eight times, also while writing, ends like an uninterrupted one."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tiny_training import repeatable_rows
 from glow_app.storage.checkpoint import read_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
-NUM_KILLS = 12
+NUM_KILLS = 8
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_a_run_killed_at_any_moment_resumes_from_its_last_checkpoint(tmp_path: P
     assert [attempt["died"] for attempt in reports] == [-signal.SIGKILL] * NUM_KILLS + [0, 0]
     assert all(attempt["resumed_at"] == attempt["saved"] for attempt in reports)
     events = {attempt["event"] for attempt in reports[:-2]}
-    assert len(events) > 5
+    assert len(events) > 3
     assert events & {"half a checkpoint", "before fsync", "after fsync", "before replace"}, "killed while writing"
     found, expected = (read_checkpoint(folder / "last.ckpt") for folder in (killed, uninterrupted))
     for key in ("epoch", "global_step"):
