@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wandb
 import yaml
 from PIL import Image
 from tiny_training import TINY_FIT
@@ -35,25 +34,30 @@ def test_a_log_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path) -> None:
     assert found == expected + [(str(step), "", str(0.1 * step)) for step in range(3, 6)]
 
 
-def fit(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``glow fit`` in a process of its own: the service starts threads and processes that outlive a run."""
-    tiny = [*TINY_FIT, "--trainer.log_every_n_steps=1", "--samples.num_images=10", "--config=logger/wandb"]
-    command = [sys.executable, "-m", "glow_app.cli", "fit", *tiny, f"--run_dir={folder}", *options]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    home = {"HOME": str(folder.parent), "NETRC": str(folder.parent / "netrc"), "WANDB_CONSOLE": "off"}
-    settings = {**clean, **home, "PYTHONPATH": str(REPOSITORY), **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "logging offline" in done.stderr
-    return done
+# Without a key, then without a server.
+TWO_FITS = """
+import os, sys, wandb
+from glow_app.cli import main
+fit = ["fit", *sys.argv[1:], "--resume=auto"]
+assert main([*fit, "--trainer.max_epochs=1"]) == 0
+wandb.teardown()  # which reads the environment once
+os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+assert main([*fit, "--trainer.max_epochs=2", "--trainer.logger.init_args.timeout=1"]) == 0
+"""
 
 
 @pytest.mark.slow
 def test_without_a_key_or_a_server_one_run_is_written_offline_across_a_resume(tmp_path: Path) -> None:
+    """In a process of its own: the service starts threads and processes that outlive a run."""
     run = tmp_path / "run"
-    fit(run, "--trainer.max_epochs=1")
-    away = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    fit(run, "--resume=auto", "--trainer.max_epochs=2", "--trainer.logger.init_args.timeout=1", **away)
+    tiny = [*TINY_FIT, "--trainer.log_every_n_steps=1", "--samples.num_images=10", "--config=logger/wandb"]
+    command = [sys.executable, "-c", TWO_FITS, *tiny, f"--run_dir={run}"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    home = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_CONSOLE": "off"}
+    settings = {**clean, **home, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("logging offline") == 2
     name = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["logger"]["init_args"]["id"]
     parts = sorted((run / "wandb").glob("offline-run-*"))
     assert [part.name.rsplit("-", 1)[1] for part in parts] == [name, name]
@@ -109,6 +113,8 @@ def test_an_id_that_could_be_a_number_stays_a_text(tmp_path: Path, monkeypatch: 
 def test_configuration_numbers_pictures_and_model_are_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb  # which takes seconds
+
     run = Recording()
     logger = logger_of(run, monkeypatch)
     logger.log_hyperparams({"name": "night"})
