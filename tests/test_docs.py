@@ -63,7 +63,10 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
             pytest.fail(f"{line}: {error}")
 
 
-@pytest.mark.parametrize("name", ["faces", "fashion-mnist", "photos", "a run with classes"])
+BUNDLED = [pytest.param(name, marks=pytest.mark.slow) for name in ("faces", "fashion-mnist", "photos")]
+
+
+@pytest.mark.parametrize("name", [*BUNDLED, "a run with classes"])
 def test_the_readmes_python_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if name == "a run with classes":

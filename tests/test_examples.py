@@ -12,6 +12,8 @@ import pytest
 from docs_pages import REPOSITORY
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = REPOSITORY / "examples"
 
 

@@ -16,6 +16,7 @@ from glow_app.storage.stored_model import load_model
 Glow = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_the_default_model_is_faces(glow: Glow) -> None:
     Path("faces").mkdir()  # a folder without a model does not hide the bundled one
     result = glow("sample", "--count", 1, "--seed", 3, "--batch-size", 1)

@@ -104,6 +104,7 @@ def test_a_class_conditional_model_uses_the_labels_of_the_images(
     assert record["samples"]["given"] == "that of the held-out images, in turn"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:FID of")
 def test_colour_images_are_measured_by_features_of_their_own(tmp_path: Path, glow: Glow) -> None:
     colour = save_pretrained(tiny_model(num_bits=4, image_shape=(3, 8, 8)), tmp_path / "colour")

@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
 from registry import random_images
 from tiny_training import TINY_FIT
@@ -43,6 +44,7 @@ def test_a_call_of_train_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     assert state() == before
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_without_what_only_unix_has(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_UNIX, *TINY_FIT, "--trainer.max_steps=1", f"--run_dir={tmp_path / 'run'}"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

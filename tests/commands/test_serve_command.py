@@ -25,6 +25,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("served") / "model")
 
 
+@pytest.mark.slow
 def test_the_api_draws_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
     assert main(["sample", f"--checkpoint={exported}", "--count=3", "--seed=5", f"--output={tmp_path / 'out'}"]) == 0
     (tmp_path / "key").write_text("another-key\na-key\n")
@@ -109,6 +110,7 @@ def test_restorers_are_named_after_their_runs(
     assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_bundled_restorers_and_wavelet_flows_are_served(
     tmp_path: Path, exported: Path, offered: list[dict[str, Any]]
 ) -> None:

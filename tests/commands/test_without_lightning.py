@@ -79,6 +79,7 @@ create_app(load_model(f"{{folder}}/exported"))
 """
 
 
+@pytest.mark.slow
 def test_no_training_framework_is_needed(exported: Path, tmp_path: Path) -> None:
     model = shutil.copytree(exported, tmp_path / "model")  # the direction is written into it
     arguments = [sys.executable, "-c", SCRIPT, str(model), str(tmp_path / "out")]

@@ -86,6 +86,7 @@ DEGRADATIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], float
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:FID of")
 def test_colour_features_order_degradations_and_real_halves_are_best() -> None:
     faces, extract = rendered_faces(0, 64, 64, None).copy(), load_features("colour")

@@ -11,6 +11,8 @@ from glow_app.data.faces.face import draw_face
 from glow_app.restoration import Deblock, Denoise, Restoration, RestorationTask, Upscale, psnr, require_task, restore
 from glow_app.restoration.colourise import luma
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def faces() -> Tensor:
