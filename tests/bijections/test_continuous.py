@@ -187,18 +187,6 @@ def test_the_velocity_is_wide_under_autocast_in_either_pass() -> None:
     assert dtypes == {torch.float32}
 
 
-def test_records_nest_and_count_the_evaluations_of_each_solve() -> None:
-    flow, x = mlp_flow(solver="midpoint", num_steps=5), points()
-    with record_solves() as outer:
-        flow(x)
-        with record_solves() as inner:
-            flow.inverse(flow(x)[0])
-    flow(x)
-    assert outer.num_evaluations == [10]
-    assert inner.num_evaluations == [10, 10]
-    assert inner.penalty == 0.0
-
-
 @pytest.mark.parametrize("trace", ["exact", "hutchinson"])
 def test_a_linear_velocity_has_the_norm_of_its_matrix(trace: Any) -> None:
     # The integral of (3 t^2)^2 is 9/5.
@@ -270,17 +258,6 @@ def test_tolerances_below_the_resolution_of_the_dtype_are_raised() -> None:
     for value, expected in zip(found, mlp_flow(**TIGHT)(points()), strict=True):
         torch.testing.assert_close(value.double(), expected, rtol=0, atol=2e-5)
     assert record.num_evaluations[0] < 200
-
-
-@pytest.mark.parametrize("solver", ["dopri5", "rk4"])
-def test_the_point_alone_is_the_same_point(solver: Any) -> None:
-    flow, x = mlp_flow(solver=solver, num_steps=8, atol=1e-8, rtol=1e-8), points(2).requires_grad_()
-    for alone, direction in ((flow.encode, flow.forward), (flow.decode, flow.inverse)):
-        z = alone(x)
-        (gradient,) = torch.autograd.grad(z.sum(), x)
-        expected = direction(x)[0]
-        torch.testing.assert_close(z, expected, rtol=0, atol=1e-6)
-        torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), x)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_two_parts_of_the_way_are_the_whole() -> None:

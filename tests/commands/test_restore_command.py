@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 from PIL.ExifTags import Base
 from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
@@ -137,15 +137,6 @@ def test_undamaged_pictures_can_be_damaged_first(
     assert not np.array_equal(damaged, original)
 
 
-def test_pixels_outside_the_mask_are_kept(models: Path, photo: Path, glow: Glow, tmp_path: Path) -> None:
-    mask = np.zeros((9, 14), np.uint8)
-    mask[2:5, 3:9] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    assert glow("restore", tmp_path, "--checkpoint", models / "fill", "--mask", "mask.png").code == 0
-    assert sorted(os.listdir("outputs/restore")) == ["photo_restored.png", "run.json"], "the mask is not restored"
-    assert np.array_equal(pixels(Path("outputs/restore/photo_restored.png"))[mask == 0], pixels(photo)[mask == 0])
-
-
 class Dimmed(RestorationTask):
     """Brighten a picture taken with some share of the light, except where another picture is black."""
 
@@ -176,19 +167,6 @@ def test_a_task_of_ones_own_takes_numbers_and_pictures(
     assert np.array_equal(prepared.permute(1, 2, 0), pixels(photo) // 2 * lit[..., None])
     assert "light: could not convert" in refused(*options, "light=little", code=2)
     assert "sigma cannot be used with a model with the task Dimmed" in refused(*options, "sigma=3", code=2)
-
-
-def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    with Image.open(photo) as picture:
-        picture.save(photo, icc_profile=profile)
-    assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 2).code == 0
-    with Image.open("outputs/restore/photo_seed0.png") as restored:
-        assert restored.info["icc_profile"] == profile
-    with Image.open("outputs/restore/photo_spread.png") as spread:
-        assert "icc_profile" not in spread.info, "a grey picture has no colour profile for RGB"
-    result = glow("restore", photo, "--checkpoint", models / "colourise", "--output", "coloured")
-    assert "photo_restored.png (colours made grey, colour profile left out)" in result.output
 
 
 def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow: Glow) -> None:
@@ -242,20 +220,6 @@ def test_unsuitable_options_are_refused(
     line = refused("restore", photo, "--checkpoint", models / task, *options, code=code)
     assert message in line
     assert not Path("outputs/restore").exists()
-
-
-def test_messages_name_a_suitable_model_or_command(models: Path, photo: Path, refused: Callable[..., str]) -> None:
-    for options, message in (
-        (["--no-clean"], "add --enlarge 2 or"),
-        (["--enlarge", 3], "must be 2 or 4"),
-        (["--no-clean", "--checkpoint", "faces-fill"], "either --no-clean"),
-        (["--damage"], "choose it by --checkpoint: photos-upscale2"),
-    ):
-        assert message in refused("restore", photo, *options, code=2)
-    for command in (["sample"], ["score", photo], ["reconstruct", photo]):
-        assert "use glow restore" in refused(*command, "--checkpoint", models / "upscale", code=1)
-    message = refused("fit", photo.parent, "--config", "restore/upscale2", "--epochs", 1, code=2)
-    assert f"use glow fit --config restore/upscale2 --data.root {photo.parent}" in message
 
 
 def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo: Path, glow: Glow) -> None:

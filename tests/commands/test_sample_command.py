@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import class_grid, same_pictures, tiny_model
+from registry import class_grid, tiny_model
 from run_files import pixels
 
 from glow_app import __version__, cli
@@ -157,14 +157,6 @@ def test_overwrite_replaces_only_results_of_the_earlier_run(sampled: Path, expor
     assert (sampled / "seed000099_t0.70.png").read_text() == "mine"
 
 
-def test_unrelated_files_are_not_replaced(exported: Path, refused: Refused) -> None:
-    Path("outputs/sample").mkdir(parents=True)
-    Path("outputs/sample/grid.png").write_text("mine")
-    assert "grid.png exists already" in refused("sample", "--checkpoint", exported, "--count", 1, "--seed", 1)
-    assert Path("outputs/sample/grid.png").read_text() == "mine"
-    assert [entry["file"] for entry in record_of("outputs/sample")["files"]] == ["seed000001_t0.70.png"]
-
-
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_simultaneous_runs_keep_each_others_pictures(tmp_path: Path, overwrite: bool) -> None:
     place = tmp_path / "outputs/sample"
@@ -229,28 +221,6 @@ def test_a_full_disk_and_sigterm_leave_only_complete_pictures(
     assert sorted(contents(Path("outputs/sample")).keys() - {"run.json"}) == names
     assert [file["file"] for file in record_of("outputs/sample")["files"]] == names
     assert all(pixels(Path("outputs/sample", name)).shape == (8, 8) for name in names)
-
-
-def test_a_class_conditional_model_cycles_through_the_classes(conditional: Path, glow: Glow) -> None:
-    options = ["sample", "--checkpoint", conditional, "--seed", 3, "--output"]
-    for folder, more in (("all", ["--count", 12]), ("three", ["--count", 3, "--given", "kind d"])):
-        assert glow(*options, folder, *more).code == 0
-    assert glow(*options, "two", "--count", 4, "--given", 4, 3).code == 0
-    drawn = {
-        (folder, seed): torch.from_numpy(pixels(Path(folder, f"seed{seed:06d}_t0.70.png")).copy())
-        for folder, count in (("all", 12), ("three", 3), ("two", 4))
-        for seed in range(3, 3 + count)
-    }
-    assert same_pictures(drawn["all", 3], drawn["three", 3], 4)
-    assert same_pictures(drawn["all", 4], drawn["two", 4], 4)  # even seeds take the first of the two classes
-    assert same_pictures(drawn["two", 5], drawn["three", 5], 4)
-    assert not same_pictures(drawn["all", 5], drawn["three", 5], 4)
-    assert record_of("three")["given"] == ["Kind D"]
-    for folder, seed, label in (("all", 13, 3), ("two", 4, 4), ("two", 5, 3)):
-        path = Path(folder, f"seed{seed:06d}_t0.70.png")
-        name = f"Kind {'ABCDE'[label]}"
-        assert read_png_text(path)["given"] == name
-        assert {"file": path.name, "seed": seed, "given": name} in record_of(folder)["files"]
 
 
 def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:

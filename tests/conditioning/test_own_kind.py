@@ -4,7 +4,6 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from glow_app import allow_class, load_model
 from glow_app.cli import main
 from glow_app.export import Sampler
 from glow_app.flows import Glow
-from glow_app.generation import interpolate, load_latents, measure
+from glow_app.generation import load_latents
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.module_state import model_hash
 from glow_app.nn.class_path import describe_part
@@ -172,41 +171,3 @@ def test_its_sampler_draws_what_the_model_draws(model: LoadedModel) -> None:
     assert torch.equal(Sampler(model)(*inputs), model.decode(*inputs))
     with pytest.raises(ValueError, match="not finite"):
         model.sample(2, given=[0.5, math.nan])
-
-
-def test_it_is_served(model: LoadedModel) -> None:
-    app_client = pytest.importorskip("app_client", reason="fastapi is not installed")
-    from glow_app.server.app import create_app
-
-    images = model.quantised(pictures())
-    files, given = [app_client.as_base64(image) for image in images], known(model, images)
-    each = {"images": files, "given": model.vocabulary.format(given)}
-
-    with app_client.running(create_app(model)) as client:
-
-        def ask(path: str, **body: Any) -> Any:
-            return client.post(f"/v1/{path}", json=body).raise_for_status().json()
-
-        def pixels(encoded: Sequence[str]) -> Tensor:
-            return torch.stack([app_client.from_base64(picture) for picture in encoded])
-
-        info = client.get("/v1/info").json()
-        assert (info["given"]["kind"], info["guided"]) == ("Brightness", False)
-        for value in (0.3, None, [0.3, 0.6, 0.9]):
-            drawn, expected = (
-                ask("sample", count=3, seed=5, given=value)["images"],
-                model.sample(3, None, 5, given=value),
-            )
-            assert torch.equal(pixels([one["image"] for one in drawn]), expected)
-            assert [one["given"] for one in drawn] == expected.given
-        frames = ask("interpolate", frames=3, **each)
-        assert torch.equal(pixels(frames["frames"]), interpolate(model, images, 3, given))
-        assert frames["given"] == each["given"]
-        assert torch.equal(pixels(ask("reconstruct", **each)["images"]), images)
-        scores = ask("score", **each)["scores"]
-        assert [one["given"] for one in scores] == each["given"]
-        bits = measure(model, images, given).bits_per_dim.tolist()
-        assert [one["bits_per_dim"] for one in scores] == pytest.approx(bits, rel=1e-4)
-        for path, body in (("sample", {"given": "dark"}), ("score", {"images": files, "given": [0.3, 0.4]})):
-            response = client.post(f"/v1/{path}", json=body)
-            assert (response.status_code, app_client.error_of(response)["code"]) == (422, "invalid_request")

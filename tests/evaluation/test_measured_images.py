@@ -1,17 +1,16 @@
 import hashlib
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from registry import named, random_images, tiny_model
+from registry import random_images, tiny_model
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.image_set import ImageSet
-from glow_app.evaluation import evaluation_data, exactness, mean_bits, turns_of
+from glow_app.evaluation import evaluation_data, mean_bits, turns_of
 from glow_app.seeding import image_generators
 
 
@@ -78,35 +77,9 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
         assert (len(data.held_out), len(data.train)) == counts
 
 
-def test_classes_in_another_order_get_the_labels_of_the_model(tmp_path: Path) -> None:
-    model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
-    names = ("shirt", "bag", "coat")
-    named(model, *names)
-    for light, name in enumerate(names):
-        (tmp_path / name).mkdir()
-        for number in range(4):
-            Image.new("L", (8, 8), light).save(tmp_path / name / f"{number}.png")
-    with warnings.catch_warnings(action="error"):
-        held_out = evaluation_data(model, {}, source="folder", root=str(tmp_path)).held_out
-    assert held_out.class_names == names
-    assert held_out.labels.tolist() == held_out.images[:, 0, 0, 0].tolist()
-    assert sorted(held_out.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
-
-
 def test_samples_are_given_nothing_where_no_attribute_of_the_held_out_images_is_known() -> None:
     model = tiny_model(image_shape=(1, 8, 8), conditioning=AttributeConditioning({"smiling": "yes_no"}))
     assert turns_of(model, evaluation_data(model, {}, source="digits", limit=5).held_out) is None
-
-
-def test_of_images_without_classes_the_marginal_is_measured(tmp_path: Path) -> None:
-    for number in range(20):
-        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
-    model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
-    held_out = evaluation_data(model, {}, source="folder", root=str(tmp_path)).held_out
-    images, generator = torch.from_numpy(held_out.images), image_generators(range(len(held_out)))
-    marginal = model.bits_per_dim(images, None, 1, generator)
-    assert mean_bits(model, held_out).mean == pytest.approx(float(marginal.mean()), rel=1e-6)
-    assert exactness(model, held_out).exact_images == 1.0
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])

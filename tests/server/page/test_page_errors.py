@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import Page, expect
 from registry import random_images
 from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, sent_to, visit
 
@@ -170,26 +170,6 @@ def test_pictures_that_are_too_large_are_named_at_their_field(page: Page, strict
     assert not sent
     page.get_by_role("tab", name="Create").click()
     expect(page.locator(".card")).to_have_count(3)
-
-
-BROKEN: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
-
-
-def test_invalid_files_are_named_at_their_field(page: Page, site: Site, watch: Watch) -> None:
-    watch.expected_statuses.add(415)
-    good = png_file(random_images(1, (1, 8, 8))[0])
-    message = "notes.txt: unknown format or damaged file; expected PNG, JPEG, WEBP, GIF, BMP."
-    page.goto(f"{site.address}/#edit")
-    page.locator("#edit-file").set_input_files(good)
-    expect(page.locator("#edited figure")).to_have_count(2)
-    page.locator("#edit-file").set_input_files(BROKEN)
-    expect(page.locator("#edit-file-error")).to_have_text(message)
-    expect(page.locator("#edited figure")).to_have_count(0)
-    expect(page.locator("#edited .empty")).to_be_visible()
-    expect(page.locator("#panel-edit .drop img")).to_have_count(0)
-    page.locator("#edit-file").set_input_files(good)
-    expect(page.locator("#edit-file-error")).to_be_empty()
-    expect(page.locator("#edited figure")).to_have_count(2)
 
 
 def test_untrusted_text_is_never_html(page: Page, site: Site, watch: Watch) -> None:

@@ -16,7 +16,6 @@ from server.page.conftest import (
     png_file,
     reopen,
     saved,
-    sent_to,
     show_settings,
     shown_image,
     shows,
@@ -128,21 +127,3 @@ def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None
     assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend-of-four.png"
     page.get_by_label("Two pictures").check()
     expect(page.locator(".strip img")).to_have_count(9)
-
-
-def test_an_invalid_number_of_frames_is_not_sent(page: Page, site: Site) -> None:
-    page.goto(f"{site.address}/#interpolate")
-    expect(page.locator(".strip img")).to_have_count(9)
-    sent = sent_to(page, "interpolate")
-    show_settings(page)
-    frames = page.get_by_label("Frames")
-    with site.busy():
-        with page.expect_request("**/v1/interpolate"):
-            frames.fill("5")
-            frames.press("Enter")
-        frames.fill("6")
-        frames.press("Enter")  # waits for the answer
-        frames.fill("")
-    expect(page.locator("#interpolate-frames-error")).to_contain_text("whole number from ")
-    expect(page.locator("#interpolate-task")).to_be_empty()
-    assert [body["frames"] for body in sent] == [5]
