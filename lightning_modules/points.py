@@ -10,9 +10,8 @@ from torch import Tensor
 from glow_app.bijections import Bijection
 from glow_app.data.splits import Split
 from glow_app.data.toys import PointSet, load_points
-from glow_app.evaluation.points import points_report
+from glow_app.evaluation.points import density_picture, flow_picture, points_report, samples_picture
 from glow_app.models.points_model import PointsModel
-from glow_app.models.points_pictures import density_picture, flow_picture, samples_picture
 from glow_app.pictures.images import save_picture
 from glow_app.priors import GaussianPrior
 from glow_app.storage.stored_model import load_density

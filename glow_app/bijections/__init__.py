@@ -15,7 +15,6 @@ from glow_app.bijections.normal_density import NormalDensity
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.principal_directions import PrincipalDirections
-from glow_app.bijections.reshape import Reshape
-from glow_app.bijections.squeeze import Squeeze
+from glow_app.bijections.reshape import Reshape, Squeeze
 from glow_app.bijections.whitening import Whitening
 from glow_app.nn.precision import full_precision

@@ -1,11 +1,13 @@
-"""Reshaping as a bijection."""
+"""Other shapes of the same values: reshaping, and space to channels."""
 
 import math
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.bijections.bijection import Bijection
+from glow_app.nn.shape_checks import require_image
 
 
 class Reshape(Bijection):
@@ -41,3 +43,32 @@ def _reshape(x: Tensor, shape: tuple[int, ...], new_shape: tuple[int, ...]) -> t
         raise ValueError(f"Reshape expects shape {('B', *shape)}, got {tuple(x.shape)}".replace("'B'", "B"))
     # Not len(x), which torch.export would make a constant.
     return x.reshape(x.shape[0], *new_shape), x.new_zeros(x.shape[0])
+
+
+class Squeeze(Bijection):
+    r"""Every 2x2 block of pixels becomes one pixel of four times the channels.
+
+    A permutation, so :math:`\log|\det J| = 0`. Channel c at block offset (dy, dx) goes to channel
+    ``c*4 + dy*2 + dx``, the order of ``pixel_unshuffle``.
+
+    Shape:
+        x: (B, C, H, W), H and W even; z: (B, 4C, H/2, W/2); log_det: (B,), zeros.
+    Raises:
+        ValueError: If H or W is odd (forward), or C is not a multiple of 4 (inverse).
+    References:
+        RealNVP, Dinh et al. 2017, arXiv:1605.08803, section 3.6.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Halve the sides."""
+        require_image("Squeeze", x)
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(f"Squeeze expects even height and width, got shape {tuple(x.shape)}")
+        return F.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Double the sides."""
+        require_image("Squeeze", z)
+        if z.shape[1] % 4:
+            raise ValueError(f"the inverse of Squeeze expects a multiple of 4 channels, got shape {tuple(z.shape)}")
+        return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[0])

@@ -11,8 +11,7 @@ from torch import Tensor
 from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Haar
 from glow_app.conditioning import Conditioning
 from glow_app.flows.glow import Glow
-from glow_app.flows.level import Level
-from glow_app.flows.multiscale import MultiscaleFlow
+from glow_app.flows.multiscale import Level, MultiscaleFlow
 from glow_app.flows.steps import ConditionerFactory, coupling_class, glow_step, per_level
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner, FeatureNetwork

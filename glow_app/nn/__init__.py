@@ -1,8 +1,7 @@
 """Networks inside bijections."""
 
-from glow_app.nn.conditioner import Conditioner
+from glow_app.nn.conditioner import Conditioner, ConvConditioner
 from glow_app.nn.context import ContextShift
-from glow_app.nn.conv_conditioner import ConvConditioner
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.nn.feature_network import FeatureNetwork

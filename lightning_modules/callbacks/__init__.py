@@ -4,8 +4,6 @@ from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export_best import ExportBest
 from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
-from lightning_modules.callbacks.progress_report import Progress
-from lightning_modules.callbacks.report import Report
+from lightning_modules.callbacks.outcome import StopEarly
+from lightning_modules.callbacks.progress_report import Progress, Report, Throughput
 from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
-from lightning_modules.callbacks.stop_early import StopEarly
-from lightning_modules.callbacks.throughput import Throughput

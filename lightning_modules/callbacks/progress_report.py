@@ -1,4 +1,4 @@
-"""Progress of a run: a line after each validation, and a live bar on a terminal.
+"""Progress of a run: throughput, a line after each validation, a live bar on a terminal, and the page of the run.
 
 Lightning's bars wrap their figures on 80 columns, show only one epoch, and print nothing elsewhere.
 """
@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,9 +15,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, Timer
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from torch import Tensor
 
 from glow_app.messages import pluralise
+from glow_app.storage.report import write_report
 from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.loader import TrainLoader
 
 _PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 _BAR = 12  # terminal columns reserved for the bar
@@ -151,3 +155,46 @@ def _memory(device: torch.device) -> int:
 
 def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
+
+
+class Throughput(Callback):
+    """Logs ``images_per_second`` (or points) over all ranks, and ``loading``, each time the trainer logs in training.
+
+    ``loading`` is the share of time in which the first rank waits for its loader. Lightning's ``ThroughputMonitor``
+    synchronises a GPU in every step.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, also after a validation."""
+        self._examples, self._since, self._waited = 0, time.perf_counter(), _seconds_waited(trainer)
+
+    on_validation_end = on_train_start
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; log at the end of a log interval."""
+        assert isinstance(pl_module, LikelihoodModule)
+        self._examples += len(batch if isinstance(batch, Tensor) else batch[0]) * trainer.world_size
+        if (batch_idx + 1) % trainer.log_every_n_steps and not trainer.is_last_batch:  # type: ignore[attr-defined]
+            return
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        pl_module.log(f"{pl_module.model.examples}_per_second", self._examples / seconds)
+        pl_module.log("loading", min(1.0, (_seconds_waited(trainer) - self._waited) / seconds))
+        self.on_train_start(trainer, pl_module)
+
+
+def _seconds_waited(trainer: pl.Trainer) -> float:
+    loader = trainer.train_dataloader
+    return loader.waited if isinstance(loader, TrainLoader) else 0.0
+
+
+class Report(Callback):
+    """Writes ``report.html`` after each validation; place it after the grids of samples."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the report."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            for logger in trainer.loggers:
+                logger.save()
+            write_report(Path(trainer.default_root_dir))

@@ -12,7 +12,7 @@ from PIL import Image
 from run_files import Killed, assert_same_training, load, logged
 
 from glow_app.data.toys import TOYS, load_points
-from glow_app.models import points_pictures
+from glow_app.evaluation import points as points_pictures
 from glow_app.models.module_state import model_hash
 from glow_app.models.points_model import PointsModel
 from glow_app.storage.stored_model import load_density

@@ -315,7 +315,7 @@ class TestThroughput:
             def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
                 shares.append(float(trainer.callback_metrics["loading"]))
 
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
+        monkeypatch.setattr("lightning_modules.callbacks.progress_report.time.perf_counter", lambda: clock)
         callbacks = [Slow(), Throughput(), Shares()]
         tiny_fit(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1)
         assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)

@@ -9,9 +9,9 @@ from registry import perturb
 from torch import Tensor
 
 from glow_app.bijections import Bijection
-from glow_app.models import points_pictures
+from glow_app.evaluation import points as points_pictures
+from glow_app.evaluation.points import density_picture, flow_picture, samples_picture
 from glow_app.models.points_model import PointsModel
-from glow_app.models.points_pictures import density_picture, flow_picture, samples_picture
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, PlanarPrior
 
 SIDE = 80
