@@ -25,8 +25,8 @@ from torch.optim import Optimizer
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.flows import Glow, WaveletFlow
-from lightning_modules.loader import first_examples, train_loader
 from lightning_modules.optimizers import Muon
+from lightning_modules.resumable_data import first_examples, train_loader
 
 LOOKS = (30, 60, 100, 150, 200, 300, 450)  # seconds at which held-out bits/dim are measured
 NUM_HELD_OUT, BATCH_SIZE, MAX_NORM = 1000, 32, 100.0

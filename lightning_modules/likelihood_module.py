@@ -25,8 +25,7 @@ from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
 from lightning_modules.image_data import ImageDataModule
-from lightning_modules.loader import first_examples
-from lightning_modules.resumable_data import ends_in_repetition
+from lightning_modules.resumable_data import ends_in_repetition, first_examples
 from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
 from lightning_modules.schedules import LinearWarmupCosine

@@ -20,7 +20,7 @@ from torch import Tensor
 from glow_app.messages import pluralise
 from glow_app.storage.report import write_report
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.loader import TrainLoader
+from lightning_modules.resumable_data import TrainLoader
 
 _PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 _BAR = 12  # terminal columns reserved for the bar

@@ -13,7 +13,7 @@ from PIL import Image
 
 from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
-from lightning_modules.loader import train_loader
+from lightning_modules.resumable_data import train_loader
 
 SHAPE = (3, 4, 6)
 TRAIN, TEST = range(30), range(100, 105)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glow_app.data.image_set import ImageSet
-from lightning_modules.loader import TrainLoader, first_examples, train_loader
+from lightning_modules.resumable_data import TrainLoader, first_examples, train_loader
 
 
 def loader(count: int = 20, batch_size: int = 4, **options: int) -> TrainLoader:
