@@ -36,7 +36,7 @@ from glow_app.flows import Glow, Level, Runner, WaveletFlow
 from glow_app.flows.wavelet_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.nn import ActNormConv2d, Conditioner, ContextShift, ConvConditioner, ConvVelocity, MLPVelocity, ZeroConv2d
+from glow_app.nn import ActNormConv2d, Conditioner, ContextShift, ConvConditioner, MLPVelocity, ZeroConv2d
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -326,9 +326,6 @@ REGISTRY: dict[str, Case] = {
         (2,),
         tolerance=1e-6,
     ),
-    "ContinuousFlow, images, context": Case(
-        lambda: ContinuousFlow(ConvVelocity(2, 4, 3), "rk4", 6, eval_solver="rk4"), (2, 1, 2), (3,), tolerance=1e-6
-    ),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
     "GaussianPrior, low rank, map": Case(
         lambda: _fitted(GaussianPrior((4, 2, 1), 3, 2), (4, 2, 1)), (4, 2, 1), (3, 2, 1)
@@ -342,8 +339,8 @@ REGISTRY: dict[str, Case] = {
     ),
     "MAFPrior, map": Case(lambda: MAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3, 2, 1)),
     "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),
-    "CNFPrior, mlp, context": Case(
-        lambda: CNFPrior((1, 1, 2), 3, "mlp", 5, 2, 1, solver="rk4", num_steps=5, eval_solver="rk4"),
+    "CNFPrior, context": Case(
+        lambda: CNFPrior((1, 1, 2), 3, 5, 2, 1, solver="rk4", num_steps=5, eval_solver="rk4"),
         (1, 1, 2),
         (3,),
         tolerance=1e-6,

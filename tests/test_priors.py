@@ -26,10 +26,9 @@ HEADS: dict[str, Callable[..., HeadPrior]] = {
         MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0, ordering="random"
     ),
     "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2, max_groups=3),
-    "cnf": partial(CNFPrior, hidden_features=6, solver="rk4", num_steps=3),
-    "cnf, mlp": partial(
+    "cnf": partial(CNFPrior, hidden_features=6, num_layers=1, num_frequencies=1, solver="rk4", num_steps=3),
+    "cnf, noisy": partial(
         CNFPrior,
-        velocity="mlp",
         hidden_features=6,
         num_layers=3,
         atol=1e-3,
@@ -102,8 +101,8 @@ def test_config_contains_every_argument(prior: Callable[..., HeadPrior]) -> None
     ("name", "changes"),
     [
         *(("iaf", changes) for changes in ({"num_layers": 2}, {"hidden_features": 10**12})),
-        *(("iaf", {"hidden_features": "many"}), ("maf, spline", {"num_bins": 10**12}), ("cnf, mlp", {"surprise": 1})),
-        *(("cnf", changes) for changes in ({"velocity": "mlp"}, {"num_steps": 10**9})),
+        *(("iaf", {"hidden_features": "many"}), ("maf, spline", {"num_bins": 10**12}), ("cnf, noisy", {"surprise": 1})),
+        *(("cnf", changes) for changes in ({"num_frequencies": 2}, {"num_steps": 10**9})),
     ],
     ids=str,
 )
@@ -124,7 +123,6 @@ def test_a_configuration_that_does_not_match_the_weights_is_refused(name: str, c
         (MAFPrior, {"elementwise": "cubic"}),
         (MAFPrior, {"ordering": "natural"}),
         (MAFPrior, {"max_groups": 1}),
-        (CNFPrior, {"velocity": "unet"}),
         (CNFPrior, {"solver": "rk45"}),
         (CNFPrior, {"eval_rtol": float("inf")}),
         (CNFPrior, {"jacobian_weight": float("nan")}),

@@ -7,4 +7,4 @@ from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.nn.feature_network import FeatureNetwork
 from glow_app.nn.made import MADE
 from glow_app.nn.masked import Degrees, MaskedLinear
-from glow_app.nn.velocity import ConvVelocity, MLPVelocity, Velocity
+from glow_app.nn.velocity import MLPVelocity, Velocity

@@ -1,4 +1,4 @@
-"""Velocity networks of continuous flows."""
+"""Velocity networks of continuous flows: the contract, and a perceptron."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.shape_checks import require_at_least, require_context, require_image, require_vector
+from glow_app.nn.shape_checks import require_at_least, require_context, require_vector
 
 
 class Velocity(nn.Module, ABC):
@@ -64,85 +64,36 @@ class MLPVelocity(Velocity):
         self.context_features = context_features
         self.num_frequencies = num_frequencies
         widths = pairwise([num_features * (1 + 2 * num_frequencies), *[hidden_features] * num_layers, num_features])
-        self.network = _Network([nn.Linear(width, out) for width, out in widths], 1 + context_features)
+        layers = [nn.Linear(width, out) for width, out in widths]
+        self.layers = nn.ModuleList(_ConcatSquash(layer, 1 + context_features) for layer in layers)
+        for parameter in (*layers[-1].parameters(), *self.layers[-1].bias.parameters()):  # type: ignore[union-attr]
+            nn.init.zeros_(parameter)
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity at ``x`` and time ``t``."""
         require_vector("MLPVelocity", x, self.num_features)
-        context = _time_and_context("MLPVelocity", t, x, context, self.context_features)
+        given = t.to(x.dtype).expand(len(x), 1)
+        if self.context_features:
+            context = require_context("MLPVelocity", context, len(x), self.context_features)
+            given = torch.cat([given, context.to(x.dtype)], dim=1)
         if self.num_frequencies:
             frequencies = torch.arange(1, self.num_frequencies + 1, dtype=x.dtype, device=x.device) * (math.pi / 2)
             phases = (x[:, :, None] * frequencies).flatten(1)
             x = torch.cat([x, phases.sin(), phases.cos()], dim=1)
-        return self.network(x, context)
-
-
-class ConvVelocity(Velocity):
-    r"""Three 3x3 convolutions on images, with time and context in every layer.
-
-    Args:
-        num_channels: Channels :math:`C` of the images.
-        hidden_channels: Width.
-        context_features: Size :math:`E` of the context; 0 for none.
-    Shape:
-        t: a scalar tensor; x: (B, num_channels, H, W); context: (B, context_features) or None; output: as x.
-    Raises:
-        ValueError: If the input has other channels, or the context another shape.
-    References:
-        FFJORD, Grathwohl et al. 2019, arXiv:1810.01367, and its code, rtqichen/ffjord: ``ConcatSquashConv2d``.
-    """
-
-    def __init__(self, num_channels: int, hidden_channels: int = 32, context_features: int = 0) -> None:
-        super().__init__()
-        require_at_least(1, hidden_channels=hidden_channels)
-        self.num_channels = num_channels
-        self.context_features = context_features
-        widths = pairwise([num_channels, hidden_channels, hidden_channels, num_channels])
-        layers = [nn.Conv2d(width, out, kernel_size=3, padding=1) for width, out in widths]
-        self.network = _Network(layers, 1 + context_features)
-
-    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the velocity at ``x`` and time ``t``."""
-        require_image("ConvVelocity", x, self.num_channels)
-        return self.network(x, _time_and_context("ConvVelocity", t, x, context, self.context_features))
-
-
-class _Network(nn.Module):
-    """Layers with smooth activations between them; the last one starts at zero."""
-
-    def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], context_features: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(_ConcatSquash(layer, context_features) for layer in layers)
-        last = self.layers[-1]
-        assert isinstance(last, _ConcatSquash)
-        for parameter in (*last.layer.parameters(), *last.bias.parameters()):
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             # Linear growth lets the flow rescale points far out, which a bounded velocity could not.
-            x = F.silu(layer(x, context))
-        return self.layers[-1](x, context)
+            x = F.silu(layer(x, given))
+        return self.layers[-1](x, given)
 
 
 class _ConcatSquash(nn.Module):
     r"""A layer gated and shifted by time and context c: :math:`(W x + b) \odot \sigma(G c + g) + S c`."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, context_features: int) -> None:
+    def __init__(self, layer: nn.Linear, context_features: int) -> None:
         super().__init__()
         self.layer = layer
-        self.gate = nn.Linear(context_features, layer.weight.shape[0])
-        self.bias = nn.Linear(context_features, layer.weight.shape[0], bias=False)
+        self.gate = nn.Linear(context_features, layer.out_features)
+        self.bias = nn.Linear(context_features, layer.out_features, bias=False)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        sides = [1] * (x.ndim - 2)
-        gate = torch.sigmoid(self.gate(context)).unflatten(1, (-1, *sides))
-        return self.layer(x) * gate + self.bias(context).unflatten(1, (-1, *sides))
-
-
-def _time_and_context(name: str, t: Tensor, x: Tensor, context: Tensor | None, context_features: int) -> Tensor:
-    time = t.to(x.dtype).expand(len(x), 1)
-    if not context_features:
-        return time
-    context = require_context(name, context, len(x), context_features)
-    return torch.cat([time, context.to(x.dtype)], dim=1)
+        return self.layer(x) * torch.sigmoid(self.gate(context)) + self.bias(context)

@@ -1,24 +1,22 @@
 """A continuous prior."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from glow_app.bijections import ContinuousFlow
-from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
-from glow_app.nn.shape_checks import require_choice
+from glow_app.nn import MLPVelocity
 from glow_app.priors.head_prior import HeadPrior, LatentShape, own_arguments
 
 
 class CNFPrior(HeadPrior):
-    r"""A Gaussian and a :class:`~glow_app.bijections.ContinuousFlow`: both directions cost a solve.
+    r"""A Gaussian and a :class:`~glow_app.bijections.ContinuousFlow` on the flattened latent: a solve per direction.
 
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context; 0 for none.
-        velocity: "conv" on (B, C, H, W), "mlp" on flattened latents; "auto" is "conv" if there is more than one pixel.
-        hidden_features: Width of the velocity network.
-        num_layers: Hidden layers of an "mlp"; a "conv" has two.
-        num_frequencies: Fourier features per value of an "mlp", for densities with sharp edges.
+        hidden_features: Width of the velocity network, an :class:`~glow_app.nn.MLPVelocity`.
+        num_layers: Its hidden layers.
+        num_frequencies: Its Fourier features per value, for densities with sharp edges.
         **options: As for :class:`~glow_app.bijections.ContinuousFlow`: how it is solved, and its penalties.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
@@ -33,19 +31,12 @@ class CNFPrior(HeadPrior):
         self,
         latent_shape: LatentShape,
         context_features: int = 0,
-        velocity: Literal["auto", "conv", "mlp"] = "auto",
         hidden_features: int = 64,
         num_layers: int = 2,
         num_frequencies: int = 0,
         **options: Any,
     ) -> None:
         config = own_arguments(locals())
-        require_choice(("auto", "conv", "mlp"), velocity=velocity)
-        channels, height, width = latent_shape
-        on_vectors = velocity == "mlp" or (velocity == "auto" and height * width == 1)
-        network: Velocity = (
-            MLPVelocity(math.prod(latent_shape), hidden_features, num_layers, context_features, num_frequencies)
-            if on_vectors
-            else ConvVelocity(channels, hidden_features, context_features)
-        )
-        super().__init__(latent_shape, context_features, [ContinuousFlow(network, **options)], config, on_vectors)
+        size = math.prod(latent_shape)
+        velocity = MLPVelocity(size, hidden_features, num_layers, context_features, num_frequencies)
+        super().__init__(latent_shape, context_features, [ContinuousFlow(velocity, **options)], config)

@@ -1,4 +1,4 @@
-"""Base of the learned priors: a Gaussian, then a head, with flattening where the head takes vectors."""
+"""Base of the learned priors: a Gaussian, then a head on the flattened latent."""
 
 import math
 from collections.abc import Sequence
@@ -21,24 +21,17 @@ class HeadPrior(NormalDensity, Chain):
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context; 0 for none.
-        head: Bijections of the head, on (B, C*H*W) or (B, C, H, W); they see the mean of a context (B, E, H, W).
+        head: Bijections of the head, on (B, C*H*W); they see the mean of a context (B, E, H, W).
         config: The subclass's own arguments.
-        on_vectors: Whether the head takes flattened latents.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     """
 
     def __init__(
-        self,
-        latent_shape: LatentShape,
-        context_features: int,
-        head: Sequence[Bijection],
-        config: dict[str, object],
-        on_vectors: bool = True,
+        self, latent_shape: LatentShape, context_features: int, head: Sequence[Bijection], config: dict[str, object]
     ) -> None:
         vector = (math.prod(latent_shape),)
-        if on_vectors:
-            head = [Reshape(latent_shape, vector), *head, Reshape(vector, latent_shape)]
+        head = [Reshape(latent_shape, vector), *head, Reshape(vector, latent_shape)]
         super().__init__(GaussianPrior(latent_shape, context_features), *head)
         self._config, self.latent_shape = config, latent_shape
 

@@ -99,7 +99,7 @@ def test_images_and_latents_of_other_shapes_are_refused() -> None:
             flow(torch.zeros(shape))
     good = [torch.zeros(2, *shape) for shape in flow.latent_shapes]
     for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]], [good[0], good[1][:1]]):
-        with pytest.raises(ValueError, match="expected latents of shapes"):
+        with pytest.raises(ValueError, match="expected"):
             flow.inverse(bad)
 
 

@@ -82,7 +82,7 @@ def test_eight_bit_images_come_back_exactly(prior: Callable[..., Bijection]) -> 
 
 def test_more_draws_are_no_better_by_the_noise_of_a_trace() -> None:
     """A mean of densities over independent estimates of the trace would be too large, and the figure too good."""
-    prior = partial(CNFPrior, velocity="mlp", hidden_features=8, eval_solver="rk4", num_steps=2)
+    prior = partial(CNFPrior, hidden_features=8, eval_solver="rk4", num_steps=2)
     arguments: dict[str, Any] = {"image_shape": (1, 4, 4), "num_levels": 1}
     exact = tiny_model(prior=partial(prior, trace="exact"), **arguments)
     perturb(exact.flow.prior, seed=1, size=0.5)
@@ -99,7 +99,7 @@ def test_more_draws_are_no_better_by_the_noise_of_a_trace() -> None:
 
 
 def test_the_generator_decides_the_noise_of_a_trace_and_is_not_drawn_from() -> None:
-    prior = partial(CNFPrior, velocity="mlp", hidden_features=8, trace="hutchinson")
+    prior = partial(CNFPrior, hidden_features=8, trace="hutchinson")
     model, images = tiny_model(prior=prior, image_shape=(1, 4, 4), num_levels=1), random_images(4, (1, 4, 4))
     perturb(model.flow.prior, seed=1, size=0.5)
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]

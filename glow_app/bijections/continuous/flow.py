@@ -67,7 +67,8 @@ class ContinuousFlow(Bijection):
         x, z: (B, D) or (B, C, H, W), as the velocity; context: (B, E) or None, for the velocity; log_det: (B,),
         nats.
     Raises:
-        ValueError: If an argument is out of range, or the velocity refuses the input.
+        ValueError: If an argument is out of range, the velocity refuses the input, or an exact trace is requested in
+            more than 64 dimensions.
         SolverError: If the equation cannot be solved.
         ModuleNotFoundError: If torchdiffeq is not installed.
     References:
@@ -155,7 +156,10 @@ class ContinuousFlow(Bijection):
                 context = context.clone()
             penalised = with_log_det and record is not None and enabled and any(self.weights)
             states = (x, *[x.new_zeros(len(x))] * (with_log_det + penalised))
-            if with_log_det and self.estimates(math.prod(x.shape[1:])):
+            num_dims = math.prod(x.shape[1:])
+            if with_log_det and self.trace == "exact" and num_dims > EXACT_DIMS:
+                raise ValueError(f"trace is exact in {num_dims} dimensions; expected {EXACT_DIMS} at most, or auto")
+            if with_log_det and self.estimates(num_dims):
                 noise = draw_noise(x, None if record is None else record.generator)
             velocity, method = partial(self.velocity, context=context), self._method(x.dtype)
             dynamics = Dynamics(velocity, noise, self.weights if penalised else None, span, method)
