@@ -226,7 +226,7 @@ CONDITIONINGS: dict[str, Callable[[], Conditioning | None]] = {
 PRIORS: dict[str, Callable[..., Bijection]] = {
     "gaussian": GaussianPrior,
     "planar": partial(PlanarPrior, num_layers=3),
-    "maf, spline": partial(MAFPrior, hidden_features=20, elementwise="spline", num_bins=4, ordering="random"),
+    "maf, spline": partial(MAFPrior, hidden_features=20, elementwise="spline", num_bins=4),
     "iaf": partial(IAFPrior, hidden_features=20),
     "cnf": partial(CNFPrior, hidden_features=6, num_layers=1),
 }
@@ -298,19 +298,17 @@ REGISTRY: dict[str, Case] = {
     "ContextDifference, mask": Case(lambda: ContextDifference(4, has_mask=True), (4, 1, 3), (8, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
     "MaskedAutoregressive, context, reversed": Case(
-        lambda: MaskedAutoregressive(3, 8, 2, ordering="reversed"), (3,), (2,)
+        lambda: MaskedAutoregressive(3, 8, 2, is_reversed=True), (3,), (2,)
     ),
     "MaskedAutoregressive, in groups": Case(lambda: MaskedAutoregressive(6, 12, max_groups=3), (6,)),
     "Inverse of MaskedAutoregressive, in groups, context": Case(
         lambda: Inverse(MaskedAutoregressive(6, 12, 2, max_groups=3)), (6,), (2,)
     ),
-    "MaskedAutoregressive, narrow, random": Case(lambda: MaskedAutoregressive(6, 4, ordering="random"), (6,)),
+    "MaskedAutoregressive, narrow": Case(lambda: MaskedAutoregressive(6, 4), (6,)),
     "MaskedAutoregressive, two blocks, tight bound": Case(
         lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2), (3,)
     ),
-    "MaskedAutoregressive, spline, context, random": Case(
-        lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0), ordering="random"), (4,), (2,)
-    ),
+    "MaskedAutoregressive, spline, context": Case(lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0)), (4,), (2,)),
     "Planar, context": Case(lambda: Planar(2, 3), (2,), (3,)),
     "Planar, one feature, context": Case(lambda: Planar(1, 3), (1,), (3,)),
     "Planar, five features, context": Case(lambda: Planar(5, 3), (5,), (3,)),
@@ -333,9 +331,7 @@ REGISTRY: dict[str, Case] = {
     "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
     "PlanarPrior, context": Case(lambda: PlanarPrior((2, 2, 1), 3, num_layers=2), (2, 2, 1), (3,)),
     "MAFPrior, spline, context": Case(
-        lambda: MAFPrior((2, 2, 1), 3, hidden_features=8, elementwise="spline", num_bins=4, ordering="random"),
-        (2, 2, 1),
-        (3,),
+        lambda: MAFPrior((2, 2, 1), 3, hidden_features=8, elementwise="spline", num_bins=4), (2, 2, 1), (3,)
     ),
     "MAFPrior, map": Case(lambda: MAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3, 2, 1)),
     "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),

@@ -22,9 +22,7 @@ SHAPE = (4, 2, 3)
 # No argument has its default value, so a configuration that omits one builds a different prior.
 HEADS: dict[str, Callable[..., HeadPrior]] = {
     "planar": partial(PlanarPrior, num_layers=2),
-    "maf, spline": partial(
-        MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0, ordering="random"
-    ),
+    "maf, spline": partial(MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0),
     "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2, max_groups=3),
     "cnf": partial(CNFPrior, hidden_features=6, num_layers=1, num_frequencies=1, solver="rk4", num_steps=3),
     "cnf, noisy": partial(
@@ -121,7 +119,6 @@ def test_a_configuration_that_does_not_match_the_weights_is_refused(name: str, c
         (PlanarPrior, {"num_layers": 0}),
         (MAFPrior, {"hidden_features": 0}),
         (MAFPrior, {"elementwise": "cubic"}),
-        (MAFPrior, {"ordering": "natural"}),
         (MAFPrior, {"max_groups": 1}),
         (CNFPrior, {"solver": "rk45"}),
         (CNFPrior, {"eval_rtol": float("inf")}),

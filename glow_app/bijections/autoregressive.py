@@ -1,6 +1,6 @@
 """Masked autoregressive flow; its inverse is the inverse autoregressive flow."""
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +10,7 @@ from glow_app.bijections.bijection import Bijection
 from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import MADE
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_choice, require_vector
-
-Ordering = Literal["natural", "reversed", "random"]
+from glow_app.nn.shape_checks import require_vector
 
 
 class MaskedAutoregressive(Bijection):
@@ -36,17 +34,15 @@ class MaskedAutoregressive(Bijection):
         hidden_features: Width of the network.
         context_features: Size :math:`E` of the context; 0 for none.
         elementwise: The function :math:`f`.
-        ordering: Order of the values: "natural", "reversed", or "random", a fixed permutation saved with the weights.
+        is_reversed: Whether the values are ordered from the last to the first.
         **options: As for the network, :class:`~glow_app.nn.MADE`.
     Shape:
         x, z: (B, D); context: (B, E) or None; log_det: (B,), nats.
     Raises:
-        ValueError: If a size is below 1, the ordering is unknown, or an input has another shape.
+        ValueError: If a size is below 1, or an input has another shape.
     References:
         MAF, Papamakarios et al. 2017, arXiv:1705.07057; IAF, Kingma et al. 2016, arXiv:1606.04934.
     """
-
-    order: Tensor
 
     def __init__(
         self,
@@ -54,14 +50,14 @@ class MaskedAutoregressive(Bijection):
         hidden_features: int,
         context_features: int = 0,
         elementwise: ElementwiseMap = AffineMap(),  # noqa: B008  # frozen
-        ordering: Ordering = "natural",
+        is_reversed: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
         self.num_features = num_features
         self.elementwise = elementwise
         self.network = MADE(num_features, hidden_features, elementwise.num_parameters, context_features, **options)
-        self.register_buffer("order", _order(num_features, ordering))
+        self.is_reversed = is_reversed
 
     @property
     def num_steps(self) -> int:
@@ -72,9 +68,9 @@ class MaskedAutoregressive(Bijection):
         """Map data to latent, in one pass."""
         require_vector("MaskedAutoregressive", x, self.num_features)
         with full_precision(x.device):
-            ordered = x[:, self.order]
+            ordered = self._ordered(x)
             z, log_derivative = self.elementwise.forward(ordered, self.network(ordered, context))
-            return z[:, self.order.argsort()], log_derivative.sum(1)
+            return self._ordered(z), log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latent to data, step by step."""
@@ -82,7 +78,7 @@ class MaskedAutoregressive(Bijection):
         values: list[Tensor] = []
         log_derivatives: list[Tensor] = []
         with full_precision(z.device):
-            ordered = z[:, self.order].split([group.stop - group.start for group in self.network.groups], dim=1)
+            ordered = self._ordered(z).split([group.stop - group.start for group in self.network.groups], dim=1)
 
             def step(group: slice, parameters: Tensor) -> Tensor:
                 x, log_derivative = self.elementwise.inverse(ordered[len(values)], parameters)
@@ -91,13 +87,7 @@ class MaskedAutoregressive(Bijection):
                 return x
 
             self.network.unroll(step, z.shape[0], context)
-            x = torch.cat(values, dim=1)[:, self.order.argsort()]
-            return x, torch.cat(log_derivatives, dim=1).sum(1)
+            return self._ordered(torch.cat(values, dim=1)), torch.cat(log_derivatives, dim=1).sum(1)
 
-
-def _order(num_features: int, ordering: Ordering) -> Tensor:
-    require_choice(get_args(Ordering), ordering=ordering)
-    if ordering == "random":
-        return torch.randperm(num_features)
-    order = torch.arange(num_features)
-    return order.flip(0) if ordering == "reversed" else order
+    def _ordered(self, x: Tensor) -> Tensor:
+        return x.flip(1) if self.is_reversed else x

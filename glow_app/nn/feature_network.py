@@ -61,11 +61,6 @@ class FeatureNetwork(nn.Module):
         self.from_context = ContextShift(context_features, features) if context_features else None
         self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(num_blocks)))
 
-    @property
-    def radius(self) -> int:
-        """Pixels to each side on which an output depends."""
-        return 1 + 2 * len(self.blocks)
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the feature maps."""
         h = self.first(_SCALE * x)

@@ -16,6 +16,8 @@ MANY_STEPS = 1024
 class MAFPrior(HeadPrior):
     r"""A Gaussian and a masked autoregressive flow on the flattened latent: fast to train, slow to sample.
 
+    Every other layer has the values in reversed order.
+
     Density takes one network evaluation per layer. Sampling is sequential: one step per value or per hidden unit,
     whichever are fewer, in each layer; see :class:`~glow_app.bijections.MaskedAutoregressive`.
 
@@ -27,7 +29,6 @@ class MAFPrior(HeadPrior):
         elementwise: "affine", or "spline" (rational-quadratic).
         num_bins: Bins of the spline.
         tail_bound: Half the interval of the spline.
-        ordering: "reversed" in every other layer, or "random", a fixed permutation per layer.
         **options: As for their networks, :class:`~glow_app.nn.MADE`.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
@@ -46,25 +47,14 @@ class MAFPrior(HeadPrior):
         elementwise: Literal["affine", "spline"] = "affine",
         num_bins: int = 8,
         tail_bound: float = 5.0,
-        ordering: Literal["reversed", "random"] = "reversed",
         **options: Any,
     ) -> None:
         config = own_arguments(locals())
         require_at_least(1, num_layers=num_layers)
         require_choice(("affine", "spline"), elementwise=elementwise)
-        require_choice(("reversed", "random"), ordering=ordering)
         function = SplineMap(num_bins, tail_bound) if elementwise == "spline" else AffineMap()
-        layers = [
-            MaskedAutoregressive(
-                math.prod(latent_shape),
-                hidden_features,
-                context_features,
-                function,
-                "random" if ordering == "random" else "reversed" if layer % 2 else "natural",
-                **options,
-            )
-            for layer in range(num_layers)
-        ]
+        sizes = math.prod(latent_shape), hidden_features, context_features
+        layers = [MaskedAutoregressive(*sizes, function, layer % 2 == 1, **options) for layer in range(num_layers)]
         super().__init__(latent_shape, context_features, self._directed(layers), config)
 
     def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:

@@ -21,7 +21,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "float64": {"dtype": torch.float64, "num_classes": 2},
     "low rank": {"prior": partial(GaussianPrior, rank=3)},
     "IAF": {"prior": partial(IAFPrior, hidden_features=8), "num_classes": 3},
-    "IAF, spline": {"prior": partial(IAFPrior, hidden_features=8, elementwise="spline", ordering="random")},
+    "IAF, spline": {"prior": partial(IAFPrior, hidden_features=8, elementwise="spline")},
     "MAF": {"prior": partial(MAFPrior, hidden_features=8, max_groups=3, num_layers=1), "num_classes": 3},
 }
 
