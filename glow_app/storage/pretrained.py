@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
-from torch import Tensor
 
 from glow_app.files import atomic_file, atomic_folder
 from glow_app.models import Density
@@ -40,9 +39,10 @@ def save_pretrained(
     Raises:
         FileExistsError: If the folder exists and ``overwrite`` is False, or contains other files.
     """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
-        for tensor in model.state_dict().values():
-            tensor.copy_(_stored_type(tensor))
+        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+        model.load_state_dict(weights)
     folder = Path(folder)
     kept = folder / DIRECTIONS_NAME
     names = [CONFIG_NAME, WEIGHTS_NAME, *([DIRECTIONS_NAME] if kept.is_dir() else [])]
@@ -56,8 +56,6 @@ def save_pretrained(
         }
         if isinstance(model, ImageModel) and model.generation != GenerationSettings():
             config[GENERATION_KEY] = model.generation.to_plain()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        weights = {name: _stored_type(tensor) for name, tensor in weights.items()} if half else weights
         (building / WEIGHTS_NAME).write_bytes(save(weights))
         (building / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if kept.is_dir():
@@ -66,10 +64,6 @@ def save_pretrained(
             (building / DIRECTIONS_NAME).mkdir(exist_ok=True)
             shutil.copyfile(file, building / DIRECTIONS_NAME / file.name)
     return folder
-
-
-def _stored_type(tensor: Tensor) -> Tensor:
-    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
