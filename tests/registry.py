@@ -155,7 +155,7 @@ def tiny_context(flow: Glow | WaveletFlow, num: int, seed: int = 0) -> Context:
 def labels_for(conditioning: Conditioning, num: int) -> Tensor:
     """Return labels of a data set: classes in turn, or attributes that are drawn at random."""
     if isinstance(conditioning, AttributeConditioning):
-        draws = torch.rand(num, conditioning.num_attributes, generator=torch.Generator().manual_seed(num))
+        draws = torch.rand(num, len(conditioning.attributes), generator=torch.Generator().manual_seed(num))
         return torch.where(
             torch.tensor([kind == "yes_no" for kind in conditioning.attributes.values()]), draws.round(), draws
         )

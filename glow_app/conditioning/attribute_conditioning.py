@@ -24,7 +24,6 @@ from glow_app.seeding import draw_rows, step_generator
 
 # Shares of single values and of whole rows that training hides, so that the model learns to do without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
-_USUAL_STRENGTH = 1.25  # a little above 1, changes are visible more often
 _NUM_ROWS = 8192  # of the training data, evenly spaced, that the model keeps; with fewer, samples vary less
 
 
@@ -68,7 +67,6 @@ class AttributeConditioning(Conditioning):
             if not isinstance(name, str) or not is_line(name):
                 raise ValueError(f"{name!r:.40} is not a name of an attribute; expected a line of text")
         self.attributes, self.features, self.hidden = dict(attributes), features, hidden
-        self.num_attributes = len(attributes)
         self._circular = [place for place, kind in enumerate(attributes.values()) if kind == "circular"]
         self._straight = [place for place, kind in enumerate(attributes.values()) if kind != "circular"]
         self._columns = [*self._straight, *self._circular, *self._circular]  # of :meth:`_scaled`
@@ -79,7 +77,9 @@ class AttributeConditioning(Conditioning):
         self.register_buffer("adopted", torch.tensor(False))
         self.register_buffer("mean", torch.full((len(attributes),), 0.5))
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
-        self.register_buffer("strengths", torch.full((2, len(attributes)), _USUAL_STRENGTH))
+        self.register_buffer(
+            "strengths", torch.full((2, len(attributes)), 1.25)
+        )  # above 1, changes are visible more often
         rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
         self.register_buffer("rows", torch.where(self.is_yes_no(rows), rows.round(), rows))
 
@@ -103,8 +103,7 @@ class AttributeConditioning(Conditioning):
         is_known = ~given.isnan()
         inputs = [self._scaled(given.nan_to_num()) * is_known[:, self._columns], is_known.to(given)]
         with full_precision(given.device):
-            context: Tensor = self.network(torch.cat(inputs, dim=1))
-        return context
+            return self.network(torch.cat(inputs, dim=1))
 
     def _scaled(self, values: Tensor) -> Tensor:
         """Return -1 or 1 for no or yes, standardised real values, and the sine and cosine of circular ones."""
@@ -125,7 +124,7 @@ class AttributeConditioning(Conditioning):
         answers = self.reader(images.to(self.mean.device))
         straight, circular = answers.split([len(self._straight), 2 * len(self._circular)], dim=1)
         sine, cosine = circular.chunk(2, dim=1)
-        values = torch.empty(len(images), self.num_attributes).to(answers)
+        values = torch.empty(len(images), len(self.attributes)).to(answers)
         values[:, self._straight] = straight
         values = torch.where(self.is_yes_no(values), values > 0, values * self.std + self.mean)
         values[:, self._circular] = torch.atan2(sine, cosine) / (2 * math.pi) % 1
@@ -133,7 +132,7 @@ class AttributeConditioning(Conditioning):
 
     def unknown(self, num: int) -> Sequence[Tensor]:
         """Return rows of which nothing is known, (num, A)."""
-        return [torch.full((num, self.num_attributes), math.nan)]
+        return [torch.full((num, len(self.attributes)), math.nan)]
 
     def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
         """Return the context minus that with the shares of the answers that are given, (B, E)."""
@@ -144,7 +143,7 @@ class AttributeConditioning(Conditioning):
         """Return the labels; in training, some of them unknown."""
         if not self.training:
             return labels
-        draws = draw_rows(torch.rand, (len(labels), 1 + self.num_attributes), generator, labels.device)
+        draws = draw_rows(torch.rand, (len(labels), 1 + len(self.attributes)), generator, labels.device)
         draws = draws.to(labels.device)
         hidden = (draws[:, :1] < _HIDDEN_ROWS) | (draws[:, 1:] < _HIDDEN_VALUES)
         return labels.masked_fill(hidden, math.nan)
@@ -164,10 +163,7 @@ class AttributeVocabulary(Vocabulary):
 
     A value is a mapping from names to values: 0 or 1 for no or yes, and any real number for the other kinds; or a text
     such as ``smiling, hat=0, age=37.5``, or ``smiling, no hat, age 37.5`` as in metadata. The rest is unknown; samples
-    get it from :meth:`default`.
-
-    Args:
-        conditioning: The network of the attributes, which stores their statistics.
+    get it from :meth:`default`. The network stores their statistics.
     """
 
     conditioning: AttributeConditioning
@@ -194,8 +190,7 @@ class AttributeVocabulary(Vocabulary):
         return np.array([value.get(name, math.nan) for name in described], np.float32)
 
     def _check_number(self, value: Any, name: str, kind: str, mean: float, least: float, most: float) -> None:
-        is_number = isinstance(value, Real)
-        if not is_number or not abs(value) <= torch.finfo(torch.float32).max:  # nor is NaN
+        if not isinstance(value, Real) or not abs(value) <= torch.finfo(torch.float32).max:  # nor is NaN
             raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
         if isinstance(value, bool) and kind != "yes_no":
             raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")

@@ -134,3 +134,8 @@ def picture_conditioning_of(model: ImageModel) -> PictureConditioning:
     if not isinstance(model.conditioning, PictureConditioning):
         raise ValueError("this is not a restoration model; expected one with a PictureConditioning")
     return model.conditioning
+
+
+def task_of(model: ImageModel) -> RestorationTask | None:
+    """Return the task of a restoration model; None for other models."""
+    return model.conditioning.task if isinstance(model.conditioning, PictureConditioning) else None

@@ -22,7 +22,7 @@ from glow_app.restoration.colourise import luma
 from glow_app.restoration.decision import block_changes, correct_in_part, decision_in_words, is_clean, shares_to_correct
 from glow_app.restoration.encoder import base_picture
 from glow_app.restoration.enlarging import DetailDraws, Enlarge
-from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of
+from glow_app.restoration.picture_conditioning import picture_conditioning_of
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.tiles import TILE, decode_in_tiles, estimate_in_tiles, num_tiles, slices
 from glow_app.seeding import one_seed_each
@@ -256,11 +256,6 @@ class _Drawing:
             image = torch.cat([luma(rows).expand_as(rows) for rows in image.split(TILE, dim=2)], dim=2)
         height, width = draw.shape[1:]
         draw.copy_(self._task.reconcile(image[..., :height, :width], self._damaged[None])[0])
-
-
-def task_of(model: ImageModel) -> RestorationTask | None:
-    """Return the task of a restoration model; None for other models."""
-    return model.conditioning.task if isinstance(model.conditioning, PictureConditioning) else None
 
 
 def require_task(model: ImageModel, factor: int | None = None) -> RestorationTask:
