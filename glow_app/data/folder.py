@@ -82,7 +82,7 @@ def _rows(
 ) -> np.ndarray:
     """Return the rows of a split, where ``names`` are the files that could be read, and of each row."""
     listed = listing.names
-    place = {listed[row]: place for place, row in enumerate(request.rows(listed, request.split, official))}
+    place = {listed[row]: place for place, row in enumerate(request.rows(listed, official))}
     rows = sorted((row for row, name in enumerate(names) if name in place), key=lambda row: place[names[row]])
     if not rows:
         raise ValueError(

@@ -197,10 +197,10 @@ def select_split(
     Args:
         pool: Images of the split if it is official, otherwise the images to cut into splits.
         request: Split to return.
-        official: As for :meth:`~glow_app.data.splits.SplitFractions.rows`.
+        official: As for :meth:`~glow_app.data.splits.SplitRequest.rows`.
         names: Names of the images, if they have any.
     """
-    chosen = pool.subset(request.rows(names or len(pool), request.split, official)[: request.limit])
+    chosen = pool.subset(request.rows(names or len(pool), official)[: request.limit])
     if chosen.image_shape == request.image_shape:
         return chosen
     images = convert_array(chosen.images, request.image_shape, request.resize)

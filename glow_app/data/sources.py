@@ -32,8 +32,8 @@ def load_split(source: str, split: Split, image_shape: Sequence[int], **options:
     """Load one split of an image source as uint8 images of one shape.
 
     An official test split is used unchanged, and validation is cut from the training images; a source without one is
-    cut in three, by the seed and the names of files, or positions if there are none, see :meth:`SplitFractions.rows
-    <glow_app.data.splits.SplitFractions.rows>`. Images that already have the shape are unchanged.
+    cut in three, by the seed and the names of files, or positions if there are none, see :meth:`SplitRequest.rows
+    <glow_app.data.splits.SplitRequest.rows>`. Images that already have the shape are unchanged.
 
     Args:
         source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos",

@@ -1,4 +1,4 @@
-"""Training, validation and test splits: their names, how they are divided, and a validated request for one."""
+"""Training, validation and test splits: their names, and a validated request for one, which divides the data."""
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -35,28 +35,60 @@ def check_split(split: Split, limit: int | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitFractions:
-    """Seeded division of a data set into training, validation and test splits.
+class SplitRequest:
+    """A validated request for one split of a source.
 
     Args:
-        seed: Seed of the division.
+        split: "train", "validation" or "test".
+        image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
+        seed: Seed of the division into splits.
         validation_fraction: Fraction held out for validation if the data set has no validation split.
         test_fraction: Fraction held out for testing if the data set has no test split.
+        root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
+            folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
+        download: Download missing files of torchvision's data sets.
+        resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
+            of an array source that fit inside the target get the border without scaling).
+        cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
+        limit: Maximum number of images of the split, chosen in seeded order.
+        count: Number of faces that source "faces" renders, over all splits (default 10,000).
+        attributes: A table of attributes, which are labels instead of classes; True for ``attributes.csv`` in the
+            folder, or for those of faces.
     Raises:
-        ValueError: If a fraction is out of range.
+        ValueError: If an argument is out of range.
     """
 
+    split: Split
+    image_shape: tuple[int, int, int]
     seed: int = 0
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+    root: Path | None = None
+    download: bool = False
+    resize: Resize = "crop"
+    cache_dir: Path | None = None
+    limit: int | None = None
+    count: int | None = None
+    attributes: Path | bool | None = None
 
     def __post_init__(self) -> None:
+        check_split(self.split, self.limit)
         fractions = self._fractions.values()
         if min(fractions) < 0 or sum(fractions) >= 1:
             raise ValueError(f"got {_described(self._fractions)}; expected 0 or more, and less than 1 in total")
+        if self.resize not in get_args(Resize):
+            raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
+        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3) or min(self.image_shape) < 1:
+            raise ValueError(f"image_shape is {self.image_shape}; expected (C, H, W), with C 1 (grey) or 3 (RGB)")
 
-    def rows(self, examples: int | Sequence[str], split: Split, official: Container[str] = ()) -> np.ndarray:
-        """Return the positions of one split, shuffled, so that a limit keeps a mixture of classes.
+    def folder(self, source: str) -> Path:
+        """Return the root; raise ValueError if there is none."""
+        if self.root is None:
+            raise ValueError(f"source {source!r} needs a folder; pass --data.root DIR (glow evaluate: --root DIR)")
+        return self.root
+
+    def rows(self, examples: int | Sequence[str], official: Container[str] = ()) -> np.ndarray:
+        """Return the positions of the split, shuffled, so that a limit keeps a mixture of classes.
 
         The three splits are disjoint and cover everything. An official split is returned whole.
 
@@ -70,6 +102,7 @@ class SplitFractions:
         Raises:
             ValueError: If the requested split, or any with a positive fraction, would be empty.
         """
+        split = self.split
         fractions = {name: 0.0 if name in official else fraction for name, fraction in self._fractions.items()}
         order, sizes = self._divided(examples, fractions)
         if split != "train" and split in official:
@@ -110,47 +143,3 @@ class SplitFractions:
 
 def _described(fractions: Mapping[str, float]) -> str:
     return " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
-
-
-@dataclass(frozen=True)
-class SplitRequest(SplitFractions):
-    """A validated request for one split of a source.
-
-    Args:
-        split: "train", "validation" or "test".
-        image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
-            folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
-        download: Download missing files of torchvision's data sets.
-        resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
-            of an array source that fit inside the target get the border without scaling).
-        cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
-        limit: Maximum number of images of the split, chosen in seeded order.
-        count: Number of faces that source "faces" renders, over all splits (default 10,000).
-        attributes: A table of attributes, which are labels instead of classes; True for ``attributes.csv`` in the
-            folder, or for those of faces.
-    """
-
-    split: Split
-    image_shape: tuple[int, int, int]
-    root: Path | None = None
-    download: bool = False
-    resize: Resize = "crop"
-    cache_dir: Path | None = None
-    limit: int | None = None
-    count: int | None = None
-    attributes: Path | bool | None = None
-
-    def __post_init__(self) -> None:
-        check_split(self.split, self.limit)
-        super().__post_init__()
-        if self.resize not in get_args(Resize):
-            raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
-        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3) or min(self.image_shape) < 1:
-            raise ValueError(f"image_shape is {self.image_shape}; expected (C, H, W), with C 1 (grey) or 3 (RGB)")
-
-    def folder(self, source: str) -> Path:
-        """Return the root; raise ValueError if there is none."""
-        if self.root is None:
-            raise ValueError(f"source {source!r} needs a folder; pass --data.root DIR (glow evaluate: --root DIR)")
-        return self.root

@@ -19,7 +19,7 @@ from glow_app.cli import main
 from glow_app.commands import fit_length, fit_run
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import load_split
-from glow_app.data.splits import SplitFractions
+from glow_app.data.splits import SplitRequest
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_folders import bundled_models
@@ -239,7 +239,8 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     pictures(tmp_path / "pets" / "dog", 1)
     monkeypatch.chdir(tmp_path)
     names = [path.relative_to(tmp_path / "pets").as_posix() for path in sorted((tmp_path / "pets").rglob("*.*"))]
-    seed = next(seed for seed in range(100) if 40 not in SplitFractions(seed=seed).rows(names, "train"))
+    requests = (SplitRequest(split="train", image_shape=(3, 16, 16), seed=seed) for seed in range(100))
+    seed = next(request.seed for request in requests if 40 not in request.rows(names))
     options = ["--config=folder_cpu", "--data.root=pets", "--run_dir=run", "--model.flow.image_shape=[3,16,16]"]
     options += ["--model.flow.detail_steps=[1]", "--model.flow.detail_channels=4", "--model.flow.detail_features=4"]
     options += ["--model.flow.detail_blocks=1", "--model.flow.images_per_window=2"]

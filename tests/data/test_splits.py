@@ -1,16 +1,22 @@
+from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
 
-from glow_app.data.splits import Split, SplitFractions, SplitRequest
+from glow_app.data.splits import Split, SplitRequest
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
+def rows(examples: int | list[str], split: Split, **options: Any) -> np.ndarray:
+    return SplitRequest(split=split, image_shape=(1, 8, 8), **options).rows(examples)
+
+
 def parts(count: int, seed: int = 0, validation: float = 0.1, test: float = 0.2) -> dict[str, list[int]]:
-    cut = SplitFractions(seed=seed, validation_fraction=validation, test_fraction=test)
-    return {split: cut.rows(count, split).tolist() for split in SPLITS}
+    options = {"seed": seed, "validation_fraction": validation, "test_fraction": test}
+    return {split: rows(count, split, **options).tolist() for split in SPLITS}
 
 
 def test_disjoint_and_complete() -> None:
@@ -29,39 +35,38 @@ def test_stable_and_determined_by_the_seed() -> None:
 
 def test_names_decide_their_splits_one_by_one() -> None:
     names = [f"cats/{number:04d}.jpg" for number in range(2000)]
-    cut = SplitFractions(seed=3, validation_fraction=0.1, test_fraction=0.2)
-    split_of = {names[row]: split for split in SPLITS for row in cut.rows(names, split)}
+    cut = partial(rows, seed=3, validation_fraction=0.1, test_fraction=0.2)
+    split_of = {names[row]: split for split in SPLITS for row in cut(names, split)}
     assert len(split_of) == 2000
     counts = [list(split_of.values()).count(split) / 2000 for split in SPLITS]
     assert counts == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
     few = names[::7]
-    assert all(split_of[few[row]] == split for split in SPLITS for row in cut.rows(few, split))
+    assert all(split_of[few[row]] == split for split in SPLITS for row in cut(few, split))
     converted = [name.replace("jpg", "png") for name in names]
-    assert all((cut.rows(converted, split) == cut.rows(names, split)).all() for split in SPLITS)
+    assert all((cut(converted, split) == cut(names, split)).all() for split in SPLITS)
     # Fixed names: another machine or release must not move images between splits.
-    assert cut.rows(names[:20], "test").tolist() == [4, 19, 18]
+    assert cut(names[:20], "test").tolist() == [4, 19, 18]
 
 
 def test_no_split_of_a_few_names_is_empty() -> None:
     for seed in range(50):
-        cut = SplitFractions(seed=seed)
-        parts = [cut.rows(["a.png", "b.png", "c.png", "d.png"], split).tolist() for split in SPLITS]
+        parts = [rows(["a.png", "b.png", "c.png", "d.png"], split, seed=seed).tolist() for split in SPLITS]
         assert all(parts)
         assert sorted(chain(*parts)) == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="2 images are too few"):
-        SplitFractions().rows(["a.png", "b.png"], "train")
+        rows(["a.png", "b.png"], "train")
 
 
 def test_a_fraction_of_zero_holds_nothing_out() -> None:
-    assert len(SplitFractions(validation_fraction=0, test_fraction=0).rows(5, "train")) == 5
+    assert len(rows(5, "train", validation_fraction=0, test_fraction=0)) == 5
     with pytest.raises(ValueError, match="no validation split: validation_fraction is 0; set it above 0"):
-        SplitFractions(validation_fraction=0).rows(5, "validation")
+        rows(5, "validation", validation_fraction=0)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_too_few_images(split: Split) -> None:
     with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation"):
-        SplitFractions(test_fraction=0.4).rows(3, split)
+        rows(3, split, test_fraction=0.4)
 
 
 @pytest.mark.parametrize(
