@@ -8,7 +8,7 @@ from registry import tiny_model
 from safetensors.torch import save_file
 
 from glow_app.cli import main
-from glow_app.generation.tensor_file import LATENTS, load_latents, write_tensors
+from glow_app.generation.tensor_file import LATENTS, load_latents, tensors_bytes
 from glow_app.messages import format_warning, printable
 from glow_app.storage.pretrained import save_pretrained
 
@@ -23,7 +23,8 @@ def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
 def test_latents_without_names_are_refused(tmp_path: Path) -> None:
     model = tiny_model()
     for facts in (None, {"a": 1}, [1, 2], ["a\0b"]):
-        write_tensors(tmp_path / "x.safetensors", {"level0": torch.zeros(1)}, model, LATENTS, facts)
+        content = tensors_bytes({"level0": torch.zeros(1)}, model, LATENTS, facts)
+        (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(ValueError, match=r"does not name its images|not of the shapes"):
             load_latents(tmp_path / "x.safetensors", model)
 

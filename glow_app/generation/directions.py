@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
+from glow_app.files import atomic_file
+from glow_app.generation.tensor_file import DIRECTION, read_tensors, tensors_bytes
 from glow_app.models.image_model import ImageModel
 from glow_app.models.module_state import model_hash
 
@@ -43,7 +44,8 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: s
     path = Path(folder, f"{check_name(name)}.safetensors")
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
     facts = {name: getattr(direction, name) for name in ("num_images", "place")}
-    write_tensors(path, tensors, model, DIRECTION, facts)
+    with atomic_file(path) as file:
+        file.write(tensors_bytes(tensors, model, DIRECTION, facts))
     return path
 
 

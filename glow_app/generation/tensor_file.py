@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from glow_app.files import atomic_file
@@ -19,21 +19,10 @@ DIRECTION = "glow-direction/1"
 NOUNS = {LATENTS: "latents", DIRECTION: "direction"}
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
-    """Write a safetensors file atomically, with its kind, the model's hash, and ``facts`` of plain types."""
-    content, metadata = _content(tensors, model, kind, facts)
-    with atomic_file(path) as file:
-        try:
-            save_file(content, file.name, metadata)  # without a copy of all tensors in recent releases of safetensors
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def _content(
-    tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def tensors_bytes(tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> bytes:
+    """Return the content of a safetensors file with its kind, the model's hash, and ``facts`` of plain types."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return content, {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
+    return save(content, {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)})
 
 
 def read_tensors(source: Path | bytes, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
@@ -66,17 +55,15 @@ class Latents:
 
 def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
     """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash."""
-    write_tensors(path, _tensors(latents), model, LATENTS, latents.names)
+    with atomic_file(path) as file:
+        file.write(latents_bytes(latents, model))
 
 
 def latents_bytes(latents: Latents, model: ImageModel) -> bytes:
     """Return the content of a file of :func:`save_latents`."""
-    return save(*_content(_tensors(latents), model, LATENTS, latents.names))
-
-
-def _tensors(latents: Latents) -> dict[str, Tensor]:
     given = {} if latents.given is None else {"given": latents.given}
-    return {f"level{number}": level for number, level in enumerate(latents.levels)} | given
+    levels = {f"level{number}": level for number, level in enumerate(latents.levels)}
+    return tensors_bytes(levels | given, model, LATENTS, latents.names)
 
 
 def load_latents(source: Path | bytes, model: ImageModel) -> Latents:

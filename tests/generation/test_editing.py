@@ -7,7 +7,7 @@ from registry import random_images, tiny_model
 from torch import Tensor
 
 from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
-from glow_app.generation.tensor_file import write_tensors
+from glow_app.generation.tensor_file import tensors_bytes
 from glow_app.models.image_model import ImageModel
 
 
@@ -93,7 +93,8 @@ def test_one_bad_file_does_not_keep_the_others_from_use(tmp_path: Path) -> None:
     save_direction(random_direction(model), "smiling", model, tmp_path)
     good = (tmp_path / "smiling.safetensors").read_bytes()
     (tmp_path / "damaged.safetensors").write_bytes(good[:200])
-    write_tensors(tmp_path / "foreign.safetensors", {"z": torch.zeros(1)}, model, "glow-direction/1", None)
+    foreign = tensors_bytes({"z": torch.zeros(1)}, model, "glow-direction/1", None)
+    (tmp_path / "foreign.safetensors").write_bytes(foreign)
     for place, name in enumerate(("laughing", "frowning")):
         save_direction(replace(random_direction(model), place=place), name, model, tmp_path)
     for name in (".hidden", "a b", "gro\u0308\u00dfer"):
