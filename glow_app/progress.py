@@ -18,8 +18,6 @@ def tracked(items: Iterable[T], total: int, doing: str, share: float = 1.0) -> I
     Within another loop that is tracked, items are parts of its item, and its bar advances.
 
     Args:
-        items: The items to work on.
-        total: Number of items.
         doing: Description of the work, such as ``"drawing"``.
         share: Share of an item of the other loop that the items are.
     """

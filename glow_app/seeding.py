@@ -64,9 +64,7 @@ def step_generator(
     """Return the generator of one training or evaluation step.
 
     Args:
-        seed: The run's seed.
         step: A counter; if it is the batch index in an epoch, ``stream`` must name the epoch.
-        device: Device of the generator.
         stream: Name of the purpose; different streams are independent.
         share: The rows of this rank; all rows if None.
     """

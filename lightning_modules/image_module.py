@@ -31,7 +31,6 @@ class ImageModule(LikelihoodModule):
     r"""Maximum likelihood on images: minimises the bits/dim of a single dequantisation draw.
 
     Args:
-        flow: The flow to train.
         num_bits: Number of most significant bits of the images that are modelled, 1 to 8.
         memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each
             step; see :func:`~glow_app.running.choose_runners`.

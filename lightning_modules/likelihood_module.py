@@ -56,7 +56,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
     A failed ODE solve does not end the run: it yields non-finite gradients, and ``NonFiniteGuard`` skips that step.
 
     Args:
-        model: The density.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and ``total_steps``, of the whole run; stepped every step.
         seed: Seed of all random numbers.

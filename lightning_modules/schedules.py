@@ -16,7 +16,6 @@ class LinearWarmupCosine(LambdaLR):
               \qquad v = \max(w, (1 - d)\,T)
 
     Args:
-        optimizer: Optimiser whose learning rates are scaled.
         total_steps: Steps T of the whole run; infinite for a run limited only by time, which stays at the full rate.
         warmup_steps: Steps w of the warm-up, limited to half of the run, so that short trial runs learn too.
         decay_fraction: Final fraction d of the run in which the rate decays; 1 to decay from the end of the warm-up.

@@ -64,8 +64,6 @@ class ClassConditioning(Conditioning):
 class ClassVocabulary(Vocabulary):
     """Classes by name or number; names match in any case if that is unambiguous, and numbers take precedence.
 
-    Args:
-        conditioning: The network of the classes.
     Attributes:
         names: The name of each class; empty if unknown.
     """

@@ -31,7 +31,6 @@ class Vocabulary:
         Args:
             given: A value for all images, or a sequence with one per image, as people write them, such as a name or a
                 number; or a tensor of this form, which is checked.
-            num: Number of images.
         Raises:
             ValueError: If a value is unknown or out of range, or there is not one per image.
         """

@@ -23,9 +23,7 @@ class MeanBits:
     """Mean bits/dim of images.
 
     Args:
-        mean: Mean over the images.
         standard_error: Standard error of the mean, as an estimate for all images of this kind.
-        draws: Dequantisation draws per image.
     """
 
     mean: float

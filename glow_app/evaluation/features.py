@@ -62,7 +62,6 @@ def load_features(place: str | Path, device: torch.device | str = "cpu") -> Feat
     Args:
         place: "grey", "colour", or the file of a TorchScript module, which is a program; load only files that you
             trust.
-        device: Device of the extractor.
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is something else; or on use, if the module does not follow the convention.

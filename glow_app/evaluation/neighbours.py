@@ -62,7 +62,6 @@ def nearest_training_images(
     Args:
         drawn: Samples, uint8 (N, C, H, W).
         held_out: Held-out images, whose distances are compared with theirs, uint8 (M, C, H, W).
-        extract: The feature extractor.
         num: The number K of neighbours of each image.
         num_shown: The number n of samples whose neighbours are returned.
     """

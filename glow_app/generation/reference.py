@@ -46,7 +46,6 @@ class Reference:
     trials, 95 to 97 % with references of 20 or more images, and 88 to 95 % with 5 or 10.
 
     Args:
-        num_images: Number of ordinary images.
         bits_per_dim: Percentiles of their bits/dim, (Q,).
         mean: Mean of the traits, (T,).
         covariance: Covariance of the traits, (T, T).

@@ -287,7 +287,6 @@ class ImageModel(nn.Module):
         """Draw ``num`` uint8 images, at temperature 1 from the model's distribution.
 
         Args:
-            num: Number of images.
             temperature: Factor of the base noise, for all levels or one per level, finest first.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
             given: What the images show, a row per image; None for nothing.

@@ -75,7 +75,6 @@ class LoadedModel(ImageModel):
         At temperature 1 and guidance 1, they are samples of the model's own distribution.
 
         Args:
-            num: Number of images.
             temperature: Factor of the base noise, for all levels or one per level, finest first; the model's
                 recommendation (:attr:`generation`, usually 0.7) if None.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.

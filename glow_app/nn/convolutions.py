@@ -38,8 +38,6 @@ class ActNormConv2d(_ScaledConv2d):
     couplings, which the paper does not mention: without it training starts far more slowly.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
@@ -73,8 +71,6 @@ class ZeroConv2d(_ScaledConv2d):
     .. math:: y = (w * x + b)\, e^{3 s}, \qquad w = b = s = 0 \text{ at initialisation}
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).

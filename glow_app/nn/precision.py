@@ -14,9 +14,6 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     A map whose two directions round to 8 or 11 bits does not invert. The states of a flow stay float32 or wider; only
     conditioners, which compute the same in both directions, may be narrower.
-
-    Args:
-        device: The device of the tensors.
     """
     switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn] if device.type == "cuda" else []
     allowed = [switch for switch in switches if switch.allow_tf32]

@@ -21,7 +21,6 @@ def damage_each(
     """Damage images, uint8 (B, C, H, W), one by one.
 
     Args:
-        images: The images.
         generator: Generator of one seed per image.
         damage: A function of pixels, uint8 (H, W, C), and of a generator with the image's seed.
     """
@@ -58,7 +57,6 @@ def compressed(
     """Return pixels, uint8 (H, W, C), after compression as a JPEG file; grey ones are saved as such.
 
     Args:
-        pixels: The pixels.
         quality: On the scale of Pillow and libjpeg.
         rng: Source of a random resolution of colours; if None, it is half that of the picture.
         is_cropped: Whether the pixels are a part of what is compressed, at a random position within the blocks.

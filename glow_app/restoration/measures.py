@@ -80,7 +80,6 @@ def measure_restorations(
     """Damage pictures by the model's task, restore them, and measure how close the results are to the truth.
 
     Args:
-        model: A model with a task.
         images: True pictures, at least 2.
         count: Number of draws in a mean; each picture gets at least ``CALIBRATION_DRAWS`` draws.
         temperature: As for :func:`~glow_app.restoration.restore`.
@@ -115,14 +114,7 @@ def measure_restorations(
 def restoration_record(
     model: ImageModel, figures: RestorationFigures, temperature: float | Sequence[float], count: int
 ) -> dict[str, Any]:
-    """Return the figures of restorations as plain types, with their names.
-
-    Args:
-        model: The model that was measured.
-        figures: Its figures.
-        temperature: The temperature of the draws.
-        count: Number of draws in a mean.
-    """
+    """Return the figures of restorations as plain types, with their names."""
     task = require_task(model)
     names = {"base": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
     names |= {"estimate": "estimate (temperature 0)", "mean": f"mean of {pluralise(count, 'draw')}"}

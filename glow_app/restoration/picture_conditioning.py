@@ -97,11 +97,7 @@ class PictureConditioning(Conditioning):
 
 
 class PictureVocabulary(Vocabulary):
-    """Damaged pictures.
-
-    Args:
-        conditioning: The network of their conditions.
-    """
+    """Damaged pictures."""
 
     conditioning: PictureConditioning
 

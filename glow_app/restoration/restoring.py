@@ -117,7 +117,6 @@ def restore(
         model: A model with a task, or a wavelet flow.
         picture: A picture in any form that :meth:`RestorationTask.read
             <glow_app.restoration.RestorationTask.read>` takes, such as a file name.
-        count: Number of draws.
         temperature: As for :meth:`LoadedModel.sample <glow_app.models.loaded_model.LoadedModel.sample>`.
         seeds: As for ``sample``.
         factor: Factor of the sides, for a wavelet flow: 2, 4 and so on; 4 if None.

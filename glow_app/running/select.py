@@ -25,8 +25,6 @@ def choose_runners(flow: nn.Module, memory: Memory = "store", compiled: bool = F
     ==========  ===========================  ==========================================
 
     Args:
-        flow: The flow to set the runners of.
-        memory: What is kept for the backward pass.
         compiled: Whether to compile the training pass by ``torch.compile``; needs ``memory="store"``.
     Raises:
         ValueError: If ``memory`` is unknown or does not allow compilation.

@@ -24,7 +24,6 @@ class BestCheckpoint(ModelCheckpoint):
     learning rate has decayed. Here the last step is validated, whether epochs, steps or time end the run.
 
     Args:
-        run_dir: The run's folder.
         monitor: Name of the metric; smaller is better.
     """
 

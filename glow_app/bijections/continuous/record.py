@@ -74,7 +74,6 @@ def held_noise(device: torch.device, generator: torch.Generator) -> Iterator[Cal
     convex; with the same noise in all of them far less, and not at all where the Jacobians are equal.
 
     Args:
-        device: Of the solves.
         generator: Its state seeds the noise, without a change of it, unless :func:`record_solves` has a generator.
     """
     record = _RECORD.get() or SolveRecord()

@@ -13,12 +13,7 @@ from glow_app.seeding import draw_rows
 
 
 def draw_noise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw plus or minus one, of the shape, dtype and device of ``x``: the noise whose trace estimates vary least.
-
-    Args:
-        x: The tensor whose shape, dtype and device are taken.
-        generator: Draws on its own device; the default generator of the device of ``x`` if None.
-    """
+    """Draw plus or minus one, of the shape, dtype and device of ``x``: the noise whose trace estimates vary least."""
     return 2 * draw_rows(partial(torch.randint, 0, 2), x.shape, generator, x.device, dtype=x.dtype).to(x.device) - 1
 
 
