@@ -78,7 +78,6 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
 
     Args:
         names: Names of the files that may be replaced; a folder with other files is refused.
-        overwrite: Whether an existing folder may be replaced.
     Raises:
         FileExistsError: If the folder exists, unless ``overwrite`` is True and it contains nothing else.
     """

@@ -89,7 +89,6 @@ def draw_rows(
         shape: (B, ...).
         generator: An ordinary generator, or from :func:`step_generator` or :func:`image_generators`.
         device: Device to draw on without a generator; a generator draws on its own device.
-        options: Further options of ``draw``, such as ``dtype``.
     """
     num, *rest = shape
     draw = partial(draw, device=device if generator is None else generator.device, **options)

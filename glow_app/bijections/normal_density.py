@@ -39,7 +39,6 @@ class NormalDensity:
         """Return ``num`` samples, (num, ...), of the density at temperature 1.
 
         Args:
-            context: As for the bijection.
             temperature: Factor of the base noise, for all latents or one for each.
             generator: Generator of the noise; the default of the parameters' device if None.
         """

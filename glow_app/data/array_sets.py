@@ -38,7 +38,6 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
 
     Args:
         name: "MNIST", "FashionMNIST" or "CIFAR10".
-        request: What to load.
     Raises:
         FileNotFoundError: If the files are missing or damaged, and downloading fails or is not requested.
     """

@@ -23,7 +23,6 @@ class Attributes:
     """A table of attributes.
 
     Args:
-        path: The file.
         files: Names of the images, N.
         kinds: Kind of each attribute by its name, A.
         values: float64 (N, A): 0 and 1 for no and yes, NaN where unknown.

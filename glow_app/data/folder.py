@@ -30,8 +30,6 @@ def load_folder(request: SplitRequest) -> ImageSet:
     them is ignored. A split without a directory is cut from ``train``. With a table of attributes, these are the labels
     instead of classes.
 
-    Args:
-        request: What to load; ``root`` is the folder.
     Raises:
         ValueError: If ``root`` is None, not a folder, has no readable image, or too few for the split.
         FileNotFoundError: If the folder does not exist.
@@ -62,8 +60,6 @@ def load_photos(request: SplitRequest) -> ImageSet:
     total if that is more. Splits consist of whole photographs, so that training sees no part of a photograph for
     validation or test. Subfolders are not classes.
 
-    Args:
-        request: What to load; ``root`` is the folder.
     Raises:
         ValueError: If ``root`` is None or not a folder, or has too few photographs, or none as large as a crop.
         FileNotFoundError: If the folder does not exist.

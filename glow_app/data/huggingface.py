@@ -31,8 +31,6 @@ def load_hub(address: str, request: SplitRequest) -> ImageSet:
 def load_datasets(request: SplitRequest) -> ImageSet:
     """Load one split of a folder of Parquet files, of WebDataset tar files, or of ``save_to_disk``.
 
-    Args:
-        request: What to load; ``root`` is the folder.
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If ``root`` is None, or the folder has no images that ``datasets`` can read.

@@ -89,7 +89,6 @@ def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]
     Args:
         entry: Path of the entry without a suffix.
         image_shape: (C, H, W) of every image.
-        chunks: Returns the images of a new entry.
     Raises:
         ValueError: If there are none.
         OSError: If the cache cannot be written.
@@ -131,10 +130,6 @@ def in_chunks(work: Callable[[range], Chunk], count: int, size: int, doing: str)
     Many ranges are divided among processes, at most one per core. Reading thousands of small files is bound by the
     Python interpreter, so threads would not help. The processes are forked, as loader workers are; on systems other
     than Linux the calling process does the work.
-
-    Args:
-        size: Indices per range.
-        doing: Label of the progress bar.
     """
     # A daemonic process, such as a loader worker, may not have children.
     can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon

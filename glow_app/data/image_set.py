@@ -196,7 +196,6 @@ def select_split(
 
     Args:
         pool: Images of the split if it is official, otherwise the images to cut into splits.
-        request: Split to return.
         official: As for :meth:`~glow_app.data.splits.SplitRequest.rows`.
         names: Names of the images, if they have any.
     """

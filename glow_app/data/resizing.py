@@ -15,7 +15,6 @@ def resize_image(image: Image.Image, height: int, width: int, resize: Resize) ->
 
     Args:
         image: Image in mode L or RGB.
-        height, width: New size in pixels.
         resize: "crop" scales the short side and keeps the centre, "stretch" changes the aspect ratio, "pad" scales
             the long side and adds a black border. All use Pillow's antialiased Lanczos filter.
     """

@@ -24,10 +24,7 @@ class FeatureExtractor:
     """Maps images to features with meaningful distances.
 
     Args:
-        name: Name to report with results.
         trained_on: Training data, the kind of images that the features describe.
-        preprocessing: Preprocessing of the images.
-        sha256: SHA-256 of the file of weights.
         extract: The function; raises ValueError for images that it does not suit.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.

@@ -18,7 +18,6 @@ class EvaluationData:
     """Held-out images and training images.
 
     Args:
-        held_out: Images to measure on.
         train: Training images; None if unknown or not requested.
         facts: Everything that determines the images, of plain types.
     """
@@ -46,7 +45,6 @@ def evaluation_data(
 
     Args:
         recorded, source, root, training, split: As for :func:`data_arguments`.
-        limit: Maximum number of held-out images.
         train_limit: Maximum number of training images; 0 reads none.
     Raises:
         ValueError: As from :func:`data_arguments`, or if the images do not fit what the model was trained to be given.

@@ -35,7 +35,6 @@ def draw_samples(
         model: The model; at temperature 1 and guidance 1, its own distribution is measured.
         count: Number of images; only the features of all are held in memory at once.
         temperature, guidance, seed, turns: As for :func:`~glow_app.generation.sample_batches`.
-        num_kept: Number of images to return.
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []

@@ -42,9 +42,7 @@ def glow_step(
 
     Args:
         channels: Channels of the data, at least 2.
-        hidden_channels: Width of the conditioner.
         context_features: Size of the conditioner's context; 0 for none.
-        coupling: Class of the coupling.
         conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``.
         whitens: Whether the first batch is whitened, rather than normalised and rotated at random.
         max_input: Bound of the conditioner's input; none if None.

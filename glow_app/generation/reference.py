@@ -24,7 +24,6 @@ class Verdict:
 
     Args:
         verdict: "usual" if the image is no odder than the :data:`USUAL_PERCENT` least odd ordinary images.
-        reason: The reason in a few words.
         oddness: Percentage of ordinary images that are less odd.
         percentile: Percentage of ordinary images with lower bits/dim.
     """

@@ -58,7 +58,6 @@ def measure(
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         given: What is known about the images, such as their classes. If omitted, bits/dim are marginal over all
             classes, and levels and latents are measured under the most likely class of each image.
-        draws: Number of dequantisation draws for the bits/dim.
         seeds: Seeds of the noise, one per image; 0, 1, ... if omitted.
     Raises:
         ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.

@@ -44,7 +44,6 @@ class Latents:
 
     Args:
         levels: A tensor (N, C_l, H_l, W_l) per level, finest first; as bin centres are encoded, shorter than N(0, I).
-        names: Names of the images.
         given: What is known about the images, as a tensor; None for nothing.
     """
 

@@ -62,7 +62,6 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        given: What is known about them.
     """
     (images, given), conditioning = read(model, images, given), model.conditioning
     if given is not None and not given.isnan().any():

@@ -105,7 +105,6 @@ class MADE(nn.Module):
         Args:
             step: Receives the features and their parameters (B, n, P); returns their values, (B, n).
             num: Batch size B.
-            context: As in :meth:`forward`.
         """
         groups = self.groups
         features = [group.stop - group.start for group in groups]

@@ -56,8 +56,6 @@ class MaskedLinear(nn.Module):
     .. math:: y_i = b_i + \sum_{j:\, d_j \le d_i} w_{ij} x_j
 
     Args:
-        inputs: Degrees of the inputs.
-        outputs: Degrees of the outputs.
         scale: Factor on the usual initial weights; 0 starts as the constant zero.
     Shape:
         x: (B, inputs.num_units); output: (B, outputs.num_units).

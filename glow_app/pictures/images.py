@@ -49,7 +49,6 @@ def columns_for(count: int, period: int = 1) -> int:
     """Return the number of columns of an approximately square grid; layouts without a partial row are preferred.
 
     Args:
-        count: Number of images.
         period: Number of images after which their classes repeat; the columns are a multiple of it, one class in each.
     """
     # How far each layout without a partial row is from a square.

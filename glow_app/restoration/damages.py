@@ -38,7 +38,6 @@ def noisy(
     Args:
         pixels: uint8 (H, W, C).
         sigma: Standard deviation at white, grey levels.
-        rng: Source of the noise.
         photons: The share :math:`s` of the variance at white that is Poisson noise, of single photons; the rest is
             Gaussian noise, as from reading a sensor.
         alike: Whether all channels get the same noise. Those of a grey picture always do.

@@ -43,7 +43,6 @@ class ConditionEncoder(nn.Module):
     Args:
         condition_channels: Channels of the picture, and of its mask.
         num_channels: Channels :math:`C` of the image.
-        num_levels: Levels of the flow.
         features: Channels :math:`F` of each feature map, without those that the first begins with.
         num_blocks: Residual blocks of each level, without the head.
         has_mask: Whether the last channel of the condition is a mask.

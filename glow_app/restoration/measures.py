@@ -37,9 +37,7 @@ class Quality:
     """How close pictures are to the truth.
 
     Args:
-        psnr: See :func:`psnr`.
         gain: Difference from the PSNR of the base, picture by picture.
-        ssim: See :func:`ssim`.
     """
 
     psnr: Mean
@@ -57,7 +55,6 @@ class RestorationFigures:
         within: Share of true values in the central interval of the draws, for each of ``INTERVALS``.
         agree: Share of draws that agree with all values determined by the damaged picture; None if there are none.
         exploded: Number of draws that, before clipping, exceed black or white by more than the whole range.
-        draws: Total number of draws.
         shown: The first pictures by kind (``SHOWN``), uint8 (n, C, H, W).
     """
 
@@ -84,7 +81,6 @@ def measure_restorations(
         count: Number of draws in a mean; each picture gets at least ``CALIBRATION_DRAWS`` draws.
         temperature: As for :func:`~glow_app.restoration.restore`.
         seed: Seed of the first picture's damage; picture i uses seed + i, and draws use the seeds after these.
-        num_shown: Number of pictures to return.
     """
     draws, first = max(count, CALIBRATION_DRAWS), seed + len(images)
     task, rows, shown = require_task(model), [], []

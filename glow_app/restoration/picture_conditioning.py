@@ -29,7 +29,6 @@ class PictureConditioning(Conditioning):
     :func:`~glow_app.restoration.restore` draws in tiles, and keeps exactly what the picture determines.
 
     Args:
-        task: How images are damaged.
         features: Channels of each feature map, without those of the estimate.
         num_blocks: Residual blocks of each level of the encoder.
     Attributes:

@@ -65,7 +65,6 @@ class RestorationTask(ABC):
         Args:
             picture: A file name, a Pillow image, a uint8 array (h, w, C) or (h, w), or a tensor (C, h, w), which
                 :meth:`prepare` converts; or, without further inputs, a tensor (D, h, w) in the form of :meth:`damage`.
-            num_channels: Channels of the restored picture.
             inputs: As for :meth:`prepare`, with pictures in any of these forms; None for nothing.
         Raises:
             ValueError: If the picture cannot be read or is of another type or shape, or :meth:`prepare` refuses it.

@@ -188,14 +188,10 @@ class _Drawing:
     """Draws of a damaged picture and the encoder's estimate, which the steps write.
 
     Args:
-        model, task, damaged: Those of :func:`restore_damaged`.
         condition: What the flow sees of the damaged picture, (1, D, H, W).
-        seeds: The seed of each draw.
-        settings: With the temperature of the draws.
     Attributes:
         condition: The condition, padded.
         draws: uint8 (N, C, H, W).
-        overshoot: See :class:`Restoration`.
         estimate: uint8 (C, H, W), padded.
     """
 

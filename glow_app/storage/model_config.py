@@ -71,7 +71,6 @@ def build_model(
     """Rebuild a model from its ``config`` and its weights.
 
     Args:
-        config: The configuration, of plain types.
         weights: The model's state dict; its tensors are not copied.
         facts: Facts that include the model's own.
     Raises:

@@ -18,8 +18,6 @@ class Method:
     Attributes:
         solver: ``dopri5``, or a fixed-step solver of torchdiffeq.
         num_steps: Steps of a fixed-step solver; most steps of ``dopri5``, accepted or not.
-        atol: Absolute tolerance of ``dopri5``.
-        rtol: Relative tolerance of ``dopri5``.
         prefix: Prefix of the settings' names in messages.
     """
 

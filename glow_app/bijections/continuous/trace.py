@@ -56,11 +56,9 @@ class Dynamics:
               \tfrac 1 D (\lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2)\right)
 
     Args:
-        velocity: Maps time and point to the velocity.
         noise: Noise of the trace estimate, constant during a solve; None for the exact trace.
         weights: :math:`(\lambda_K, \lambda_J)`; None for a state without :math:`p`.
         span: The times at which the solve starts and ends, within [0, 1].
-        method: How the equation is solved.
     Raises:
         SolverError: When called, if a rate is not finite; at a step, if the state is not finite, the step does not
             advance the time, or there are too many steps.
