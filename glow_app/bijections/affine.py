@@ -1,7 +1,5 @@
 """Shift and scale: a diagonal Gaussian, as the map that whitens it."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -10,27 +8,21 @@ from glow_app.bijections.coupling import bounded
 from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_image, require_positive
+from glow_app.nn.shape_checks import require_image
 
 MAX_LOG_SCALE = 4.0  # nats
 
 
-@dataclass(frozen=True)
 class AffineMap(ElementwiseMap):
     r"""Shift and scale with parameters from a network: a Gaussian.
 
     .. math:: z = (x - \mu)\, e^{-s}, \qquad s = m \tanh(r / m), \qquad \theta = (\mu, r)
 
-    Args:
-        max_log_scale: The bound :math:`m`, nats.
+    The bound :math:`m` is 4 nats.
+
     References:
         MAF, Papamakarios et al. 2017, arXiv:1705.07057, section 3.1. The bound is ours.
     """
-
-    max_log_scale: float = MAX_LOG_SCALE
-
-    def __post_init__(self) -> None:
-        require_positive(max_log_scale=self.max_log_scale)
 
     @property
     def num_parameters(self) -> int:
@@ -49,7 +41,7 @@ class AffineMap(ElementwiseMap):
 
     def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = parameters.unbind(-1)
-        return mean, bounded(raw, self.max_log_scale)
+        return mean, bounded(raw, MAX_LOG_SCALE)
 
 
 class DiagonalAffine(Bijection):

@@ -10,6 +10,8 @@ from glow_app.bijections.bijection import Bijection
 from glow_app.nn import Conditioner
 from glow_app.nn.shape_checks import require_image, require_positive
 
+MIN_SCALE = 0.1  # of an affine coupling
+
 
 class Coupling(Bijection):
     r"""Base of couplings: the second half changes by parameters that a conditioner computes from the first.
@@ -141,8 +143,8 @@ class AffineCoupling(Coupling):
     .. math:: z_a = x_a, \qquad z_b = (x_b + t(x_a)) \odot s(x_a), \qquad \log|\det J| = \sum \log s(x_a)
 
     The conditioner gives :math:`(t, r)` and :math:`s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2)`, in
-    :math:`(\varepsilon, 1)`: neither direction scales by more than :math:`1 / \varepsilon`, and the actnorm of the next
-    step sets the overall scale. It is computed as
+    :math:`(\varepsilon, 1)` with :math:`\varepsilon = 0.1`: neither direction scales by more than 10, and the actnorm
+    of the next step sets the overall scale. It is computed as
 
     .. math:: s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2), \qquad \log s = \mathrm{log1p}(s - 1)
 
@@ -152,12 +154,11 @@ class AffineCoupling(Coupling):
     Args:
         num_channels: Channels :math:`C` of the input, at least 2.
         conditioner: From (B, C // 2, H, W) to (B, 2 (C - C // 2), H, W): the shift, then the raw scale.
-        min_scale: The bound :math:`\varepsilon`, in (0, 1).
         max_input: Bound of the conditioner's input, as in :class:`Coupling`; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
-        TypeError, ValueError: As :class:`Coupling`, and if ``min_scale`` is outside (0, 1).
+        TypeError, ValueError: As :class:`Coupling`.
     References:
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039, section 3.3, and its code (sigmoid of the raw scale plus 2).
         The lower bound is ours.
@@ -165,18 +166,10 @@ class AffineCoupling(Coupling):
 
     outputs_per_channel = 2
 
-    def __init__(
-        self, num_channels: int, conditioner: Conditioner, min_scale: float = 0.1, max_input: float | None = None
-    ) -> None:
-        super().__init__(num_channels, conditioner, max_input)
-        if not 0.0 < min_scale < 1.0:
-            raise ValueError(f"min_scale is {min_scale}; expected a number above 0 and below 1")
-        self.min_scale = min_scale
-
     def interpret(self, output: Tensor) -> tuple[Tensor, ...]:
         """Return the shift and :math:`s - 1`."""
         shift, raw = output.chunk(2, dim=1)
-        return shift, (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
+        return shift, (MIN_SCALE - 1.0) * torch.sigmoid(-2.0 - raw)
 
     def transform(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Shift, then scale."""

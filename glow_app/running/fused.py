@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
 from glow_app.bijections.conv1x1 import lu_product
-from glow_app.bijections.coupling import bounded
+from glow_app.bijections.coupling import MIN_SCALE, bounded
 from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
 from glow_app.nn.precision import conditioner_dtype
@@ -156,7 +156,7 @@ class FusedStep(Function):
         scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
         ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, *convolutions[::2])
-        ctx.bounds = coupling.min_scale, coupling.max_input
+        ctx.max_input = coupling.max_input
         ctx.shift = None if shift is None else (shift.shape, shift.dtype)
         return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
@@ -165,7 +165,7 @@ class FusedStep(Function):
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         """Return the gradients of the inputs."""
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
-        half, (e, max_input) = x.shape[1] - scale.shape[1], ctx.bounds
+        half, e, max_input = x.shape[1] - scale.shape[1], MIN_SCALE, ctx.max_input
         relu_backward = torch.ops.aten.threshold_backward.default
         # With u = y_b + t: dz/du = s and dz/ds = u = z / s, so the gradient of log s is g z + g_log_det, and that of r
         # is that times (s - e)(1 - s) / ((1 - e) s).
