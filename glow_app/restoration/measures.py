@@ -21,7 +21,6 @@ WHOLE_RANGE = 256  # grey levels
 ROUNDING = 1 / 12  # mean squared error of rounding; smaller errors are meaningless
 SHOWN = ("truth", "damaged", "draw", "mean", "spread")
 WELL_CALIBRATED = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
-LEAST_SIDE = 6  # smallest side for the window of SSIM, pixels
 
 
 @dataclass(frozen=True)
@@ -159,15 +158,11 @@ def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tens
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
     """Return the structural similarity, (B,), of pictures to the true ones, uint8 (B, C, H, W); 1 if they are equal.
 
-    NaN if the pictures are smaller than its window.
-
     References:
         Wang et al. 2004, doi:10.1109/TIP.2003.819861.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    if min(truth.shape[2:]) < LEAST_SIDE:
-        return torch.full((len(truth),), math.nan)
     value = structural_similarity_index_measure(pictures.float(), truth.float(), data_range=255.0, reduction="none")
     return torch.as_tensor(value).reshape(len(truth))
 
@@ -231,6 +226,4 @@ def _values(
 
 
 def _mean(values: Tensor) -> Mean:
-    valid = values[~values.isnan()]
-    error = float(valid.std()) / math.sqrt(len(valid)) if len(valid) > 1 else math.nan
-    return Mean(float(valid.mean()), error)
+    return Mean(float(values.mean()), float(values.std()) / math.sqrt(len(values)))

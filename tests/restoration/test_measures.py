@@ -44,13 +44,12 @@ def test_psnr_of_known_errors() -> None:
     assert of_missing[2].isnan()
 
 
-def test_ssim_falls_with_the_error_and_needs_room() -> None:
+def test_ssim_falls_with_the_error() -> None:
     truth = random_images(3, (3, 16, 16))
     noisier = torch.stack([truth[0], truth[1] // 2 + 64, random_images(1, (3, 16, 16), 9)[0]])
     same, duller, other = ssim(noisier, truth).tolist()
     assert same == pytest.approx(1)
     assert 1 > duller > other
-    assert ssim(truth[..., :5, :5], truth[..., :5, :5]).isnan().all()
 
 
 @pytest.mark.parametrize("deviation", [0.3, 3.0, 30.0])
