@@ -190,7 +190,8 @@ class AttributeVocabulary(Vocabulary):
         return np.array([value.get(name, math.nan) for name in described], np.float32)
 
     def _check_number(self, value: Any, name: str, kind: str, mean: float, least: float, most: float) -> None:
-        if not isinstance(value, Real) or not abs(value) <= torch.finfo(torch.float32).max:  # nor is NaN
+        is_number = isinstance(value, Real)
+        if not is_number or not abs(value) <= torch.finfo(torch.float32).max:  # nor is NaN
             raise ValueError(f"{name} is {value!r:.40}; expected a finite number")
         if isinstance(value, bool) and kind != "yes_no":
             raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
