@@ -40,7 +40,8 @@ import os, sys, wandb
 from glow_app.cli import main
 fit = ["fit", *sys.argv[1:], "--resume=auto"]
 assert main([*fit, "--trainer.max_epochs=1"]) == 0
-wandb.teardown()  # which reads the environment once
+wandb.finish()
+wandb.teardown()  # it reads the environment once
 os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
 assert main([*fit, "--trainer.max_epochs=2", "--trainer.logger.init_args.timeout=1"]) == 0
 """
