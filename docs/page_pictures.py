@@ -109,7 +109,6 @@ def edit(page: Page) -> None:
     page.locator("figcaption", has_text="Unchanged").wait_for()
     change(page.locator("#edit-attributes"))
     page.locator("figcaption", has_text=ATTRIBUTE).wait_for()
-    page.wait_for_timeout(2000)  # until the full size replaces the preview
 
 
 def restore(page: Page) -> None:
@@ -135,7 +134,9 @@ TABS = {"sample": draw, "viewer": view, "interpolate": interpolate, "edit": edit
 
 
 def keep(page: Page, path: Path) -> None:
-    """Save what is seen, as a small file."""
+    """Save what is seen when the full size has replaced previews, as a small file."""
+    page.wait_for_timeout(1000)
+    page.locator(".progress").last.wait_for(state="detached")
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
