@@ -20,11 +20,10 @@ class SampleGrids(Callback):
     Args:
         temperature: Factor of the noise; the one that the model recommends, usually 0.7, if None.
         num_images: Images per grid.
-        seed: Seed of the noise.
     """
 
-    def __init__(self, temperature: float | None = None, num_images: int = 40, seed: int = 0) -> None:
-        self.temperature, self.num_images, self.seed = temperature, num_images, seed
+    def __init__(self, temperature: float | None = None, num_images: int = 40) -> None:
+        self.temperature, self.num_images = temperature, num_images
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the grid."""
@@ -44,5 +43,4 @@ class SampleGrids(Callback):
 
     def draw(self, trainer: pl.Trainer, model: ImageModel) -> Image.Image:
         """Return the grid."""
-        seeds = range(self.seed, self.seed + self.num_images)
-        return draw(model, seeds, draw_settings(model, self.temperature)).grid()
+        return draw(model, range(self.num_images), draw_settings(model, self.temperature)).grid()

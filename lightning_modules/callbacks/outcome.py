@@ -70,10 +70,9 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
         line += "" if latest is None else f" ({float(latest):.3f} at step {last:,})"
     else:
         line += "; still improving: longer training may help"
-    if any(isinstance(callback, StopEarly) and callback.is_exhausted for callback in callbacks):
+    if (limit := reached_limit(trainer)) == "early_stopping.patience":
         return f"{line}, so training stopped early"
-    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
-    return f"{line}; the time was up at step {last:,}" if any(time is not None and time <= 0 for time in left) else line
+    return f"{line}; the time was up at step {last:,}" if limit == "trainer.max_time" else line
 
 
 def reached_limit(trainer: pl.Trainer) -> str:

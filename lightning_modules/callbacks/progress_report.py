@@ -20,7 +20,6 @@ from torch import Tensor
 from glow_app.messages import pluralise
 from glow_app.storage.report import write_report
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.resumable_data import TrainLoader
 
 _PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 _BAR = 12  # terminal columns reserved for the bar
@@ -166,7 +165,8 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, also after a validation."""
-        self._examples, self._since, self._waited = 0, time.perf_counter(), _seconds_waited(trainer)
+        self._examples, self._since = 0, time.perf_counter()
+        self._waited = getattr(trainer.train_dataloader, "waited", 0.0)
 
     on_validation_end = on_train_start
 
@@ -180,13 +180,9 @@ class Throughput(Callback):
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
         pl_module.log(f"{pl_module.model.examples}_per_second", self._examples / seconds)
-        pl_module.log("loading", min(1.0, (_seconds_waited(trainer) - self._waited) / seconds))
+        waited = getattr(trainer.train_dataloader, "waited", 0.0) - self._waited
+        pl_module.log("loading", min(1.0, waited / seconds))
         self.on_train_start(trainer, pl_module)
-
-
-def _seconds_waited(trainer: pl.Trainer) -> float:
-    loader = trainer.train_dataloader
-    return loader.waited if isinstance(loader, TrainLoader) else 0.0
 
 
 class Report(Callback):
