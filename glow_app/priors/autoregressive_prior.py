@@ -53,8 +53,12 @@ class MAFPrior(HeadPrior):
         require_at_least(1, num_layers=num_layers)
         require_choice(("affine", "spline"), elementwise=elementwise)
         function = SplineMap(num_bins, tail_bound) if elementwise == "spline" else AffineMap()
-        sizes = math.prod(latent_shape), hidden_features, context_features
-        layers = [MaskedAutoregressive(*sizes, function, layer % 2 == 1, **options) for layer in range(num_layers)]
+        size = math.prod(latent_shape)
+        layers = [
+            # Written out: the command line reads from this call which options are left.
+            MaskedAutoregressive(size, hidden_features, context_features, function, layer % 2 == 1, **options)
+            for layer in range(num_layers)
+        ]
         super().__init__(latent_shape, context_features, self._directed(layers), config)
 
     def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
