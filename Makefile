@@ -62,8 +62,8 @@ wheel: $(BIN)/.installed
 	rm -r build
 	$(TRY) models
 	$(TRY) presets
-	$(TRY) sample --count 4 --output drawn
-	$(TRY) fit --config digits --config prior/maf --trainer.max_epochs 1 --run_dir mine
+	$(TRY) sample --count 1 --output drawn
+	$(TRY) fit --config digits --config prior/maf --data.limit 128 --trainer.max_epochs 1 --run_dir mine
 	$(TRY) sample --count 4 --checkpoint mine --output mine/drawn
 
 lint: $(BIN)/.installed
