@@ -25,11 +25,14 @@ from glow_app.storage.pretrained import save_pretrained
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
 OTHER: dict[str, Any] = {"conditioner": OtherConditioner, "coupling": "additive", "num_bits": 3}
+BANDS: dict[str, Any] = {"conditioning": ClassConditioning(3, 4), "detail_steps": [1], "detail_features": 4}
 CASES: dict[str, Callable[[], LoadedModel]] = {
     "classes": lambda: tiny_model(**SMALL, **OTHER, num_classes=3),
     "low rank, float64": lambda: tiny_model(**SMALL, dtype=torch.float64, prior=partial(GaussianPrior, rank=3)),
-    "MAF": lambda: tiny_model(**SMALL, prior=partial(MAFPrior, hidden_features=6, max_groups=3)),
-    "wavelets": lambda: LoadedModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 5).eval(),
+    "MAF": lambda: tiny_model(
+        image_shape=(1, 4, 4), num_levels=1, num_steps=1, prior=partial(MAFPrior, hidden_features=6, max_groups=3)
+    ),
+    "wavelets": lambda: LoadedModel(tiny_wavelet_flow((1, 4, 4), **BANDS), 5).eval(),
 }
 
 
@@ -58,6 +61,7 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sampler", "sampler.json", "sampler.pt2"]
 
 
+@pytest.mark.slow
 def test_the_program_of_the_page_draws_the_images_of_glow_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
