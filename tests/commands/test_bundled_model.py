@@ -27,6 +27,7 @@ def test_the_default_model_is_faces(glow: Glow) -> None:
     assert glow("edit", "apply", picture, "--with", "smiling").code == 0
 
 
+@pytest.mark.slow
 def test_a_bundled_model_by_its_name(glow: Glow) -> None:
     model = ("--checkpoint", "fashion-mnist")
     drawn = glow("sample", *model, "--count", 2, "--seed", 0, "--batch-size", 2, "--given", "dress", "8")

@@ -32,6 +32,8 @@ START = ImageModel(tiny_wavelet_flow((3, 64, 64), num_levels=2, **LEVELS), 5)
 TINY = [
     *("--device=cpu", "--from-scratch", "--trainer.max_time=null"),
     *("--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"),
+    *("--model.flow.init_args.detail_channels=4", "--model.flow.init_args.detail_features=4"),
+    "--model.flow.init_args.detail_blocks=1",
 ]
 
 
@@ -133,7 +135,7 @@ def test_the_preset_of_celeba_uses_the_attributes_that_are_there(tmp_path: Path,
         (folder / "list_attr_celeba.csv").write_text("\n".join(["image_id,Smiling,Male", *lines]))
     words = ["fit", "--config=celeba64", f"--data.root={folder}", f"--run_dir={run}", "--data.batch_size=16"]
     flow = ["--model.flow.init_args.image_shape=[3,16,16]", "--model.flow.init_args.num_levels=2"]
-    assert main([*words, *flow, "--trainer.max_epochs=1", *TINY[3:]]) == 0
+    assert main([*words, *flow, "--trainer.max_epochs=1", *TINY[3:5]]) == 0
     conditioning = load_model(run / "last.ckpt").conditioning
     names = list(conditioning.attributes) if isinstance(conditioning, AttributeConditioning) else []
     assert names == (["Smiling", "Male"] if has_table else [])
@@ -242,8 +244,7 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     requests = (SplitRequest(split="train", image_shape=(3, 16, 16), seed=seed) for seed in range(100))
     seed = next(request.seed for request in requests if 40 not in request.rows(names))
     options = ["--config=folder_cpu", "--data.root=pets", "--run_dir=run", "--model.flow.image_shape=[3,16,16]"]
-    options += ["--model.flow.detail_steps=[1]", "--model.flow.detail_channels=4", "--model.flow.detail_features=4"]
-    options += ["--model.flow.detail_blocks=1", "--model.flow.images_per_window=2"]
+    options += ["--model.flow.detail_steps=[1]", "--model.flow.images_per_window=2"]
     options += ["--model.flow.conditioning=glow_app.conditioning.ClassConditioning"]
     options += ["--model.flow.conditioning.num_classes=2"]
     options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
@@ -293,7 +294,7 @@ def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "a" / "left", 30)
     pictures(tmp_path / "a" / "right", 30)
-    small = {"model.flow.init_args.num_steps": 1, "model.flow.init_args.hidden_channels": 4}
+    small = {name.removeprefix("--"): int(value) for name, value in (word.split("=") for word in TINY[3:])}
     wrongs: list[dict[str, Any]] = [{"size": 40}, {"sizes": 16}]
     for wrong in wrongs:
         with pytest.raises(UsageError, match="size"):
@@ -326,8 +327,8 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     y = model.dequantised(images, None)
     found = model.flow.log_prob(y, model.context(torch.ones(4, dtype=torch.long), 4))
     torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
-    other = ["--config=folder_cpu", "--model.flow.num_levels=2", "--model.flow.hidden_channels=4"]
-    assert main([*line, *other, "--model.flow.num_steps=1", f"--run_dir={tmp_path / 'b'}"]) == 0
+    other = ["--config=folder_cpu", "--model.flow.num_levels=2", *TINY[3:]]
+    assert main([*line, *other, f"--run_dir={tmp_path / 'b'}"]) == 0
     assert "scratch: no level of photos fits" in capsys.readouterr().out
 
 

@@ -20,6 +20,9 @@ SMALL = {
     "model.flow.num_levels": 2,
     "model.flow.num_steps": 1,
     "model.flow.hidden_channels": 4,
+    "model.flow.detail_channels": 4,
+    "model.flow.detail_features": 4,
+    "model.flow.detail_blocks": 1,
     "samples.num_images": 1,
 }
 

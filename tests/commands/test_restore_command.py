@@ -51,6 +51,7 @@ def sheet_cell(name: str, height: int, width: int) -> np.ndarray:
     return pixels(Path(name))[-1 - factor * height : -1 : factor, -1 - factor * width : -1 : factor]
 
 
+@pytest.mark.slow
 def test_photographs_are_cleaned_of_what_they_have_most_and_enlarged(tmp_path: Path, glow: Glow) -> None:
     assert {*CLEANERS, ENLARGER} == {*bundled_restorers("photos")}
     ramp = np.add.outer(np.arange(96), np.arange(112))[..., None].repeat(3, 2).astype(np.uint8) // 2 + 60
