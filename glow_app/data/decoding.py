@@ -46,7 +46,6 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
     """Decode the first frame of an image, upright by its EXIF tag, with transparency composited on white, to 8 bits.
 
     Args:
-        source: Image file, or its bytes.
         image_shape: (C, H, W) of the result; C is 1 or 3.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     Shape:
@@ -63,7 +62,6 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np
     """Decode an image as :func:`decode_image` does, but keep its aspect ratio, uint8 (num_channels, H, W).
 
     Args:
-        source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
         short_side: The image is reduced so that its short side is at most this many pixels.
     """
@@ -193,7 +191,6 @@ def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None
     """Open an image without decoding it.
 
     Args:
-        source: Image file, or its bytes.
         formats: Pillow's names of the formats to try; all supported ones if omitted, or HEIC for its suffix.
     """
     if isinstance(source, Path) and source.suffix.lower() in HEIC_SUFFIXES and formats is None:
