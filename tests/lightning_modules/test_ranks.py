@@ -71,7 +71,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_two_ranks_train_like_one(runs: Runs, case: tuple[Memory, str, int]) -> None:
     # bfloat16 rounds the sums of half a batch otherwise than those of a whole one.
-    tolerance, of_bpd = {"32-true": (1e-5, 1e-6), "64-true": (1e-10, 1e-6), "bf16-mixed": (3e-3, 1e-3)}[case[1]]
+    tolerance, of_bpd = {"64-true": (1e-10, 1e-6), "bf16-mixed": (3e-3, 1e-3)}[case[1]]
     alone, first, second = (run[case] for run in runs)
     assert distance(alone["initial"], alone["weights"]) > 5e-3, "something was learnt"
     assert distance(alone["initial"], first["initial"]) < min(tolerance, 1e-6)
@@ -108,4 +108,4 @@ def test_a_step_with_a_bad_loss_on_one_rank_is_skipped_by_all(runs: Runs) -> Non
     _, first, second = (run.get("poisoned", {}) for run in runs)
     assert distance(first["weights"], second["weights"]) == 0
     assert all(torch.isfinite(tensor).all() for tensor in first["weights"].values() if tensor.is_floating_point())
-    assert distance(first["weights"], runs[1]["store", "64-true", 1]["weights"]) > 1e-4, "a step was left out"
+    assert distance(first["weights"], runs[1]["store", "64-true", 2]["weights"]) > 1e-4, "a step was left out"
