@@ -51,6 +51,7 @@ def test_missing_packages_for_faces_are_named(refused: Callable[..., str], monke
     assert error == "error: rendering faces needs no-such-package; run: pip install 'glow-app[faces]'"
 
 
+@pytest.mark.slow
 def test_training_on_a_folder_of_hugging_face_datasets(
     glow: Glow, refused: Callable[..., str], tiny_run: list[str]
 ) -> None:

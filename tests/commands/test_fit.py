@@ -58,12 +58,14 @@ def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:
     assert torch.equal(averaged, checkpoint["state_dict"][name])
 
 
+@pytest.mark.slow
 def test_the_configuration_file_reproduces_the_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
     again = tmp_path / "again"
     assert glow("fit", "--config", trained / "config.yaml", "--run_dir", again).code == 0
     assert_same_training(trained, again)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_within_and_between_epochs_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
@@ -104,6 +106,7 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
     assert (copy / "model/config.json").read_bytes() == config
 
 
+@pytest.mark.slow
 def test_a_run_from_a_model_knows_after_a_resume_where_it_began(
     trained: Path, tmp_path: Path, glow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
     assert any("skipping" in line and "last.ckpt" in line for line in result.errors)
 
 
+@pytest.mark.slow
 def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
     folder = tmp_path / "run"
     options = ["--trainer.precision", "64-true", "--trainer.max_epochs", 1, "--model.num_bits", 8]
@@ -171,6 +175,7 @@ def two_kinds(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_images_without_classes_are_tested_by_the_marginal(
     two_kinds: Path, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:

@@ -332,6 +332,7 @@ def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) 
         assert "the flow of this model is untrained" in refused(*command, "--checkpoint", "short", code=1)
 
 
+@pytest.mark.slow
 def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glow: Glow) -> None:
     folder = Images(random_images(12, (3, 40, 48))).save(tmp_path / "photos")
     tiny = ["--model.flow.image_shape=[3,32,32]", "--model.flow.num_steps=1", "--model.flow.hidden_channels=4"]

@@ -234,6 +234,7 @@ def test_the_last_step_is_validated_once(options: dict[str, Any], expected: list
     assert validated_steps(tmp_path, **{"check_val_every_n_epoch": 2, **options}) == expected
 
 
+@pytest.mark.slow
 def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +261,7 @@ def test_a_run_stops_where_validation_no_longer_improves_also_across_a_resume(
     assert len(validations(stopped)) == 6
 
 
+@pytest.mark.slow
 def test_a_run_keeps_to_its_time_also_across_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,6 +344,7 @@ def test_auto_starts_and_resumes_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--resume auto needs --run_dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_schedule_gets_the_number_of_steps_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch_schedule = "--model.lr_scheduler=torch.optim.lr_scheduler."
     options = [f"--run_dir={tmp_path / 'run'}", "--data.batch_size=32"]
