@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from common import IS_SHORT, write_result, write_table
-from face_classifier import NAMES, NUM_BINARY, FaceClassifier, accuracies, faces, seen, trained
+from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, accuracies, faces, seen, trained
 from face_samples import measure_samples, sample_rows
 from torch import Tensor
 
@@ -33,7 +33,7 @@ NAME = "face_edits"
 NUM_FACES, NUM_EDITED = (64, 16) if IS_SHORT else (600, 100)
 REAL_CHANGE = 0.25  # smallest change of a continuous attribute that counts, as a share of its range
 REAL_STRENGTH = 0.5
-STRENGTHS = (1.0, 1.25, 1.5, 2.0)  # to choose from
+STRENGTHS = (1.0, 1.25)  # the first is that of the table
 # Edits some of the images: (rows, place of the attribute in NAMES, sign, strength) to images.
 Editor = Callable[[Tensor, int, int, float], Tensor]
 Results = dict[str, dict[str, Any]]
@@ -78,7 +78,7 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
 
 
 def edits(editor: Editor, strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
-    """Return the outcomes of adding and of removing each attribute, by its name and sign; also those of both halves."""
+    """Return the outcomes of adding and of removing each attribute, by its name and sign."""
     results: Results = {}
     for place, name in enumerate(NAMES):
         for sign in () if FACE_KINDS[name] == "circular" else (1, -1):
@@ -87,8 +87,7 @@ def edits(editor: Editor, strength: float, before: Tensor, classifier: FaceClass
                 continue
             after = seen(classifier, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
             result = outcome(before[rows], after, place, sign)
-            halves = [outcome(before[rows][half::2], after[half::2], place, sign) for half in (0, 1)]
-            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result) | {"halves": list(map(asdict, halves))}
+            results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result)
             print(name, sign, result, flush=True)
     return results
 
@@ -101,38 +100,14 @@ def print_means(what: str, results: Iterable[Mapping[str, Any]]) -> dict[str, fl
     return means
 
 
-def fitted(by_strength: Mapping[float, Results]) -> dict[str, Any]:
-    """Choose strengths by right minus others on one half of the faces; return them, and their effect on the other half.
-
-    A strength for each attribute and sign is compared with one for all.
-    """
-
-    def gain(result: Mapping[str, Any]) -> float:
-        return float(result["halves"][0]["right"] - result["halves"][0]["others"])
-
-    together = max(by_strength, key=lambda strength: sum(map(gain, by_strength[strength].values())))
-    each = {
-        name: max(by_strength, key=lambda strength: gain(by_strength[strength][name])) for name in by_strength[together]
-    }
-    with_one = [one["halves"][1] for one in by_strength[together].values()]
-    with_each = {name: by_strength[strength][name]["halves"][1] for name, strength in each.items()}
-    return {
-        "one for all": together,
-        "for each": each,
-        "with one for each": with_each,
-        "means with one for all": print_means("one strength", with_one),
-        "means with one for each": print_means("strengths for each", with_each.values()),
-    }
-
-
-def edit_rows(results: Results, strengths: Mapping[str, float]) -> list[list[str]]:
+def edit_rows(results: Results) -> list[list[str]]:
     """Return the rows of the table."""
     rows = []
     for name, one in results.items():
         worst = f"`{one['worst'][0]}` {100 * one['worst'][1]:.0f}"
         shares = [f"{100 * one[share]:.0f}" for share in ("right", "others")]
         attribute, sign = name.split()
-        rows.append([f"`{attribute}`", sign, f"{strengths[name]:g}", str(one["num_faces"]), *shares, worst])
+        rows.append([f"`{attribute}`", sign, str(one["num_faces"]), *shares, worst])
     return rows
 
 
@@ -143,7 +118,7 @@ def through_attributes(model: ImageModel, images: Tensor, given: Tensor) -> Edit
         changes = torch.full((len(rows), len(NAMES)), torch.nan)
         moved = given[rows, place] + REAL_STRENGTH * sign
         changes[:, place] = (torch.full_like(moved, sign > 0) if place < NUM_BINARY else moved).clamp(0, 1)
-        return edit_attributes(model, images[rows], changes, given[rows], strength)
+        return edit_attributes(model, images[rows], changes, given[rows], strength, size=(SIDE, SIDE))
 
     return editor
 
@@ -166,13 +141,12 @@ def main() -> None:
     result |= measure_samples(model, classifier, images, attributes)
     editor, before = through_attributes(model, images, inferred), before[:NUM_EDITED]
     by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
-    chosen = fitted(by_strength)
     means = {strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()}
-    write_result(arguments.name, result | {"edits": {"means by strength": means, "fitted": chosen}})
+    write_result(arguments.name, result | {"edits": {"means by strength": means, "by attribute": by_strength}})
     is_documented = arguments.name == NAME
     changes = ["as requested, of 100", "another changed, of 100", "most often changed"]
-    rows = edit_rows(chosen["with one for each"], chosen["for each"])
-    header = ["attribute", "change", "strength", "faces", *changes]
+    rows = edit_rows(by_strength[STRENGTHS[0]])
+    header = ["attribute", "change", "faces", *changes]
     write_table("face_edits", header, rows, "edit.md" if is_documented else None)
     write_table("face_samples", *sample_rows(result), "conditioning.md" if is_documented else None)
 

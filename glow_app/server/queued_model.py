@@ -93,6 +93,12 @@ class QueuedModel(LoadedModel):
         rows = _rows(len(latents[0]), context, change, *latents)
         return Images(torch.stack(self._compute(self._rows.decode, rows)))
 
+    def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
+        """Decode latents with a context, without rounding."""
+        assert not isinstance(context, Sequence)
+        rows = _rows(len(latents[0]), context, *latents)
+        return torch.stack(self._compute(self._rows.decode_values, rows))
+
     def bits_table(
         self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
     ) -> BitsTable:
@@ -124,6 +130,10 @@ class _RowFunctions:
     def decode(self, rows: list[Any]) -> Sequence[Tensor]:
         context, change, *latents = _columns(rows)
         return self._model.decode_with(latents, context, change).cpu().unbind()
+
+    def decode_values(self, rows: list[Any]) -> Sequence[Tensor]:
+        context, *latents = _columns(rows)
+        return self._model.decode_values(latents, context).unbind()
 
     def level_bits(self, rows: list[Any]) -> Sequence[Tensor]:
         y, given, noise = _columns(rows)

@@ -9,9 +9,12 @@ import torch
 from registry import named, perturb, random_images, tiny_model
 from torch import Tensor
 
+from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
+from glow_app.generation.editing import place_of_change
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import save_picture, to_pil
@@ -59,9 +62,11 @@ def test_values_that_an_image_has_change_no_pixel(model: LoadedModel) -> None:
     assert len({image.numpy().tobytes() for image in changed}) == 4
 
 
-def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel) -> None:
+def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     images, known = random_images(3), read(model, {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}, 3)
     model = deepcopy(model)
+    model.generation = GenerationSettings(1.0)
+    monkeypatch.setattr("glow_app.generation.editing.place_of_change", lambda *_: torch.ones(3, 1, 1, 1))
     conditioning = model.conditioning
     assert isinstance(conditioning, AttributeConditioning)
     conditioning.strengths[:] = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 1.5, 8.0]])
@@ -78,6 +83,23 @@ def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel) -> 
             expected = (decoded.short() + low_bits).clamp(0, 255).byte()
             changed_to = dict([wanted]) if wanted else {"age": 0.2, "smiling": 0}
             assert torch.equal(edit_attributes(model, images, changed_to, known, strength), expected)
+
+
+def test_pixels_stay_where_the_changed_attributes_do_not_act() -> None:
+    faces = load_model("faces").freeze()
+    image = faces.sample(1, seeds=3, given={"smiling": 0, "hat": 0})
+    known = read(faces, image.given, 1)
+    changed = edit_attributes(faces, image, {"smiling": 1}, known)
+    is_same = (changed == image).all(1)[0]
+    assert is_same[:96].all(), "hair, eyes and what is behind them"
+    assert is_same.double().mean() > 0.8
+    assert (~is_same[128:192, 96:160]).any(), "the mouth"
+    latents = faces.encode(image, known)
+    places = [
+        place_of_change(faces, latents, known, read(faces, changes, 1))
+        for changes in ({"hat": 1}, {"skin_warmth": 0.9}, {"hat": 1, "skin_warmth": 0.9})
+    ]
+    torch.testing.assert_close(places[2], places[0].maximum(places[1]), rtol=0.0, atol=1e-3)
 
 
 def test_unsuitable_attributes_are_refused(model: LoadedModel) -> None:
