@@ -1,4 +1,4 @@
-"""A run that is killed eight times, also while writing, ends like an uninterrupted one."""
+"""A run that is killed six times, also while writing, ends like an uninterrupted one."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tiny_training import repeatable_rows
 from glow_app.storage.checkpoint import read_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
-NUM_KILLS = 8
+NUM_KILLS = 6
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:
