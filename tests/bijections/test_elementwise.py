@@ -4,7 +4,7 @@ import torch
 from glow_app.bijections import AffineMap, ElementwiseMap, SplineMap
 
 MAPS = [AffineMap(), SplineMap(), SplineMap(1, 2.0), SplineMap(20, 3.0)]
-maps = pytest.mark.parametrize("function", MAPS, ids=str)
+maps = pytest.mark.parametrize("function", MAPS, ids=lambda function: type(function).__name__)
 
 
 def parameters(function: ElementwiseMap, *shape: int, size: float = 2.0) -> torch.Tensor:
