@@ -89,7 +89,7 @@ def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
         ("sample --temperature=nan", "--temperature: must be a number from 0 to 100, got 'nan'"),
         ("sample --guidance=10.5", "--guidance: must be a number from 0 to 10, got"),
         ("sample --seed=2147483648", "--seed: must be a whole number from 0 to 2147483647, got"),
-        ("sample --output out.png", "out.png is the name of a file; expected a folder for the results"),
+        ("score --output out.png x", "out.png is the name of a file; expected a folder for the results"),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -294,8 +294,6 @@ def test_a_part_of_a_large_file_is_sent_in_its_own_size(
         picture = take(page, 3, 80, 120)
         expect(note).to_have_text("Result: 120 x 80 pixels.")
         expect(frame).to_contain_text("up to 0.0024 megapixels")
-        expect(page.locator(".compare")).to_have_count(0)
-        assert len(bodies) == 1
         page.get_by_label("Left to right").press("ArrowRight")
         page.get_by_label("Top to bottom").press("Home")
         use.click()
