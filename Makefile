@@ -49,8 +49,9 @@ $(BIN)/glow interpolate $(DEMO)/pictures/$(1)/seed000003_*.png $(DEMO)/pictures/
 $(BIN)/glow edit apply $(DEMO)/pictures/$(1)/seed000003_*.png $(3) smiling $(2) --output $(DEMO)/pictures/$(1)/edited
 endef
 
+# One more worker than cores, since many tests wait for a browser or for processes.
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
+	$(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
 
 # Installs a wheel and runs commands in an empty folder, to check that the package is complete.
 wheel: TRY = cd $(WHEEL)/empty && PYTHONPATH=../site ../../../$(BIN)/python -m glow_app.cli
