@@ -77,9 +77,8 @@ class AttributeConditioning(Conditioning):
         self.register_buffer("adopted", torch.tensor(False))
         self.register_buffer("mean", torch.full((len(attributes),), 0.5))
         self.register_buffer("std", torch.full((len(attributes),), 0.5))
-        self.register_buffer(
-            "strengths", torch.full((2, len(attributes)), 1.25)
-        )  # above 1, changes are visible more often
+        # Above 1, changes are visible more often.
+        self.register_buffer("strengths", torch.full((2, len(attributes)), 1.25))
         rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
         self.register_buffer("rows", torch.where(self.is_yes_no(rows), rows.round(), rows))
 

@@ -167,6 +167,8 @@ def edit_attributes(
         raise ValueError("there is nothing to change; expected attributes to change, and a model that has them")
     before = model.context(given, len(images))
     assert isinstance(before, Tensor)
+    given, changed = given.to(conditioning.mean), changed.to(conditioning.mean)
+    changed = changed.where(~changed.isnan(), given)
     change = factors.to(before) * context_change(conditioning, given, changed)
     latents = model.encode(images, given)  # kept by the server for the next change
     if size is None and not change.any():
@@ -195,10 +197,10 @@ def place_of_change(model: ImageModel, latents: Sequence[Tensor], given: Tensor,
         latents: Those of the images, given ``given``.
         given, changed: As for :func:`context_change`.
     """
-    numbers = (~changed.isnan()).any(0).nonzero()[:, 0].tolist()
+    numbers = (changed != given).any(0).nonzero()[:, 0].tolist()
     versions = given.repeat(1 + len(numbers), 1, 1)
     for version, number in zip(versions[1:], numbers, strict=True):
-        version[:, number] = changed[:, number].where(~changed[:, number].isnan(), given[:, number])
+        version[:, number] = changed[:, number]
     calm = [0.7 * level.repeat(len(versions), 1, 1, 1) for level in model.coarsest(latents, model.flow.sizes[:3][-1])]
     pictures = model.decode_values(calm, model.context(versions.flatten(0, 1), versions.shape[:2].numel()))
     before, *after = pictures.chunk(len(versions))
@@ -221,14 +223,13 @@ def context_change(conditioning: AttributeConditioning, given: Tensor, changed: 
 
     Args:
         given: Values, (B, A).
-        changed: Values, (B, A), NaN for those to keep.
+        changed: The values afterwards, (B, A).
     """
-    given, changed = given.to(conditioning.mean), changed.to(conditioning.mean)
     before = conditioning(given)
     change = torch.zeros_like(before)
-    for place in (~changed.isnan()).any(0).nonzero()[:, 0].tolist():
+    for place in (changed != given).any(0).nonzero()[:, 0].tolist():
         (rise, fall), value, given = conditioning.strengths[:, place], given[:, place], given.clone()
-        given[:, place] = changed[:, place].where(~changed[:, place].isnan(), value)
+        given[:, place] = changed[:, place]
         after = conditioning(given)
         change = change + torch.where(given[:, place] > value, rise, fall)[:, None] * (after - before)
         before = after

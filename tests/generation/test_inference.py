@@ -96,7 +96,7 @@ def test_pixels_stay_where_the_changed_attributes_do_not_act() -> None:
     assert (~is_same[128:192, 96:160]).any(), "the mouth"
     latents = faces.encode(image, known)
     places = [
-        place_of_change(faces, latents, known, read(faces, changes, 1))
+        place_of_change(faces, latents, known, read(faces, image.given[0] | changes, 1))
         for changes in ({"hat": 1}, {"skin_warmth": 0.9}, {"hat": 1, "skin_warmth": 0.9})
     ]
     torch.testing.assert_close(places[2], places[0].maximum(places[1]), rtol=0.0, atol=1e-3)
