@@ -51,7 +51,7 @@ def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor,
             seeds, stated = rows.tolist(), given[rows]
             noise = model.base_noise(seeds, model.generation.temperature, (SIDE, SIDE))
             filled = model.vocabulary.default(seeds, stated) if rest == "drawn" else stated
-            parts.append(decode_guided(model, noise, filled, model.generation.guidance, stated))
+            parts.append(decode_guided(model, noise, filled, model.generation, stated))
         return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}

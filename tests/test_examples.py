@@ -66,6 +66,7 @@ def test_own_bijection_has_exact_log_dets_and_beats_the_affine_coupling(run: Cal
 
 def test_tour_shows_its_pictures_and_saves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("glow_app.seeding.random_seed", lambda count: 1189621932)  # with one that explodes
     cells = [cell for cell in json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] for cell in cells)
     names: dict[str, Any] = {}

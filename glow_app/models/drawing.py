@@ -46,7 +46,7 @@ def draw(
     """
     filled = model.vocabulary.default(seeds, given)
     noise = model.base_noise(seeds, settings.temperature, model.size_of(filled) or size)
-    images = decode_guided(model, noise, filled, settings.guidance, given)
+    images = decode_guided(model, noise, filled, settings, given)
     return Images(images, settings.facts_of_draws(seeds, model.vocabulary.format(filled)))
 
 
@@ -54,12 +54,16 @@ def decode_guided(
     model: ImageModel,
     noise: Sequence[Tensor],
     filled: Tensor | None,
-    guidance: float | Sequence[float] = 1.0,
+    settings: GenerationSettings,
     given: Tensor | None = None,
 ) -> Images:
-    """Return the images of base noise, with less guidance for images that explode; see :func:`guidance_change`."""
-    change = None if filled is None else guidance_change(model, filled, guidance, given)
-    return model.decode_with(noise, model.context(filled, len(noise[0])), change)
+    """Return the images of base noise, with less noise and guidance for those that explode.
+
+    At temperature 1 and without guidance, images are samples of the model's distribution, and stay as they are.
+    """
+    change = None if filled is None else guidance_change(model, filled, settings.guidance, given)
+    exact = settings.guidance == 1 and {*settings.temperatures(len(model.flow.latent_shapes))} == {1}
+    return model.decode_with(noise, model.context(filled, len(noise[0])), change, shrink=not exact)
 
 
 @torch.no_grad()

@@ -202,21 +202,28 @@ class ImageModel(nn.Module):
         """
         return self.decode_with(latents, self.context(given, len(latents[0])))
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
+    def decode_with(
+        self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None, shrink: bool = False
+    ) -> Images:
         """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`.
 
-        A change is added to the context, but only half of it, a quarter or nothing for images that explode otherwise:
-        of which 1 in 200 values exceeds black or white by the whole range.
+        A change is added to the context. Images that explode, of which 1 in 200 values exceeds black or white by half
+        the range, are decoded again with less and less of the change, and of the latents if these may ``shrink``.
         """
-        if change is None or not isinstance(context, Tensor):
+        if change is None and not shrink:
             return self._rounded(self.decode_values(latents, context))
-        values = self._decoded(latents, context + change)
-        for share in (0.5, 0.25, 0.0):
+
+        def changed(share: float) -> Context:
+            return context if change is None or not isinstance(context, Tensor) else context + share * change
+
+        values = self._decoded(latents, changed(1))
+        for share in (0.75, 0.5, 0.25, 0.0):
             # Negated, because an image that is not finite explodes as well.
-            exceeding = (~(values.abs() <= 1.5)).flatten(1).mean(dim=1, dtype=values.dtype)
-            rows = (exceeding > 0.005).nonzero()[:, 0].tolist()
-            if rows:
-                values[rows] = self._decoded([level[rows] for level in latents], (context + share * change)[rows])
+            exceeding = (~(values.abs() <= 1)).flatten(1).mean(dim=1, dtype=values.dtype)
+            rows = (exceeding > 0.005).nonzero()[:, 0]
+            if len(rows):
+                less = [(share if shrink else 1) * level[rows] for level in latents]
+                values[rows] = self._decoded(less, rows_of(changed(share), rows))
         return self._rounded(require_finite(values))
 
     def _rounded(self, values: Tensor) -> Images:

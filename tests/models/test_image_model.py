@@ -15,7 +15,7 @@ from glow_app.bijections import DiagonalAffine, Squeeze
 from glow_app.flows import MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.likelihood import quantise
-from glow_app.models.drawing import decode_guided, draw
+from glow_app.models.drawing import decode_guided, draw, guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
@@ -138,11 +138,10 @@ def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: LoadedMod
         return context[:, :, None, None].clone()
 
     monkeypatch.setattr(ImageModel, "_decoded", decoded)
-    far = torch.tensor([[1.0], [2.0], [-4.0], [torch.inf], [16.0]])
+    far = torch.tensor([[1.0], [1.25], [-2.5], [torch.inf], [16.0]])
     trained.decode_with([], 0 * far[:3], far[:3])
-    assert [context.flatten().tolist() for context in contexts] == [[1, 2, -4], [1, -2], [-1]], (
-        "only those that explode"
-    )
+    of_each = [context.flatten().tolist() for context in contexts]
+    assert of_each == [[1, 1.25, -2.5], [0.9375, -1.875], [-1.25], [-0.625]], "only those that explode"
     trained.decode_with([], 0 * far[4:], far[4:])
     assert contexts[-1].flatten().tolist() == [0]
     with pytest.raises(FloatingPointError, match="1 of 5 images are not finite"):
@@ -152,7 +151,20 @@ def test_an_image_that_explodes_gets_less_of_an_extrapolation(trained: LoadedMod
     large[0, :4], large[1, :8] = 2.0, 2.0
     contexts.clear()
     trained.decode_with([], 0 * large, large)
-    assert [len(context) for context in contexts] == [2, 1]
+    assert [len(context) for context in contexts[:2]] == [2, 1]
+
+
+@pytest.mark.parametrize(("temperature", "guidance"), [(0.7, 1.0), (1.0, 1.0), (1.0, 2.0)])
+def test_a_draw_that_explodes_has_less_noise_unless_it_is_of_the_models_distribution(
+    temperature: float, guidance: float
+) -> None:
+    model, given = tiny_model(num_classes=3, perturbation=0.02), torch.tensor([0, 2, 1])
+    noise = model.base_noise([5, 6, 7], 0.3)
+    noise[-1][1] *= 1000
+    guided = decode_guided(model, noise, given, GenerationSettings(temperature, guidance))
+    plain = model.decode_with(noise, model.context(given, 3), guidance_change(model, given, guidance))
+    assert torch.equal(guided[::2], plain[::2])
+    assert torch.equal(guided[1], plain[1]) == (temperature == guidance == 1)
 
 
 def test_an_image_depends_on_its_own_seed_only(trained: LoadedModel) -> None:
@@ -223,7 +235,9 @@ def test_guidance_changes_the_context_alone() -> None:
     assert torch.equal(ImageModel.sample(model, 3, 0.8, 5, labels), plain)
     assert torch.equal(model.sample(3, 0.8, 5, labels, guidance=1), plain)
     guided = model.sample(3, 0.8, 5, labels, guidance=1.5)
-    assert torch.equal(guided, decode_guided(model, model.base_noise([5, 6, 7], 0.8), labels, 1.5))
+    assert torch.equal(
+        guided, decode_guided(model, model.base_noise([5, 6, 7], 0.8), labels, GenerationSettings(0.8, 1.5))
+    )
     assert not torch.equal(guided, plain)
 
 
