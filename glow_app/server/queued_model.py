@@ -87,11 +87,13 @@ class QueuedModel(LoadedModel):
         rows = _rows(len(images), images, given)
         return self.cache.get(images, given, lambda: _columns(self._compute(self._rows.encode, rows)))
 
-    def decode_with(self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None) -> Images:
+    def decode_with(
+        self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None, shrink: bool = False
+    ) -> Images:
         """Decode latents with a context."""
         assert not isinstance(context, Sequence)  # feature maps are only those of restorers
         rows = _rows(len(latents[0]), context, change, *latents)
-        return Images(torch.stack(self._compute(self._rows.decode, rows)))
+        return Images(torch.stack(self._compute(self._rows.decode, rows, shrink)))
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Decode latents with a context, without rounding."""
@@ -127,9 +129,9 @@ class _RowFunctions:
     def encode(self, rows: list[Any]) -> list[tuple[Tensor | None, ...]]:
         return _rows(len(rows), *self._model.encode(*_columns(rows)))
 
-    def decode(self, rows: list[Any]) -> Sequence[Tensor]:
+    def decode(self, rows: list[Any], shrink: bool) -> Sequence[Tensor]:
         context, change, *latents = _columns(rows)
-        return self._model.decode_with(latents, context, change).cpu().unbind()
+        return self._model.decode_with(latents, context, change, shrink).cpu().unbind()
 
     def decode_values(self, rows: list[Any]) -> Sequence[Tensor]:
         context, *latents = _columns(rows)
