@@ -17,7 +17,6 @@ from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import load_split
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.model_folders import CONFIG_NAME, WEIGHTS_NAME
 from lightning_modules.optimizers import Muon
 from lightning_modules.schedules import LinearWarmupCosine
@@ -64,7 +63,7 @@ def main() -> None:
         tensor.copy_(tensor.half())
         weights[f"flow.conditioning.reader.{name}"] = tensor.half().contiguous()
     save_file(weights, FOLDER / WEIGHTS_NAME)
-    (FOLDER / CONFIG_NAME).write_text(json.dumps(config | {"sha256": model_hash(model)}, indent=2) + "\n")
+    (FOLDER / CONFIG_NAME).write_text(json.dumps(config | {"sha256": model.hash}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

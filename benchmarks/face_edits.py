@@ -27,7 +27,6 @@ from glow_app import load_model
 from glow_app.data.faces.rendered import FACE_KINDS
 from glow_app.generation import edit_attributes, infer
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 
 NAME = "face_edits"
 NUM_FACES, NUM_EDITED = (64, 16) if IS_SHORT else (600, 100)
@@ -137,7 +136,7 @@ def main() -> None:
     images, attributes = faces(2, arguments.faces, model.flow.image_shape[2])
     before = seen(classifier, images)
     inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
-    result = {"model": model_hash(model), "faces": len(images), "classifier": accuracies(before, attributes)}
+    result = {"model": model.hash, "faces": len(images), "classifier": accuracies(before, attributes)}
     result |= measure_samples(model, classifier, images, attributes)
     editor, before = through_attributes(model, images, inferred), before[:NUM_EDITED]
     by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}

@@ -20,7 +20,6 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.generation import infer
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 
 NAME = "face_reading"
 COUNT = 50 if IS_SHORT else 600
@@ -53,7 +52,7 @@ def main() -> None:
     start = time.process_time()
     for _ in range(20):
         infer(model, picture)
-    result = {"model": model_hash(model), "count": COUNT, "read": read, "yes or no": agreement}
+    result = {"model": model.hash, "count": COUNT, "read": read, "yes or no": agreement}
     write_result(arguments.name, result | {"seconds_a_picture": (time.process_time() - start) / 20})
     rows = [
         [f"`{name}`", *(f"{100 * one[name]:.1f} %" if n < NUM_BINARY else f"{one[name]:.3f}" for one in read.values())]

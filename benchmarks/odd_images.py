@@ -18,7 +18,6 @@ from PIL import Image, ImageFilter
 from glow_app.data.sources import load_split
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.pretrained import save_reference
 from glow_app.storage.stored_model import StoredModel, load_model
 
@@ -74,7 +73,7 @@ def verdicts(model: ImageModel, save: bool) -> None:
         bits[name] = float(measures.bits_per_dim.mean())
         shares[name], reasons[name] = len(odd) / len(judged), dict(Counter(odd).most_common())
         rows.append([name, f"{bits[name]:.2f}", f"{100 * shares[name]:.1f} %", next(iter(reasons[name]), "")])
-    write_result("verdicts", {"model": model_hash(model), "bits_per_dim": bits, "unusual": shares, "reasons": reasons})
+    write_result("verdicts", {"model": model.hash, "bits_per_dim": bits, "unusual": shares, "reasons": reasons})
     write_table("verdicts", ["pictures", "bits/dim", "unusual", "most common reason"], rows, "find-odd-images.md")
 
 

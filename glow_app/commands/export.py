@@ -24,7 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
 def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.generation import load_directions
     from glow_app.models.image_model import ImageModel
-    from glow_app.models.module_state import model_hash
     from glow_app.storage.pretrained import save_pretrained
     from glow_app.storage.stored_model import StoredModel
 
@@ -35,7 +34,7 @@ def _write_weights(arguments: argparse.Namespace) -> None:
     files = [direction.path for direction in directions.values() if direction.path is not None]
     options = {"overwrite": arguments.overwrite, "directions": files, "half": arguments.half}
     folder = save_pretrained(model, arguments.output, stored.facts, **options)
-    print(f"{folder} (sha256 {model_hash(model)[:12]})")
+    print(f"{folder} (sha256 {model.hash[:12]})")
     if directions:
         print(f"with the directions for glow edit: {', '.join(directions)}")
 

@@ -18,7 +18,6 @@ from glow_app.files import atomic_folder, sha256_of
 from glow_app.likelihood import to_uint8
 from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.running import fold
 from glow_app.storage.pretrained import REFERENCE_KEY
 
@@ -190,7 +189,7 @@ def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
         "format": FORMAT,
         "version": __version__,
         "program": {"kind": "torch-export", "file": path.name, "sha256": sha256_of(path), "torch": torch.__version__},
-        "model": model_hash(model),
+        "model": model.hash,
         "inputs": inputs,
         "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},
         "given": model.vocabulary.describe(),

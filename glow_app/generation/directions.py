@@ -12,7 +12,6 @@ from torch import Tensor
 from glow_app.files import atomic_file
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, tensors_bytes
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def load_direction(name: str, model: ImageModel, *folders: str | Path) -> Direct
         raise FileNotFoundError(
             f"there is no direction {name} in {places}; known: {names or 'none yet'}; glow edit learn makes one"
         )
-    own_hash = model_hash(model)
+    own_hash = model.hash
     for path in paths[:-1]:
         with suppress(ValueError):
             return _read(path, model, own_hash)
@@ -75,7 +74,7 @@ def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direct
     Files that are damaged, belong to another model, or have an invalid name are skipped with a warning.
     """
     paths = _files(folders)
-    directions, own_hash = {}, model_hash(model) if paths else ""
+    directions, own_hash = {}, model.hash if paths else ""
     for path in sorted(paths, key=lambda path: path.stem):
         try:
             if check_name(path.stem) not in directions:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from glow_app.files import atomic_file
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 
 LATENTS = "glow-latents/1"
 DIRECTION = "glow-direction/1"
@@ -22,7 +21,7 @@ NOUNS = {LATENTS: "latents", DIRECTION: "direction"}
 def tensors_bytes(tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> bytes:
     """Return the content of a safetensors file with its kind, the model's hash, and ``facts`` of plain types."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return save(content, {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)})
+    return save(content, {"format": kind, "model": model.hash, "facts": json.dumps(facts)})
 
 
 def read_tensors(source: Path | bytes, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
@@ -76,7 +75,7 @@ def load_latents(source: Path | bytes, model: ImageModel) -> Latents:
         raise FileNotFoundError(f"there is no file {source}")
     tensors, names, owner = read_tensors(source, LATENTS, "expected a file that glow encode wrote")
     name = source if isinstance(source, Path) else "the body"
-    if owner != model_hash(model):
+    if owner != model.hash:
         raise ValueError(f"the latents in {name} belong to another model, {owner[:12]}")
     given = tensors.pop("given", None)
     if not isinstance(names, list) or not all(isinstance(each, str) and "\0" not in each for each in names):

@@ -13,7 +13,7 @@ from glow_app.flows import Glow, WaveletFlow
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, means_to_uint8, quantise, to_uint8
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
+from glow_app.models.module_state import is_initialized, model_hash, require_wide_weights, weights_device, weights_dtype
 from glow_app.nn.class_path import class_path
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
@@ -42,6 +42,7 @@ class ImageModel(nn.Module):
     unit = "bits/dim"
     examples = "images"
     dtype, device, initialized = property(weights_dtype), property(weights_device), property(is_initialized)
+    hash = property(model_hash)
     _generation = GenerationSettings()
     _folded: Sequence[Glow | WaveletFlow] = ()  # a sequence, so that it is not registered as a submodule
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -34,7 +33,7 @@ def drawn_with(model: ImageModel, images: Pictures) -> list[Given]:
     """Return what the model was given when it drew each image, by the image's facts or its PNG; None for others."""
     images, _ = read(model, images)
     facts = images.facts if isinstance(images, Images) and images.facts else [{}] * len(images)
-    owner = model_hash(model) if any("model" in fact for fact in facts) else None
+    owner = model.hash if any("model" in fact for fact in facts) else None
     values: list[Given] = []
     for fact in facts:
         value = fact.get("given") if "seed" in fact and fact.get("model", owner) == owner else None

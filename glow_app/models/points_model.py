@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.module_state import is_initialized, require_wide_weights, weights_device, weights_dtype
+from glow_app.models.module_state import is_initialized, model_hash, require_wide_weights, weights_device, weights_dtype
 from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least, require_vector
 from glow_app.priors import GaussianPrior
@@ -35,6 +35,7 @@ class PointsModel(nn.Module):
     unit = "nats"
     examples = "points"
     dtype, device, initialized = property(weights_dtype), property(weights_device), property(is_initialized)
+    hash = property(model_hash)
 
     def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior) -> None:
         super().__init__()

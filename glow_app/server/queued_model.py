@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.inference import read
 from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
@@ -57,6 +59,8 @@ class QueuedModel(LoadedModel):
     The images of a call are rows, which share batches with those of other requests; the caller waits for its results.
     Everything else, such as the context, is computed on the caller's thread.
     """
+
+    hash = cached_property(model_hash)  # of weights that no longer change, as every picture's facts are checked by it
 
     def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
         super().__init__(model.flow, model.num_bits)

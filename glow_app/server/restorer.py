@@ -10,7 +10,6 @@ from glow_app.data.decoding import Photo
 from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task, task_of
 from glow_app.server.answers import invalid, validating
@@ -27,7 +26,7 @@ class Restorer:
             raise ValueError(f"the restorer {name} restores only one size; expected a model with a Gaussian prior")
         self.info = RestorerInfo(
             name=name,
-            model=model_hash(model),
+            model=model.hash,
             source=source,
             task=type(self.task).__name__,
             factor=self.task.factor,

@@ -12,8 +12,7 @@ from glow_app import __version__, generation
 from glow_app.conditioning import Given
 from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import find_values
-from glow_app.models.module_state import model_hash
+from glow_app.models.inference import drawn_with, find_values
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed
@@ -65,7 +64,7 @@ class Service:
             version=__version__,
             name=name,
             summary=f"{what[:1].upper()}{what[1:]}, {width}x{height}. {more}".strip(),
-            model=model_hash(model),
+            model=self.model.hash,
             image_shape=list(model.flow.image_shape),
             sizes=model.flow.sizes,
             given=None if known is None else GivenKind(**known),
@@ -140,17 +139,16 @@ class Service:
         shape = self.model.flow.image_shape
         pictures = [await self.decoder.read(field.format(number), file, shape) for number, file in enumerate(files)]
         pixels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
-        facts = [dict(picture.drawn) for picture in pictures]
-        # Removed if it is this model, whose hash would otherwise be computed.
-        are_own = [fact.pop("model", self.info.model) == self.info.model for fact in facts]
-        images = Images(pixels, [fact if is_own else {} for fact, is_own in zip(facts, are_own, strict=True)])
+        images = Images(pixels, [dict(picture.drawn) for picture in pictures])
         if known is None and infers:
             known, _ = await self.run(find_values, self.model, images)
         return images, [picture.note for picture in pictures], known
 
     def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:
         """Return where what is given for the first of :meth:`pictures` is from, if the request has ``given``."""
-        return "request" if given is not None else "picture" if images.facts[0] else "inference"
+        if given is not None:
+            return "request"
+        return "inference" if drawn_with(self.model, images)[0] is None else "picture"
 
     def format(self, given: Tensor | None) -> list[Any] | None:
         """Return what is given for pictures as plain values; None for an unconditional model."""

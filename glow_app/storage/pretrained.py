@@ -13,7 +13,6 @@ from glow_app.files import atomic_file, atomic_folder
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, read_config
 from glow_app.storage.stored_model import GENERATION_KEY
 
@@ -50,7 +49,7 @@ def save_pretrained(
         config = {
             "format": FORMAT,
             "version": version("glow-app"),
-            "sha256": model_hash(model),
+            "sha256": model.hash,
             "model": model.config,
             "training": {**model.facts, **(training or {})},
         }

@@ -13,7 +13,6 @@ from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
@@ -62,7 +61,7 @@ class StoredModel:
         checkpoint = read_checkpoint(self.path)
         self.facts = facts_of(checkpoint)  # saves reading it again
         model = density_of(checkpoint)
-        self.hash = model_hash(model)
+        self.hash = model.hash
         return model.to(device)
 
     def load_image_model(self, device: str | torch.device = "cpu") -> LoadedModel:
@@ -74,8 +73,8 @@ class StoredModel:
 
     @cached_property
     def hash(self) -> str:
-        """The SHA-256 of architecture and weights, see :func:`model_hash`."""
-        return read_config(self.path)["sha256"] if self.path.is_dir() else model_hash(self.load())
+        """The SHA-256 of architecture and weights, see :func:`~glow_app.models.module_state.model_hash`."""
+        return read_config(self.path)["sha256"] if self.path.is_dir() else self.load().hash
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _read_exported(folder: Path) -> Density:
         if tensor.dtype == torch.float16:
             weights[name] = tensor.float()
     model = build_model(config["model"], weights, config.get("training")).eval()
-    if model_hash(model) != config.get("sha256"):
+    if model.hash != config.get("sha256"):
         raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
     if isinstance(model, ImageModel) and GENERATION_KEY in config:
         try:

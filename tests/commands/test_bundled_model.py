@@ -10,7 +10,6 @@ import pytest
 from run_files import pixels
 
 from glow_app.files import sha256_of
-from glow_app.models.module_state import model_hash
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
@@ -20,7 +19,7 @@ Glow = Callable[..., Any]
 def test_the_default_model_is_faces(glow: Glow) -> None:
     Path("faces").mkdir()  # a folder without a model does not hide the bundled one
     result = glow("sample", "--count", 1, "--seed", 3, "--batch-size", 1)
-    assert result.output.startswith(f"model: faces (sha256 {model_hash(load_model('faces'))[:12]})\n")
+    assert result.output.startswith(f"model: faces (sha256 {load_model('faces').hash[:12]})\n")
     picture = next(Path("outputs/sample").glob("seed*.png"))
     assert pixels(picture).shape == (256, 256, 3)
     assert "largest pixel error 0 of 255" in glow("reconstruct", picture).output
@@ -31,7 +30,7 @@ def test_the_default_model_is_faces(glow: Glow) -> None:
 def test_a_bundled_model_by_its_name(glow: Glow) -> None:
     model = ("--checkpoint", "fashion-mnist")
     drawn = glow("sample", *model, "--count", 2, "--seed", 0, "--batch-size", 2, "--given", "dress", "8")
-    assert drawn.output.startswith(f"model: fashion-mnist (sha256 {model_hash(load_model('fashion-mnist'))[:12]})\n")
+    assert drawn.output.startswith(f"model: fashion-mnist (sha256 {load_model('fashion-mnist').hash[:12]})\n")
     assert json.loads(Path("outputs/sample/run.json").read_text())["given"] == ["Dress", "Bag"]
     clothes = sorted(Path("outputs/sample").glob("seed*.png"))
     assert "largest pixel error 0 of 255" in glow("reconstruct", *clothes, *model).output
@@ -40,7 +39,7 @@ def test_a_bundled_model_by_its_name(glow: Glow) -> None:
     assert (
         glow("edit", "apply", clothes[0], "--direction", "width", "--output", "wide", "--checkpoint", "mine").code == 0
     )
-    assert model_hash(load_model("mine")) == model_hash(load_model("fashion-mnist"))
+    assert load_model("mine").hash == load_model("fashion-mnist").hash
 
 
 def test_a_model_from_the_hub(
@@ -50,7 +49,7 @@ def test_a_model_from_the_hub(
     monkeypatch.setattr("glow_app.storage.model_folders.fetch_model", {"hf://me/shoes": snapshot}.__getitem__)
     sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
     assert sampled.output.startswith(
-        f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "
+        f"model: hf://me/shoes (sha256 {load_model(conditional).hash[:12]}, revision c0ffee, "
         f"sha256 of model.safetensors {sha256_of(snapshot / 'model.safetensors')})\n"
     )
     assert "c0ffee" in glow("info", "hf://me/shoes").output

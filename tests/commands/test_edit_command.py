@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from glow_app import __version__
 from glow_app.generation import Reference, edit, edit_attributes, infer, load_direction, measure, sample_batches
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import grid, read_png_text, save_picture, to_pil
 from glow_app.storage.pretrained import REFERENCE_KEY, save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -61,7 +60,7 @@ def test_a_direction_is_learnt_from_two_folders_and_applied(
         frames = torch.cat([edit(loaded, image, [(direction, number)]) for number in (-1.5, -0.75, 0, 0.75, 1.5)])
         strip = grid(frames, 5, above=["-1.5", "-0.75", "0", "+0.75", "+1.5"])
         assert np.array_equal(np.asarray(strip), pixels(Path(f"more/{name}_strip.png")))
-        made = {"direction": "bright", "model": model_hash(load_model(model)), "version": __version__}
+        made = {"direction": "bright", "model": load_model(model).hash, "version": __version__}
         assert read_png_text(Path(f"more/{name}.png")) == {**made, "strength": "1.5"}
         assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-1.5, -0.75, 0, +0.75, +1.5"}
 

@@ -11,7 +11,6 @@ from registry import random_images
 
 from glow_app.evaluation import evaluation_data, mean_bits
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.restoration import measure_restorations
 from glow_app.storage.stored_model import load_model
@@ -27,7 +26,7 @@ def test_all_figures_of_restorations(models: Path, tmp_path: Path, glow: Glow) -
     record = json.loads((tmp_path / "outputs/evaluate/evaluation.json").read_text())
     model = load_model(models / "fill")
     assert isinstance(model, ImageModel)
-    assert (record["model"], record["task"]["name"]) == (model_hash(model), "Fill")
+    assert (record["model"], record["task"]["name"]) == (model.hash, "Fill")
     assert (record["data"]["images"], record["data"]["training_images"]) == (9, None)
     held_out = evaluation_data(model, {}, source="folder", root=str(root), limit=9).held_out
     bits = mean_bits(model, held_out, 1, 5)

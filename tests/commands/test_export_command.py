@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from glow_app.models.module_state import model_hash
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
@@ -21,9 +20,9 @@ def test_export_of_a_torch_export_program(trained: Path, glow: Glow, monkeypatch
     result = glow("export", "--checkpoint", trained, "--output", "out", "--format", "torch-export", "--overwrite")
     assert (result.code, result.errors) == (0, []), result
     (model, folder, facts), options = saved.call_args
-    assert (model_hash(model), str(folder), options) == (model_hash(load_model(trained)), "out", {"overwrite": True})
+    assert (model.hash, str(folder), options) == (load_model(trained).hash, "out", {"overwrite": True})
     assert facts["epoch"] == json.loads((trained / "model/config.json").read_text())["training"]["epoch"]
-    assert f"out/sampler.pt2 (model {model_hash(model)[:12]})" in result.output
+    assert f"out/sampler.pt2 (model {model.hash[:12]})" in result.output
     assert "100.0000% of the pixels are equal" in result.output
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_models
 from glow_app.storage.stored_model import load_model
@@ -26,7 +25,7 @@ def facts(glow: Glow, *arguments: object) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["", "model", "best.ckpt", "last.ckpt"])
 def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
     printed = facts(glow, trained / name)
-    assert (printed["sha256"], printed["parameters"]) == (model_hash(load_model(trained / name)), "7,000")
+    assert (printed["sha256"], printed["parameters"]) == (load_model(trained / name).hash, "7,000")
     assert (printed["images"], printed["latents"]) == ("8x8 grey, 4 bits", "2x4x4, 8x2x2")
     assert (printed["levels"], printed["steps"], printed["hidden channels"]) == ("2", "2", "16")
     assert printed["prior"] == "GaussianPrior"

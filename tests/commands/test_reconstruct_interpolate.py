@@ -10,7 +10,6 @@ from run_files import pixels
 
 from glow_app import __version__
 from glow_app.generation import infer, interpolate, mix_levels
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import grid, read_png_text, strip
 from glow_app.pictures.inputs import as_images
@@ -30,7 +29,7 @@ def test_reconstructions_are_exact(trained: Path, tmp_path: Path, pictures: list
     comparison = tmp_path / "outputs/reconstruct" / "comparison.png"
     twice = as_images(pictures, (1, 8, 8)).repeat_interleave(2, 0)
     assert np.array_equal(pixels(comparison), np.asarray(grid(twice, 8, above=["original", "decoded"] * 4)))
-    assert read_png_text(comparison) == {"model": model_hash(load_model(trained)), "version": __version__}
+    assert read_png_text(comparison) == {"model": load_model(trained).hash, "version": __version__}
 
 
 def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, glow: Glow) -> None:
@@ -81,7 +80,7 @@ def test_interpolation_between_classes(
 
 def test_frames_and_metadata(trained: Path, pictures: list[Path], glow: Glow) -> None:
     model, pair = load_model(trained), pictures[:2]
-    facts = {"pictures": "a.png, b.png", "model": model_hash(model), "version": __version__}
+    facts = {"pictures": "a.png, b.png", "model": model.hash, "version": __version__}
     arc = interpolate(model, pair, 5)
     for options, way, frames in (
         (["--frames", 5], "arc", arc),

@@ -19,7 +19,6 @@ from glow_app import __version__, cli
 from glow_app.commands.results import ResultsFolder
 from glow_app.generation import sample_batches
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import grid, read_png_text
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -48,7 +47,7 @@ def test_pictures_record_and_metadata(sampled: Path, exported: Path, glow: Glow)
     names = [f"seed{seed:06d}_t0.70.png" for seed in (7, 8, 9, 10)]
     assert sorted(contents(sampled)) == ["grid.png", "run.json", *names]
     model = load_model(exported)
-    facts = {"temperature": 0.7, "model": model_hash(model), "version": __version__}
+    facts = {"temperature": 0.7, "model": model.hash, "version": __version__}
     record = {"seed": 7, "count": 4, "checkpoint": str(exported), **facts}
     files = [{"file": name, "seed": seed} for seed, name in enumerate(names, 7)]
     assert record_of(sampled) == {**record, "files": [*files, {"file": "grid.png", "seed": 7, "count": 4}]}

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import image_generators
 from glow_app.storage.model_folders import read_config
@@ -53,7 +52,7 @@ def test_one_row_per_picture(trained: Path, tmp_path: Path, pictures: list[Path]
         assert {name: str(value) for name, value in row.items()} == other
         assert (row["verdict"] == "unusual") == (row["oddness"] > 95)
     with Image.open(tmp_path / "outputs/score/oddest.png") as sheet:
-        assert sheet.info["model"] == model_hash(load_model(trained))
+        assert sheet.info["model"] == load_model(trained).hash
         # In order of oddness, each below its caption.
         shown = [np.asarray(sheet)[-160:, 2 + 162 * column : 162 + 162 * column][::20, ::20] for column in range(3)]
     assert scored == sorted(scored, key=lambda row: (-float(row["oddness"]), -float(row["bits_per_dim"])))
@@ -91,7 +90,7 @@ def test_a_reference_is_stored_with_the_model(
     assert glow("export", "--checkpoint", trained / "best.ckpt", "--output", exported).code == 0
     before = load_model(exported)
     assert "24 images of" in glow(*keep, exported).output
-    assert model_hash(load_model(exported)) == model_hash(before)
+    assert load_model(exported).hash == before.hash
     assert "24 ordinary images" in glow("info", exported).output
     scored = glow("score", odd, "--checkpoint", exported)
     once = glow("score", odd, "--checkpoint", trained, "--reference", ordinary, "--output", "once")

@@ -17,7 +17,6 @@ from glow_app.generation import measure
 from glow_app.models.drawing import guidance_change
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context, rows_of
 from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
 from glow_app.storage.pretrained import save_pretrained
@@ -144,7 +143,7 @@ def test_a_model_is_rebuilt_from_plain_types_and_weights_to_the_last_bit(kind: s
     for again in (build_model(plain, model.state_dict()).eval(), load_model(tmp_path / "model")):
         assert isinstance(again, ImageModel)
         assert again.config == model.config
-        assert model_hash(again) == model_hash(model)
+        assert again.hash == model.hash
         assert type(again.conditioning) is type(model.conditioning)
         for one in (again, again.freeze()):
             actual = [*one.encode(images, given), one.sample(NUM, seeds=4, given=given)]

@@ -24,7 +24,6 @@ from glow_app.export import Sampler
 from glow_app.flows import Glow
 from glow_app.generation import load_latents
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
 from glow_app.storage.model_config import ALLOWED_CLASSES
@@ -157,7 +156,7 @@ def test_it_is_stored_and_loads_only_where_it_is_allowed(
     path, images = trained.folder / place, pictures()
     again = load_model(path)
     assert isinstance(again.conditioning, Brightness)
-    assert (again.config, model_hash(again)) == (model.config, model_hash(model))
+    assert (again.config, again.hash) == (model.config, model.hash)
     assert torch.equal(again.sample(3, seeds=1, given=0.3), model.sample(3, seeds=1, given=0.3))
     bits = [one.bits_per_dim(images, 0.3, generator=torch.Generator()) for one in (model, again, again.freeze())]
     assert all(torch.equal(one, bits[0]) for one in bits)

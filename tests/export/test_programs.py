@@ -19,7 +19,6 @@ from glow_app.generation import sample_batches
 from glow_app.models.drawing import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
 
@@ -54,7 +53,7 @@ def test_a_program_draws_what_its_model_draws(case: str, tmp_path: Path) -> None
         if given is not None and (change := guidance_change(model, given, guidance)) is not None:
             context = context + change
         assert torch.equal(draw(latents, *inputs), model.decode_with(latents, context))
-    assert (description["model"], description["training"]) == (model_hash(model), {"epoch": 3})
+    assert (description["model"], description["training"]) == (model.hash, {"epoch": 3})
     names = [each["name"] for each in description["inputs"]]
     levels = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
     assert names == levels + (["given", "guidance"] if model.conditioning.guided else [])

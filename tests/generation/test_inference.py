@@ -16,7 +16,6 @@ from glow_app.generation import drawn_with, edit, edit_attributes, infer, interp
 from glow_app.generation.editing import place_of_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import save_picture, to_pil
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
@@ -121,9 +120,7 @@ def test_what_samples_were_drawn_with_is_not_inferred(
     if conditioning == "classes":
         model = named(tiny_model(num_classes=4), *"abcd")
     images = model.sample(3, seeds=5)
-    own, foreign, unsigned = (
-        {"seed": 5, "given": images.given[0], "model": owner} for owner in (model_hash(model), "x", "x")
-    )
+    own, foreign, unsigned = ({"seed": 5, "given": images.given[0], "model": owner} for owner in (model.hash, "x", "x"))
     del unsigned["model"]
     for name, facts in {"own": own, "foreign": foreign, "unsigned": unsigned, "grid": own | {"count": 3}}.items():
         save_picture(to_pil(images[0]), tmp_path / f"{name}.png", facts)

@@ -18,7 +18,6 @@ from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, 
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR, StepLR
 
 from glow_app.generation import Reference, measure, sample_batches
-from glow_app.models.module_state import model_hash
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config
@@ -264,9 +263,9 @@ class TestExportBest:
         checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
         module = tiny_module(lr_scheduler=downhill_then_uphill)
         tiny_fit(tmp_path, [checkpoint, ExportBest()], module, enable_checkpointing=True)
-        best, exported = (model_hash(load_model(tmp_path / name)) for name in ("best.ckpt", "model"))
+        best, exported = (load_model(tmp_path / name).hash for name in ("best.ckpt", "model"))
         assert exported == best == read_config(tmp_path / "model")["sha256"]
-        assert model_hash(module.model) != best
+        assert module.model.hash != best
         training = read_config(tmp_path / "model")["training"]
         assert training["step"] == 4
         held_out = torch.from_numpy(tiny_data().examples("validation").head(1000).copy())
@@ -277,7 +276,7 @@ class TestExportBest:
     def test_the_last_where_nothing_was_validated(self, tmp_path: Path) -> None:
         checkpoint = ModelCheckpoint(tmp_path, "best", save_last=True)
         tiny_fit(tmp_path, [checkpoint, ExportBest()], enable_checkpointing=True, limit_val_batches=0)
-        assert model_hash(load_model(tmp_path / "model")) == model_hash(load_model(tmp_path / "last.ckpt"))
+        assert load_model(tmp_path / "model").hash == load_model(tmp_path / "last.ckpt").hash
         assert "reference" not in read_config(tmp_path / "model")["training"]
 
     def test_files_of_others_in_its_place_are_moved_aside(self, tmp_path: Path) -> None:
@@ -286,14 +285,14 @@ class TestExportBest:
             best = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
             options: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": max_epochs, "ckpt_path": ckpt_path}
             tiny_fit(tmp_path, [best, ExportBest()], **options)
-            return model_hash(load_model(tmp_path / "best.ckpt"))
+            return load_model(tmp_path / "best.ckpt").hash
 
         exports = [train(1)]
         (tmp_path / "model" / ".DS_Store").write_text("of a desktop")
         with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*other files too, such as .DS_Store$"):
             exports.append(train(2, tmp_path / "last.ckpt"))
         aside, new = sorted(tmp_path.glob("model*"), reverse=True)
-        assert [model_hash(load_model(path)) for path in (aside, new)] == exports
+        assert [load_model(path).hash for path in (aside, new)] == exports
         assert [(path / ".DS_Store").exists() for path in (aside, new)] == [True, False]
 
 

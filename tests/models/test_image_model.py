@@ -19,7 +19,6 @@ from glow_app.models.drawing import decode_guided, draw, guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.image_batch import Images
 from glow_app.storage.stored_model import load_model
 
@@ -244,9 +243,9 @@ def test_guidance_changes_the_context_alone() -> None:
 def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
     model, classes = tiny_model(), tiny_model(num_classes=3)
     assert model.generation == GenerationSettings(0.7, 1.0)
-    hashes = model_hash(classes)
+    hashes = classes.hash
     classes.generation = GenerationSettings((0.9, 1.0), 1.25)
-    assert model_hash(classes) == hashes
+    assert classes.hash == hashes
     with pytest.raises(ValueError, match="3 temperatures; expected 1, or 2"):
         classes.generation = GenerationSettings((0.9, 1.0, 1.0))
     with pytest.raises(ValueError, match=r"guidance is 1\.25"):
@@ -298,7 +297,7 @@ def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatc
 
 def test_weights_of_16_bits_are_refused_before_any_is_changed() -> None:
     model = tiny_model()
-    before = model_hash(model)
+    before = model.hash
     with pytest.raises(ValueError, match="use autocast"):
         model.to(torch.bfloat16)
-    assert model_hash(model) == before
+    assert model.hash == before

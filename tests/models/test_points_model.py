@@ -8,7 +8,6 @@ from registry import PRIORS, perturb, tiny_model
 from torch import Tensor
 
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.models.module_state import model_hash
 from glow_app.models.points_model import PointsModel
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_density, load_model
@@ -85,7 +84,7 @@ def test_a_stored_model_has_the_same_density_bit_for_bit(name: str, tmp_path: Pa
         loaded = load_density(place)
         assert isinstance(loaded, PointsModel)
         assert not loaded.training
-        assert (loaded.config, model_hash(loaded)) == (model.config, model_hash(model))
+        assert (loaded.config, loaded.hash) == (model.config, model.hash)
         assert torch.equal(loaded.log_prob(x), model.log_prob(x))
         assert torch.equal(loaded.sample(3, seed=2), model.sample(3, seed=2))
 
@@ -95,7 +94,7 @@ def test_it_is_no_image_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a density of points, not of images; load it in Python"):
         load_model(folder)
     image_model = tiny_model()
-    assert model_hash(load_density(save_pretrained(image_model, tmp_path / "images"))) == model_hash(image_model)
+    assert load_density(save_pretrained(image_model, tmp_path / "images")).hash == image_model.hash
 
 
 def test_what_is_refused() -> None:

@@ -24,9 +24,8 @@ from glow_app.data.attributes import Kind
 from glow_app.generation import Direction, Latents, latents_bytes, load_latents
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import png_bytes, strip
+from glow_app.pictures.images import png_bytes, strip, to_pil
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 
@@ -89,7 +88,7 @@ def test_samples_equal_those_of_python(model: LoadedModel, client: httpx.Client)
     assert [one["seed"] for one in answer["images"]] == [seed for seed, _ in expected] == [7, 8, 9, 10, 11]
     assert [one["given"] for one in answer["images"]] == list("dabcd")
     assert all(map(same_pictures, images_of(answer), (image for _, image in expected)))
-    assert (answer["temperature"], answer["model"]) == ([0.5, 0.8], model_hash(model))
+    assert (answer["temperature"], answer["model"]) == ([0.5, 0.8], model.hash)
     ways: list[Any] = [2, "C", ["c"]]
     by_number, *others = (client.post("/v1/sample", json={"seed": 3, "given": given}).json() for given in ways)
     assert others == [by_number] * 2
@@ -201,7 +200,7 @@ def test_accept_header(accept: str, expected: str, client: httpx.Client) -> None
 
 
 def test_pictures_contain_metadata(model: LoadedModel, client: httpx.Client) -> None:
-    made = {"model": model_hash(model), "version": __version__}
+    made = {"model": model.hash, "version": __version__}
     images = client.post("/v1/sample", json={"count": 2, "seed": 6}).json()["images"]
     texts = [text_of(base64.b64decode(one["image"])) for one in images]
     drawn = {"temperature": "0.7", **made}
@@ -234,7 +233,7 @@ def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.C
     assert (answer["given"], answer["notes"]) == (["a", "b", "b"], [None] * 3)
     response = client.post("/v1/interpolate", json=body, headers={"accept": PNG})
     assert same_pictures(pixels_of(response.content), pixels_of(png_bytes(strip(frames, 4))))
-    made = {"way": "arc", "model": model_hash(model), "version": __version__}
+    made = {"way": "arc", "model": model.hash, "version": __version__}
     assert text_of(response.content) == {"frames": "7", "given": "a, b, b", **made}
     for kind, suffix in (("image/gif", ".gif"), ("image/webp", ".webp")):
         animation = client.post("/v1/interpolate", json=body, headers={"accept": kind})
@@ -298,8 +297,10 @@ def test_attributes_are_given_changed_and_inferred() -> None:
         assert model.vocabulary.format(load_latents(encoded.content, model).given) == [rounded]
         edited = client.post("/v1/edit", json={"image": drawn["image"], "attributes": {}}).json()
         assert (edited["given"], edited["given_by"]) == (rounded, "picture")
-        again = client.post("/v1/edit", json={"image": edited["image"], "attributes": {}}).json()
-        assert again["given_by"] == "inference"
+        nameless = as_base64(png_bytes(to_pil(IMAGES[0]), {"seed": 3, "given": "from a model with other attributes"}))
+        for picture in (edited["image"], nameless):
+            answer = client.post("/v1/edit", json={"image": picture, "attributes": {}}).json()
+            assert answer["given_by"] == "inference"
 
         first = client.post("/v1/edit", json={"image": FILES[0], "attributes": {}, "given": given}).json()
         assert first["given_by"] == "request"
@@ -408,7 +409,7 @@ def test_verdicts_use_the_models_reference(model: LoadedModel) -> None:
 
 def test_info_describes_the_model_and_the_limits(model: LoadedModel, client: httpx.Client, plain: httpx.Client) -> None:
     info = client.get("/v1/info").json()
-    assert info["model"] == model_hash(model)
+    assert info["model"] == model.hash
     assert info["image_shape"] == [3, 8, 8]
     assert (info["num_bits"], info["num_levels"], info["guided"]) == (8, 2, True)
     assert info["given"] == {"kind": "ClassConditioning", "values": ["a", "b", "c", "d"], "attributes": []}

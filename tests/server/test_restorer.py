@@ -22,7 +22,6 @@ from glow_app.flows import Glow
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
-from glow_app.models.module_state import model_hash
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, RestorationTask, Upscale
@@ -104,7 +103,7 @@ def test_draws_equal_those_of_python(name: str, client: httpx.Client) -> None:
         assert torch.equal(from_base64(answer[kind]), getattr(expected, kind))
     assert torch.equal(from_base64(answer["spread"]), expected.shown_spread)
     assert answer["overshoot"] == expected.overshoot.tolist()
-    plain = {"facts": {}, "temperature": [0.7, 0.7], "restorer": name, "model": model_hash(MODELS[name])}
+    plain = {"facts": {}, "temperature": [0.7, 0.7], "restorer": name, "model": MODELS[name].hash}
     assert {key: answer[key] for key in plain} == plain | facts
 
 
@@ -260,7 +259,7 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
             "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {}, "decides": True,
-            "source": "photos", "model": model_hash(MODELS["clean"]),
+            "source": "photos", "model": MODELS["clean"].hash,
             "temperature": [0.5, 0.8],
         }  # fmt: skip
         body = {"image": as_base64(PICTURE), "count": 1}

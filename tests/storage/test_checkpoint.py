@@ -16,7 +16,6 @@ from damage import ABSENT, change, message_of
 from registry import random_images, tiny_model
 
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
@@ -62,7 +61,7 @@ def test_a_loaded_checkpoint_equals_the_model(model: ImageModel, tmp_path: Path)
     torch.save(content, path)
     loaded = load_model(str(path), device="auto")
     exported = load_model(save_pretrained(model, tmp_path / "export"))
-    assert model_hash(loaded) == model_hash(model) == model_hash(exported) == StoredModel(path).hash
+    assert loaded.hash == model.hash == exported.hash == StoredModel(path).hash
     assert not loaded.training
     assert torch.equal(loaded.sample(3, seeds=0), model.sample(3, seeds=0))
     images = random_images(3)
@@ -83,7 +82,7 @@ def test_a_run_folder_gives_its_export_or_best_or_last_checkpoint(model: ImageMo
     assert StoredModel(str(tmp_path)).path == best
     export = save_pretrained(tiny_model(seed=2), tmp_path / "model")
     assert StoredModel(tmp_path).path == StoredModel(export).path == export
-    assert model_hash(load_model(tmp_path)) == model_hash(tiny_model(seed=2))
+    assert load_model(tmp_path).hash == tiny_model(seed=2).hash
 
 
 def test_a_folder_of_runs_gives_the_newest(model: ImageModel, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from huggingface_hub import constants, errors
 from registry import tiny_model
 
-from glow_app.models.module_state import model_hash
 from glow_app.storage import model_folders
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
@@ -85,7 +84,7 @@ def test_other_names_are_paths() -> None:
 
 @pytest.mark.parametrize("address", ["hf://me/shoes", "hf://me/shoes@main", f"hf://me/shoes@{COMMIT}"])
 def test_a_model_is_read_from_the_cache(snapshot: Path, address: str) -> None:
-    assert model_hash(load_model(address)) == model_hash(tiny_model())
+    assert load_model(address).hash == tiny_model().hash
     assert StoredModel(address).path == snapshot
     sha256 = hashlib.sha256((snapshot / "model.safetensors").read_bytes()).hexdigest()
     origin = {"hub": address, "revision": COMMIT, "sha256 of model.safetensors": sha256}

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.module_state import model_hash
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -57,7 +56,7 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
     loaded = load_model(folder)
     assert torch.equal(torch.get_rng_state(), before)
     assert loaded.config == model.config
-    assert model_hash(loaded) == model_hash(model)
+    assert loaded.hash == model.hash
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     images = random_images(4, model.flow.image_shape)
@@ -68,7 +67,7 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
 
 def test_names_of_classes_and_recommended_settings_are_kept_and_not_part_of_the_hash(tmp_path: Path) -> None:
     model = tiny_model(num_classes=2)
-    plain = model_hash(model)
+    plain = model.hash
     assert "generation" not in read_config(save_pretrained(model, tmp_path / "plain"))  # they are the defaults
     named(model, "dress", "ankle boot")
     model.generation = GenerationSettings((0.9, 1.0), 1.25)
@@ -76,7 +75,7 @@ def test_names_of_classes_and_recommended_settings_are_kept_and_not_part_of_the_
     assert read_config(folder)["training"] == {"classes": ["dress", "ankle boot"], "epoch": 3}
     loaded = load_model(folder)
     assert (loaded.generation, loaded.facts) == (model.generation, {"classes": ["dress", "ankle boot"]})
-    assert model_hash(loaded) == plain
+    assert loaded.hash == plain
 
 
 DAMAGED_SETTINGS: list[object] = [
@@ -103,10 +102,10 @@ def test_damaged_settings_and_names_of_classes_are_refused(tmp_path: Path) -> No
 
 
 def test_the_hash_depends_on_weights_and_architecture(model: ImageModel) -> None:
-    assert model_hash(tiny_model(num_classes=2)) == model_hash(model)
-    assert model_hash(perturb(tiny_model(num_classes=2), size=1e-4)) != model_hash(model)
+    assert tiny_model(num_classes=2).hash == model.hash
+    assert perturb(tiny_model(num_classes=2), size=1e-4).hash != model.hash
     for other in (tiny_model(num_classes=2, num_bits=7), tiny_model(num_classes=3), tiny_model()):
-        assert model_hash(other) != model_hash(model)
+        assert other.hash != model.hash
 
 
 def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder: Path) -> None:
@@ -118,7 +117,7 @@ def test_overwriting_replaces_exports_and_nothing_else(model: ImageModel, folder
         save_pretrained(other, folder)
     assert files() == before
     save_pretrained(other, folder, overwrite=True)
-    assert model_hash(load_model(folder)) == model_hash(other)
+    assert load_model(folder).hash == other.hash
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     (folder / "notes.txt").write_text("not of the model")
     before = files()
