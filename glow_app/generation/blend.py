@@ -45,8 +45,8 @@ def blend(
             :func:`~glow_app.pictures.inputs.as_images`.
         weights: (F, L) for two images: the weight t of the second for each frame and level, finest first. (F, L, 2)
             for four: the weights across and down.
-        given: What is known about each image, such as its class; the contexts are blended with the weights of the
-            coarsest level.
+        given: What is known about each image, as for :func:`~glow_app.generation.edit`; the contexts are blended with
+            the weights of the coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
         size: Height and width of the frames: those of the model, or of coarser levels of a wavelet flow, which take
             less time.

@@ -118,7 +118,8 @@ def edit(
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         strengths: Directions, each with a strength, where 1 is the mean difference between images with and without the
             attribute, or with as many strengths as there are images or copies of one.
-        given: What is known about the images, such as their classes.
+        given: What is known about the images, such as their classes; by default as for :meth:`LoadedModel.encode
+            <glow_app.models.loaded_model.LoadedModel.encode>`.
         size: Height and width of the result: those of the model, or of coarser levels of a wavelet flow, which take
             less time.
     """

@@ -1,6 +1,7 @@
 """What is known about pictures: what is given, what they were drawn with, or what they most probably show."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -46,27 +47,27 @@ def drawn_with(model: ImageModel, images: Pictures) -> list[Given]:
 
 
 def read_known(model: ImageModel, images: Pictures, given: Given) -> tuple[Tensor, Tensor | None]:
-    """Return the tensors of pictures and of what is given or, if nothing is, what all of them were drawn with."""
-    images, given = read(model, images, given)
-    if given is None and None not in (values := drawn_with(model, images)):
-        given = model.vocabulary.parse(values, len(images))
-    return images, given
+    """Return pictures and what is given about them, as :func:`read`; if nothing is given, as :func:`find_values`."""
+    pixels, known = read(model, images, given)
+    if known is None:
+        places = images if isinstance(images, list | tuple) else [images] * len(pixels)
+        folders = [Path(place).parent.name if isinstance(place, str | Path) else "" for place in places]
+        known, _ = find_values(model, pixels, folders)
+    return pixels, known
 
 
 def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:
     """Return what each image was drawn with or else seems to show, such as its class or attributes, as a tensor.
 
     Attributes are read by the network that was trained beside the model; what is given is kept. Classes are those of
-    :func:`~glow_app.models.inference.find_values`. None for an unconditional model.
+    :func:`~glow_app.models.inference.read_known`. None for an unconditional model.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
     """
-    (images, given), conditioning = read(model, images, given), model.conditioning
-    if given is not None and not given.isnan().any():
+    (images, given), conditioning = read_known(model, images, given), model.conditioning
+    if not isinstance(conditioning, AttributeConditioning) or (given is not None and not given.isnan().any()):
         return given
-    if not isinstance(conditioning, AttributeConditioning):
-        return find_values(model, images)[0]
     drawn = model.vocabulary.parse([value or {} for value in drawn_with(model, images)], len(images))
     assert drawn is not None
     known = drawn if given is None else given.where(~given.isnan(), drawn)

@@ -1,7 +1,6 @@
 """An image model that also reads pictures and words: the layer between people and tensors."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from glow_app.conditioning import Given
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import find_values, read
+from glow_app.models.inference import read, read_known
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import one_seed_each
@@ -45,15 +44,11 @@ class LoadedModel(ImageModel):
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:
         """Return latents, as :meth:`ImageModel.encode`, which remember what was given.
 
-        If nothing is given to a model with classes, a picture has that of its sample, or else that of the name of its
-        folder, or else the most likely one.
+        If nothing is given, it is as in ``glow encode`` what the pictures were drawn with, or else what the name of
+        their folder says, or else their most likely class; nothing for a picture whose attributes are unknown.
         """
-        read_images, parsed = read(self, images, given)
-        if parsed is None and self.vocabulary.values:
-            places = images if isinstance(images, list | tuple) else [images] * len(read_images)
-            folders = [Path(place).parent.name if isinstance(place, str | Path) else "" for place in places]
-            parsed, _ = find_values(self, read_images, folders)
-        return Encoded(super().encode(read_images, parsed), parsed)
+        pixels, known = read_known(self, images, given)
+        return Encoded(super().encode(pixels, known), known)
 
     def decode(self, latents: Sequence[Tensor], given: Given = None) -> Images:
         """Return uint8 images, (B, C, H, W), as :meth:`ImageModel.decode`; by default with what they were encoded."""

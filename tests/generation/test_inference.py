@@ -15,7 +15,7 @@ from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
 from glow_app.generation.editing import place_of_change
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.loaded_model import LoadedModel
+from glow_app.models.loaded_model import Encoded, LoadedModel
 from glow_app.pictures.images import save_picture, to_pil
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
@@ -131,9 +131,13 @@ def test_what_samples_were_drawn_with_is_not_inferred(
         (drawn,) = drawn_with(model, tmp_path / f"{name}.png")
         formatted = [drawn] if drawn is None else model.vocabulary.format(model.vocabulary.parse([drawn], 1))
         assert formatted == [value], name
+    latents = model.encode([tmp_path / "own.png", images[1]])
+    assert isinstance(latents, Encoded)
+    assert model.vocabulary.format(latents.given) == [rounded[0], images.given[1]]
     plain = images.as_subclass(Tensor)
     inferred = model.vocabulary.format(infer(model, plain))[2:]
     mixed = [images[0], images[1], plain[2]]
+    assert torch.equal(edit(model, mixed, []), plain)
     assert model.vocabulary.format(infer(model, mixed)) == [*images.given[:2], *inferred]
     monkeypatch.setattr(LoadedModel, "bits_table", None)
     monkeypatch.setattr(AttributeConditioning, "read", lambda _, images: torch.full((len(images), len(KINDS)), 0.5))
