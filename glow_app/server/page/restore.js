@@ -60,16 +60,17 @@ export function startRestore(info) {
     return frame.box;
   }
 
-  /** Show the size of the result; return whether it is so quick that it follows the settings. */
+  /** Show the size of the result; return whether it is that of a picture so quick that it follows the settings. */
   function describe() {
     const asked = settings.read();
     note.textContent = shown?.note ?? "";
     if (asked === null || !shown?.content) return !shown?.content;
-    const { width, height } = partFor(asked) ?? { width: shown.extent?.[0] ?? Infinity, height: shown.extent?.[1] ?? 1 };
+    const part = partFor(asked);
+    const { width, height } = part ?? { width: shown.extent?.[0] ?? Infinity, height: shown.extent?.[1] ?? 1 };
     const { factor } = settings.restorer;
     const [across, down] = [width, height].map((side) => (side * factor).toLocaleString("en"));
     note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels.`);
-    large.hidden = asked.count * width * height * factor ** 2 <= QUICK;
+    large.hidden = part === null && asked.count * width * height * factor ** 2 <= QUICK;
     return large.hidden;
   }
 
@@ -153,9 +154,8 @@ export function startRestore(info) {
     const asked = settings.read();
     const key = keyOf(asked);
     if (asked === null) return { key, waits: "A number is missing or out of range" };
-    const isQuick = picture === shown && describe();
     const part = picture === shown ? partFor(asked) : null;
-    if (part && !isAsked && !isQuick) return { key, waits: "Choose the part to restore" };
+    if (part && !isAsked) return { key, waits: "Choose the part to restore" };
     await prepare(picture, part, signal);
     const { inputs, ...fields } = asked;
     const mask = settings.takesMask ? await brush.mask() : undefined;

@@ -309,9 +309,14 @@ def test_a_part_of_a_large_file_is_sent_in_its_own_size(
         use.click()
         expect(page.locator(".choices button")).to_have_count(6)
         assert torch.equal(from_base64(as_base64(bodies[-1]["image"]))[:3], picture[:, 60:, :30])
+        number = len(bodies)
         page.get_by_label("Size of the frame").fill("0.2")
         expect(note).to_have_text("Result: 12 x 8 pixels.")
+        expect(page.locator("#restore-large")).to_contain_text("Press Restore")
+        expect(page.locator("#restore-large")).to_be_visible()
+        use.click()
         expect_draws(page, restoration.restore(site.restorers["enlarge"], picture[:, 76:, :6], 4, seeds=0))
+        assert len(bodies) == number + 1
 
         # It keeps the look of its colour profile, here one by which red is shown as green.
         swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
