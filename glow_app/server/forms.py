@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from glow_app.server.answers import invalid
 
 _FILES, _TEXTS, _LISTS = ("image", "images", "inputs"), ("image", "images", "restorer"), ("images", "edits")
-_PYTHON = {"True": "true", "False": "false"}  # as generated clients in Python write them
+_PYTHON = {"True": "true", "False": "false", "None": "null"}  # as generated clients in Python write them
 _PIECE = 2**16  # bytes of a form that are parsed before other clients are served
 
 Part = tuple[str, str | bytes]  # name, and the content of a file as bytes or of a field as text

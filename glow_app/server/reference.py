@@ -42,11 +42,24 @@ def describe(app: FastAPI, info: Info) -> None:
             if JSON in content:
                 name = content[JSON]["schema"]["$ref"].rpartition("/")[2]
                 form = name.replace("Request", "Form")
-                # In a form, pictures are files.
-                schemas[form] = json.loads(json.dumps(schemas[name]).replace('"byte"', '"binary"')) | {"title": form}
+                schemas[form] = _form_of(schemas[name], info) | {"title": form}
                 content[FORM] = {"schema": {"$ref": f"#/components/schemas/{form}"}}
             if operation["operationId"] in examples:
                 content[JSON]["example"] = examples[operation["operationId"]]
+
+
+def _form_of(schema: dict[str, Any], info: Info) -> dict[str, Any]:
+    """Return the schema of a form: pictures are files, nested values are text, and each input has its own field."""
+    form: dict[str, Any] = json.loads(json.dumps(schema).replace('"byte"', '"binary"'))
+    fields = form["properties"]
+    for name in {"at", "given"} & fields.keys():
+        text = f"{fields[name]['description']} As text, in JSON unless it is a word."
+        fields[name] = {"type": "string", "description": text}
+    if fields.pop("inputs", None):
+        kinds = {"picture": {"type": "string", "format": "binary"}, "number": {"type": "number"}}
+        takes = [item for restorer in info.restorers for item in restorer.takes.items()]
+        fields |= {f"inputs.{name}": kinds[kind] for name, kind in takes}
+    return form
 
 
 def _examples(info: Info) -> dict[str, Any]:

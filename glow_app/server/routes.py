@@ -26,7 +26,8 @@ async def service_of(request: Request) -> Service:
     return service
 
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_TEXT = {"type": "string"}
+_BINARY = {"schema": _TEXT | {"format": "binary"}}
 
 
 def _pictures(content: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -218,7 +219,7 @@ async def get_readiness(service: Served) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+@HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {"schema": _TEXT}}}}, response_class=Response)
 async def get_metrics(request: Request) -> Response:
     """Return metrics for Prometheus."""
     text = generate_latest(request.app.state.gate.metrics)

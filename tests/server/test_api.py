@@ -422,7 +422,7 @@ def test_info_describes_the_model_and_the_limits(model: LoadedModel, client: htt
 
 FORMS: list[tuple[str, dict[str, Any], list[tuple[str, Any]]]] = [
     ("sample", {"count": 2, "seed": 7, "temperature": [0.5, 0.8]}, [("temperature", "0.5"), ("temperature", "0.8")]),
-    ("sample", {"count": 2, "seed": 7, "given": "b"}, [("given", "b")]),
+    ("sample", {"count": 2, "seed": 7, "given": "b", "size": None}, [("given", "b")]),
     ("edit", {"image": 0, "edits": [{"direction": "smile", "strength": 2}]}, [
         ("image", 0), ("edits", '{"direction": "smile", "strength": 2}')]),
     ("interpolate", {"images": [0, 1], "at": [[0.25], [1]], "spherical": False, "given": ["a", 1]}, [

@@ -66,7 +66,7 @@ def test_answers_match_the_schema(path: str, method: str, mode: str, api: Any) -
 
 
 def test_the_api_reference_needs_no_other_host() -> None:
-    with running(create_app(tiny_model(), keys=["secret"])) as client:
+    with running(create_app(tiny_model(), keys=["secret"], restorers=RESTORERS)) as client:
         page = client.get("/docs")
         addresses = re.findall(r'(?:src|href)="(.*?)"', page.text)
         assert len(addresses) == 4
@@ -76,4 +76,7 @@ def test_the_api_reference_needs_no_other_host() -> None:
         assert "script-src 'self';" in page.headers["content-security-policy"]
         described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {*POSTS, "/v1/decode", *GETS}
+    form = described["components"]["schemas"]["RestoreForm"]["properties"]  # of generated clients
+    assert "inputs" not in form
+    assert form["inputs.mask"] == {"type": "string", "format": "binary"}
     assert described["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
