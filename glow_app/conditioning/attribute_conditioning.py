@@ -129,6 +129,13 @@ class AttributeConditioning(Conditioning):
         values[:, self._circular] = torch.atan2(sine, cosine) / (2 * math.pi) % 1
         return values.clamp(*self.rows.aminmax(dim=0))
 
+    def farthest(self, given: Tensor, changed: Tensor) -> Tensor:
+        """Return changed values, (B, A), moved on to the end of the training data's, or half the way round a circle."""
+        least, most = self.rows.aminmax(dim=0)
+        moved = torch.where(changed > given, changed.maximum(most), changed.minimum(least))
+        moved[:, self._circular] = (given[:, self._circular] + 0.5) % 1
+        return moved.where(changed != given, given)
+
     def unknown(self, num: int) -> Sequence[Tensor]:
         """Return rows of which nothing is known, (num, A)."""
         return [torch.full((num, len(self.attributes)), math.nan)]

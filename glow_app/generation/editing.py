@@ -174,7 +174,8 @@ def edit_attributes(
     latents = model.encode(images, given)  # kept by the server for the next change
     if size is None and not change.any():
         return Images(images.cpu().expand(len(change), -1, -1, -1))
-    place = place_of_change(model, latents, given, changed)
+    # That of the largest change, so that a slider's moves have the same, which the server keeps.
+    place = place_of_change(model, latents, given, conditioning.farthest(given, changed))
     new = place * factors.abs().clamp(max=1).to(place)[:, :, None, None]
     temperatures = model.generation.temperatures(len(latents))
     latents = [

@@ -1,4 +1,4 @@
-"""The served model as the threads of requests use it, and the latents that it keeps."""
+"""The served model as the threads of requests use it, and the latents and values that it keeps."""
 
 import hashlib
 import time
@@ -25,29 +25,29 @@ from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import ImageGenerators, one_seed_each
 from glow_app.server.worker import ModelWorker
 
-KEPT_SECONDS = 60.0  # that latents are kept after their last use
-_BYTES = 2**26  # limit of all kept latents together: of as many pictures of 256x256 as requests fit into the queue
+KEPT_SECONDS = 60.0  # that latents and values are kept after their last use
+_BYTES = 2**26  # limit of all that is kept: latents of as many pictures of 256x256 as requests fit into the queue
 
 
-class LatentsCache:
-    """Keeps latents of pictures, and of the pictures only a hash, because every move of a slider edits the same one."""
+class TensorCache:
+    """Keeps latents of pictures, and values of latents, by a hash, because every move of a slider needs the same."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
 
-    def get(self, images: Tensor, given: Tensor | None, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Return the latents of images and what they are given, encoded if not kept; drop the least recently used."""
+    def get(self, inputs: Tensor, given: Tensor | None, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return latents of images, or values of latents, computed if not kept; drop the least recently used."""
         values = None if given is None else given.tolist()
-        key = hashlib.sha256(images.cpu().numpy().tobytes() + repr(values).encode()).digest()
+        key = hashlib.sha256(inputs.cpu().numpy().tobytes() + repr(values).encode()).digest()
         kept = self._kept.pop(key, None)
-        latents = encode() if kept is None else kept[1]
+        latents = compute() if kept is None else kept[1]
         self._kept[key] = time.monotonic(), latents
         while sum(level.nbytes for _, levels in list(self._kept.values()) for level in levels) > _BYTES:
             self._kept.pop(next(iter(self._kept)), None)
         return latents
 
     def expire(self) -> None:
-        """Drop latents that were not used for a minute."""
+        """Drop what was not used for a minute."""
         for key, (used, _) in list(self._kept.items()):
             if used < time.monotonic() - KEPT_SECONDS:
                 self._kept.pop(key, None)
@@ -65,7 +65,7 @@ class QueuedModel(LoadedModel):
     def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
         super().__init__(model.flow, model.num_bits)
         self.generation, self.vocabulary = model.generation, model.vocabulary
-        self.cache = LatentsCache()
+        self.cache = TensorCache()
         self._compute, self._rows = worker.compute, _RowFunctions(model)
 
     def sample(
@@ -100,10 +100,11 @@ class QueuedModel(LoadedModel):
         return Images(torch.stack(self._compute(self._rows.decode, rows, shrink)))
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
-        """Decode latents with a context, without rounding."""
+        """Decode latents with a context, without rounding; the values are kept for a while."""
         assert not isinstance(context, Sequence)
         rows = _rows(len(latents[0]), context, *latents)
-        return torch.stack(self._compute(self._rows.decode_values, rows))
+        noise = torch.cat([level.flatten() for level in latents])
+        return self.cache.get(noise, context, lambda: [torch.stack(self._compute(self._rows.decode_values, rows))])[0]
 
     def bits_table(
         self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None

@@ -251,6 +251,15 @@ def test_statistics_are_adopted_once_and_stored_with_the_weights() -> None:
     assert again.vocabulary.describe() == conditioning.vocabulary().describe()
 
 
+def test_the_farthest_values_lie_at_the_end_of_the_training_data_or_across_the_circle() -> None:
+    conditioning = built()
+    conditioning.rows[:, 2] = torch.linspace(40, 60, len(conditioning.rows))
+    given = torch.tensor([[1.0, 0.0, 50.0, 0.9], [0.0, 0.0, 50.0, 0.25], [0.0, 1.0, 61.0, 0.0]])
+    changed = torch.tensor([[0.0, 0.0, 50.1, 0.8], [0.0, 1.0, 49.0, 0.25], [0.0, 0.0, 62.0, 0.1]])
+    expected = torch.tensor([[0.0, 0.0, 60.0, 0.4], [0.0, 1.0, 40.0, 0.25], [0.0, 0.0, 62.0, 0.5]])
+    torch.testing.assert_close(conditioning.farthest(given, changed), expected)
+
+
 def test_images_with_other_attributes() -> None:
     conditioning, data = built(), training_data(5)
     swapped: dict[str, Kind] = {"hue": "circular", "hat": "yes_no"}

@@ -14,12 +14,14 @@ from busy_worker import BusyWorker
 from registry import random_images, same_pictures, tiny_model
 
 from glow_app.bijections import record_solves
+from glow_app.conditioning import AttributeConditioning
+from glow_app.generation import edit_attributes
 from glow_app.models.drawing import draw
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
-from glow_app.server.queued_model import LatentsCache, QueuedModel
+from glow_app.server.queued_model import QueuedModel, TensorCache
 from glow_app.server.worker import TICKET, Call, ModelEndedError, ModelWorker, Ticket
 
 
@@ -272,9 +274,29 @@ def test_pictures_are_encoded_only_once(
     assert not queued.cache._kept
 
 
+def test_where_an_attribute_acts_is_decoded_only_once(worker: ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    conditioning = AttributeConditioning({"hat": "yes_no", "age": "real"}, 4)
+    model, decoded = tiny_model(conditioning=conditioning), list[int]()
+    images, decode_values = random_images(1), model.decode_values
+
+    def counted(latents: list[torch.Tensor], context: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(context))
+        return decode_values(latents, context)
+
+    queued, known = QueuedModel(model, worker), {"hat": 0, "age": 0.4}
+    for changes in ({"age": 0.5}, {"age": 0.3}, {"hat": 1, "age": 0.6}):
+        moves = [({**changes, "age": changes["age"] + by}, strength) for by in (0, 0.05) for strength in (0.6, 1.2)]
+        expected = [edit_attributes(model, images, to, known, strength) for to, strength in moves]
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "decode_values", counted)
+            for (to, strength), edited in zip(moves, expected, strict=True):
+                assert same_pictures(edit_attributes(queued, images, to, known, strength), edited)
+    assert sum(decoded) == 2 + 2 + 3
+
+
 def test_the_cache_is_bounded_and_knows_pictures_of_unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glow_app.server.queued_model._BYTES", 3 * 16)
-    cache, encoded = LatentsCache(), list[int]()
+    cache, encoded = TensorCache(), list[int]()
 
     def encode(number: int) -> list[torch.Tensor]:
         encoded.append(number)
