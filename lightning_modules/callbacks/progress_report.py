@@ -25,6 +25,7 @@ _PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfl
 _BAR = 12  # terminal columns reserved for the bar
 _FIRST, _SILENCE = 20.0, 600.0  # seconds until the first line, and until another without a validation
 _INTERVAL = 0.2  # seconds between updates of the bar, since reading a figure waits for a GPU
+_REPORT_INTERVAL = 30.0  # seconds between reports, whose curves take half a second
 
 
 class Progress(Callback):
@@ -186,11 +187,25 @@ class Throughput(Callback):
 
 
 class Report(Callback):
-    """Writes ``report.html`` after each validation; place it after the grids of samples."""
+    """Writes ``report.html`` after validations, at most every 30 seconds, and after training.
+
+    Place it after the grids of samples.
+    """
+
+    def on_fit_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._is_due, self._written = False, time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the report."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        """Write the report, unless it was written a short time ago."""
+        self._is_due = trainer.is_global_zero and not trainer.sanity_checking
+        if time.monotonic() > self._written + _REPORT_INTERVAL:
+            self.on_train_end(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write the report of the last validation."""
+        if self._is_due:
             for logger in trainer.loggers:
                 logger.save()
             write_report(Path(trainer.default_root_dir))
+            self._is_due, self._written = False, time.monotonic()

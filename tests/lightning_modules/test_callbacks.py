@@ -22,7 +22,16 @@ from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config
 from glow_app.storage.stored_model import load_model
-from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, Progress, SampleGrids, SaveProgress, Throughput
+from lightning_modules.callbacks import (
+    EMA,
+    ExportBest,
+    NonFiniteGuard,
+    Progress,
+    Report,
+    SampleGrids,
+    SaveProgress,
+    Throughput,
+)
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.schedules import LinearWarmupCosine
@@ -345,3 +354,17 @@ class TestProgress:
         assert all(len(line) <= width for line in lines)
         assert any(re.match(r"epoch 1/2 .*val \d\.\d+ .* left", line) for line in lines)
         assert any(re.search(r"epoch 2/2 .* left.* ━+", line) for line in lines)
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(-1.0, [4, 8, 12]), (1e9, [12])])
+def test_reports_are_written_at_intervals_and_after_training(
+    interval: float, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_modules.callbacks.progress_report._REPORT_INTERVAL", interval)
+    written: list[int] = []
+    monkeypatch.setattr(
+        "lightning_modules.callbacks.progress_report.write_report", lambda _: written.append(trainer.global_step)
+    )
+    trainer = tiny_trainer(tmp_path, [Report()], max_epochs=3)
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    assert written == steps
