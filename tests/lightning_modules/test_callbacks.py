@@ -361,10 +361,8 @@ def test_reports_are_written_at_intervals_and_after_training(
     interval: float, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightning_modules.callbacks.progress_report._REPORT_INTERVAL", interval)
-    written: list[int] = []
-    monkeypatch.setattr(
-        "lightning_modules.callbacks.progress_report.write_report", lambda _: written.append(trainer.global_step)
-    )
-    trainer = tiny_trainer(tmp_path, [Report()], max_epochs=3)
+    trainer, written = tiny_trainer(tmp_path, [Report()], max_epochs=3), list[int]()
+    path = "lightning_modules.callbacks.progress_report.write_report"
+    monkeypatch.setattr(path, lambda _: written.append(trainer.global_step))
     trainer.fit(tiny_module(), datamodule=tiny_data())
     assert written == steps
