@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.image_model import ImageModel
@@ -40,6 +42,9 @@ class SampleGrids(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, RunWandbLogger):
                 logger.log_image("samples", [picture], trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(picture.convert("RGB"))
+                logger.experiment.add_image("samples", pixels, trainer.global_step, dataformats="HWC")
 
     def draw(self, trainer: pl.Trainer, model: ImageModel) -> Image.Image:
         """Return the grid."""

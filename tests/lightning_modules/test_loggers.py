@@ -1,6 +1,7 @@
 """Logs continue across resumes, and failures of Weights & Biases do not stop the training."""
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -32,6 +33,24 @@ def test_a_log_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path) -> None:
         found = [(row["step"], row["a"], row["b"]) for row in csv.DictReader(file) if row["step"]]
     expected = [(str(step), str(0.1 * step), "") for step in range(3)]
     assert found == expected + [(str(step), "", str(0.1 * step)) for step in range(3, 6)]
+
+
+def test_tensorboard_has_the_figures_and_the_samples_of_the_report(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # which takes seconds
+
+    options = ["--config=logger/tensorboard", "--samples.num_images=4", "--trainer.log_every_n_steps=1"]
+    assert main(["fit", *TINY_FIT, *options, "--trainer.max_epochs=2", f"--run_dir={tmp_path}"]) == 0
+    events = EventAccumulator(str(tmp_path / "tensorboard"), {"images": 0, "scalars": 0})
+    events.Reload()
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in rows[0].keys() - {"step"}:
+        values = [float(row[name]) for row in rows if row[name]]
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(values), name
+    shown = [np.asarray(Image.open(io.BytesIO(image.encoded_image_string))) for image in events.Images("samples")]
+    grids = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((tmp_path / "samples").glob("*.png"))]
+    assert len(grids) == 2
+    np.testing.assert_array_equal(shown, grids)
 
 
 # Without a key, then without a server.
