@@ -80,7 +80,8 @@ export function startInterpolate(info) {
     const images = await readAll(chosen, info.limits);
     const unknown = knowsAttributes(info) ? {} : null;
     const given = chosen.map((picture) => picture.given ?? picture.inferred ?? unknown);
-    const body = { images, given: given.includes(null) ? null : given };  // null: the server infers all
+    const known = given.includes(null) ? null : given;  // null: the server infers all
+    const body = { images, given: known, spherical: false };  // faces on arcs, and more so on arcs between arcs, have specks
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
