@@ -1,10 +1,12 @@
-"""What every rank of a test of distributed training runs: `ranks.py FOLDER`, alone or as two processes of torchrun.
+"""Trains the same models on the same global batches by one process and by two, and writes what each ended with.
 
-Trains the same models on the same global batches, and writes what they ended with.
+`ranks.py FOLDER` forks the three processes.
 """
 
 import os
+import socket
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,9 +115,11 @@ class PoisonsOneRank(ImageModule):
         return losses * float("nan") if self.global_step == 3 and self.global_rank == 1 else losses
 
 
-def main() -> None:
-    folder, world_size, rank = Path(sys.argv[1]), int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    torch.set_num_threads(1)
+def train_all(folder: Path, world_size: int, rank: int) -> None:
+    """Train as one rank, on the addresses of torchrun's environment if it is not the only one."""
+    if world_size > 1:
+        ranks = {"WORLD_SIZE": world_size, "RANK": rank, "LOCAL_RANK": rank}
+        os.environ |= {"TORCHELASTIC_RUN_ID": "ranks", **{name: str(value) for name, value in ranks.items()}}
     found: dict[Any, dict[str, Any]] = {}
     for memory, precision, accumulate in CASES:
         found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
@@ -124,6 +128,25 @@ def main() -> None:
     if world_size > 1:
         found["poisoned"] = train("store", "64-true", 2, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = []
+    for world_size, rank in ((1, 0), (2, 0), (2, 1)):
+        processes.append(os.fork())  # importing takes longer than training
+        if processes[-1] == 0:
+            try:
+                train_all(Path(sys.argv[1]), world_size, rank)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+    statuses = [os.waitpid(process, 0)[1] for process in processes]
+    sys.exit(any(statuses))
 
 
 if __name__ == "__main__":
