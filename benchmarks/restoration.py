@@ -1,7 +1,7 @@
 """Measure how well the presets of restore/ restore held-out CIFAR-10 pictures: a table of docs/restore.md.
 
     python benchmarks/restoration.py FOLDER
-    python benchmarks/restoration.py FOLDER --only denoise fill --steps 3000
+    python benchmarks/restoration.py FOLDER --only upscale4 fill --steps 3000
 
 FOLDER contains 32x32 pictures, one file each. Every preset is trained on them by `glow fit` with bfloat16 on one
 thread, and measured by `glow evaluate` at temperature 1. The table shows the processor time of the training.
@@ -17,10 +17,7 @@ from typing import Any
 
 from common import describe_machine, earlier_results, glow, write_result, write_table
 
-PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
-# Published figures of other methods are for this level of noise; the preset uses random levels from 5 to 50.
-_TASK = "--model.flow.init_args.conditioning.init_args.task.init_args"
-OPTIONS = {"denoise": [f"{_TASK}.min_sigma=25", f"{_TASK}.max_sigma=25"]}
+PRESETS = ("upscale2", "upscale4", "clean", "colourise", "fill")
 PRECISION = "bf16-mixed"
 SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
 
@@ -29,7 +26,7 @@ def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a preset and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         before = os.times()
-        options = [f"--data.root={arguments.root}", f"--trainer.max_steps={arguments.steps}", *OPTIONS.get(preset, [])]
+        options = [f"--data.root={arguments.root}", f"--trainer.max_steps={arguments.steps}"]
         glow("fit", "--config", f"restore/{preset}", "--run_dir", f"{folder}/run", *SMALL, *options)
         after = os.times()
         draws = ["--count", "16", "--temperature", "1", "--limit", str(arguments.limit)]

@@ -22,7 +22,7 @@ COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",
     "edit": "learn attributes from examples, and edit pictures",
-    "restore": "enlarge, denoise, deblock, colour or fill pictures",
+    "restore": "clean, enlarge, colour or fill pictures",
     "reconstruct": "encode and decode images, and report the error",
     "score": "score how likely and how unusual images are",
     "test": "bits/dim of held-out images",

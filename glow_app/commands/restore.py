@@ -1,7 +1,7 @@
 """Clean and enlarge photographs of any size; or restore pictures by a model trained for it or a wavelet flow.
 
-Without --checkpoint, photographs are cleaned of noise or JPEG artefacts, whichever there is more of, and then, with
---enlarge, enlarged. With it, one model does what it was trained for: glow models lists the bundled ones.
+Without --checkpoint, photographs are cleaned of noise and JPEG artefacts and then, with --enlarge, enlarged. With it,
+one model does what it was trained for: glow models lists the bundled ones.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from glow_app.commands.results import RECORD, ResultsFolder, one_picture
 from glow_app.files import FORMAT_OF
 from glow_app.messages import UsageError, pluralise, printable, report_failure
 from glow_app.progress import tracked
-from glow_app.storage.model_folders import bundled_restorers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
     from glow_app.pictures.picture_file import PictureFile
     from glow_app.restoration import Restoration, RestorationTask
 
-    Step = list[tuple[str, ImageModel, RestorationTask]]  # alternatives, with the places of their models
+    Step = tuple[ImageModel, RestorationTask]
 
-# The models that clean, of which the one that changes a photograph more is used, and the one that doubles its sides.
-CLEANERS, ENLARGER = {"photos-deblock": "JPEG artefacts", "photos-denoise": "noise"}, "photos-upscale2"
+CLEANER, ENLARGER = "photos-clean", "photos-upscale2"  # the models that clean photographs and double their sides
 
 
 def add_arguments(parser: Parser) -> None:
@@ -74,11 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.count is None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.count or 1)
-    stored = {place: StoredModel(place) for place in chain.from_iterable(places)}
+    stored = {place: StoredModel(place) for place in places}
     models = {place: load_stored(each, arguments.device, restores=True) for place, each in stored.items()}
     factor = arguments.enlarge if arguments.checkpoint else None
-    steps = [[(place, models[place], require_task(models[place], factor)) for place in step] for step in places]
-    inputs, files = _read_inputs(steps[0][0][2], arguments)
+    steps = [(models[place], require_task(models[place], factor)) for place in places]
+    inputs, files = _read_inputs(steps[0][1], arguments)
     named = _pictures_by_name(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.count or 0)]
@@ -98,8 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
         report_failure(failure)
 
 
-def _places(arguments: argparse.Namespace) -> list[list[str]]:
-    """Return the models of each step, of which the one that changes a picture most is used.
+def _places(arguments: argparse.Namespace) -> list[str]:
+    """Return the places of the models that are used one after another.
 
     Raises:
         UsageError: If options exclude each other, or nothing is to be done.
@@ -108,16 +106,14 @@ def _places(arguments: argparse.Namespace) -> list[list[str]]:
     if arguments.checkpoint:
         if not is_cleaned:
             raise UsageError("use either --no-clean, which is for photographs, or --checkpoint, not both")
-        return [[arguments.checkpoint]]
+        return [arguments.checkpoint]
     if enlarge not in (None, 2, 4):
         raise UsageError(f"--enlarge must be 2 or 4 for photographs, got {enlarge}; --checkpoint takes other models")
     if not (enlarge or is_cleaned):
         raise UsageError("--no-clean leaves nothing to do; add --enlarge 2 or --enlarge 4")
-    places = [[*CLEANERS]] * is_cleaned + [[ENLARGER]] * ((enlarge or 1) // 2)
-    if arguments.damage and len(list(chain.from_iterable(places))) > 1:
-        raise UsageError(
-            f"--damage is for one model; choose it by --checkpoint: {', '.join(bundled_restorers('photos'))}"
-        )
+    places = [CLEANER] * is_cleaned + [ENLARGER] * ((enlarge or 1) // 2)
+    if arguments.damage and len(places) > 1:
+        raise UsageError("--damage is for one model; choose it by --checkpoint")
     return places
 
 
@@ -142,7 +138,7 @@ def _restore_all(
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.images import with_profile
 
-    failures, (_, model, first) = [], steps[0][0]
+    failures, (model, first) = [], steps[0]
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             picture_file, damaged, original = _read(first, model.flow.image_shape[0], file, inputs, number, arguments)
@@ -166,29 +162,34 @@ def _restore_all(
 def _restored(
     steps: "list[Step]", picture: "Tensor", arguments: argparse.Namespace
 ) -> "tuple[Restoration, RestorationTask, list[str]]":
-    """Return the result of the last step, its task, and notes of all; earlier steps give the next their best guess."""
+    """Return the result of the last step, its task, and notes of all.
+
+    Draws go through all steps that enlarge; a step that cleans gives the next one its best guess.
+    """
+    import torch
+
+    from glow_app.pictures.image_batch import Images
     from glow_app.restoration import require_size, restore_damaged
 
-    notes, options = [], (arguments.count or 1, arguments.temperature)
-    height, width = (side * math.prod(step[0][2].factor for step in steps[:-1]) for side in picture.shape[1:])
-    require_size(*steps[-1][0][1:], options[0], height, width)
-    more = arguments.seed, partial(tracked, doing="restoring", share=1 / sum(map(len, steps))), arguments.force
-
-    def restored(model: "ImageModel", task: "RestorationTask", options: tuple[int, Any]) -> "Restoration":
-        seed, track, force = more
-        return restore_damaged(model, picture, *options, seed, task, track, force)
-
-    for number, step in enumerate(steps):
-        wanted = options if number == len(steps) - 1 else (1, 0.0)
-        results = [restored(*each[1:], (1, 0.0) if len(step) > 1 else wanted) for each in step]
-        change, chosen = max((each.facts.get("change", 0), index) for index, each in enumerate(results))
-        (place, model, task), restoration = step[chosen], results[chosen]
-        notes += [f"{CLEANERS[place]} removed"] if change and len(step) > 1 else []
-        notes += [restoration.note] if restoration.note else []
-        if len(step) > 1 and wanted != (1, 0.0):
-            restoration = restored(model, task, wanted)
-        picture = restoration.draws[0]
-    return restoration, task, notes
+    notes, pictures = [], [picture]
+    height, width = (side * math.prod(task.factor for _, task in steps[:-1]) for side in picture.shape[1:])
+    require_size(*steps[-1], arguments.count or 1, height, width)
+    for model, task in steps:
+        is_drawn = task.factor > 1 or len(steps) == 1
+        count, temperature = (arguments.count or 1, arguments.temperature) if is_drawn else (1, 0.0)
+        track = partial(tracked, doing="restoring", share=1 / len(steps) / len(pictures))
+        results = [
+            restore_damaged(
+                model, each, count // len(pictures), temperature, arguments.seed + number, task, track, arguments.force
+            )
+            for number, each in enumerate(pictures)
+        ]
+        notes += [results[0].note] if results[0].note else []
+        pictures = [draw for result in results for draw in result.draws]
+    if len(results) > 1:
+        draws = Images(torch.stack(pictures), [fact for result in results for fact in result.draws.facts])
+        results[0] = replace(results[0], draws=draws, overshoot=torch.cat([result.overshoot for result in results]))
+    return results[0], task, notes
 
 
 def _read(

@@ -1,11 +1,11 @@
-"""Removal of noise and JPEG artefacts by one model."""
+"""Removal of noise and JPEG artefacts."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glow_app.restoration.damages import compressed_at_random, damage_each, noisy_at_random
-from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
 
 # Shares of the pictures with noise only, JPEG only, noise that was then compressed, JPEG with noise on it, and neither.
 _SHARES = (0.42, 0.28, 0.16, 0.06, 0.08)
@@ -30,7 +30,8 @@ class Clean(RestorationTask):
         Several damages in random order: Real-ESRGAN, Wang et al. 2021, arXiv:2107.10833.
     """
 
-    condition_name = "noisy or compressed picture"
+    condition_name, classical_name = "noisy or compressed picture", "non-local means"
+    least_change = 1.0
 
     def __init__(self, max_sigma: float = 60.0, min_quality: int = 5) -> None:
         if not (0 < max_sigma <= 128 and 1 <= min_quality <= 100):
@@ -38,6 +39,11 @@ class Clean(RestorationTask):
                 f"max_sigma is {max_sigma}, min_quality {min_quality}; expected above 0 to 128 and 1 to 100"
             )
         self.max_sigma, self.min_quality = max_sigma, min_quality
+
+    @property
+    def most_change(self) -> float:  # type: ignore[override]
+        """The highest standard deviation of the noise in training."""
+        return self.max_sigma
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the images with noise, after compression, or both."""
@@ -47,7 +53,15 @@ class Clean(RestorationTask):
         kind = rng.choice(len(_SHARES), p=_SHARES)
         sigma = self.max_sigma * rng.random() ** _SKEW
         if kind in (1, 3):
-            pixels = compressed_at_random(pixels, self.min_quality, 100, rng)
+            pixels = compressed_at_random(pixels, self.min_quality, rng)
         if kind in (0, 2, 3):
             pixels = noisy_at_random(pixels, sigma, rng)
-        return compressed_at_random(pixels, self.min_quality, 100, rng) if kind == 2 else pixels
+        return compressed_at_random(pixels, self.min_quality, rng) if kind == 2 else pixels
+
+    def classical(self, damaged: Tensor) -> Tensor:
+        """Return the picture after non-local means, at the level estimated from second differences."""
+        from skimage.restoration import denoise_nl_means
+
+        pixels = unit_pixels(damaged)
+        sigma = np.median(np.abs(np.diff(np.diff(pixels, 2, axis=0), 2, axis=1))) / (6 * 0.6745)
+        return picture_of(denoise_nl_means(pixels, 5, 6, h=0.8 * sigma, sigma=sigma, channel_axis=-1))

@@ -79,11 +79,9 @@ def noisy_at_random(pixels: np.ndarray, sigma: float, rng: np.random.Generator) 
     return noisy(pixels, sigma, rng, photons, alike=rng.random() < 0.25)
 
 
-def compressed_at_random(
-    pixels: np.ndarray, min_quality: int, max_quality: int, rng: np.random.Generator
-) -> np.ndarray:
+def compressed_at_random(pixels: np.ndarray, min_quality: int, rng: np.random.Generator) -> np.ndarray:
     """Return pixels after compression as photographs meet it: a quarter cropped afterwards, a quarter then again."""
-    first, second = rng.integers(min_quality, max_quality, size=2, endpoint=True)
+    first, second = rng.integers(min_quality, 100, size=2, endpoint=True)
     kind = rng.random()
     if kind < 0.5:  # also before the second compression
         pixels = compressed(pixels, first, rng, is_cropped=True)

@@ -18,14 +18,14 @@ from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.restoration import Clean, Colourise, Deblock, Denoise, Fill, PictureConditioning, Upscale
+from glow_app.restoration import Clean, Colourise, Fill, PictureConditioning, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 # The classes that a file may name. Others could run code of the file's choice.
 _FLOWS: dict[str, type[Glow | WaveletFlow]] = {class_path(flow): flow for flow in (Glow, WaveletFlow)}
 _CONDITIONINGS = (AttributeConditioning, ClassConditioning, PictureConditioning)
 _PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
-_TASKS = (Clean, Colourise, Deblock, Denoise, Fill, Upscale)
+_TASKS = (Clean, Colourise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     class_path(part): part for part in (ConvConditioner, *_CONDITIONINGS, *_PRIORS, *_TASKS)
 }

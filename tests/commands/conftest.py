@@ -15,7 +15,7 @@ from registry import named, perturb, random_images, tiny_model, tiny_restorer
 from glow_app.cli import main
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
-from glow_app.restoration import Colourise, Denoise, Fill, Upscale
+from glow_app.restoration import Clean, Colourise, Fill, Upscale
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 
@@ -115,7 +115,7 @@ def attributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of exported models that restore colour pictures, one per task."""
     folder = tmp_path_factory.mktemp("models")
-    for task in (Upscale(), Denoise(), Colourise(), Fill()):
+    for task in (Upscale(), Clean(), Colourise(), Fill()):
         model = tiny_restorer(task, 0.01, images=random_images(16) // 2 + 64)
         save_pretrained(model, folder / type(task).__name__.lower())
     return folder

@@ -18,12 +18,12 @@ from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
 from glow_app import allow_class
-from glow_app.commands.restore import CLEANERS, ENLARGER
+from glow_app.commands.restore import CLEANER, ENLARGER
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
 from glow_app.pictures.picture_file import PictureFile
-from glow_app.restoration import Denoise, RestorationTask, picture_conditioning_of, require_task
+from glow_app.restoration import Clean, RestorationTask, picture_conditioning_of, require_task, restore
 from glow_app.restoration.damages import noisy
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
@@ -52,17 +52,16 @@ def sheet_cell(name: str, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_photographs_are_cleaned_of_what_they_have_most_and_enlarged(tmp_path: Path, glow: Glow) -> None:
-    assert {*CLEANERS, ENLARGER} == {*bundled_restorers("photos")}
+def test_photographs_are_cleaned_and_enlarged(tmp_path: Path, glow: Glow) -> None:
+    assert {CLEANER, ENLARGER} == {*bundled_restorers("photos")}
     ramp = np.add.outer(np.arange(96), np.arange(112))[..., None].repeat(3, 2).astype(np.uint8) // 2 + 60
     Image.fromarray(ramp).save("clean.png")
     Image.fromarray(noisy(ramp, 15, np.random.default_rng(0))).save("noisy.png")
     Image.fromarray(ramp).save("saved.jpg", quality=5)
     result = glow("restore", tmp_path, "--output", "out")
     assert result.code == 0, result
-    assert "model: photos-denoise" in result.output
-    for name, note in (("clean.png", "it is clean"), ("noisy.png", "noise removed"), ("saved.jpg", "JPEG artefacts")):
-        assert re.search(rf"{name}: .*\({note}", result.output), result.output
+    assert "model: photos-clean" in result.output
+    assert re.findall(r"(\w+)\.\w+: .*\(it is clean", result.output) == ["clean"], result.output
     assert np.array_equal(pixels(Path("out/clean_restored.png")), ramp)
     before, cleaned = (pixels(Path(name)).astype(float) for name in ("noisy.png", "out/noisy_restored.png"))
     assert np.abs(cleaned - ramp).mean() < np.abs(before - ramp).mean() / 4
@@ -70,10 +69,18 @@ def test_photographs_are_cleaned_of_what_they_have_most_and_enlarged(tmp_path: P
     assert glow("restore", "noisy.png", "--enlarge", 2, "--output", "both").code == 0
     chained = glow("restore", "out/noisy_restored.png", "--enlarge", 2, "--no-clean", "--output", "steps")
     assert chained.code == 0
-    assert "model: photos-denoise" not in chained.output
+    assert "model: photos-clean" not in chained.output
     assert np.array_equal(*(pixels(Path(folder, "noisy_restored.png")) for folder in ("both", "steps")))
-    assert glow("restore", "clean.png", "--enlarge", 4, "--count", 1, "--output", "large").code == 0
-    assert pixels(Path("large/clean_seed0.png")).shape == (4 * 96, 4 * 112, 3)
+
+
+def test_draws_of_four_times_the_size_go_through_both_steps(photo: Path, glow: Glow) -> None:
+    assert glow("restore", photo, "--enlarge", 4, "--no-clean", "--count", 2, "--seed", 5, "--output", "out").code == 0
+    model = load_model(ENLARGER)
+    image = restore(model, restore(model, photo, 1, seeds=6).draws[0], 1, seeds=6).draws[0]
+    assert image.shape == (3, 36, 56)
+    assert np.array_equal(pixels(Path("out/photo_seed6.png")), image.permute(1, 2, 0))
+    assert not np.array_equal(*(pixels(Path(f"out/photo_seed{seed}.png")) for seed in (5, 6)))
+    assert (pixels(Path("out/photo_mean.png")).shape, "seed" in files_of("out")[0]) == ((36, 56, 3), True)
 
 
 def test_one_picture_at_temperature_0_by_default(models: Path, photo: Path, glow: Glow) -> None:
@@ -124,7 +131,7 @@ def test_a_wavelet_flow_enlarges_by_several_factors(photo: Path, glow: Glow, ref
     assert "only a wavelet flow" in refused("restore", photo, *others, code=1)
 
 
-@pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])
+@pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("clean", (9, 14))])
 def test_undamaged_pictures_can_be_damaged_first(
     models: Path, photo: Path, glow: Glow, task: str, sides: tuple[int, int]
 ) -> None:
@@ -209,7 +216,7 @@ def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow:
         ("fill", [], 1, "Fill needs the input 'mask'"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
-        ("denoise", ["--input", "sigma"], 2, "must be NAME=VALUE"),
+        ("clean", ["--input", "sigma"], 2, "must be NAME=VALUE"),
         ("upscale", ["--checkpoint", "fashion-mnist"], 1, "fashion-mnist is not a restoration model"),
     ],
 )
@@ -230,7 +237,7 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     Path("in/broken.png").write_bytes(b"x")
     Image.open(photo).save("in/frames.gif", save_all=True, append_images=[Image.new("RGB", (14, 9))])
     places = ["in", "in/p.png", "other/p.png", "nothing.png"]
-    restore = ["restore", *places, "--checkpoint", models / "denoise", "--force", "--output", "out"]
+    restore = ["restore", *places, "--checkpoint", models / "clean", "--force", "--output", "out"]
     result = glow(*restore)
     made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")}
     assert made == {f"{name}_restored.png" for name in ("a/p", "b/p", "p", "p-2", "p-3")}
@@ -245,7 +252,7 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     assert all(entry["change"] > 0 for entry in files_of("out"))
     assert glow(*restore, "--frame", 0, "--overwrite").code == 1
     assert Path("out/frames_restored.png").exists()
-    result = glow("restore", "in/broken.png", "nothing.png", "--checkpoint", models / "denoise")
+    result = glow("restore", "in/broken.png", "nothing.png", "--checkpoint", models / "clean")
     assert (result.code, Path("outputs/restore").exists()) == (1, False), "nothing is restored"
 
 
@@ -278,7 +285,7 @@ def test_an_interrupted_run_records_its_results(
         save(self, picture, path, text)
 
     monkeypatch.setattr(PictureFile, "save", save_some)
-    result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--damage", "--output", "out")
+    result = glow("restore", photo.parent, "--checkpoint", models / "clean", "--damage", "--output", "out")
     assert result.code == (1 if isinstance(error, OSError) else 130)
     names = ["photo_damaged.png", "photo_restored.png", "photo2_damaged.png"]
     assert [file["file"] for file in files_of("out")] == names
@@ -314,18 +321,18 @@ def test_damage_and_draws_use_different_noise(
 ) -> None:
     noise = []
 
-    def damage(self: Denoise, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def damage(self: Clean, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         noise.append(torch.randn(images.shape, generator=generator))
         return images
 
-    monkeypatch.setattr(Denoise, "damage", damage)
-    assert glow("restore", photo, "--checkpoint", models / "denoise", "--damage", "--count", 4, "--seed", 3).code == 0
+    monkeypatch.setattr(Clean, "damage", damage)
+    assert glow("restore", photo, "--checkpoint", models / "clean", "--damage", "--count", 4, "--seed", 3).code == 0
     draws = [torch.randn(noise[0].shape, generator=image_generator(seed)) for seed in range(3, 7)]
     assert not any(torch.isin(noise[0], draw).any() for draw in draws)
 
 
 def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) -> None:
-    model = tiny_restorer(Denoise(), 0.01, images=random_images(16))
+    model = tiny_restorer(Clean(), 0.01, images=random_images(16))
     picture_conditioning_of(model).encoder.trained.fill_(False)
     save_pretrained(model, Path("short"))
     for command in (["restore", photo], ["evaluate"]):

@@ -16,7 +16,7 @@ from glow_app.cli import main
 from glow_app.commands.serve import _name_of
 from glow_app.conditioning import ClassConditioning
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration import Denoise, Upscale
+from glow_app.restoration import Clean, Upscale
 from glow_app.storage.pretrained import save_pretrained
 
 
@@ -100,7 +100,7 @@ def test_restorers_are_named_after_their_runs(
     exported: Path, tmp_path: Path, offered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place in ("runs/larger/20251127-120000/model", "clean", "other/clean"):
-        save_pretrained(tiny_restorer(Denoise() if "clean" in place else Upscale()), tmp_path / place)
+        save_pretrained(tiny_restorer(Clean() if "clean" in place else Upscale()), tmp_path / place)
     places = ["runs/larger", "runs/larger/20251127-120000", "clean", "other/clean/"]
     assert main([
         "serve", "--port=0", f"--checkpoint={exported}", "--restorers", *(str(tmp_path / place) for place in places)
@@ -119,7 +119,7 @@ def test_bundled_restorers_and_wavelet_flows_are_served(
     own = [f"--checkpoint={tmp_path / name}" for name in ("bands", "classes")]
     for options in ([], [f"--checkpoint={exported}"], ["--restorers"], own[:1], own[1:], ["--checkpoint=photos"]):
         assert main(["serve", "--port=0", *options]) == 0
-    bundled = ["faces", "faces-fill", "faces-colourise", "photos-upscale2", "photos-denoise", "photos-deblock"]
+    bundled = ["faces", "faces-fill", "faces-colourise", "photos-upscale2", "photos-clean"]
     infos = [[restorer.info for restorer in served["restorers"]] for served in offered]
     assert [[info.name for info in each] for each in infos] == [
         bundled, bundled[3:], [], ["bands", *bundled[3:]], bundled[3:], ["photos", *bundled[3:]]

@@ -11,7 +11,7 @@ from glow_app.flows import Glow
 from glow_app.flows.glow import level_shapes
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
-from glow_app.restoration import Deblock, Fill, PictureConditioning
+from glow_app.restoration import Clean, Fill, PictureConditioning
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
@@ -67,7 +67,7 @@ def test_images_of_other_sizes_are_coded_exactly() -> None:
 
 
 def test_a_context_of_another_size_is_refused() -> None:
-    flow = tiny_glow((3, 8, 8), conditioning=PictureConditioning(Deblock()))
+    flow = tiny_glow((3, 8, 8), conditioning=PictureConditioning(Clean()))
     with pytest.raises(ValueError, match="expects a context of shape"):
         flow.log_prob(torch.zeros(2, 3, 8, 8), flow.conditioning(random_images(2, (3, 16, 8))))
 

@@ -15,7 +15,7 @@ from glow_app.flows.wavelet_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
-from glow_app.restoration import Deblock, PictureConditioning
+from glow_app.restoration import Clean, PictureConditioning
 from glow_app.running import choose_runners
 from glow_app.storage.model_config import build_model
 
@@ -157,7 +157,7 @@ def test_a_model_is_rebuilt_from_its_configuration_and_frozen() -> None:
     [
         ({"image_shape": (3, 12, 8)}, "with 2 detail levels, height and width must be multiples of 8"),
         ({"detail_channels": [4]}, "detail_channels is .4.; expected"),
-        ({"conditioning": PictureConditioning(Deblock())}, "feature maps"),
+        ({"conditioning": PictureConditioning(Clean())}, "feature maps"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:

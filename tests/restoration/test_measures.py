@@ -12,7 +12,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import mean_bits
 from glow_app.restoration import (
     INTERVALS,
-    Denoise,
+    Clean,
     Fill,
     Upscale,
     measure_restorations,
@@ -110,7 +110,7 @@ def test_of_a_filled_picture_the_missing_pixels_count() -> None:
 
 
 def test_bits_are_those_given_the_damaged_picture() -> None:
-    model, images = tiny_restorer(Denoise(), 0.01), held_out()
+    model, images = tiny_restorer(Clean(), 0.01), held_out()
     pictures, generator = torch.from_numpy(images.images), image_generators(range(4, 9))
     given = model.conditioning.observe(pictures, images.labels, generator)
     expected = model.bits_per_dim(pictures, given, generator=generator)
@@ -120,7 +120,7 @@ def test_bits_are_those_given_the_damaged_picture() -> None:
 def test_classical_methods_come_nearer_to_a_smooth_picture() -> None:
     pytest.importorskip("skimage")
     ramp = torch.linspace(40, 200, 32).expand(1, 3, 32, 32).to(torch.uint8)
-    for task in (Denoise(25, 25), Fill()):
+    for task in (Clean(), Fill()):
         damaged = task.damage(ramp, image_generator(1))
         result = task.classical(damaged)
         assert result is not None

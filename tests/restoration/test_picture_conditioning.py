@@ -11,13 +11,13 @@ from registry import random_images, tiny_restorer
 from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
-from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale, picture_conditioning_of
+from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of
 from glow_app.seeding import image_generators
 from glow_app.storage.model_config import build_model
 from lightning_modules.restoration import estimate_bits, estimate_psnr
 
 TASKS: dict[str, Callable[[], RestorationTask]] = {
-    "upscale": Upscale, "denoise": Denoise, "colourise": Colourise, "fill": Fill,
+    "upscale": Upscale, "clean": Clean, "colourise": Colourise, "fill": Fill,
 }  # fmt: skip
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 

@@ -12,16 +12,7 @@ from registry import random_images, tiny_restorer
 from glow_app.likelihood import to_uint8
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
-from glow_app.restoration import (
-    Colourise,
-    Deblock,
-    Denoise,
-    Fill,
-    RestorationTask,
-    Upscale,
-    picture_conditioning_of,
-    restore,
-)
+from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of, restore
 from glow_app.restoration.colourise import luma
 
 
@@ -43,11 +34,11 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
     forms: list[Sequence[Picture]] = [files, [to_pil(pixels), to_pil(hole)], arrays, [pixels, hole]]
     for form in forms:
         assert torch.equal(restore(model, form[0], 2, seeds=0, mask=form[1]).draws, expected)
-    with pytest.raises(ValueError, match=r"^Denoise takes no input 'mask'"):
-        restore(tiny_restorer(Denoise()), files[0], mask=files[1])
+    with pytest.raises(ValueError, match=r"^Clean takes no input 'mask'"):
+        restore(tiny_restorer(Clean()), files[0], mask=files[1])
 
 
-@pytest.mark.parametrize("task", [Upscale(), Deblock(), Fill()])
+@pytest.mark.parametrize("task", [Upscale(), Clean(), Fill()])
 @pytest.mark.parametrize("is_grey", [False, True])
 def test_draws_of_a_grey_picture_are_grey(
     task: RestorationTask, is_grey: bool, monkeypatch: pytest.MonkeyPatch
@@ -108,7 +99,7 @@ def test_seams_of_tiles_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps[edges].max() <= 1.2 * steps[others].max()
 
 
-@pytest.mark.parametrize("task", [Upscale(), Fill(), Deblock()])
+@pytest.mark.parametrize("task", [Upscale(), Fill(), Clean()])
 def test_at_temperature_0_the_result_is_the_estimate(task: RestorationTask, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_restorer(task)
     damaged = task.damage(random_images(1, (3, 136, 200)) // 2 + 64, torch.Generator().manual_seed(0))
@@ -164,7 +155,7 @@ def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: py
 
 
 def test_a_picture_passes_the_encoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, picture, passes = tiny_restorer(Deblock()), random_images(1, (3, 20, 30))[0], []
+    model, picture, passes = tiny_restorer(Clean()), random_images(1, (3, 20, 30))[0], []
     encoder = picture_conditioning_of(model).encoder
     levels = encoder._levels
 
@@ -180,7 +171,7 @@ def test_a_picture_passes_the_encoder_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("sides", [(20, 30), (30, 600)])
 def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, int]) -> None:
-    model, picture = tiny_restorer(Deblock()), random_images(1, (3, *sides))[0] // 2 + 64
+    model, picture = tiny_restorer(Clean()), random_images(1, (3, *sides))[0] // 2 + 64
     correction = picture_conditioning_of(model).encoder.correction
     with torch.no_grad():
         for parameter in correction.parameters():
@@ -196,7 +187,7 @@ def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, i
 
 
 def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, picture = tiny_restorer(Denoise()), random_images(1, (3, 160, 320))[0] // 2 + 64
+    model, picture = tiny_restorer(Clean()), random_images(1, (3, 160, 320))[0] // 2 + 64
     changes = torch.zeros(160, 320)
 
     def estimate(damaged: torch.Tensor) -> torch.Tensor:
@@ -204,7 +195,7 @@ def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch:
         return (damaged.float() + changes) / 256 - 0.498
 
     monkeypatch.setattr(picture_conditioning_of(model), "estimate", estimate)
-    results, least = [], Denoise.least_change
+    results, least = [], Clean.least_change
     for width, change in ((16, 1.4 * least), (64, 4 * least), (240, 1.1 * least)):
         changes[:] = 0
         changes[96:, -width:] = change
@@ -237,7 +228,7 @@ def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch:
 
 
 def test_a_change_beyond_those_of_training_is_said() -> None:
-    model, picture = tiny_restorer(Denoise(5, 10)), random_images(1)[0] // 2 + 64
+    model, picture = tiny_restorer(Clean(10)), random_images(1)[0] // 2 + 64
     with torch.no_grad():
         picture_conditioning_of(model).encoder.correction.bias.fill_(2.0)  # 32 grey levels
     note = restore(model, picture, 1, seeds=0).note

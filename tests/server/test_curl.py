@@ -15,7 +15,7 @@ from PIL import Image
 from registry import tiny_model, tiny_restorer
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.restoration import Denoise
+from glow_app.restoration import Clean
 from glow_app.server.app import create_app
 from glow_app.server.restorer import Restorer
 
@@ -34,7 +34,7 @@ CURL.add_argument("-o")
 def client() -> Iterator[httpx.Client]:
     model = tiny_model(conditioning=AttributeConditioning({"smiling": "yes_no", "age": "real"}))
     names = sorted(set(re.findall(r"restorer=(\S+)", " ".join(LINES))))
-    with running(create_app(model, restorers=[Restorer(name, tiny_restorer(Denoise())) for name in names])) as client:
+    with running(create_app(model, restorers=[Restorer(name, tiny_restorer(Clean())) for name in names])) as client:
         yield client
 
 

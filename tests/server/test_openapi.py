@@ -9,7 +9,7 @@ from app_client import as_base64, running
 from hypothesis import HealthCheck
 from registry import random_images, tiny_model, tiny_restorer
 
-from glow_app.restoration import Denoise, Fill, Upscale
+from glow_app.restoration import Clean, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
@@ -17,7 +17,7 @@ from glow_app.server.restorer import Restorer
 LIMITS = Limits(count=8)
 IMAGE = as_base64(random_images(1)[0])
 POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score", "/v1/restore", "/v1/encode"]
-TASKS = {"larger": Upscale(), "whole": Fill(), "clean": Denoise()}
+TASKS = {"larger": Upscale(), "whole": Fill(), "clean": Clean()}
 RESTORERS = [Restorer(name, tiny_restorer(task)) for name, task in TASKS.items()]
 GETS = ["/v1/info", "/v1/progress", "/healthz", "/readyz", "/metrics"]
 

@@ -24,7 +24,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
-from glow_app.restoration import Colourise, Denoise, Fill, PictureConditioning, RestorationTask, Upscale
+from glow_app.restoration import Clean, Colourise, Fill, PictureConditioning, RestorationTask, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
@@ -51,7 +51,7 @@ class Lit(RestorationTask):
 LIMITS = Limits(count=8, restored_pixels=20_000, estimated_pixels=40_000)
 MODELS = {
     "larger": tiny_restorer(Upscale()),
-    "clean": tiny_restorer(Denoise()),
+    "clean": tiny_restorer(Clean()),
     "colour": tiny_restorer(Colourise()),
     "whole": tiny_restorer(Fill()),
     "lit": tiny_restorer(Lit()),
@@ -149,7 +149,7 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     transparent = as_base64(saved(Image.fromarray(np.full((6, 4, 4), 128, np.uint8)), "PNG"))
     body = {"restorer": "clean", "count": 1, "temperature": 0}
     assert client.post("/v1/restore", json=body | {"image": as_base64(PICTURE)}).json()["note"] is None
-    monkeypatch.setattr(Denoise, "least_change", 1e3)
+    monkeypatch.setattr(Clean, "least_change", 1e3)
     note = client.post("/v1/restore", json=body | {"image": transparent}).json()["note"]
     assert note.startswith("transparency made white, it is clean")
     forced = client.post("/v1/restore", data={"restorer": "clean", "force": "true"}, files={"image": as_file(PICTURE)})
@@ -258,7 +258,7 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
     with running(app) as single:
         (info,) = single.get("/v1/info").json()["restorers"]
         assert info == {
-            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": {}, "decides": True,
+            "name": "clean", "task": "Clean", "factor": 1, "channels": 3, "takes": {}, "decides": True,
             "source": "photos", "model": MODELS["clean"].hash,
             "temperature": [0.5, 0.8],
         }  # fmt: skip

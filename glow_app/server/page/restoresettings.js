@@ -8,14 +8,12 @@ const KINDS = { photos: "Photograph", faces: "Cartoon face" };  // by the source
 const larger = ({ factor }) => `enlarge ${factor} times`;
 const WORDS = {  // in their order
   Clean: () => "remove noise and JPEG artefacts",
-  Denoise: () => "remove noise",
-  Deblock: () => "remove JPEG artefacts",
   Enlarge: larger,
   Upscale: larger,
   Colourise: () => "colour",
   Fill: () => "fill in",
 };
-const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Clean: "cleaned", Denoise: "denoised", Deblock: "deblocked", Colourise: "coloured", Fill: "filled" };
+const DONE = { Enlarge: "enlarged", Upscale: "enlarged", Clean: "cleaned", Colourise: "coloured", Fill: "filled" };
 
 const MOST_TIMES = 4;  // that pictures are enlarged in all
 const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "number", step: "any" } };

@@ -21,7 +21,7 @@ from glow_app.generation import Direction, Reference, infer, measure
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil
-from glow_app.restoration import Colourise, Denoise, Fill, Upscale
+from glow_app.restoration import Clean, Colourise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
@@ -146,7 +146,7 @@ def plain_site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def restorers() -> dict[str, LoadedModel]:
     """Restorers of colour pictures, one for each task with settings of its own."""
-    tasks = {"enlarge": Upscale(), "denoise": Denoise(), "fill": Fill(), "colour": Colourise()}
+    tasks = {"enlarge": Upscale(), "clean": Clean(), "fill": Fill(), "colour": Colourise()}
     return {name: tiny_restorer(task) for name, task in tasks.items()}
 
 

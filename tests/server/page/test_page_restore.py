@@ -19,7 +19,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.pictures.inputs import as_photo
-from glow_app.restoration import Colourise, Denoise, Fill, RestorationTask, Upscale
+from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
 from glow_app.server.forms import values_of
 from glow_app.server.limits import Limits
@@ -118,9 +118,9 @@ def test_the_first_visit_restores_a_photograph(page: Page, restoring_site: Site)
     photo = Path(server.__file__).parent / "page" / "photo.jpg"
     assert photo.stat().st_size < 150_000
     damaged = as_photo(photo, 3)
-    result = restoration.restore(restoring_site.restorers["denoise"], damaged, 1, 0.0).draws[0]
+    result = restoration.restore(restoring_site.restorers["clean"], damaged, 1, 0.0).draws[0]
     name, content = saved(page, page.get_by_role("button", name="Download"))
-    assert name == "photo-denoised.jpg"
+    assert name == "photo-cleaned.jpg"
     assert (as_photo(Image.open(io.BytesIO(content)), 3).float() - result).abs().mean() < 3, "it is a JPEG too"
 
 
@@ -167,12 +167,12 @@ def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_sit
     with page.expect_request("**/v1/sample"):
         page.goto(f"{restoring_site.address}/#restore?restorer=enlarge&picture=0_0.7_")
     with page.expect_request("**/v1/sample"):
-        choose(page, "Photograph: remove noise")
+        choose(page, "Photograph: remove noise and JPEG artefacts")
     while len(held) < 2:  # the request is there, and is about to be held
         page.wait_for_timeout(10)
     held[1].continue_()
     sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
-    expect_result(page, restoring_site.restorers["denoise"], sample)
+    expect_result(page, restoring_site.restorers["clean"], sample)
 
 
 def test_a_file_is_sent_unchanged_and_compared_with_its_draws(
@@ -241,7 +241,7 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     page: Page, restoring_site: Site, bodies: list[dict[str, Any]], watch: Watch
 ) -> None:
     watch.expected_statuses.add(415)
-    begin(page, restoring_site, bodies, "restorer=denoise")
+    begin(page, restoring_site, bodies, "restorer=clean")
     pictures = random_images(2, (3, 6, 8))
     broken: FilePayload = {"name": "no.png", "mimeType": "image/png", "buffer": b"picture"}
     page.locator("#restore-file").set_input_files([png_file(pictures[0]), broken, png_file(pictures[1], "other.png")])
@@ -250,7 +250,7 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     assert [body["image"] for body in bodies] == [file["buffer"] for file in (png_file(pictures[0]), broken)] + [
         png_file(pictures[1])["buffer"]
     ]
-    model = restoring_site.restorers["denoise"]
+    model = restoring_site.restorers["clean"]
     expect_result(page, model, pictures[0])
     row.nth(1).click()
     expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
@@ -262,11 +262,11 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
     expect_result(page, restoring_site.restorers["enlarge"], first)
     expect_image(page, page.locator(".compare img").first, pictures[0])
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-denoised-enlarged.png"
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-cleaned-enlarged.png"
 
 
 def test_pictures_are_pasted_or_dropped_anywhere(page: Page, restoring_site: Site, bodies: list[Any]) -> None:
-    begin(page, restoring_site, bodies, "restorer=denoise")
+    begin(page, restoring_site, bodies, "restorer=clean")
     give = """([kind, bytes]) => {
         const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(bytes)], "mine.png", { type: "image/png" }));
@@ -277,7 +277,7 @@ def test_pictures_are_pasted_or_dropped_anywhere(page: Page, restoring_site: Sit
     }"""
     for kind, picture in zip(("paste", "drop"), random_images(2, (3, 6, 8)), strict=True):
         page.evaluate(give, [kind, list(png_file(picture)["buffer"])])
-        expect_result(page, restoring_site.restorers["denoise"], picture)
+        expect_result(page, restoring_site.restorers["clean"], picture)
 
 
 def test_a_part_of_a_large_file_is_sent_in_its_own_size(
@@ -335,13 +335,13 @@ def test_a_part_of_a_large_file_is_sent_in_its_own_size(
 def test_a_picture_that_seems_clean_is_corrected_by_force(
     page: Page, restoring_site: Site, bodies: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Denoise, "least_change", 1e3)
-    begin(page, restoring_site, bodies, "restorer=denoise")
+    monkeypatch.setattr(Clean, "least_change", 1e3)
+    begin(page, restoring_site, bodies, "restorer=clean")
     notes = page.locator("#restore-result .notes")
     expect(notes).to_contain_text("it is clean")
     page.get_by_role("switch", name="Correct all").check()
     expect(notes).not_to_contain_text("it is clean")
-    model = restoring_site.restorers["denoise"]
+    model = restoring_site.restorers["clean"]
     expected = restoration.restore(model, PHOTO, 1, 0.0, force=True).draws[0]
     expect_image(page, page.locator(".compare img").nth(1), expected)
     page.get_by_role("switch", name="Show possible originals").check()
