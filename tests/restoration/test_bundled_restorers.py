@@ -13,6 +13,8 @@ from glow_app.data.faces.face import draw_face
 from glow_app.restoration import Restoration, Upscale, psnr, require_task, restore
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.damages import compressed, noisy
+from glow_app.storage.model_folders import bundled_restorers
+from glow_app.storage.stored_model import StoredModel
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,10 @@ def test_enlarged_faces_are_nearer_to_the_truth_than_bicubic_ones() -> None:
     near = psnr(torch.stack([restoration.draws[0] for restoration in restorations]), faces)
     before = psnr(torch.stack([restoration.base for restoration in restorations]), faces)
     assert (near - before).mean() >= 5
+
+
+def test_models_for_photographs_name_their_source_by_which_the_page_orders_them() -> None:
+    assert {StoredModel(name).facts["data"]["source"] for name in bundled_restorers("photos")} == {"photos"}
 
 
 def test_filled_faces_are_nearer_to_the_truth_than_smoothly_filled_ones(faces: Tensor) -> None:

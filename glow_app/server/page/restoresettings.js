@@ -7,7 +7,7 @@ import { readNumber, slider } from "./fields.js";
 const KINDS = { photos: "Photograph", faces: "Cartoon face" };  // by the source of the training pictures
 const larger = ({ factor }) => `enlarge ${factor} times`;
 const WORDS = {  // in their order
-  Clean: () => "remove noise and JPEG artefacts",
+  Clean: () => "clean (noise, JPEG)",
   Enlarge: larger,
   Upscale: larger,
   Colourise: () => "colour",

@@ -167,7 +167,7 @@ def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_sit
     with page.expect_request("**/v1/sample"):
         page.goto(f"{restoring_site.address}/#restore?restorer=enlarge&picture=0_0.7_")
     with page.expect_request("**/v1/sample"):
-        choose(page, "Photograph: remove noise and JPEG artefacts")
+        choose(page, "Photograph: clean (noise, JPEG)")
     while len(held) < 2:  # the request is there, and is about to be held
         page.wait_for_timeout(10)
     held[1].continue_()
