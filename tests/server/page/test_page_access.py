@@ -90,7 +90,7 @@ def test_no_overflow_and_no_axe_violation_while_restoring(page: Page, restoring_
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         check(page, "#panel-restore")
-    page.get_by_role("combobox", name="Task").select_option(label="Photograph: remove noise")
+    page.get_by_role("combobox", name="Task").select_option(label="Photograph: clean (noise, JPEG)")
     page.get_by_role("switch", name="Show possible originals").check()
     expect(page.locator(".choices")).to_be_visible()
     check(page, "#restore-form")
