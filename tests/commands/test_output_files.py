@@ -19,8 +19,8 @@ COMMANDS = {
     "interpolate --frames 3": ("exported", 2, "strip.png"),
     "reconstruct": ("exported", 2, "comparison.png"),
     "edit apply --with hat": ("attributed", 1, "000_a_hat.png"),
-    "restore": ("models/denoise", 1, "a_restored.png"),
-    "restore --count 2": ("models/denoise", 1, "a_comparison.png"),
+    "restore": ("models/clean", 1, "a_restored.png"),
+    "restore --count 2": ("models/clean", 1, "a_comparison.png"),
 }
 
 
@@ -50,7 +50,7 @@ def test_a_file_is_for_one_picture(
     assert glow("encode", *pictures, "--checkpoint", exported).code == 0
     for command in (
         ["edit", "apply", *pictures, "--with", "hat", "--checkpoint", attributed],
-        ["restore", *pictures, "--checkpoint", models / "denoise"],
+        ["restore", *pictures, "--checkpoint", models / "clean"],
         ["decode", "outputs/encode/latents.safetensors", "--checkpoint", exported],
     ):
         assert "one picture, and there are 3; choose a folder" in refused(*command, "--output", "a.png", code=2)
