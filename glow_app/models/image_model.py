@@ -221,7 +221,7 @@ class ImageModel(nn.Module):
         for share in (0.75, 0.5, 0.25, 0.0):
             # Negated, because an image that is not finite explodes as well.
             exceeding = (~(values.abs() <= 1)).flatten(1).mean(dim=1, dtype=values.dtype)
-            rows = (exceeding > 0.005).nonzero()[:, 0]
+            rows = (exceeding > 0.005).nonzero()[:, 0].cpu()  # which indexes latents on any device
             if len(rows):
                 less = [(share if shrink else 1) * level[rows] for level in latents]
                 values[rows] = self._decoded(less, rows_of(changed(share), rows))
