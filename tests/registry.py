@@ -47,7 +47,7 @@ from glow_app.restoration import (
     Upscale,
     picture_conditioning_of,
 )
-from glow_app.running.folded import FoldedAffine
+from glow_app.running.folded import FoldedAffine, FoldedStep, fold
 from glow_app.running.fused import run_fused
 
 HIDDEN = 6
@@ -259,6 +259,13 @@ def _step(channels: int, features: int = 0) -> Chain:
     return Chain(mixing, AffineCoupling(channels, _conv(channels, 2, features)))
 
 
+def _folded_step(channels: int, features: int) -> Bijection:
+    """Return a step, initialised on random values, with constant weights."""
+    chain = perturb(Chain(_step(channels, features)).double())
+    chain.initialize(torch.randn(8, channels, 3, 3).double(), torch.randn(8, features).double())
+    return next(part for part in fold(chain).modules() if isinstance(part, FoldedStep))
+
+
 def _run_by(runner: Runner, *steps: Bijection) -> Level:
     level = Level(Squeeze(), *steps)
     level.runner = runner
@@ -340,6 +347,7 @@ REGISTRY: dict[str, Case] = {
     ),
     "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine(4), InvertibleConv1x1(4)), (4, 2, 1)),
     "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
+    "FoldedStep, context": Case(lambda: _folded_step(5, 3), (5, 2, 2), (3,)),
     "Level, plain": Case(lambda: Level(Squeeze(), _step(4)), (1, 2, 4)),
     "Level, fused, context": Case(lambda: _run_by(run_fused, _step(8, 3), _step(8)), (2, 2, 2), (3,)),
     "Level, fused, map": Case(lambda: _run_by(run_fused, _step(4, 2), _step(4)), (1, 4, 2), (2, 2, 1)),

@@ -67,6 +67,14 @@ class DetailFlow(Bijection):
         """Map latents to details."""
         return self.level.inverse(z, self.feature_maps(context))
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the latents of details."""
+        return self.level.encode(x, self.feature_maps(context))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the details of latents."""
+        return self.level.decode(z, self.feature_maps(context))
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise the steps on the details ``x``, given the low band, and return ``forward(x, context)``."""
         return self.level.initialize(x, self.feature_maps(context))

@@ -178,14 +178,14 @@ def edit_attributes(
     place = place_of_change(model, latents, given, conditioning.farthest(given, changed))
     new = place * factors.abs().clamp(max=1).to(place)[:, :, None, None]
     temperatures = model.generation.temperatures(len(latents))
+    coarse = model.coarsest(latents, size)
     latents = [
         level * (1 - (1 - temperature) * F.interpolate(new, level.shape[2:], mode="area"))
-        for level, temperature in zip(latents, temperatures, strict=True)
+        for level, temperature in zip(coarse, temperatures[-len(coarse) :], strict=True)
     ]
-    decoded = model.decode_with(model.coarsest(latents, size), before, change)
-    edited = with_low_bits(decoded, low_bits(model, images)).float()
-    place = F.interpolate(place.cpu(), images.shape[2:], mode="bilinear")
-    original, place = (F.interpolate(each, edited.shape[2:], mode="area") for each in (images.float().cpu(), place))
+    edited = with_low_bits(model.decode_with(latents, before, change), low_bits(model, images)).float()
+    original = F.interpolate(images.float().cpu(), edited.shape[2:], mode="area")
+    place = F.interpolate(place.cpu(), edited.shape[2:], mode="bilinear")
     return Images((original + place * (edited - original)).round().byte())
 
 

@@ -252,11 +252,12 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def _decoded(self, latents: Sequence[Tensor], context: Context) -> Tensor:
-        latents = [level.to(self.device, self.dtype) for level in latents]
+        first = next(self.parameters())  # once, because the search takes longer than a step for one image
+        latents = [level.to(first) for level in latents]
         self.flow.check_latents(latents)
         num = size = len(latents[0])
-        with full_precision(self.device):
-            if self.device.type == "cpu":
+        with full_precision(first.device):
+            if first.device.type == "cpu":
                 _, _, height, width = latents[0].shape
                 size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
             parts = [slice(start, start + size) for start in range(0, num, size)]
