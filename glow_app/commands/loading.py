@@ -64,9 +64,9 @@ def given_facts(model: "ImageModel", given: "torch.Tensor | None") -> dict[str, 
     return {"given": all_in_words(values)} if values else {}
 
 
-def provenance(stored: "StoredModel") -> dict[str, str]:
-    """Return what the results of a command record about their origin: the model's hash and the version."""
-    return {"model": stored.hash, "version": __version__}
+def provenance(*models: "StoredModel") -> dict[str, str]:
+    """Return what the results of a command record about their origin: the models' hashes and the version."""
+    return {"model": ", ".join(model.hash for model in models), "version": __version__}
 
 
 def stored_reference(model: "ImageModel", stored: "StoredModel") -> "Reference | None":

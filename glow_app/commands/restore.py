@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Step = tuple[ImageModel, RestorationTask]
 
 CLEANER, ENLARGER = "photos-clean", "photos-upscale2"  # the models that clean photographs and double their sides
+UNRESTORED = ("damaged", "spread", "comparison")  # kinds of results that are not restored pictures
 
 
 def add_arguments(parser: Parser) -> None:
@@ -81,12 +82,11 @@ def run(arguments: argparse.Namespace) -> None:
     kinds = ["damaged"] if arguments.damage else []
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.count or 0)]
     kinds += ["mean", "spread", "comparison"] if arguments.count else ["restored"]
-    origins = [provenance(each) for each in stored.values()]
-    origin = origins[0] | {"model": ", ".join(each["model"] for each in origins)}
     if file := one_picture(arguments.output, len(named)):
         arguments.format = FORMAT_OF[file.suffix.lower()]
     names = [_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds]
-    with ResultsFolder(arguments.output, arguments.overwrite, origin, main=names[-1] if names else "") as folder:
+    origin, main = provenance(*stored.values()), names[-1] if names else ""
+    with ResultsFolder(arguments.output, arguments.overwrite, origin, main=main) as folder:
         folder.protect([*named.values(), *files], names)
         failures = _restore_all(steps, named, inputs, folder, arguments)
     if len(named) > max(1, len(failures)):
@@ -121,11 +121,7 @@ def _result(name: str, kind: str, file: str, chosen: str | None) -> str:
     """Return the file name of a result: a PNG unless it is a restored picture."""
     from glow_app.pictures.picture_file import result_suffix
 
-    return f"{name}_{kind}{result_suffix(Path(file), chosen) if _is_restored(kind) else '.png'}"
-
-
-def _is_restored(kind: str) -> bool:
-    return kind in ("restored", "mean") or kind.startswith("seed")
+    return f"{name}_{kind}{'.png' if kind in UNRESTORED else result_suffix(Path(file), chosen)}"
 
 
 def _restore_all(
@@ -146,7 +142,7 @@ def _restore_all(
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.count):
                 result = _result(name, kind, file, arguments.format)
-                write = picture_file.save if _is_restored(kind) else None
+                write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
