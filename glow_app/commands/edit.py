@@ -16,7 +16,6 @@ from glow_app.commands.loading import (
     load_stored,
     provenance,
     read_chosen_attributes,
-    read_given,
     stored_reference,
 )
 from glow_app.commands.parser import Parser, number_type
@@ -87,8 +86,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
     model = load_stored(stored, arguments.device)
-    given = read_given(model, arguments.given)
-    batches = given_batches(model, places, given, arguments.batch_size, "learning")
+    batches = given_batches(model, places, arguments.given, arguments.batch_size, "learning")
     examples = ((images, torch.tensor([attributes[file] for file in files]), given) for files, images, given in batches)
     for name, direction in learn_directions(model, examples, names).items():
         path = save_direction(direction, name, model, folder)
@@ -136,7 +134,6 @@ def _apply(arguments: argparse.Namespace) -> None:
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
     model, stored = load(arguments)
-    given = read_given(model, arguments.given)
     edit = (_by_direction if arguments.direction else _by_attributes)(model, stored, arguments)
     strip = [share * arguments.strength for share in edit.shares]
     strengths = [arguments.strength, *strip]
@@ -148,7 +145,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
     outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
     refuse_existing([only] if only else outputs, arguments.overwrite)
-    for (file,), image, part in given_batches(model, arguments.images, given, 1, "editing"):
+    for (file,), image, part in given_batches(model, arguments.images, arguments.given, 1, "editing"):
         picture, shown = only or folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
         changed, filled = edit.change(file, image, part, strengths)
         facts = {edit.kind: edit.value} | provenance(stored) | given_facts(model, filled)

@@ -3,7 +3,7 @@
 import argparse
 
 from glow_app.commands.input_pictures import given_batches
-from glow_app.commands.loading import load, read_given
+from glow_app.commands.loading import load
 from glow_app.commands.parser import Parser
 from glow_app.commands.results import refuse_existing
 from glow_app.messages import pluralise
@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output / "latents.safetensors"
     refuse_existing([output], arguments.overwrite)
     model, _ = load(arguments)
-    given = read_given(model, arguments.given)
     names, values = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
     change = 0
-    for files, images, part in given_batches(model, arguments.images, given, arguments.batch_size, "encoding"):
+    batches = given_batches(model, arguments.images, arguments.given, arguments.batch_size, "encoding")
+    for files, images, part in batches:
         for level_parts, z in zip(parts, model.encode(images, part), strict=True):
             level_parts.append(z.cpu())
         values += [] if part is None else [part.cpu()]

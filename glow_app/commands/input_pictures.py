@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glow_app.commands.loading import read_given
 from glow_app.messages import UsageError, in_words, pluralise, printable, report_failure
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.conditioning import Given
     from glow_app.models.image_model import ImageModel
     from glow_app.pictures.image_batch import Images
 
@@ -34,57 +34,50 @@ def picture_files(places: Sequence[str | Path]) -> list[str]:
 def given_batches(
     model: "ImageModel",
     places: Sequence[str],
-    given: "list[Given] | None",
+    texts: list[str] | None,
     batch_size: int,
     doing: str,
     infers: bool = True,
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
     """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
-    Images are in the model's shape. What they are given, as a tensor, is ``given``, one value for all or one for each.
-    Without it, if ``infers``, it is what the picture was drawn with, as its PNG says, or what its folder's name says
-    or, if the possible values are few, such as classes, the most likely one. It is None if nothing is known.
+    Images are in the model's shape. What they are given, as a tensor, is that of ``--given``, one value for all or one
+    for each. Without it, if ``infers``, it is what the picture was drawn with, as its PNG says, or what its folder's
+    name says or, if the possible values are few, such as classes, the most likely one. It is None if nothing is known.
 
     Shows a progress bar with the description ``doing``. Prints how many pictures were changed in size and colour, which
     unreadable files of folders were skipped, and which pictures were given what.
 
     Raises:
-        ValueError: If a file that was named is unreadable.
+        ValueError: If a file that was named is unreadable, or a value is invalid.
         UsageError: If the number of values is neither one nor that of the pictures.
     """
     import torch
 
+    from glow_app.models.inference import find_values
     from glow_app.pictures.image_batch import Images
 
     changes: Changes = []
-    report: list[tuple[str, Any, str]] = []
-    files, pictures = picture_files(places), _pictures(model, places, changes)
+    report: list[tuple[str, Any, str]] = []  # picture, what it is given, and the origin of this
+    given, files, pictures = read_given(model, texts), picture_files(places), _pictures(model, places, changes)
     if given is not None and len(given) not in (1, len(files)):
-        values, all_pictures = pluralise(len(given), "value"), pluralise(len(files), "picture")
-        raise UsageError(f"--given has {values} for {all_pictures}; expected one, or one for each")
+        numbers = f"{pluralise(len(given), 'value')} for {pluralise(len(files), 'picture')}"
+        raise UsageError(f"--given has {numbers}; expected one, or one for each")
     pairs = None if given is None else zip(files, itertools.cycle(given), strict=False)
     batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
     for batch in tracked(batches, math.ceil(len(files) / batch_size), doing):
         names = [name for name, _ in batch]
         images = Images(torch.stack([image for _, image in batch]), [image.facts[0] for _, image in batch])
-        if pairs is None:
-            yield names, images, _find_given(model, names, images, report) if infers else None
-        else:  # unreadable files of folders are skipped
+        values = None
+        if pairs is not None:  # unreadable files of folders are skipped
             each = [next(value for file, value in pairs if file == name) for name in names]
-            yield names, images, model.vocabulary.parse(each, len(images))
+            values = model.vocabulary.parse(each, len(images))
+        elif infers:
+            values, ways = find_values(model, images, [Path(name).parent.name for name in names])
+            report += zip(names, model.vocabulary.format(values), ways, strict=False)
+        yield names, images, values
     print_changes(changes)
     _print_found(report)
-
-
-def _find_given(
-    model: "ImageModel", names: Sequence[str], images: "Images", report: list[tuple[str, Any, str]]
-) -> "Tensor | None":
-    """Return what each picture is given, and add its name, this value, and its origin to ``report``."""
-    from glow_app.models.inference import find_values
-
-    given, ways = find_values(model, images, [Path(name).parent.name for name in names])
-    report += zip(names, model.vocabulary.format(given), ways, strict=False)
-    return given
 
 
 def _print_found(report: list[tuple[str, Any, str]]) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import given_facts, load, provenance, read_given
+from glow_app.commands.loading import given_facts, load, provenance
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import one_picture, refuse_existing
 from glow_app.files import atomic_file
@@ -46,8 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    given = read_given(model, arguments.given)
-    ((_, images, parsed),) = given_batches(model, files, given, len(files), "reading")
+    ((_, images, parsed),) = given_batches(model, files, arguments.given, len(files), "reading")
     if arguments.mix:
         frames, way = mix_levels(model, images, parsed), "levels mixed"
         num_frames = len(frames)

@@ -3,7 +3,7 @@
 import argparse
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import load, provenance, read_given
+from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser
 from glow_app.commands.results import one_picture, refuse_existing, refuse_replacing
 from glow_app.messages import pluralise
@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_replacing(picture_files(arguments.images), [path])
     refuse_existing([path], arguments.overwrite)
     model, stored = load(arguments)
-    given = read_given(model, arguments.given)
     shown, count, error, change = [], 0, 0, 0
-    for _, images, parsed in given_batches(model, arguments.images, given, arguments.batch_size, "reconstructing"):
+    batches = given_batches(model, arguments.images, arguments.given, arguments.batch_size, "reconstructing")
+    for _, images, parsed in batches:
         result = reconstruct(model, images, parsed)
         if 2 * count < SHOWN:  # only the first, so that memory does not grow with the number of pictures
             shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         refuse_existing([table, record, sheet], arguments.overwrite)
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
-    reference, usual = _reference(model, stored, given, arguments)
+    reference, usual = _reference(model, stored, arguments)
     if not arguments.images:
         return
     rows = _scored(model, given, reference, arguments)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _reference(
-    model: "ImageModel", stored: "StoredModel", given: "Given", arguments: argparse.Namespace
+    model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace
 ) -> "tuple[Reference, str] | tuple[None, None]":
     """Return the reference of ordinary pictures and a description of these pictures, or None for both."""
     from glow_app.generation import Reference
@@ -86,11 +86,11 @@ def _reference(
         reference = stored_reference(model, stored)
         if reference is None:
             return None, None
-        of_all = "" if given is None else ", of all kinds"
+        of_all = "" if arguments.given is None else ", of all kinds"
         return reference, f"{reference.num_images:,} ordinary images stored with the model{of_all}"
     if arguments.save_reference and not (stored.path.is_dir() and stored.is_own):
         raise UsageError(f"--save-reference needs an exported model of your own, got {stored.place} (see glow export)")
-    reference = Reference.of(_measure(model, [arguments.reference], given, arguments)[1])
+    reference = Reference.of(_measure(model, [arguments.reference], arguments)[1])
     if arguments.save_reference:
         save_reference(stored.path, reference.to_plain())
         count = pluralise(reference.num_images, "image")
@@ -98,15 +98,14 @@ def _reference(
     return reference, arguments.reference
 
 
-def _measure(
-    model: "ImageModel", places: list[str], given: "Given", arguments: argparse.Namespace
-) -> "tuple[list[str], Measures]":
+def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
     """Return the readable files, and their measures by the noise of seed + i."""
     from glow_app.generation import Measures, measure
 
     files: list[str] = []
     parts: list[Measures] = []
-    for names, images, values in given_batches(model, places, given, arguments.batch_size, "scoring", infers=False):
+    batches = given_batches(model, places, arguments.given, arguments.batch_size, "scoring", infers=False)
+    for names, images, values in batches:
         first = arguments.seed + len(files)
         parts.append(measure(model, images, values, draws=arguments.draws, seeds=range(first, first + len(names))))
         files += names
@@ -119,7 +118,7 @@ def _scored(
     """Return a row for each picture, the oddest first, and print a summary."""
     from glow_app.generation import score_rows
 
-    files, measures = _measure(model, arguments.images, given, arguments)
+    files, measures = _measure(model, arguments.images, arguments)
     shown = model.vocabulary.format(measures.given)
     rows: list[dict[str, Any]] = [
         {"file": files[i], **row, **({"given": shown[i]} if shown else {}), "seed": arguments.seed + i}
