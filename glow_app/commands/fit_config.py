@@ -60,16 +60,6 @@ def _fitting(spec: Mapping[str, Any], class_path: str | None) -> dict[str, Any]:
     return {"init_args": {name: value for name, value in spec.get("init_args", {}).items() if name in taken}}
 
 
-def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with dotted names as a layer."""
-    layers = []
-    for name, value in options.items():
-        for part in reversed(name.split(".")):
-            value = {part: value}
-        layers.append(value)
-    return merged(*layers)
-
-
 def kind_of(config: Mapping[str, Any]) -> Kind:
     """Return the kind of run; raise UsageError if it is unknown."""
     if (name := config.get("kind") or "images") not in KINDS:

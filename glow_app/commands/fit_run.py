@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse import Namespace as Options
 
 from glow_app.commands.fit_build import Parts, build
-from glow_app.commands.fit_config import BASE_CONFIG, merged, nested, parse, read_layer
+from glow_app.commands.fit_config import BASE_CONFIG, merged, parse, read_layer
 from glow_app.commands.fit_folder import Choices, choose, print_pictures, require_usable
 from glow_app.commands.fit_length import length_by_time, measure_step
 from glow_app.commands.fit_start import Start, begun, resumed, stored_config
@@ -58,7 +58,7 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
         return launch.run_dir
     given = {word.split("=")[0].removeprefix("--") for word in overrides} | dotted.keys()
     start, choices, config, stored = _compose(options, start, given)
-    parser, parsed = parse(merged(config, nested(dotted)), overrides)
+    parser, parsed = parse(merged(config, Options(dotted).as_dict()), overrides)
     _complete(parsed, start)
     with locked_run_dir(Path(parsed.run_dir), start.checkpoint, options.resume == "auto"):
         parts = build(parser, parsed, start)

@@ -2,9 +2,10 @@
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 
 from glow_app.cli import main
-from glow_app.commands.fit_config import merged, nested
+from glow_app.commands.fit_config import merged
 
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.5, "amsgrad": True}}
 
@@ -17,7 +18,7 @@ def test_a_class_that_is_replaced_leaves_the_arguments_that_the_other_takes() ->
 
 def test_arguments_may_be_given_without_the_class() -> None:
     for options in ("model.optimizer.init_args.lr", "model.optimizer.lr"):
-        found = merged({"model": {"optimizer": ADAM}}, nested({options: 2, "trainer.max_steps": 3}))
+        found = merged({"model": {"optimizer": ADAM}}, Namespace({options: 2, "trainer.max_steps": 3}).as_dict())
         assert found["model"]["optimizer"] == {**ADAM, "init_args": {"lr": 2, "amsgrad": True}}
         assert found["trainer"] == {"max_steps": 3}
 
