@@ -60,20 +60,15 @@ def _fitting(spec: Mapping[str, Any], class_path: str | None) -> dict[str, Any]:
     return {"init_args": {name: value for name, value in spec.get("init_args", {}).items() if name in taken}}
 
 
-def kind_of(config: Mapping[str, Any]) -> Kind:
-    """Return the kind of run; raise UsageError if it is unknown."""
-    if (name := config.get("kind") or "images") not in KINDS:
-        raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
-    return KINDS[name]
-
-
 def parse(config: Mapping[str, Any], overrides: list[str]) -> tuple[ArgumentParser, Namespace]:
     """Return the parser of a kind of run, and all options: of ``config``, replaced by those of the command line.
 
     Raises:
-        UsageError: If an option is unknown or invalid.
+        UsageError: If the kind, an option or its value is unknown or invalid.
     """
-    parser = run_parser(kind_of(config))
+    if (kind := config.get("kind") or "images") not in KINDS:
+        raise UsageError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
+    parser = run_parser(KINDS[kind])
     try:
         sections = {name: _namespace(value) for name, value in config.items()}
         return parser, parser.parse_args(overrides, namespace=Namespace(sections))
