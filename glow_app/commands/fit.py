@@ -109,13 +109,7 @@ def train(
 
 
 def _fit(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> str:
-    """Train, and return the run's folder.
-
-    Args:
-        options: Of the command.
-        overrides: Its options with dots.
-        dotted: The same, as values by name.
-    """
+    """Train as :func:`glow_app.commands.fit_run.run` does, after checks that need no Lightning."""
     _refuse_mistakes(options, overrides)
     _refuse_missing(options)
     with _process_for_training():
