@@ -1,6 +1,7 @@
 """``glow fit FOLDER``: chooses model and size by the pictures, the device and what the run begins from."""
 
 import math
+import re
 import statistics
 from argparse import Namespace
 from collections.abc import Collection
@@ -112,7 +113,7 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
     flow: dict[str, Any] = {}
     layer: dict[str, Any] = {
         "seed_everything": options.seed,
-        "name": slug(options.folder),
+        "name": re.sub(r"[^\w.-]", "-", listing.root.resolve().name).strip(".-") or "run",
         "data": {"source": "folder", "root": str(listing.root)},
         "trainer": {"accelerator": device},
         "early_stopping": {"patience": _PATIENCE},
@@ -194,9 +195,3 @@ def _inspect(listing: FolderListing) -> tuple[float, int]:
         raise ValueError(f"no picture of {listing.root} can be read; {failure}")
     is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
     return statistics.median(sides), 1 if is_grey else 3
-
-
-def slug(folder: str | Path) -> str:
-    """Return the name of a run on a folder."""
-    name = "".join(char if char.isalnum() or char in "._-" else "-" for char in Path(folder).resolve().name)
-    return name.strip(".-") or "run"
