@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from glow_app.commands.fit_config import merged
-from glow_app.commands.fit_length import length_by_epochs
+from glow_app.commands.fit_length import NUM_VALIDATIONS
 from glow_app.commands.presets import config_path
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import table_in
@@ -134,7 +134,8 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         schedule = {"warmup_steps": _SCHEDULE["warmup_steps"]} if options.epochs else _SCHEDULE
         layer["model"]["lr_scheduler"] = {"init_args": schedule}
     if options.epochs is not None:
-        layer["trainer"] |= length_by_epochs(options.epochs)
+        interval = max(1, options.epochs // NUM_VALIDATIONS)
+        layer["trainer"] |= {"max_epochs": options.epochs, "check_val_every_n_epoch": interval}
         print(f"time        {pluralise(options.epochs, 'epoch')} (options: --minutes, --epochs)", flush=True)
     configs = list(dict.fromkeys([preset, *options.config]))
     return Choices(configs, layer, start, round(_STEPS * math.sqrt(num_pictures)) if is_usual else None)

@@ -12,12 +12,7 @@ from glow_app.seeding import step_generator
 
 # Share of the time for training steps, and until training stops; the rest is for validation, sample grids and saving.
 _TRAINING_SHARE, _CLOCK_SHARE = 0.85, 0.95
-_NUM_VALIDATIONS = 10
-
-
-def length_by_epochs(epochs: int) -> dict[str, Any]:
-    """Return the options of the trainer for a number of epochs."""
-    return {"max_epochs": epochs, "check_val_every_n_epoch": max(1, epochs // _NUM_VALIDATIONS)}
+NUM_VALIDATIONS = 10
 
 
 def length_by_time(
@@ -39,7 +34,7 @@ def length_by_time(
         if most is not None and most < steps:
             steps, minutes = most, most * seconds / 60 / _TRAINING_SHARE
     # Whole intervals, independent of the length of an epoch, so that the last validation follows the last step.
-    interval = max(1, round(steps / _NUM_VALIDATIONS))
+    interval = max(1, round(steps / NUM_VALIDATIONS))
     steps = given or interval * max(1, round(steps / interval))
     options |= {"max_steps": steps, "val_check_interval": -(-interval * batches_in_epoch // steps_in_epoch)}
     length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(-(-steps // steps_in_epoch), 'epoch')}"
