@@ -26,7 +26,6 @@ from glow_app.numeric_limits import LARGEST_STRENGTH
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.generation import Reference
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
@@ -193,15 +192,10 @@ def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argpar
     def change(file: str, image: "Tensor", given: "Tensor | None", strengths: list[float]) -> "Changed":
         inferred = infer(model, image, given)
         if reference is not None and drawn_with(model, image) == [None]:
-            _warn_if_unlike(reference, float(model.bits_per_dim(image, inferred)), file)
+            bits, usual = float(model.bits_per_dim(image, inferred)), reference.median_bits_per_dim
+            if bits > 2 * usual:  # far less likely than ordinary pictures, such as a photograph
+                theirs = f"{bits:.2f} bits/dim, and theirs are {usual:.2f}"
+                warnings.warn(f"{file} is unlike the model's training images: {theirs}", stacklevel=2)
         return edit_attributes(model, image, changes, inferred, strengths), inferred
 
     return _Edit("attributes", in_words(changes), ATTRIBUTE_SHARES, change)
-
-
-def _warn_if_unlike(reference: "Reference", bits: float, file: str) -> None:
-    """Warn of a picture that is far less likely than ordinary ones, such as a photograph."""
-    usual = reference.median_bits_per_dim
-    if bits > 2 * usual:
-        message = f"{file} is unlike the model's training images: {bits:.2f} bits/dim, and theirs are {usual:.2f}"
-        warnings.warn(message, stacklevel=2)
