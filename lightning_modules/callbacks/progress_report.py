@@ -20,8 +20,8 @@ from torch import Tensor
 from glow_app.messages import pluralise
 from glow_app.storage.report import write_report
 from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.run_trainer import PRECISIONS
 
-_PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 _BAR = 12  # terminal columns reserved for the bar
 _FIRST, _SILENCE = 20.0, 600.0  # seconds until the first line, and until another without a validation
 _INTERVAL = 0.2  # seconds between updates of the bar, since reading a figure waits for a GPU
@@ -71,7 +71,7 @@ class Progress(Callback):
         processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
         parameters = f"{sum(parameter.numel() for parameter in pl_module.parameters()):,} parameters"
         device = "the CPU" if pl_module.device.type == "cpu" else f"the GPU {pl_module.device}"
-        print(f"{parameters}{steps}{processes}, {_PRECISIONS[trainer.precision]}, on {device}", flush=True)
+        print(f"{parameters}{steps}{processes}, {PRECISIONS[trainer.precision]}, on {device}", flush=True)
         if self._live:
             self._bar = Bar(TextColumn("{task.description}"), BarColumn(bar_width=None), expand=True)
             self._bar.add_task("", total=None if total == math.inf else total)

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-_PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 
 
 class RunTrainer(pl.Trainer):
@@ -46,8 +46,8 @@ def require_exact_trainer(trainer: pl.Trainer) -> None:
             f"trainer.strategy is {type(strategy).__name__}, which gathers sharded weights only around a module's "
             "forward, not around its inverse or its initialisation; use --config trainer/ddp"
         )
-    if trainer.precision not in _PRECISIONS:
+    if trainer.precision not in PRECISIONS:
         raise ValueError(
-            f"trainer.precision is {trainer.precision}; expected one of {', '.join(_PRECISIONS)}: a flow whose states "
+            f"trainer.precision is {trainer.precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states "
             "are rounded to 16 bits does not invert"
         )
