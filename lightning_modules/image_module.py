@@ -47,8 +47,6 @@ class ImageModule(LikelihoodModule):
 
     training_kind: ClassVar[str] = "images"
     metric = "bpd"
-    figures: ClassVar[tuple[str, ...]] = ("bpd",)
-    monitor: ClassVar[str] = "val/bpd"
     next_command = "sample --checkpoint {run}"
     model: ImageModel
 

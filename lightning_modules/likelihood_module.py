@@ -65,9 +65,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     length_note = ""  # added to the number of steps in the report of a run
     next_command = "test --checkpoint {run}"  # to continue with after a run
-    metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
-    figures: ClassVar[tuple[str, ...]]  # names of what :meth:`evaluate` returns
-    monitor: ClassVar[str]  # name in the log of the figure that chooses the best checkpoint; smaller is better
+    metric: ClassVar[str]  # in the log: "train/METRIC", and "val/METRIC", which chooses the best checkpoint
+    further_figures: ClassVar[tuple[str, ...]] = ()  # names of what :meth:`evaluate` returns besides the metric
     failure: str | None = None
     _is_impossible = False
 
@@ -85,7 +84,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         allow_parts(model)
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
-        self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.figures})
+        names = self.metric, *self.further_figures
+        self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
@@ -169,7 +169,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 figures = self.evaluate(batch, self.generator(batch_idx, "val", num_rows))
         except SolverError as error:  # infinite figures are never the best, and training may recover
             rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
-            figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
+            figures = dict.fromkeys(self.means, torch.full((1,), math.inf, device=self.device))
         else:
             if ends_in_repetition(loader, batch_idx):
                 figures = {name: values[:-1] for name, values in figures.items()}

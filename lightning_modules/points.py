@@ -60,8 +60,6 @@ class PointsModule(LikelihoodModule):
     """
 
     metric = "nats"
-    figures = ("nats",)
-    monitor = "val/nats"
     model: PointsModel
 
     def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior, **options: Any) -> None:

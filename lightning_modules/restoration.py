@@ -58,7 +58,7 @@ class RestorationModule(ImageModule):
     """
 
     training_kind = "restoration"
-    figures = ("bpd", "psnr")
+    further_figures = ("psnr",)
     encoder_steps: int = 0
     _stored_encoder_steps: int | None = None  # from the checkpoint of a resumed run
 

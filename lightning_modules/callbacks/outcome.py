@@ -32,7 +32,7 @@ class StopEarly(EarlyStopping):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the figure that chooses the best checkpoint."""
-        self.monitor = str(pl_module.monitor)
+        self.monitor = f"val/{pl_module.metric}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the count, but not the patience."""
@@ -54,17 +54,16 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     steps = trainer.estimated_stepping_batches
     total = f" of {round(steps):,}" if 0 < steps < float("inf") else ""
     num_held_out = len(trainer.datamodule.examples("validation"))  # type: ignore[attr-defined]
-    unit = module.model.unit if module.monitor == f"val/{module.metric}" else module.monitor
     value = float(best.best_model_score)
-    held_out = f"{value:.3f} {unit} on {pluralise(num_held_out, 'picture')} held out"
+    held_out = f"{value:.3f} {module.model.unit} on {pluralise(num_held_out, 'picture')} held out"
     held_out += "" if before is None else f", {before:.3f} before training"
     line = f"best at step {step:,}{total} ({held_out})"
-    if module.monitor == "val/bpd" and (faults := faults_in(value)):
+    if module.metric == "bpd" and (faults := faults_in(value)):
         return f"{line}; {faults[0]}"
     if before is not None and value > before - _NOISE:
         line += f"; {'worse than' if value > before + _NOISE else 'no clear gain over'} the model it began from"
     elif step < last:
-        latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
+        latest = trainer.callback_metrics.get(f"val/{module.metric}")  # None if the run was complete already
         is_worse = latest is not None and float(latest) > value + _NOISE
         line += "; later ones overfitted" if is_worse else "; later ones were no better"
         line += "" if latest is None else f" ({float(latest):.3f} at step {last:,})"

@@ -195,7 +195,7 @@ def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None
 def test_the_best_restorer_is_none_of_the_encoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tiny_restoration_module(estimate_steps=6)  # of which an epoch has four
     worse = torch.arange(3.0)  # from epoch to epoch
-    monkeypatch.setattr(module, "evaluate", lambda *_: dict.fromkeys(module.figures, worse[[module.current_epoch]]))
-    best = BestCheckpoint(str(tmp_path), module.monitor)
+    monkeypatch.setattr(module, "evaluate", lambda *_: dict.fromkeys(module.means, worse[[module.current_epoch]]))
+    best = BestCheckpoint(str(tmp_path), f"val/{module.metric}")
     tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
