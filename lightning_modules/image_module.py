@@ -139,7 +139,6 @@ class ImageModule(LikelihoodModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what an earlier part of the run learnt from its data."""
-        super().on_load_checkpoint(checkpoint)
         self.model.vocabulary.load_facts(checkpoint[CHECKPOINT_KEY]["training"])
 
 

@@ -26,7 +26,6 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.resumable_data import ends_in_repetition, first_examples
-from lightning_modules.runs.checkpoints import require_same_model
 from lightning_modules.runs.run_trainer import require_exact_trainer
 from lightning_modules.schedules import LinearWarmupCosine
 
@@ -186,10 +185,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
         if gradient_clip_val:
             clip = clip_grad_value_ if gradient_clip_algorithm == "value" else clip_grad_norm_
             clip(self.parameters(), gradient_clip_val)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to continue a run with another model, even if the weights fit it."""
-        require_same_model(checkpoint[CHECKPOINT_KEY]["model"], self.model.config)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration from which the model can be rebuilt, as plain types only."""
