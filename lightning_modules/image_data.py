@@ -11,7 +11,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Resize, Split, SplitRequest
 from glow_app.seeding import Share, draw_rows, step_generator
-from lightning_modules.resumable_data import SPLITS, ResumableDataModule
+from lightning_modules.resumable_data import ResumableDataModule
 
 _DIVISION = ("source", "seed", "validation_fraction", "test_fraction", "count")  # arguments that decide the splits
 
@@ -72,10 +72,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.save_hyperparameters(logger=False)
         self.recorded: Mapping[str, Any] | None = None  # arguments of this module in the run so far
 
-    def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage; for "fit", warn if they are divided differently from the run so far."""
+    def setup(self, stage: str) -> None:
+        """Load the training and validation splits; warn if they are divided differently from the run so far."""
         super().setup(stage)
-        if stage == "fit" and self.recorded is not None:
+        if self.recorded is not None:
             options = [name for name in _DIVISION if self.recorded.get(name) != self.hparams[name]]
             if options:
                 rank_zero_warn(
@@ -85,8 +85,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
 
     def prepare_data(self) -> None:
         """Download, decode a folder or render faces, in one process before the others need it."""
-        for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
-            self.examples(split)
+        super().setup("fit")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Mirror training images, as a function of the seed and of the batch's number in the whole run."""

@@ -77,7 +77,7 @@ class ImageModule(LikelihoodModule):
         """Let the model's vocabulary learn from the data, such as class names; raise ValueError if it cannot."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, ImageDataModule):
+        if isinstance(data, ImageDataModule):
             with warnings.catch_warnings(action="ignore" if self.global_rank else None):
                 self.model.vocabulary.learn(data.examples("train"))
 

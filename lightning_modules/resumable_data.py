@@ -1,4 +1,4 @@
-"""Data for images and points: splits by stage, and a training loader that can resume within an epoch.
+"""Data for images and points: their splits, and a training loader that can resume within an epoch.
 
 The order of the training examples depends only on seed and epoch.
 """
@@ -21,7 +21,6 @@ from glow_app.data.splits import Split
 T = TypeVar("T")
 S = TypeVar("S", bound=BatchedSet[Any])
 
-SPLITS: dict[str | None, tuple[Split, ...]] = {"fit": ("train", "validation"), "validate": ("validation",)}
 NUM_FIRST_IMAGES = 512  # images; a Glow of four levels initialised from 32 starts 0.04 bits/dim higher
 
 
@@ -166,10 +165,10 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         """Restore the position of the next training loader."""
         self._progress = state.get("train_loader")
 
-    def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage: "fit" or "validate"."""
-        for split in SPLITS.get(stage, ()):
-            self.examples(split)
+    def setup(self, stage: str) -> None:
+        """Load the training and validation splits."""
+        self.examples("train")
+        self.examples("validation")
 
     def examples(self, split: Split) -> S:
         """Return the examples of a split; load them if necessary."""

@@ -43,7 +43,6 @@ def test_validation_is_deterministic_and_changes_nothing(trained: ImageModule, t
 @torch.no_grad()
 def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: ImageModule, tmp_path: Path) -> None:
     data = tiny_data()
-    data.setup("validate")
     by_hand, by_model = [], []
     for step, (images, _) in enumerate(data.val_dataloader()):
         noise = torch.rand(images.shape, generator=step_generator(5, step, "cpu", "val"))
@@ -162,7 +161,6 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
     assert states == {torch.float32}
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
     data = tiny_data()
-    data.setup("validate")
     images, _ = next(iter(data.val_dataloader()))
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):

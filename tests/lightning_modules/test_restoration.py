@@ -181,7 +181,6 @@ def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None
     trainer.fit(module, datamodule=tiny_data())
     (metrics,) = trainer.validate(module, datamodule=tiny_data(), verbose=False)
     data, values = tiny_data(), []
-    data.setup("validate")
     for images, labels in data.val_dataloader():
         estimate = module.conditioning.estimate(module.conditioning.observe(images, labels))
         values.append(((images + 0.5) / 256 - 0.5 - estimate.detach()).square().mean((1, 2, 3)))
