@@ -134,6 +134,20 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         sizes = enumerate(self.split_sizes, start=1)
         return [(channels, height >> level, width >> level) for level, (_, channels) in sizes]
 
+    def check_size(self, size: tuple[int, int] | None) -> None:
+        """Raise ValueError unless a height and width are among :attr:`sizes`."""
+        if size is not None and size not in self.sizes:
+            sizes = ", ".join(f"{width}x{height}" for height, width in self.sizes)
+            raise ValueError(f"size is {size[1]}x{size[0]}; expected one of {sizes} for this model")
+
+    def coarsest(self, latents: Sequence[Tensor], size: tuple[int, int] | None) -> Sequence[Tensor]:
+        """Return the latents of the levels up to a size, one of :attr:`sizes`; all if it is None.
+
+        :meth:`decode` returns their images of this size: the means of pixels of those of all latents.
+        """
+        self.check_size(size)
+        return latents if size is None else latents[-len(self.latent_shapes_at(*size)) :]
+
     def forward(self, x: Tensor, context: Context = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
         latents, log_dets = self._forward(x, context)

@@ -128,7 +128,7 @@ class _Encoded:
 
 
 def _encode(model: ImageModel, images: Tensor, given: Tensor | None, size: tuple[int, int] | None) -> _Encoded:
-    latents, contexts = model.coarsest(model.encode(images, given), size), model.context(given, len(images))
+    latents, contexts = model.flow.coarsest(model.encode(images, given), size), model.context(given, len(images))
     if not isinstance(contexts, Tensor | None):
         raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
     return _Encoded(model, latents, contexts, low_bits(model, images).float())

@@ -130,7 +130,7 @@ def edit(
         latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     if given is not None and len(images) == 1:
         given = given.expand(len(latents[0]), *given.shape[1:])
-    return Images(with_low_bits(model.decode(model.coarsest(latents, size), given), low_bits(model, images)))
+    return Images(with_low_bits(model.decode(model.flow.coarsest(latents, size), given), low_bits(model, images)))
 
 
 @torch.no_grad()
@@ -178,7 +178,7 @@ def edit_attributes(
     place = place_of_change(model, latents, given, conditioning.farthest(given, changed))
     new = place * factors.abs().clamp(max=1).to(place)[:, :, None, None]
     temperatures = model.generation.temperatures(len(latents))
-    coarse = model.coarsest(latents, size)
+    coarse = model.flow.coarsest(latents, size)
     latents = [
         level * (1 - (1 - temperature) * F.interpolate(new, level.shape[2:], mode="area"))
         for level, temperature in zip(coarse, temperatures[-len(coarse) :], strict=True)
@@ -203,7 +203,9 @@ def place_of_change(model: ImageModel, latents: Sequence[Tensor], given: Tensor,
     versions = given.repeat(1 + len(numbers), 1, 1)
     for version, number in zip(versions[1:], numbers, strict=True):
         version[:, number] = changed[:, number]
-    calm = [0.7 * level.repeat(len(versions), 1, 1, 1) for level in model.coarsest(latents, model.flow.sizes[:3][-1])]
+    calm = [
+        0.7 * level.repeat(len(versions), 1, 1, 1) for level in model.flow.coarsest(latents, model.flow.sizes[:3][-1])
+    ]
     pictures = model.decode_values(calm, model.context(versions.flatten(0, 1), versions.shape[:2].numel()))
     before, *after = pictures.chunk(len(versions))
     place = torch.zeros_like(before[:, :1])

@@ -232,20 +232,6 @@ class ImageModel(nn.Module):
         are_means = tuple(values.shape[2:]) in self.flow.sizes[1:]
         return Images((means_to_uint8 if are_means else to_uint8)(values, self.num_bits))
 
-    def check_size(self, size: tuple[int, int] | None) -> None:
-        """Raise ValueError unless a height and width are those of the model or of a wavelet flow's coarser levels."""
-        if size is not None and size not in self.flow.sizes:
-            sizes = ", ".join(f"{width}x{height}" for height, width in self.flow.sizes)
-            raise ValueError(f"size is {size[1]}x{size[0]}; expected one of {sizes} for this model")
-
-    def coarsest(self, latents: Sequence[Tensor], size: tuple[int, int] | None) -> Sequence[Tensor]:
-        """Return the latents of the levels up to a size, of :attr:`WaveletFlow.sizes`; all if it is None.
-
-        :meth:`decode` returns their images of this size: the means of pixels of those of all latents.
-        """
-        self.check_size(size)
-        return latents if size is None else latents[-len(self.flow.latent_shapes_at(*size)) :]
-
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
         return require_finite(self._decoded(latents, context))

@@ -163,7 +163,7 @@ class Service:
         """Return the size of a request's result; None for that of the model."""
         checked = None if size is None else (size[0], size[1])
         with validating():
-            self.model.check_size(checked)
+            self.model.flow.check_size(checked)
         return checked
 
     def seeds(self, count: int, seed: int | None) -> range:

@@ -85,7 +85,6 @@ class SaveProgress(Checkpoint):
                 f"{trainer.default_root_dir} must be a folder that all machines share"
             )
         self._signals.install()
-        self._stopped_by = 0
         self._step_before = self._saved_step = trainer.global_step
         self._saved_time, self._saved_epoch = time.monotonic(), False
 

@@ -44,7 +44,6 @@ class StopSignals:
 
     def install(self) -> None:
         """Install the handlers; does nothing outside the main thread, where Python allows none."""
-        self.received = 0
         if threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGTERM, signal.SIGINT, *([_REQUEUE] if _REQUEUE and _slurm_job() else [])]
