@@ -202,11 +202,8 @@ class RestorationModule(ImageModule):
     def _idle_parameters(self) -> list[Tensor]:
         """Return the parameters that are not being trained: of the encoder's estimate, or all others."""
         encoder = self.conditioning.encoder
-        estimate: list[Tensor] = [
-            *encoder.down.parameters(),
-            *encoder.up.parameters(),
-            *encoder.correction.parameters(),
-        ]
+        parts = encoder.down, encoder.up, encoder.correction
+        estimate: list[Tensor] = [parameter for part in parts for parameter in part.parameters()]
         if self.trains_flow:
             return estimate
         ids = set(map(id, estimate))
