@@ -203,9 +203,8 @@ def place_of_change(model: ImageModel, latents: Sequence[Tensor], given: Tensor,
     versions = given.repeat(1 + len(numbers), 1, 1)
     for version, number in zip(versions[1:], numbers, strict=True):
         version[:, number] = changed[:, number]
-    calm = [
-        0.7 * level.repeat(len(versions), 1, 1, 1) for level in model.flow.coarsest(latents, model.flow.sizes[:3][-1])
-    ]
+    coarse = model.flow.coarsest(latents, model.flow.sizes[:3][-1])
+    calm = [0.7 * level.repeat(len(versions), 1, 1, 1) for level in coarse]
     pictures = model.decode_values(calm, model.context(versions.flatten(0, 1), versions.shape[:2].numel()))
     before, *after = pictures.chunk(len(versions))
     place = torch.zeros_like(before[:, :1])
