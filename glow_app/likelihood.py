@@ -48,6 +48,17 @@ def to_uint8(y: Tensor, num_bits: int) -> Tensor:
     return (levels * (255.0 / (bins - 1))).round().to(torch.uint8)
 
 
+def require_finite(images: Tensor) -> Tensor:
+    """Return real images; raise FloatingPointError if one is not finite."""
+    # to_uint8 would make them black, which could pass for samples of the model.
+    if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
+        raise FloatingPointError(
+            f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+            "another checkpoint"
+        )
+    return images
+
+
 def dequantise(
     levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None
 ) -> Tensor:

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from glow_app.bijections import full_precision, held_noise
 from glow_app.conditioning import Conditioning
 from glow_app.flows import Glow, WaveletFlow
-from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, means_to_uint8, quantise, to_uint8
+from glow_app.likelihood import (
+    bin_centres,
+    bits_per_dim,
+    dequantise,
+    means_to_uint8,
+    quantise,
+    require_finite,
+    to_uint8,
+)
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, model_hash, require_wide_weights, weights_device, weights_dtype
@@ -339,14 +347,3 @@ class ImageModel(nn.Module):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._folded = ()
         super()._load_from_state_dict(*arguments, **options)
-
-
-def require_finite(images: Tensor) -> Tensor:
-    """Return real images; raise FloatingPointError if one is not finite."""
-    # to_uint8 would make them black, which could pass for samples of the model.
-    if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
-        raise FloatingPointError(
-            f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
-            "another checkpoint"
-        )
-    return images

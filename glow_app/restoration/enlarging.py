@@ -9,9 +9,9 @@ from torch import Tensor
 
 from glow_app.bijections import full_precision
 from glow_app.flows import WaveletFlow
-from glow_app.likelihood import means_to_real, means_to_uint8
+from glow_app.likelihood import means_to_real, means_to_uint8, require_finite
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel, require_finite
+from glow_app.models.image_model import ImageModel
 from glow_app.restoration.upscale import Upscale
 from glow_app.seeding import image_generator
 
