@@ -26,7 +26,7 @@ from glow_app.nn.class_path import class_path
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
-from glow_app.running import Memory, choose_runners, fold, images_at_a_time
+from glow_app.running import Memory, choose_runners, decode_in_parts, fold
 from glow_app.seeding import image_generator, image_generators, one_seed_each
 
 
@@ -249,15 +249,8 @@ class ImageModel(nn.Module):
         first = next(self.parameters())  # once, because the search takes longer than a step for one image
         latents = [level.to(first) for level in latents]
         self.flow.check_latents(latents)
-        num = size = len(latents[0])
         with full_precision(first.device):
-            if first.device.type == "cpu":
-                _, _, height, width = latents[0].shape
-                size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
-            parts = [slice(start, start + size) for start in range(0, num, size)]
-            return torch.cat(
-                [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
-            )
+            return decode_in_parts(self.fastest_flow, latents, context)
 
     @torch.no_grad()
     def context(self, given: Tensor | None, num: int) -> Context:

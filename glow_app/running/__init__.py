@@ -1,4 +1,4 @@
 """Runners, which evaluate a level in less time or memory, and folding, which precomputes constants for inference."""
 
-from glow_app.running.folded import fold, images_at_a_time
+from glow_app.running.folded import decode_in_parts, fold
 from glow_app.running.select import Memory, choose_runners

@@ -1,6 +1,7 @@
 """Flows with constant weights: quantities that depend on the weights alone are precomputed."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from glow_app.bijections import AffineCoupling, Chain, PixelwiseAffine, full_precision
 from glow_app.bijections.coupling import bounded
 from glow_app.bijections.pixelwise import mix
+from glow_app.flows import Glow, WaveletFlow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
+from glow_app.nn.context import Context, rows_of
 
 M = TypeVar("M", bound=nn.Module)
 # Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
@@ -142,7 +145,11 @@ def _is_step(part: nn.Module) -> TypeGuard[Chain]:
     return type(part.bijections[1].conditioner) is ConvConditioner
 
 
-def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
-    """Return how many images a CPU decodes at a time, given the width of the conditioners."""
-    _, height, width = image_shape
-    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))
+def decode_in_parts(flow: Glow | WaveletFlow, latents: Sequence[Tensor], context: Context) -> Tensor:
+    """Return the images of latents; on a CPU, they are decoded a few at a time."""
+    num = size = len(latents[0])
+    if latents[0].device.type == "cpu":
+        hidden = flow.hidden_channels * latents[0].shape[2:].numel()
+        size = max(1, min(CPU_IMAGES, CPU_HIDDEN // hidden))
+    parts = [slice(start, start + size) for start in range(0, num, size)]
+    return torch.cat([flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts])
