@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server.answers import FORM, JSON
-from glow_app.server.schemas import Info
+from glow_app.server.info import Info
 
 TAGS = {
     "Draw": "Draw pictures, and blend them.",

@@ -14,7 +14,8 @@ from glow_app.pictures.image_batch import Images
 from glow_app.restoration import require_size, require_task, task_of
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
-from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, RestorerInfo, sampled
+from glow_app.server.info import RestorerInfo
+from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, sampled
 
 
 class Restorer:

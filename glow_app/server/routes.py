@@ -15,6 +15,7 @@ from glow_app.pictures.images import strip
 from glow_app.server import schemas
 from glow_app.server.answers import ERRORS, OCTETS, PICTURES, ZIP, invalid, respond, unavailable, validating
 from glow_app.server.gate import GatedRoute
+from glow_app.server.info import Info
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
 from glow_app.server.worker import ModelEndedError
@@ -46,7 +47,7 @@ _FRAMES = "a strip of the frames, but with `image/gif` or `image/webp` an animat
 
 
 @API.get("/info", tags=["Operate"])
-async def get_info(service: Served) -> schemas.Info:
+async def get_info(service: Served) -> Info:
     """Describe the model and the limits of this server."""
     return service.info
 

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from torch import Tensor
 
 from glow_app import numeric_limits
-from glow_app.data.attributes import Kind
-from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server.answers import PNG_LEVEL, invalid
@@ -265,58 +263,3 @@ class RestoreAnswer(BaseModel):
     note: str | None = Field(description="How the picture was converted or differs from training; null if neither.")
     restorer: str
     model: Sha256
-
-
-class RestorerInfo(BaseModel):
-    """A restoration model."""
-
-    name: str
-    model: Sha256
-    source: str | None = Field(description="Source of its training pictures, such as photos or faces, if known.")
-    task: str = Field(description="Class name of its task.")
-    factor: int = Field(description="Factor by which width and height grow.")
-    channels: int = Field(description="Channels of the input: 1 (colours are converted to grey) or 3.")
-    takes: dict[str, Literal["picture", "number"]] = Field(description="Further inputs: the kind of each by name.")
-    decides: bool = Field(description="Whether it leaves clean parts as they are, without `force`.")
-    temperature: float | list[float] = Field(description="The recommended temperature, the default.")
-
-
-class Attribute(BaseModel):
-    """An attribute that the model was trained with, and its values in the training data."""
-
-    name: str
-    kind: Kind = Field(description="Circular values, such as a hue, run from 0 to 1, which equals 0.")
-    mean: float = Field(description="For yes/no attributes, the share of yes.")
-    least: float
-    most: float
-
-
-class GivenKind(BaseModel):
-    """What a model can be given."""
-
-    kind: str
-    values: list[Any] = Field(description="All values, if they are few, such as the names of classes.")
-    attributes: list[Attribute] = Field([], description="Attributes by name, each of which may be left out.")
-
-
-class Info(BaseModel):
-    """The models that are served, and the limits of requests."""
-
-    version: str
-    name: str
-    summary: str = Field(description="What the model draws, in a sentence for visitors of the page.")
-    model: Sha256
-    image_shape: list[int] = Field(description="(C, H, W)")
-    sizes: list[tuple[int, int]] = Field(
-        description="Heights and widths: of the model's images and, of a wavelet flow, of its coarser levels."
-    )
-    given: GivenKind | None = Field(description="What the model can be given; null for nothing.")
-    guided: bool = Field(description="Whether the model takes guidance.")
-    num_bits: int
-    num_levels: int
-    parameters: int
-    directions: list[str]
-    restorers: list[RestorerInfo]
-    generation: GenerationSettings = Field(description="The recommended settings, the defaults of requests.")
-    training: dict[str, Any]
-    limits: dict[str, int | float]

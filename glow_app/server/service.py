@@ -18,20 +18,17 @@ from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, unavailable, validating
 from glow_app.server.decoder import Decoder
+from glow_app.server.info import describe_served
 from glow_app.server.limits import Limits
 from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
 from glow_app.server.restorer import Restorer
-from glow_app.server.schemas import GivenKind, Info
 from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
-from glow_app.storage.model_folders import SUMMARY_KEY
 from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
 _READY_SECONDS = 4.0  # to wait for the model's thread, whose batches and tiles take about 1 s
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
-# Facts that are returned elsewhere, or are not for people.
-_OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY)
 
 
 class Service:
@@ -57,27 +54,8 @@ class Service:
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
         self.num_long = 0  # long restorations, all but one of which wait
-        known = model.vocabulary.describe()
-        _, height, width = model.flow.image_shape
-        what, _, more = str(training.get(SUMMARY_KEY, "draws pictures")).partition(". ")
-        self.info = Info(
-            version=__version__,
-            name=name,
-            summary=f"{what[:1].upper()}{what[1:]}, {width}x{height}. {more}".strip(),
-            model=self.model.hash,
-            image_shape=list(model.flow.image_shape),
-            sizes=model.flow.sizes,
-            given=None if known is None else GivenKind(**known),
-            guided=model.conditioning.guided,
-            num_bits=model.num_bits,
-            num_levels=len(model.flow.latent_shapes),
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-            directions=list(directions),
-            restorers=[restorer.info for restorer in restorers],
-            generation=model.generation,
-            training={name: value for name, value in training.items() if not name.startswith(_OMITTED)},
-            limits=vars(limits),
-        )
+        infos = [restorer.info for restorer in restorers]
+        self.info = describe_served(self.model, limits, name, directions, training, infos)
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
         reference = training.get(REFERENCE_KEY)
         self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
