@@ -3,12 +3,12 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
+from glow_app import __version__
 from glow_app.files import atomic_file, atomic_folder
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
@@ -48,7 +48,7 @@ def save_pretrained(
     with atomic_folder(folder, names, overwrite) as building:
         config = {
             "format": FORMAT,
-            "version": version("glow-app"),
+            "version": __version__,
             "sha256": model.hash,
             "model": model.config,
             "training": {**model.facts, **(training or {})},
