@@ -52,7 +52,6 @@ class AttributeConditioning(Conditioning):
         ValueError: If there are no attributes, a name is not a line of text, a kind is unknown, or a size is below 1.
     """
 
-    features: int
     adopted: Tensor
     mean: Tensor
     std: Tensor
@@ -121,8 +120,7 @@ class AttributeConditioning(Conditioning):
     def read(self, images: Tensor) -> Tensor:
         """Return the attributes that images, uint8 (B, C, H, W), seem to show, in the range of the training data."""
         answers = self.reader(images.to(self.mean.device))
-        straight, circular = answers.split([len(self._straight), 2 * len(self._circular)], dim=1)
-        sine, cosine = circular.chunk(2, dim=1)
+        straight, sine, cosine = answers.split([len(self._straight), len(self._circular), len(self._circular)], dim=1)
         values = torch.empty(len(images), len(self.attributes)).to(answers)
         values[:, self._straight] = straight
         values = torch.where(self.is_yes_no(values), values > 0, values * self.std + self.mean)
@@ -150,9 +148,8 @@ class AttributeConditioning(Conditioning):
         if not self.training:
             return labels
         draws = draw_rows(torch.rand, (len(labels), 1 + len(self.attributes)), generator, labels.device)
-        draws = draws.to(labels.device)
         hidden = (draws[:, :1] < _HIDDEN_ROWS) | (draws[:, 1:] < _HIDDEN_VALUES)
-        return labels.masked_fill(hidden, math.nan)
+        return labels.masked_fill(hidden.to(labels.device), math.nan)
 
     def vocabulary(self) -> "AttributeVocabulary":
         """Return the vocabulary of the attributes, by name."""
@@ -187,7 +184,7 @@ class AttributeVocabulary(Vocabulary):
             value = parse_attributes(re.sub(rf"(^|,) *({names}) +(?=[-.\d])", r"\1\2=", value).split(","))
         if not isinstance(value, Mapping):
             raise ValueError(f"attributes are {value!r:.40}; expected a mapping from names to values")
-        described = {each["name"]: each for each in self._described()}
+        described = {each["name"]: each for each in self.describe()["attributes"]}
         for name, number in value.items():
             if name not in described:
                 names = ", ".join(described)
@@ -248,16 +245,13 @@ class AttributeVocabulary(Vocabulary):
 
     def describe(self) -> dict[str, Any]:
         """Return the kind and, for each attribute, its name, kind, mean (of yes/no its share), and range."""
-        return super().describe() | {"attributes": self._described()}  # type: ignore[operator]
-
-    def _described(self) -> list[dict[str, Any]]:
-        network, facts = self.conditioning, ("mean", "least", "most")
-        ranges = zip(network.mean.tolist(), *(end.tolist() for end in network.rows.aminmax(dim=0)), strict=True)
-        return [
-            {"name": name, "kind": kind}
-            | {fact: float(f"{value:.6g}") for fact, value in zip(facts, values, strict=True)}
-            for (name, kind), values in zip(network.attributes.items(), ranges, strict=True)
+        columns = (self.conditioning.mean, *self.conditioning.rows.aminmax(dim=0))
+        rounded = [[float(f"{value:.6g}") for value in column.tolist()] for column in columns]
+        attributes = [
+            {"name": name, "kind": kind, "mean": mean, "least": least, "most": most}
+            for (name, kind), mean, least, most in zip(self.conditioning.attributes.items(), *rounded, strict=True)
         ]
+        return super().describe() | {"attributes": attributes}  # type: ignore[operator]
 
     def learn(self, images: ImageSet) -> None:
         """Learn the statistics of the training data; later data leaves them, since they are part of the model.

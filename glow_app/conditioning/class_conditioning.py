@@ -29,8 +29,6 @@ class ClassConditioning(Conditioning):
         ValueError: If a size is below 1.
     """
 
-    features: int
-
     def __init__(self, num_classes: int, features: int = 32) -> None:
         super().__init__()
         require_at_least(1, num_classes=num_classes, features=features)
