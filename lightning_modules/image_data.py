@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -65,6 +65,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         attributes: bool | str | None = None,
     ) -> None:
         super().__init__()
+        # Plain types only: these go into every checkpoint.
+        image_shape = cast(tuple[int, int, int], tuple(image_shape))
+        root = None if root is None else str(root)
+        cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters(logger=False)
         self.recorded: Mapping[str, Any] | None = None  # arguments of this module in the run so far
 
