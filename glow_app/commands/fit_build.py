@@ -50,7 +50,7 @@ def _trainer(parts: Namespace, start: Start) -> RunTrainer:
     """Return the trainer, with this project's callbacks, a CSV log and the configured loggers."""
     options, kind = parts.trainer, KINDS[parts.kind]
     live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
-    plugins = [AtomicCheckpointIO(), *_as_list(options.plugins)]
+    plugins = [AtomicCheckpointIO(start.contents), *_as_list(options.plugins)]
     if SLURMEnvironment.detect():
         # Lightning's own handler would save without the checks of SaveProgress.
         plugins.append(SLURMEnvironment(auto_requeue=False))

@@ -24,6 +24,7 @@ from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
+from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.report import REPORT, write_report
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
@@ -65,8 +66,8 @@ def run(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> 
             print_pictures(*parts[:2])
             if options.epochs is None:
                 _set_length(options.minutes, choices, parsed, parts, given)
-        if start.checkpoint is not None:  # before the configuration of the run is replaced
-            require_same_model(start.model, parts[0].model.config)
+        if start.contents:  # before the configuration of the run is replaced
+            require_same_model(start.contents[CHECKPOINT_KEY]["model"], parts[0].model.config)
         _write(parser, parsed, stored.get("model", {}))
         launch.share(parsed.run_dir)
         _train(parts, parsed, start)

@@ -8,7 +8,7 @@ from typing import Any
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of
+from glow_app.storage.checkpoint import density_of
 from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
@@ -21,8 +21,8 @@ class Start:
 
     Attributes:
         checkpoint: The checkpoint of a resumed run.
+        contents: What is in it, until training starts.
         step: Number of optimiser steps that it has done.
-        model: Configuration of the model in it.
         data: Arguments of the data module that it records.
         source: The model from which a new run begins.
         place: Where that model is.
@@ -30,8 +30,8 @@ class Start:
     """
 
     checkpoint: Path | None = None
+    contents: dict[str, Any] = field(default_factory=dict)
     step: int = 0
-    model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     source: ImageModel | None = None
     place: str = ""
@@ -83,8 +83,7 @@ def resumed(place: str, run_dir: str | None) -> Start:
             raise FileNotFoundError(f"{run} is not a run that can be resumed: it has no checkpoint")
     path, contents = good
     density_of(contents)  # raises clearer errors than Lightning
-    model, data = contents[CHECKPOINT_KEY]["model"], contents.get("datamodule_hyper_parameters") or {}
-    return Start(path, contents["global_step"], model, data)
+    return Start(path, contents, contents["global_step"], contents.get("datamodule_hyper_parameters") or {})
 
 
 def begun(init_from: str | None, init_levels_from: str | None) -> Start:

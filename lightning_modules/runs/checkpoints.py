@@ -24,11 +24,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning writes to the system's temporary folder first, and moving the file from there to another disk copies it,
     which is not atomic. Checkpoints with non-finite numbers are not written.
+
+    Args:
+        contents: A checkpoint that was read already; the first :meth:`load_checkpoint` returns and forgets it.
     """
+
+    def __init__(self, contents: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self._contents = {} if contents is None else contents
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read ``path`` without running code from it; Lightning's own method would unpickle anything."""
-        return read_checkpoint(Path(path))
+        contents = dict(self._contents) or read_checkpoint(Path(path))
+        self._contents.clear()
+        return contents
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint``, or warn if it has non-finite numbers. Then, or on an OSError, an earlier file stays."""
