@@ -7,7 +7,7 @@ from glow_app.bijections import Bijection, DiagonalAffine
 from glow_app.bijections.affine import MAX_LOG_SCALE
 from glow_app.conditioning import Unconditional
 from glow_app.flows import Glow, WaveletFlow
-from glow_app.flows.wavelet_flow import DetailFlow
+from glow_app.flows.detail_flow import DetailFlow
 from glow_app.nn.context import ContextShift
 from glow_app.priors import GaussianPrior
 

@@ -32,7 +32,7 @@ from glow_app.bijections import (
 from glow_app.conditioning import AttributeConditioning, ClassConditioning, Conditioning, Given
 from glow_app.conditioning.class_conditioning import ClassVocabulary
 from glow_app.flows import Glow, Level, Runner, WaveletFlow
-from glow_app.flows.wavelet_flow import DetailFlow
+from glow_app.flows.detail_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ActNormConv2d, Conditioner, ContextShift, ConvConditioner, MLPVelocity, ZeroConv2d

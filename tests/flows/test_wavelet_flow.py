@@ -11,7 +11,7 @@ from torch import Tensor
 from glow_app.bijections import Haar
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import WaveletFlow
-from glow_app.flows.wavelet_flow import DetailFlow
+from glow_app.flows.detail_flow import DetailFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
