@@ -71,7 +71,7 @@ class Chain(Bijection):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the inverses last to first."""
         log_det = z.new_zeros(z.shape[0])
-        for bijection in reversed([*self.bijections]):
+        for bijection in reversed(self.bijections):
             assert isinstance(bijection, Bijection)
             z, term = bijection.inverse(z, context)
             log_det = log_det + term
@@ -86,7 +86,7 @@ class Chain(Bijection):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Decode by the bijections, last to first."""
-        for bijection in reversed([*self.bijections]):
+        for bijection in reversed(self.bijections):
             assert isinstance(bijection, Bijection)
             z = bijection.decode(z, context)
         return z
