@@ -64,7 +64,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     length_note = ""  # added to the number of steps in the report of a run
     next_command = "test --checkpoint {run}"  # to continue with after a run
-    metric: ClassVar[str]  # in the log: "train/METRIC", and "val/METRIC", which chooses the best checkpoint
+    metric: ClassVar[str]  # in the log: "train/METRIC" and "val/METRIC"
     further_figures: ClassVar[tuple[str, ...]] = ()  # names of what :meth:`evaluate` returns besides the metric
     failure: str | None = None
     _is_impossible = False
@@ -85,6 +85,11 @@ class LikelihoodModule(pl.LightningModule, ABC):
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         names = self.metric, *self.further_figures
         self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
+
+    @property
+    def monitor(self) -> str:
+        """The name in the log of the figure that chooses the best checkpoint; smaller is better."""
+        return f"val/{self.metric}"
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
@@ -120,7 +125,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def on_validation_end(self) -> None:
         """Warn, once, if the likelihood has become impossible."""
         if isinstance(self.model, ImageModel) and not self._is_impossible:
-            for fault in faults_in(float(self.trainer.callback_metrics[f"val/{self.metric}"])):
+            for fault in faults_in(float(self.trainer.callback_metrics[self.monitor])):
                 self._is_impossible = True
                 rank_zero_warn(fault)
 

@@ -59,7 +59,7 @@ def _trainer(parts: Namespace, start: Start) -> RunTrainer:
         Progress(live),
         LearningRateMonitor("step"),
         Throughput(),
-        BestCheckpoint(parts.run_dir, f"val/{parts.model.metric}"),
+        BestCheckpoint(parts.run_dir, parts.model.monitor),
         ExportBest(),
         *(parts[name] for name in kind.callbacks),
         Report(),

@@ -32,7 +32,7 @@ class StopEarly(EarlyStopping):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the figure that chooses the best checkpoint."""
-        self.monitor = f"val/{pl_module.metric}"
+        self.monitor = str(pl_module.monitor)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the count, but not the patience."""
@@ -63,7 +63,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     if before is not None and value > before - _NOISE:
         line += f"; {'worse than' if value > before + _NOISE else 'no clear gain over'} the model it began from"
     elif step < last:
-        latest = trainer.callback_metrics.get(f"val/{module.metric}")  # None if the run was complete already
+        latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
         is_worse = latest is not None and float(latest) > value + _NOISE
         line += "; later ones overfitted" if is_worse else "; later ones were no better"
         line += "" if latest is None else f" ({float(latest):.3f} at step {last:,})"

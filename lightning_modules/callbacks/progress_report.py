@@ -55,7 +55,7 @@ class Progress(Callback):
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figure of the model from which the run begins."""
         assert isinstance(pl_module, LikelihoodModule)
-        self.at_start = float(trainer.callback_metrics[f"val/{pl_module.metric}"])
+        self.at_start = float(trainer.callback_metrics[pl_module.monitor])
         if trainer.is_global_zero:
             print(f"starts at   val {self.at_start:.3f}  {pl_module.model.unit}", flush=True)
 

@@ -195,6 +195,6 @@ def test_the_best_restorer_is_none_of_the_encoder_alone(tmp_path: Path, monkeypa
     module = tiny_restoration_module(estimate_steps=6)  # of which an epoch has four
     worse = torch.arange(3.0)  # from epoch to epoch
     monkeypatch.setattr(module, "evaluate", lambda *_: dict.fromkeys(module.means, worse[[module.current_epoch]]))
-    best = BestCheckpoint(str(tmp_path), f"val/{module.metric}")
+    best = BestCheckpoint(str(tmp_path), module.monitor)
     tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
