@@ -1,4 +1,4 @@
-"""Measure how well the presets of restore/ restore held-out CIFAR-10 pictures: a table of docs/restore.md.
+"""Measure how well the presets of restore/ restore held-out CIFAR-10 pictures: a table of docs/restorers.md.
 
     python benchmarks/restoration.py FOLDER
     python benchmarks/restoration.py FOLDER --only upscale4 fill --steps 3000
@@ -65,7 +65,7 @@ def main() -> None:
         presets = {name: measured[name] for name in PRESETS if name in measured}
         write_result("restoration", {"presets": presets})
     head = ["preset", "seconds", "bits/dim", "damaged", "classical", "draw", "T = 0", "mean of 16", "within 90 %"]
-    write_table("restoration", head, [row(*item) for item in presets.items()], "restore.md")
+    write_table("restoration", head, [row(*item) for item in presets.items()], "restorers.md")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_headers_state_command_and_expected_result_and_the_table_lists_every_exp
         configs = [word for previous, word in pairwise(command) if previous == "--config"]
         assert configs[-1] == Path(name_of(path)).with_suffix("").as_posix()
         if path in RESTORERS:
-            says = [" Measured results on CIFAR-10: docs/restore.md.", " Not measured on CIFAR-10."]
+            says = [" Measured results on CIFAR-10: docs/restorers.md.", " Not measured on CIFAR-10."]
             assert sum(word in text for word in says) == 1, path
         if path in EXPERIMENTS:
             says = [" Measured.", " No expected figure: ", "not measured here"]
