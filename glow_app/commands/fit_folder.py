@@ -30,7 +30,7 @@ _START = "photos"  # the bundled model from which runs begin, and whose levels t
 # Presets of other runs, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 # For runs of the small preset from another model. The rate rises for half of the run: training on pictures like those
-# of the model stops early, at low rates, and on others reaches the high ones (docs/train-on-my-folder.md).
+# of the model stops early, at low rates, and on others reaches the high ones.
 # With fewer than 200 steps the rate is smaller, since a fast rise ruins the initial weights.
 _SCHEDULE = {"warmup_steps": 1000, "full_rate_steps": 200}
 _STEPS = 30  # times the root of the number of pictures
