@@ -144,13 +144,14 @@ def _restore_all(
                 result = _result(name, kind, file, arguments.format)
                 write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
+            lost = None if picture_file.is_kept(picture, Path(result)) else picture_file.photo.note
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
             failures.append(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        note = "; ".join(filter(None, [picture_file.photo.note, *notes, gain]))
+        note = "; ".join(filter(None, [lost, *notes, gain]))
         print(printable(f"{file}: {folder.place(result)}{note and f' ({note})'}"))
     return failures
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, JpegImagePlugin
 from PIL.ExifTags import IFD, Base
 
@@ -29,6 +30,7 @@ class PictureFile:
         exif: EXIF tags, without the orientation, which has been applied.
         text: Text chunks of a PNG, and XMP.
         options: Further options of Pillow's ``save``, of any format.
+        source: The file, if all of it was read and may be kept.
     """
 
     photo: Photo
@@ -36,9 +38,23 @@ class PictureFile:
     exif: Image.Exif
     text: Mapping[str, str]
     options: Mapping[str, Any]
+    source: Path | None = None
+
+    def is_kept(self, picture: Image.Image, path: Path) -> bool:
+        """Return whether a result is the file itself, of which compressing it anew would lose something."""
+        if self.source is None or FORMAT_OF.get(self.source.suffix.lower()) != FORMAT_OF[path.suffix.lower()]:
+            return False
+        return np.array_equal(image_to_array(picture.convert("L") if self.is_grey else picture), self.photo.pixels)
 
     def save(self, picture: Image.Image, path: Path, text: Mapping[str, Any]) -> None:
-        """Write a result in the format of the suffix, atomically; ``text`` is further metadata of a PNG."""
+        """Write a result in the format of the suffix, atomically; ``text`` is further metadata of a PNG.
+
+        An unchanged picture is a copy of the file.
+        """
+        if self.source and self.is_kept(picture, path):
+            with atomic_file(path) as file:
+                file.write(self.source.read_bytes())
+            return
         picture = with_profile(picture.convert("L") if self.is_grey else picture, self.photo.icc_profile)
         if self.photo.alpha:
             picture.putalpha(self.photo.alpha.resize(picture.size, Image.Resampling.BICUBIC))
@@ -102,7 +118,8 @@ def read_picture_file(
             for marker, content in getattr(image, "applist", ())
             if marker == "APP13"
         )
-        return PictureFile(photo, is_grey, _exif_of(image), text, options)
+        source = Path(path) if frame is None else None
+        return PictureFile(photo, is_grey, _exif_of(image), text, options, source)
 
 
 def _choose_frame(image: Image.Image, frame: int | None) -> None:

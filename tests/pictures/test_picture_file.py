@@ -142,6 +142,25 @@ def test_jpeg_keeps_its_subsampling_at_a_high_quality(sampling: str, kept: int, 
         assert made.quantization == best.quantization  # type: ignore[attr-defined]
 
 
+def test_an_unchanged_picture_is_the_file_itself(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.asarray(picture("L")).astype(np.uint16) * 257)
+    for source, name in ((picture(), "a.jpg"), (picture(), "a.webp"), (deep, "a.png")):
+        path = tmp_path / name
+        source.save(path, quality=80)
+        file = read_picture_file(path, 3, path.suffix)
+        result = Image.fromarray(np.broadcast_to(file.photo.pixels, (3, 9, 14)).transpose(1, 2, 0))
+        for made, is_kept in ((path.with_stem("b"), True), (tmp_path / "b.tiff", False)):
+            assert file.is_kept(result, made) == is_kept
+            file.save(result, made, {"seed": 7})
+            assert (made.read_bytes() == path.read_bytes()) == is_kept
+        for other in (
+            read_picture_file(path, 3, path.suffix, frame=0),
+            read_picture_file(path, 3, path.suffix, strips=True),
+        ):
+            assert not other.is_kept(result, path)
+        assert not file.is_kept(Image.eval(result, lambda value: value ^ 1), path)
+
+
 def test_webp_stays_lossless(tmp_path: Path) -> None:
     for lossless in (True, False):
         picture().save(tmp_path / "a.webp", lossless=lossless)
