@@ -16,10 +16,13 @@ import torch
 
 # A call is due after this multiple of its estimated duration, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
+# Further calls of a request are due with its first one until they take this multiple of it, such as decoding for an
+# edit: of many edits at once, the first are finished before the last begin.
+_FOLLOWING = 3.0
 _FIRST_RATE = 0.1  # seconds per row of a kind of calls until it is measured
 _BATCH_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
 _BATCH_ROWS = 64  # maximum number of rows in a batch
-_GATHER_SECONDS = 0.005  # seconds to wait for the clients of the last batch, which are likely to call again
+_GATHER = 0.05  # share of the last batch's duration to wait for its clients, which are likely to call again
 
 
 class ModelEndedError(RuntimeError):
@@ -31,7 +34,8 @@ class Ticket:
     """A request's place in the queue, shared by all its calls."""
 
     arrived: float = field(default_factory=time.monotonic)
-    seconds: float = 0.0  # estimated work of all its calls so far
+    first: float = 0.0  # estimated seconds of its first call
+    seconds: float = 0.0  # and of all its calls so far
     share: float = 0.0  # of the restoration that is done
     is_abandoned: bool = False
 
@@ -73,14 +77,15 @@ class ModelWorker:
     """Runs the call that is due first, batched with calls of the same kind and options.
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
-    image does not wait for many scores.
+    image does not wait for many scores; but twice the first call's seconds do not count.
     """
 
     def __init__(self) -> None:
         self._calls: list[Call] = []  # that which is due first comes first
         self._changed = threading.Condition()
         self._rates: dict[tuple[Any, ...], float] = {}  # seconds per row of a kind
-        self._num_served = 0  # calls that the last batch completed
+        self._num_served = self._num_new = 0  # calls that the last batch completed, and those since it ended
+        self._gather_seconds = 0.0  # to wait for as many
         self._is_closing = False
         # A daemon: a thread in the model's code would abort the process if its interpreter were finalised meanwhile.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -122,8 +127,12 @@ class ModelWorker:
         with self._changed:
             if self._is_closing or call.ticket.is_abandoned:
                 raise ModelEndedError
-            call.ticket.seconds += len(call.rows) * self._rate(call)
-            call.due = call.ticket.arrived + _PATIENCE * call.ticket.seconds
+            ticket, seconds = call.ticket, len(call.rows) * self._rate(call)
+            ticket.first, ticket.seconds = ticket.first or seconds, ticket.seconds + seconds
+            call.due = ticket.arrived + _PATIENCE * (
+                ticket.first + max(0.0, ticket.seconds - _FOLLOWING * ticket.first)
+            )
+            self._num_new += 1
             insort(self._calls, call, key=attrgetter("due"))
             self._changed.notify()
 
@@ -162,7 +171,7 @@ class ModelWorker:
             while not self._is_closing:
                 with self._changed:
                     self._changed.wait_for(lambda: self._calls or self._is_closing)
-                    self._changed.wait_for(lambda: len(self._calls) >= self._num_served, _GATHER_SECONDS)
+                    self._changed.wait_for(lambda: self._num_new >= self._num_served, self._gather_seconds)
                     batch = self._next_batch()
                 if batch:
                     self._serve(batch)
@@ -202,12 +211,13 @@ class ModelWorker:
             for call, _ in batch:  # any of them may have failed
                 call.is_alone = True
             return
-        rate = (time.perf_counter() - begun) / len(rows)
+        self._gather_seconds = _GATHER * (seconds := time.perf_counter() - begun)
+        rate = seconds / len(rows)
         self._rates[first.kind] = rate + 0.8 * (self._rates.get(first.kind, rate) - rate)
         for call, part in batch:
             call.results += islice(results, len(part))
         done = [call for call, _ in batch if len(call.results) == len(call.rows)]
-        self._num_served = len(done)
+        self._num_served, self._num_new = len(done), 0
         self._finish(done)
 
 

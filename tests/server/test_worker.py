@@ -150,6 +150,32 @@ def test_small_calls_overtake_large_ones_without_starving_them(worker: ModelWork
     assert order == ["small", "medium", "large", "late"]
 
 
+def test_of_equal_requests_the_first_is_finished_before_the_last_begins(worker: ModelWorker) -> None:
+    order: list[str] = []
+    busy = BusyWorker(worker)
+
+    def encode(rows: list[str]) -> list[str]:
+        order.extend(f"encode {name}" for name in rows)
+        return rows
+
+    def decode(rows: list[str]) -> list[str]:
+        order.extend(f"decode {name}" for name in rows)
+        return rows
+
+    decoded = []
+    for number, name in enumerate("abc"):
+        ticket = Ticket(0.01 * number)
+        call, then = Call(encode, [name], ticket), Call(decode, [name], ticket)
+        worker._rates |= {call.kind: 1.0, then.kind: 1.0}  # so that each is a batch
+        call.future.add_done_callback(lambda _, then=then: worker.submit(then))  # type: ignore[misc]
+        worker.submit(call)
+        decoded.append(then.future)
+    busy.release()
+    for future in decoded:
+        future.result(60)
+    assert order == ["encode a", "decode a", "encode b", "decode b", "encode c", "decode c"]
+
+
 def test_only_calls_with_the_same_parts_share_a_batch(model: LoadedModel, worker: ModelWorker) -> None:
     latents, context = model.encode(random_images(1), [1]), model.context(torch.tensor([1]), 1)
     assert isinstance(context, torch.Tensor)
