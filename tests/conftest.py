@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.storage import report
+from glow_app.evaluation import report
 
 # Background jobs of a shell ignore Ctrl-C, and nohup ignores SIGHUP; processes started by tests would inherit both.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -29,7 +29,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_curves() -> Iterator[None]:
-    """Leave out the plot of reports, which takes longer than these runs; tests/storage/test_report.py draws it."""
+    """Leave out the plot of reports, which takes longer than these runs; tests/evaluation/test_report.py draws it."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "png")
     with pytest.MonkeyPatch.context() as patch:

@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.commands.evaluate_restoration import evaluate_restorer
     from glow_app.commands.evaluate_samples import evaluate_samples
     from glow_app.evaluation import load_features
+    from glow_app.evaluation.report import EVALUATION, METRICS, write_report
     from glow_app.pictures.images import save_picture
     from glow_app.restoration import task_of
-    from glow_app.storage.report import EVALUATION, METRICS, write_report
 
     path = arguments.output / "evaluation.json"
     refuse_existing([path], arguments.overwrite)

@@ -22,10 +22,10 @@ from glow_app.commands.fit_start import Start, begun, resumed, stored_config
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
+from glow_app.evaluation.report import REPORT, write_report
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
-from glow_app.storage.report import REPORT, write_report
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
 from lightning_modules.image_data import ImageDataModule

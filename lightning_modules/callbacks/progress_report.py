@@ -17,8 +17,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from torch import Tensor
 
+from glow_app.evaluation.report import write_report
 from glow_app.messages import pluralise
-from glow_app.storage.report import write_report
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.run_trainer import PRECISIONS
 

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
-from glow_app.storage.report import METRICS
+from glow_app.evaluation.report import METRICS
 
 
 def csv_logger(run_dir: Path, first_step: int) -> CSVLogger:

@@ -9,8 +9,8 @@ from filelock import FileLock, Timeout
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch.distributed import Store, rendezvous
 
+from glow_app.evaluation.report import CURVES, METRICS, REPORT
 from glow_app.files import require_folder
-from glow_app.storage.report import CURVES, METRICS, REPORT
 from glow_app.storage.stored_model import RUN_CONFIG
 from lightning_modules.runs.checkpoints import LAST
 

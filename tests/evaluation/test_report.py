@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glow_app.storage import report
+from glow_app.evaluation import report
 
 PLOT = report._plot
 
