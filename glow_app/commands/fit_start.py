@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
@@ -12,7 +13,6 @@ from glow_app.storage.checkpoint import density_of
 from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 from lightning_modules.runs.run_config import known_run_config
-from lightning_modules.transfer import copy_levels
 
 
 @dataclass(frozen=True)

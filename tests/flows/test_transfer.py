@@ -10,9 +10,9 @@ from torch import Tensor
 from glow_app.bijections import Haar
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow, WaveletFlow
+from glow_app.flows.transfer import copy_levels
 from glow_app.nn import DataDependentAffine
 from glow_app.priors import MAFPrior
-from lightning_modules.transfer import copy_levels
 
 SHAPE = (3, 16, 16)
 
