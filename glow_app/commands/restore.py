@@ -5,10 +5,8 @@ one model does what it was trained for: glow models lists the bundled ones.
 """
 
 import argparse
-import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,12 +131,15 @@ def _restore_all(
 ) -> list[str]:
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.images import with_profile
+    from glow_app.restoration import restore_successively
 
-    failures, (model, first) = [], steps[0]
+    failures, (model, first), task = [], steps[0], steps[-1][1]
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             picture_file, damaged, original = _read(first, model.flow.image_shape[0], file, inputs, number, arguments)
-            restoration, task, notes = _restored(steps, damaged, arguments)
+            restoration = restore_successively(
+                steps, damaged, arguments.count or 1, arguments.temperature, arguments.seed, arguments.force
+            )
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.count):
                 result = _result(name, kind, file, arguments.format)
@@ -151,42 +152,9 @@ def _restore_all(
             failures.append(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        note = "; ".join(filter(None, [lost, *notes, gain]))
+        note = "; ".join(filter(None, [lost, restoration.note, gain]))
         print(printable(f"{file}: {folder.place(result)}{note and f' ({note})'}"))
     return failures
-
-
-def _restored(
-    steps: "list[Step]", picture: "Tensor", arguments: argparse.Namespace
-) -> "tuple[Restoration, RestorationTask, list[str]]":
-    """Return the result of the last step, its task, and notes of all.
-
-    Draws go through all steps that enlarge; a step that cleans gives the next one its best guess.
-    """
-    import torch
-
-    from glow_app.pictures.image_batch import Images
-    from glow_app.restoration import require_size, restore_damaged
-
-    notes, pictures = [], [picture]
-    height, width = (side * math.prod(task.factor for _, task in steps[:-1]) for side in picture.shape[1:])
-    require_size(*steps[-1], arguments.count or 1, height, width)
-    for model, task in steps:
-        is_drawn = task.factor > 1 or len(steps) == 1
-        count, temperature = (arguments.count or 1, arguments.temperature) if is_drawn else (1, 0.0)
-        track = partial(tracked, doing="restoring", share=1 / len(steps) / len(pictures))
-        results = [
-            restore_damaged(
-                model, each, count // len(pictures), temperature, arguments.seed + number, task, track, arguments.force
-            )
-            for number, each in enumerate(pictures)
-        ]
-        notes += [results[0].note] if results[0].note else []
-        pictures = [draw for result in results for draw in result.draws]
-    if len(results) > 1:
-        draws = Images(torch.stack(pictures), [fact for result in results for fact in result.draws.facts])
-        results[0] = replace(results[0], draws=draws, overshoot=torch.cat([result.overshoot for result in results]))
-    return results[0], task, notes
 
 
 def _read(

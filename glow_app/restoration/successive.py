@@ -1,0 +1,52 @@
+"""Restoration of a picture by several models one after another, such as cleaning and then enlarging."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
+from glow_app.progress import tracked
+from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.restoration.restoring import Restoration, require_size, restore_damaged
+
+
+def restore_successively(
+    steps: Sequence[tuple[ImageModel, RestorationTask]],
+    damaged: Tensor,
+    count: int = 1,
+    temperature: float | Sequence[float] | None = 0.0,
+    seed: int = 0,
+    force: bool = False,
+) -> Restoration:
+    """Return the restoration by the last of several models, each of which restores what the one before it gives.
+
+    Draws go through all steps that enlarge; a step that cleans gives the next one its best guess.
+
+    Args:
+        steps: Models with their tasks, from :func:`~glow_app.restoration.require_task`.
+        damaged: As for :func:`~glow_app.restoration.restore_damaged`, of the first task.
+        seed: Seed of the first draw; draw i uses seed + i.
+    """
+    notes, pictures = [], [damaged]
+    height, width = (side * math.prod(task.factor for _, task in steps[:-1]) for side in damaged.shape[1:])
+    require_size(*steps[-1], count, height, width)
+    for model, task in steps:
+        is_drawn = task.factor > 1 or len(steps) == 1
+        num, of_step = (count // len(pictures), temperature) if is_drawn else (1, 0.0)
+        track = partial(tracked, doing="restoring", share=1 / len(steps) / len(pictures))
+        results = [
+            restore_damaged(model, picture, num, of_step, seed + number, task, track, force)
+            for number, picture in enumerate(pictures)
+        ]
+        notes += [results[0].note] if results[0].note else []
+        pictures = [draw for result in results for draw in result.draws]
+    restoration = replace(results[0], note="; ".join(notes) or None)
+    if len(results) == 1:
+        return restoration
+    draws = Images(torch.stack(pictures), [fact for result in results for fact in result.draws.facts])
+    return replace(restoration, draws=draws, overshoot=torch.cat([result.overshoot for result in results]))
