@@ -5,7 +5,7 @@
 
 FOLDER contains 32x32 pictures, one file each. Every preset is trained on them by `glow fit` with bfloat16 on one
 thread, and measured by `glow evaluate` at temperature 1. The table shows the processor time of the training.
-The classical methods need scikit-image. The figures of other presets are kept.
+The figures of other presets are kept.
 """
 
 import argparse
@@ -43,13 +43,12 @@ def row(preset: str, figures: dict[str, Any]) -> list[str]:
     kinds = figures["restorations"]
 
     def ratio(kind: str) -> str:
-        return f"{kinds[kind]['psnr']['mean']:.2f}" if kind in kinds else "-"
+        return f"{kinds[kind]['psnr']['mean']:.2f}"
 
     base = f"{ratio('base')} ({kinds['base']['name']})"
-    classical = f"{ratio('classical')} ({kinds['classical']['name']})" if "classical" in kinds else "-"
     bits = f"{figures['bits_per_dim']['one_draw']['mean']:.3f}"
     within = f"{figures['within'][1]:.0%}"
-    return [preset, str(figures["seconds"]), bits, base, classical, *map(ratio, ("draw", "estimate", "mean")), within]
+    return [preset, str(figures["seconds"]), bits, base, *map(ratio, ("draw", "estimate", "mean")), within]
 
 
 def main() -> None:
@@ -64,7 +63,7 @@ def main() -> None:
         measured = earlier_results("restoration", "presets") | {preset: figures}
         presets = {name: measured[name] for name in PRESETS if name in measured}
         write_result("restoration", {"presets": presets})
-    head = ["preset", "seconds", "bits/dim", "damaged", "classical", "draw", "T = 0", "mean of 16", "within 90 %"]
+    head = ["preset", "seconds", "bits/dim", "damaged", "draw", "T = 0", "mean of 16", "within 90 %"]
     write_table("restoration", head, [row(*item) for item in presets.items()], "restorers.md")
 
 

@@ -45,8 +45,6 @@ def _print(task: RestorationTask, record: dict[str, Any]) -> None:
         above = "" if kind == "base" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"
         error = psnr["standard_error"]
         print_row(figures["name"], f"{psnr['mean']:.2f} ± {error:.2f} dB", above, f"{ssim['mean']:.4f}")
-    if task.classical_name and "classical" not in kinds:
-        print_row(task.classical_name, "not measured; pip install scikit-image")
     for share, within in zip(INTERVALS, record["within"], strict=True):
         draws = f"of {CALIBRATION_DRAWS} draws"
         print_row(f"within {share:.0%} intervals", f"{within:.1%} of true values", draws)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from glow_app.restoration.damages import compressed_at_random, damage_each, noisy_at_random
-from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
+from glow_app.restoration.restoration_task import RestorationTask
 
 # Shares of the pictures with noise only, JPEG only, noise that was then compressed, JPEG with noise on it, and neither.
 _SHARES = (0.42, 0.28, 0.16, 0.06, 0.08)
@@ -30,7 +30,7 @@ class Clean(RestorationTask):
         Several damages in random order: Real-ESRGAN, Wang et al. 2021, arXiv:2107.10833.
     """
 
-    condition_name, classical_name = "noisy or compressed picture", "non-local means"
+    condition_name = "noisy or compressed picture"
     least_change = 1.0
 
     def __init__(self, max_sigma: float = 60.0, min_quality: int = 5) -> None:
@@ -57,11 +57,3 @@ class Clean(RestorationTask):
         if kind in (0, 2, 3):
             pixels = noisy_at_random(pixels, sigma, rng)
         return compressed_at_random(pixels, self.min_quality, rng) if kind == 2 else pixels
-
-    def classical(self, damaged: Tensor) -> Tensor:
-        """Return the picture after non-local means, at the level estimated from second differences."""
-        from skimage.restoration import denoise_nl_means
-
-        pixels = unit_pixels(damaged)
-        sigma = np.median(np.abs(np.diff(np.diff(pixels, 2, axis=0), 2, axis=1))) / (6 * 0.6745)
-        return picture_of(denoise_nl_means(pixels, 5, 6, h=0.8 * sigma, sigma=sigma, channel_axis=-1))

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from glow_app.restoration.damages import damage_each
-from glow_app.restoration.restoration_task import RestorationTask, picture_of, unit_pixels
+from glow_app.restoration.restoration_task import RestorationTask
 
 
 class Fill(RestorationTask):
@@ -25,7 +25,7 @@ class Fill(RestorationTask):
 
     takes: ClassVar = {"mask": "picture"}
     has_mask = True
-    condition_name, classical_name = "smooth fill", "biharmonic filling"
+    condition_name = "smooth fill"
 
     def prepare(self, picture: Tensor, **inputs: Any) -> Tensor:
         """Fill the masked pixels smoothly, and append the mask as the last channel.
@@ -67,14 +67,6 @@ class Fill(RestorationTask):
     def missing(self, damaged: Tensor) -> Tensor:
         """Return the mask."""
         return damaged[:, -1:] >= 128
-
-    def classical(self, damaged: Tensor) -> Tensor:
-        """Return the biharmonic filling of a picture."""
-        from skimage.restoration import inpaint_biharmonic
-
-        return picture_of(
-            inpaint_biharmonic(unit_pixels(damaged[:, :-1]), damaged[0, -1].numpy() >= 128, channel_axis=-1)
-        )
 
 
 def _without(pictures: Tensor, missing: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from glow_app.data.image_set import ImageSet
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
-from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_task, restore_damaged
 from glow_app.seeding import image_generator
 
@@ -49,8 +48,8 @@ class RestorationFigures:
     """Measurements of restorations.
 
     Args:
-        qualities: Qualities of "base", the picture that the flow sees; "classical", if available; "estimate", the
-            result at temperature 0; "draw"; and "mean", of several draws.
+        qualities: Qualities of "base", the picture that the flow sees; "estimate", the result at temperature
+            0; "draw"; and "mean", of several draws.
         within: Share of true values in the central interval of the draws, for each of ``INTERVALS``.
         agree: Share of draws that agree with all values determined by the damaged picture; None if there are none.
         exploded: Number of draws that, before clipping, exceed black or white by more than the whole range.
@@ -89,7 +88,9 @@ def measure_restorations(
         damaged = task.damage(truth, generator)
         restoration = restore_damaged(model, damaged[0], draws, temperature, first + number * draws)
         estimate = restore_damaged(model, damaged[0], 1, 0.0, 0).draws
-        pictures = _pictures(task, damaged, restoration, estimate, count)
+        pictures: dict[str, Tensor] = {"base": restoration.base[None], "estimate": estimate}
+        pictures["draw"] = restoration.draws[:count]
+        pictures["mean"] = pictures["draw"].float().mean(0, keepdim=True).round().to(torch.uint8)
         rows.append(_values(model, truth, damaged, restoration, pictures, generator))
         if number < num_shown:
             spread = restoration.shown_spread.expand_as(truth[0])
@@ -111,7 +112,7 @@ def restoration_record(
 ) -> dict[str, Any]:
     """Return the figures of restorations as plain types, with their names."""
     task = require_task(model)
-    names = {"base": task.condition_name, "classical": task.classical_name, "draw": "single draw"}
+    names = {"base": task.condition_name, "draw": "single draw"}
     names |= {"estimate": "estimate (temperature 0)", "mean": f"mean of {pluralise(count, 'draw')}"}
     return {
         "task": {"name": type(task).__name__, **task.config},
@@ -184,20 +185,6 @@ def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | No
     """
     below, equal = ((draws < truth).sum(0), (draws == truth).sum(0))
     return (below + torch.rand(truth.shape, generator=generator) * (1 + equal)) / (len(draws) + 1)
-
-
-def _pictures(
-    task: RestorationTask, damaged: Tensor, restoration: Restoration, estimate: Tensor, count: int
-) -> dict[str, Tensor]:
-    """Return the pictures to compare with the truth by kind, each uint8 (n, C, H, W)."""
-    draws = restoration.draws[:count]
-    try:
-        classical = task.classical(damaged)
-    except ImportError:  # of scikit-image
-        classical = None
-    pictures = {"base": restoration.base[None]} | ({} if classical is None else {"classical": classical})
-    mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
-    return pictures | {"estimate": estimate, "draw": draws, "mean": mean}
 
 
 def _values(

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,6 @@ class RestorationTask(ABC):
     takes: ClassVar[Mapping[str, Literal["picture", "number"]]] = {}  # further inputs, by name
     has_mask: bool = False  # whether the last channel of the condition is a mask, above 127 where pixels are missing
     condition_name: str = "damaged picture"  # the name of what the flow sees, in reports
-    classical_name: str | None = None  # the name of the method of :meth:`classical`
     # Bounds of the change of the median block, root mean square, grey levels: below the first, only places that change
     # much more are corrected, because restoring removes texture; above the second, it is unlike those of training.
     least_change: float = 0.0
@@ -105,26 +103,7 @@ class RestorationTask(ABC):
         """Return where pixels are missing, boolean (B, 1, H, W), if only these are restored; otherwise None."""
         return None
 
-    def classical(self, damaged: Tensor) -> Tensor | None:
-        """Return the restoration of a picture, uint8 (1, D, H, W), by a classical method, or None without one.
-
-        Raises:
-            ImportError: If scikit-image, which implements it, is not installed.
-        """
-        return None
-
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, for exported models; by default all attributes of the instance."""
         return dict(vars(self))
-
-
-def unit_pixels(damaged: Tensor) -> np.ndarray:
-    """Return a picture as scikit-image takes it, (H, W, C) from 0 to 1."""
-    pixels: np.ndarray = damaged[0].permute(1, 2, 0).numpy() / 255
-    return pixels
-
-
-def picture_of(pixels: np.ndarray) -> Tensor:
-    """Return the picture of pixels from 0 to 1, (H, W, C), as uint8 (1, C, H, W)."""
-    return torch.from_numpy(255 * pixels).permute(2, 0, 1)[None].round().clamp(0, 255).to(torch.uint8)

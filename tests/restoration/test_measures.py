@@ -117,17 +117,6 @@ def test_bits_are_those_given_the_damaged_picture() -> None:
     assert mean_bits(model, images, seed=4, batch_size=2).mean == pytest.approx(float(expected.double().mean()))
 
 
-def test_classical_methods_come_nearer_to_a_smooth_picture() -> None:
-    pytest.importorskip("skimage")
-    ramp = torch.linspace(40, 200, 32).expand(1, 3, 32, 32).to(torch.uint8)
-    for task in (Clean(), Fill()):
-        damaged = task.damage(ramp, image_generator(1))
-        result = task.classical(damaged)
-        assert result is not None
-        assert psnr(result, ramp) > psnr(damaged[:, :3], ramp) + 3
-    assert Upscale().classical(ramp) is None
-
-
 @pytest.mark.parametrize(("within", "word"), [(0.88, "well calibrated"), (0.99, "too wide"), (0.7, "too narrow")])
 def test_intervals_of_draws_are_judged(within: float, word: str) -> None:
     (line,) = restoration_verdict({"within": [0.5, within], "samples": {"temperature": 1.0}})
