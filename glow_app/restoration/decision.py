@@ -20,7 +20,7 @@ _SOME, _RATIO = 0.15, 1.5
 _TENTH, _CLEAN, _DAMAGED = 0.1, 2.2, 3.0
 # A large picture is judged by samples first: their side, their distance, what is measured of each, and how many at a
 # time. Noise in a smaller part than their distance may be overlooked.
-_LARGE, _SAMPLE, _DISTANCE, _MEASURED, _TOGETHER = 1 << 22, 128, 384, 64, 16
+_LARGE, _SAMPLE, _DISTANCE, _MEASURED, _TOGETHER = 1 << 22, 96, 384, 64, 16
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 

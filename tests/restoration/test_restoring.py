@@ -14,6 +14,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of, restore
 from glow_app.restoration.colourise import luma
+from glow_app.restoration.decision import _SAMPLE
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,16 +216,17 @@ def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch:
     forced = restore(model, picture // 2, 1, seeds=0, temperature=0.0, force=True)
     assert torch.equal(forced.draws[0], (picture // 2 + changes.round()).to(torch.uint8))
     monkeypatch.setattr("glow_app.restoration.decision._LARGE", 0)
+    large = picture[:, :_SAMPLE, : 2 * _SAMPLE]
     for width, is_sampled in ((0, True), (320, False)):
-        changes = torch.zeros(128, 128)
+        changes = torch.zeros(_SAMPLE, _SAMPLE)
         changes[:, :width] = 1.1 * least
-        monkeypatch.setattr("glow_app.restoration.tiles.TILE", 128)
+        monkeypatch.setattr("glow_app.restoration.tiles.TILE", _SAMPLE)
         monkeypatch.setattr("glow_app.restoration.tiles.OVERLAP", 0)
         monkeypatch.setattr("glow_app.restoration.tiles.MARGIN", 0)
         passes = []
-        result = restore(model, picture[:, :128, :256], 1, seeds=0, temperature=0.0)
+        result = restore(model, large, 1, seeds=0, temperature=0.0)
         assert len(passes) == (1 if is_sampled else 3)
-        assert torch.equal(result.draws[0], picture[:, :128, :256]) == is_sampled
+        assert torch.equal(result.draws[0], large) == is_sampled
 
 
 def test_a_change_beyond_those_of_training_is_said() -> None:
