@@ -8,7 +8,6 @@ source are read from the header of each file.
 """
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +15,7 @@ import torch
 import yaml
 from common import build, earlier_results, peak_memory, write_result, write_table
 
-from glow_app.commands.presets import CONFIGS, header
+from glow_app.commands.presets import CONFIGS, expected
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import attribute_kinds
 from glow_app.models.image_model import ImageModel
@@ -77,17 +76,6 @@ def row(name: str, figures: dict[str, Any]) -> list[str]:
         *(bytes_text(num_bytes) for num_bytes in figures["bytes_an_image"].values()),
         *expected(PRESETS[name]),
     ]
-
-
-def expected(path: Path) -> tuple[str, str]:
-    """Return the expected bits/dim of a preset and the source of the figure, from its header."""
-    comment = header(path)
-    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", comment)
-    if figure is None:
-        return "depends on the pictures", "not measured"
-    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", comment)
-    source = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
-    return figure[1] + (figure[2] or ""), source
 
 
 def main() -> None:

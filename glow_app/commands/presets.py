@@ -8,10 +8,14 @@ from argparse import Namespace
 from pathlib import Path
 from textwrap import fill
 
+import yaml
+
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest
 
 CONFIGS = Path(__file__).with_name("configs")
+
+_ROW = "{:<18} {:<9} {:<4} {:<6} {}"
 
 
 def preset_names() -> list[str]:
@@ -37,6 +41,17 @@ def header(path: Path) -> str:
     return " ".join(line.removeprefix("#").strip() for line in lines[:end])
 
 
+def expected(path: Path) -> tuple[str, str]:
+    """Return the expected bits/dim of a preset and the source of the figure, from its header."""
+    comment = header(path)
+    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", comment)
+    if figure is None:
+        return "depends on the pictures", "not measured"
+    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", comment)
+    source = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
+    return figure[1] + (figure[2] or ""), source
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("action", nargs="?", choices=("show",), help="print one")
@@ -54,14 +69,21 @@ def run(arguments: Namespace) -> None:
 
 
 def _print_list() -> None:
-    """Print what each preset is, by the first words after the command in its header, and the names of overlays."""
+    print(_ROW.format("preset", "image", "bits", "params", "expected bits/dim, source"))
     overlays: dict[str, list[str]] = {}
     for name in preset_names():
         if "/" in name:
             overlays.setdefault(name.partition("/")[0], []).append(name)
-        else:
-            what = re.split("[.:] ", header(CONFIGS / f"{name}.yaml").split("  ")[1])[0]
-            print(fill(f"{name:<18} {what}", 80, subsequent_indent=19 * " "))
+            continue
+        path = CONFIGS / f"{name}.yaml"
+        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+        channels, height, width = model["flow"]["init_args"]["image_shape"]
+        parameters = header(path).partition(" parameters.")[0].rpartition(" ")[2]
+        figure, source = expected(path)
+        figure = re.sub(r" for (\w+)", r" (\1)", figure)
+        source = source.removeprefix("published by ").partition(" for ")[0]
+        figures = figure if source == "not measured" else f"{figure}, {source}"
+        print(_ROW.format(name, f"{height}x{width}x{channels}", model["num_bits"], parameters, figures))
     for names in overlays.values():
         print("\n" + fill("  ".join(names), 80))
     print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")

@@ -24,7 +24,7 @@ def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in preset_names())
-    assert "cifar10            CIFAR-10 as in the Glow paper\n" in listed
+    assert "folder32           32x32x3   5    3.24M  depends on the pictures\n" in listed
     assert max(map(len, listed.splitlines())) <= 80
     assert main(["presets", "show", "prior/maf"]) == 0
     assert capsys.readouterr().out == (CONFIGS / "prior" / "maf.yaml").read_text(encoding="utf-8")
