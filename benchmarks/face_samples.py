@@ -11,7 +11,7 @@ import torch
 from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, seen
 from torch import Tensor
 
-from glow_app.models.drawing import decode_guided
+from glow_app.generation.sampling import decode_guided
 from glow_app.models.image_model import ImageModel
 
 YES_NO = NAMES[:NUM_BINARY]

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 from glow_app.bijections import PrincipalDirections, full_precision
 from glow_app.flows import Glow
-from glow_app.models.drawing import draw, draw_settings
+from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.pictures.images import grid

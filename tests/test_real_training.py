@@ -9,7 +9,7 @@ from glow_app import load_model
 from glow_app.cli import main
 from glow_app.data.sources import load_split
 from glow_app.data.toys import TOYS, load_points
-from glow_app.models.loaded_model import LoadedModel
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.points_model import PointsModel
 from glow_app.storage.stored_model import load_density
 

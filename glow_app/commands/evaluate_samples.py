@@ -14,7 +14,7 @@ from glow_app.commands.held_out_images import print_bits
 from glow_app.commands.results import print_row
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import EvaluationData, FeatureExtractor
-from glow_app.models.drawing import draw_settings
+from glow_app.generation.sampling import draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.panels import neighbour_picture
 

@@ -45,8 +45,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and the record of the run."""
-    from glow_app.generation.sampling import turn_length
-    from glow_app.models.drawing import draw_settings
+    from glow_app.generation.sampling import draw_settings, turn_length
     from glow_app.seeding import random_seed
 
     if arguments.size and arguments.sweep:

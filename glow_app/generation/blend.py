@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from glow_app.conditioning import Given
+from glow_app.generation.inference import read_known
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import read_known
 from glow_app.nn.precision import widen
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning, Given
 from glow_app.generation.directions import Direction
+from glow_app.generation.inference import infer, read, read_known
 from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import infer, read, read_known
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 
@@ -119,7 +119,7 @@ def edit(
         strengths: Directions, each with a strength, where 1 is the mean difference between images with and without the
             attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes; by default as for :meth:`LoadedModel.encode
-            <glow_app.models.loaded_model.LoadedModel.encode>`.
+            <glow_app.generation.loaded_model.LoadedModel.encode>`.
         size: Height and width of the result: those of the model, or of coarser levels of a wavelet flow, which take
             less time.
     """

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.conditioning import Given
+from glow_app.generation.inference import read_known
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import read_known
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
 

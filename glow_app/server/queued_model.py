@@ -12,12 +12,12 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.record import current_record
 from glow_app.conditioning import Given
+from glow_app.generation.inference import read
+from glow_app.generation.loaded_model import LoadedModel
+from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.drawing import draw, draw_settings
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import read
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images

@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from prometheus_client import generate_latest
 
 from glow_app import generation
+from glow_app.generation.sampling import draw_settings
 from glow_app.messages import in_words
-from glow_app.models.drawing import draw_settings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
+from glow_app.generation.inference import drawn_with, find_values
 from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
-from glow_app.models.inference import drawn_with, find_values
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed

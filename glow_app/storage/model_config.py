@@ -13,8 +13,8 @@ from glow_app.bijections import Coupling
 from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.steps import COUPLINGS
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models import Density, ImageModel, PointsModel
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.nn import ConvConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior

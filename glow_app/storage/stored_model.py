@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (

@@ -8,7 +8,7 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from glow_app.models.drawing import draw, draw_settings
+from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import save_picture
 from lightning_modules.runs.loggers import RunWandbLogger

@@ -23,7 +23,7 @@ from glow_app.cli import main
 from glow_app.export import Sampler
 from glow_app.flows import Glow
 from glow_app.generation import load_latents
-from glow_app.models.loaded_model import LoadedModel
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
 from glow_app.storage.model_config import ALLOWED_CLASSES

@@ -14,8 +14,8 @@ from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
 from glow_app.generation.editing import place_of_change
+from glow_app.generation.loaded_model import Encoded, LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.loaded_model import Encoded, LoadedModel
 from glow_app.pictures.images import save_picture, to_pil
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}

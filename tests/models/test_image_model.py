@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from glow_app.bijections import DiagonalAffine, Squeeze
 from glow_app.flows import MultiscaleFlow
 from glow_app.generation import sample_batches
+from glow_app.generation.loaded_model import LoadedModel
+from glow_app.generation.sampling import decode_guided, draw, guidance_change
 from glow_app.likelihood import quantise
-from glow_app.models.drawing import decode_guided, draw, guidance_change
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.image_batch import Images
 from glow_app.storage.stored_model import load_model
 

@@ -18,8 +18,8 @@ from registry import named, random_images, same_pictures, tiny_model, tiny_resto
 from torch import Tensor
 
 from glow_app.generation import Direction, Reference, infer, measure
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.restoration import Clean, Colourise, Fill, Upscale
 from glow_app.server.app import create_app

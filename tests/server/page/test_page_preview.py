@@ -12,8 +12,8 @@ from server.page.test_page_attributes import answer
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.generation import edit_attributes, infer
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.loaded_model import LoadedModel
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from registry import random_images, tiny_model, tiny_restorer
 from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, served, visit
 
 from glow_app import restoration, server
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.loaded_model import LoadedModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.pictures.inputs import as_photo
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale

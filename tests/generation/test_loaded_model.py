@@ -7,7 +7,7 @@ from PIL import Image
 from registry import named, tiny_model
 
 from glow_app.generation import infer
-from glow_app.models.loaded_model import Encoded
+from glow_app.generation.loaded_model import Encoded
 from glow_app.pictures.images import save_picture, to_pil
 from glow_app.pictures.inputs import Pictures
 

@@ -60,7 +60,7 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
     """Return what each image was drawn with or else seems to show, such as its class or attributes, as a tensor.
 
     Attributes are read by the network that was trained beside the model; what is given is kept. Classes are those of
-    :func:`~glow_app.models.inference.read_known`. None for an unconditional model.
+    :func:`~glow_app.generation.read_known`. None for an unconditional model.
 
     Args:
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
