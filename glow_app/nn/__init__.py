@@ -1,4 +1,4 @@
-"""Networks inside bijections."""
+"""Networks inside bijections, and one that reads numbers from pictures."""
 
 from glow_app.nn.conditioner import Conditioner, ConvConditioner
 from glow_app.nn.context import ContextShift

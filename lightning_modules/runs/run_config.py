@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
@@ -56,11 +56,5 @@ def _may_be_code(text: str) -> bool:
 
 
 def _is_own(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    if not f"{module}.".startswith(_OWN):
-        return False
-    try:
-        part = getattr(import_module(module), attribute, None)
-    except ImportError:
-        return False
+    part = locate(name) if name.startswith(_OWN) else None
     return isinstance(part, type) and f"{part.__module__}.".startswith(_OWN)
