@@ -11,7 +11,7 @@ from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
-from glow_app.restoration import require_size, require_task, task_of
+from glow_app.restoration import require_task, task_of
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.info import RestorerInfo
@@ -69,12 +69,11 @@ class Restorer:
         force: bool,
     ) -> tuple[RestoreAnswer, Images]:
         """Return the answer to a request, and the draws in it; ``run_steps`` is that of the worker."""
-        with validating():
-            require_size(self.model, self.task, len(seeds), *picture.pixels.shape[1:])
         with validating("inputs"):
             damaged = self.task.prepare(torch.from_numpy(picture.pixels), **inputs)
         options = len(seeds), settings.temperature, seeds, self.task, run_steps, force
-        restored = restoration.restore_damaged(self.model, damaged, *options)
+        with validating():
+            restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
         draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
         common = {"restorer": self.info.name, **restored.facts}
