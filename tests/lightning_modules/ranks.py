@@ -6,7 +6,6 @@
 import os
 import socket
 import sys
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from scripts import fork
 
 from glow_app.bijections import principal_directions
 from glow_app.conditioning import AttributeConditioning, ClassConditioning
@@ -135,17 +135,9 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    processes = []
     for world_size, rank in ((1, 0), (2, 0), (2, 1)):
-        processes.append(os.fork())  # importing takes longer than training
-        if processes[-1] == 0:
-            try:
-                train_all(Path(sys.argv[1]), world_size, rank)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-    statuses = [os.waitpid(process, 0)[1] for process in processes]
+        fork(train_all, Path(sys.argv[1]), world_size, rank)
+    statuses = [os.wait()[1] for _ in range(3)]
     sys.exit(any(statuses))
 
 

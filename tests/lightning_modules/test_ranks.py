@@ -1,19 +1,16 @@
 """Training on several ranks equals training on one."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ranks import CASES
+from scripts import run_script
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adamax, Optimizer
@@ -59,10 +56,7 @@ def test_a_module_is_pickled_with_its_factories() -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Train with one process and with two; return what each rank ended with."""
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, str(Path(__file__).with_name("ranks.py")), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script("ranks.py", folder)
     return [torch.load(folder / f"rank{name}.pt") for name in ("0of1", "0of2", "1of2")]
 
 
