@@ -280,8 +280,11 @@ def test_the_same_command_starts_and_resumes_a_run(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     monkeypatch.setattr(fit_run, "measure_step", lambda *parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
+    run.mkdir()
+    (run / "metrics.csv").write_text("step\n0\n")  # left by a run without a checkpoint
     assert main([*line, "--resume", "auto"]) == 0
     assert "resuming" not in capsys.readouterr().out
+    assert "val/bpd" in (run / "metrics.csv").read_text()
     assert main([*line, "--resume", "auto"]) == 0
     said = capsys.readouterr().out
     assert f"resuming {run}" in said

@@ -330,20 +330,6 @@ def test_slurms_signal_saves_and_requeues(
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
 
 
-def test_auto_starts_and_resumes_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "metrics.csv").write_text("step\n0\n")  # left by a run without a checkpoint
-    options = ["--resume=auto", f"--run_dir={run}"]
-    assert fit(*options, "--trainer.max_epochs=1") == 0
-    assert read_checkpoint(run / "last.ckpt")["epoch"] == 0
-    assert "val/bpd" in (run / "metrics.csv").read_text()
-    assert fit(*options) == 0
-    assert read_checkpoint(run / "last.ckpt")["epoch"] == 2
-    assert main(["fit", *TINY, "--resume=auto"]) == 2
-    assert "--resume auto needs --run_dir" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_a_schedule_gets_the_number_of_steps_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch_schedule = "--model.lr_scheduler=torch.optim.lr_scheduler."
