@@ -19,7 +19,6 @@ from glow_app.commands.parser import Parser
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 OneLine = Callable[..., str]
-FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8,8]"]
 
 
 @pytest.fixture

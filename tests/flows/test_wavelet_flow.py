@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from flow_checks import check_inverse, check_log_det, check_samples
-from registry import OtherConditioner, random_images, tiny_context, tiny_wavelet_flow
+from registry import OtherConditioner, tiny_context, tiny_wavelet_flow
 from torch import Tensor
 
 from glow_app.bijections import Haar
@@ -17,7 +17,6 @@ from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Clean, PictureConditioning
 from glow_app.running import choose_runners
-from glow_app.storage.model_config import build_model
 
 KINDS: dict[str, dict[str, object]] = {
     "colour": {"image_shape": (3, 8, 8)},
@@ -136,21 +135,6 @@ def test_runners_give_the_gradients_of_the_bijections(memory: str) -> None:
         flow.log_prob(x, context).sum().backward()
         gradients.append([parameter.grad for parameter in flow.parameters()])
     torch.testing.assert_close(gradients[1], gradients[0])
-
-
-def test_a_model_is_rebuilt_from_its_configuration_and_frozen() -> None:
-    flow = tiny_wavelet_flow(conditioning=ClassConditioning(3, 4))
-    model = ImageModel(flow, 5).eval()
-    images = random_images(4)
-    again = build_model(model.config, model.state_dict())
-    assert isinstance(again, ImageModel)
-    given = torch.arange(4) % 3
-    assert torch.equal(again.bits_per_dim(images, given), model.bits_per_dim(images, given))
-    expected = model.decode(model.encode(images, given), given)
-    assert torch.equal(expected, model.quantised(images))
-    drawn = model.sample(4, 0.8, seeds=5, given=given)
-    folded = ImageModel.sample(again.freeze(), 4, 0.8, seeds=5, given=given)
-    assert (folded.int() - drawn.int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -26,18 +26,6 @@ def test_every_image_is_a_frame_in_every_pixel(model: ImageModel, num_frames: in
     assert torch.equal(frames[:: num_frames - 1], images)
 
 
-def test_each_image_is_encoded_once(conditional: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded, encode = list[int](), conditional.encode
-
-    def counted(images: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
-        encoded.append(len(images))
-        return encode(images, labels)
-
-    monkeypatch.setattr(conditional, "encode", counted)
-    interpolate(conditional, random_images(4), 2, torch.tensor([1, 3, 0, 2]))
-    assert sum(encoded) == 4
-
-
 def test_the_line_is_straight_in_the_latents() -> None:
     model, images = tiny_model(), random_images(2)
     latents = model.encode(images)

@@ -101,16 +101,6 @@ class TestInitialisation:
         assert not same(recorder.before[0], state_of(tiny_module()))
         assert module.model.initialized
 
-    def test_never_again_on_a_resume(self, tmp_path: Path) -> None:
-        tiny_fit(tmp_path, max_epochs=1).save_checkpoint(tmp_path / "now.ckpt")
-        checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
-        name = "model.flow.levels.0.bijections.1.bijections.0.bijections.0.norm.bias"
-        checkpoint["state_dict"][name] += 7.0
-        torch.save(checkpoint, tmp_path / "now.ckpt")
-        recorder = Recorder()
-        tiny_fit(tmp_path, [recorder], ckpt_path=tmp_path / "now.ckpt", max_epochs=2)
-        assert same(recorder.before[0], checkpoint["state_dict"])
-
 
 class TestNonFiniteGuard:
     @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

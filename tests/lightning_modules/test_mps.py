@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from registry import random_images
-from tiny_training import tiny_data, tiny_fit, tiny_module, tiny_trainer
+from tiny_training import tiny_fit
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
@@ -48,11 +48,3 @@ def test_a_model_is_trained_and_scored_without_float64(tmp_path: Path, monkeypat
         assert trainer.callback_metrics["val/bpd"].isfinite()
         assert trained.model.eval().bits_per_dim(random_images(2, (1, 8, 8))).isfinite().all()
         assert along_arc(torch.randn(2, 4), torch.tensor([0.5])).isfinite().all()
-
-
-def test_elsewhere_means_are_accumulated_in_float64(tmp_path: Path) -> None:
-    module = tiny_module()
-    module.initialize((random_images(16, (1, 8, 8)), torch.zeros(16).long()), torch.Generator())
-    tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
-    tiny_fit(tmp_path, module=module)
-    assert module.means["bpd"].mean_value.dtype == torch.float64

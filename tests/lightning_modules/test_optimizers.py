@@ -1,6 +1,3 @@
-from collections.abc import Callable
-from copy import deepcopy
-
 import pytest
 import torch
 from torch import Tensor
@@ -64,32 +61,6 @@ def test_other_parameters_are_updated_exactly_as_by_adam() -> None:
     expected = steps(theirs, Adam(theirs, 0.01, (0.8, 0.95), 1e-6, fused=True), range(5))
     for one, other, shape in zip(found, expected, SHAPES, strict=True):
         assert torch.equal(one, other) == (len(shape) != 4)
-
-
-def loaded(optimizer: Muon, params: list[Parameter]) -> Muon:
-    found = Muon(params, lr=7.0, momentum=0.1)
-    found.load_state_dict(deepcopy(optimizer.state_dict()))
-    return found
-
-
-def copied(optimizer: Muon, params: list[Parameter]) -> Muon:
-    found = deepcopy(optimizer)
-    copies = [one for group in found.param_groups for one in group["params"]]
-    originals = [one for group in optimizer.param_groups for one in group["params"]]
-    for one, original in zip(copies, originals, strict=True):
-        params[next(i for i, other in enumerate(params) if torch.equal(other, original))] = one
-    return found
-
-
-@pytest.mark.parametrize("again", [loaded, copied])
-def test_it_goes_on_from_its_state_to_the_last_bit(again: Callable[[Muon, list[Parameter]], Muon]) -> None:
-    params = parameters()
-    optimizer = Muon(params, 0.01)
-    steps(params, optimizer, range(3))
-    copies = [Parameter(one.detach().clone()) for one in params]
-    other = again(optimizer, copies)
-    for one, two in zip(steps(params, optimizer, range(3, 6)), steps(copies, other, range(3, 6)), strict=True):
-        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1e3])

@@ -5,7 +5,6 @@ from registry import perturb
 
 from glow_app.bijections import ActNorm
 from glow_app.nn import ActNormConv2d, ZeroConv2d
-from glow_app.nn.convolutions import inside_torch_func
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
@@ -31,16 +30,3 @@ def test_zero_conv_starts_at_zero_and_follows_its_formula() -> None:
     perturb(conv)
     expected = F.conv2d(x, conv.weight, conv.bias, padding=1) * (3 * conv.log_scale).exp()[:, None, None]
     torch.testing.assert_close(conv(x), expected)
-
-
-def test_transforms_of_torch_func_are_recognised() -> None:  # by a private function of torch
-    seen = list[bool]()
-
-    def total(x: torch.Tensor) -> torch.Tensor:
-        seen.append(inside_torch_func())
-        return x.square().sum()
-
-    x = torch.ones(2)
-    for function in (total, torch.func.grad(total), torch.func.vmap(total), torch.func.jacrev(total)):
-        function(x)
-    assert seen == [False, True, True, True]

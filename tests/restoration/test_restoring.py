@@ -155,21 +155,6 @@ def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: py
     assert (again.draws[2].int() - usual.draws[2].int())[..., 56:].abs().max() <= 1
 
 
-def test_a_picture_passes_the_encoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, picture, passes = tiny_restorer(Clean()), random_images(1, (3, 20, 30))[0], []
-    encoder = picture_conditioning_of(model).encoder
-    levels = encoder._levels
-
-    def counted(condition: torch.Tensor) -> Any:
-        passes.append(condition)
-        return levels(condition)
-
-    monkeypatch.setattr(encoder, "_levels", counted)
-    facts = [restore(model, picture, 2, temperature, seeds=0).facts for temperature in (0.7, 0.0)]
-    assert len(passes) == 2
-    assert facts[0] == facts[1] != {}
-
-
 @pytest.mark.parametrize("sides", [(20, 30), (30, 600)])
 def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, int]) -> None:
     model, picture = tiny_restorer(Clean()), random_images(1, (3, *sides))[0] // 2 + 64

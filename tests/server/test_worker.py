@@ -104,19 +104,6 @@ def test_scores_equal_those_of_the_model(
     torch.testing.assert_close(*found)
 
 
-def test_calls_of_one_kind_share_a_batch(worker: ModelWorker) -> None:
-    run = Recorder()
-    busy = BusyWorker(worker)
-    calls = [Call(run, [number] * 3, Ticket()) for number in range(4)]
-    other = Call(identity, [9], Ticket())
-    worker._rates[calls[0].kind] = 1e-3  # seconds per row
-    for call in (*calls, other):
-        worker.submit(call)
-    busy.release()
-    assert [call.future.result(60) for call in (*calls, other)] == [*([number] * 3 for number in range(4)), [9]]
-    assert run.batches == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
-
-
 def test_batches_take_about_a_second(worker: ModelWorker) -> None:
     run, unknown = Recorder(), Recorder()
     call = Call(run, [None] * 20, Ticket())
