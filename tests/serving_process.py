@@ -15,33 +15,24 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @contextmanager
-def started(folder: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a server and yield its process at once."""
-    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), *options]
-    everything = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
-    process = subprocess.Popen(command, env=everything, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def served(folder: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """Start a server; when it answers, yield its process and a client."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with (
-        started(folder, f"--port={port}", *options, **environment) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
-    ):
-        for _ in range(600):
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            try:
-                client.get("/healthz")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield process, client
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), f"--port={port}", *options]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            while True:  # a busy machine may need minutes
+                assert process.poll() is None, process.stdout and process.stdout.read()
+                try:
+                    client.get("/healthz")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()

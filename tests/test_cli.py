@@ -36,12 +36,6 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> OneLine:
     return run
 
 
-def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a new process."""
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
-
-
 @pytest.mark.parametrize(
     "command",
     [[], ["fit", "FOLDER"], ["edit", "learn"], ["edit", "apply"], *([name] for name in COMMANDS)],
@@ -70,7 +64,7 @@ def test_help_and_simple_mistakes_import_nothing_heavy() -> None:
         "run('fit', 'fit nosuch', 'fit --config nosuch', 'test', without={'pytorch_lightning', 'jsonargparse'})\n"
         "run(*(f'{command} --help' for command in COMMANDS), without=())\n"
     )
-    done = python(code)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"glow {__version__}\n" in done.stdout
     assert done.stderr.count("error: ") == done.stderr.count("\n") == 4
