@@ -20,7 +20,6 @@ from glow_app.data.sources import load_split
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
-from lightning_modules.image_module import ImageModule
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -62,33 +61,6 @@ def test_the_configuration_file_reproduces_the_run(trained: Path, tmp_path: Path
     again = tmp_path / "again"
     assert glow("fit", "--config", trained / "config.yaml", "--run_dir", again).code == 0
     assert_same_training(trained, again)
-
-
-@pytest.mark.slow
-def test_a_run_resumes_within_and_between_epochs_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
-) -> None:
-    # With a name that is no word, and a limit of steps besides that of epochs.
-    options = [*tiny_run, "--data.horizontal_flip=true", "--trainer.max_steps=15", "--name=photos.v2 (cats+dogs)"]
-    whole = tmp_path / "whole"
-
-    def copy(module: ImageModule, *_: object) -> None:
-        if module.global_step in (3, 8):
-            shutil.copytree(whole, tmp_path / f"at {module.global_step}")
-            module.trainer.save_checkpoint(tmp_path / f"at {module.global_step}" / "now.ckpt")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ImageModule, "on_train_batch_end", copy)
-        assert glow("fit", "--run_dir", whole, *options).code == 0
-    for part in (tmp_path / "at 3", tmp_path / "at 8"):
-        result = glow("fit", "--resume", part / "now.ckpt")
-        assert result.code == 0, result
-        # Not counted from the machine's start, where the clock stood when an epoch was gone on with.
-        assert min(logged(part, "images_per_second")) > 0.1
-        assert_same_training(whole, part)
-        assert load_model(part / "model").hash == load_model(whole / "model").hash
-        for grid in (part / "samples").iterdir():
-            assert grid.read_bytes() == (whole / "samples" / grid.name).read_bytes()
 
 
 def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
@@ -135,6 +107,7 @@ def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, 
     assert "prior is glow_app.priors.MAFPrior, but glow_app.priors.GaussianPrior in the checkpoint" in message
     message = refused("fit", "--resume", tmp_path / "run", "--model.num_bits=3", "--trainer.max_epochs=3", code=1)
     assert message.startswith("error: num_bits is 3, but 4 in the checkpoint")
+    assert "--resume auto needs --run_dir" in refused("fit", *TINY_FIT, "--resume=auto", code=2)
     assert "samples is not a run that can be resumed" in refused("fit", "--resume", tmp_path / "run/samples", code=1)
 
 

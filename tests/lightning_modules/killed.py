@@ -1,25 +1,25 @@
-"""Train a run that is killed repeatedly, and another that is not: `python killed.py FOLDER NUM_KILLS`.
+"""Train a run that is killed repeatedly, and another that is not: `python killed.py FOLDER`.
 
-Each attempt is a forked process that runs with ``--resume auto`` and kills itself with SIGKILL at its n-th event, with
-n drawn from a fixed seed. Events are steps, validations, writes of half a checkpoint, renames and the like. The last
-attempt, and the other run, go to their end. Prints JSON lines for each attempt: its exit code, the step that was saved
-before it, the step from which it resumed, and the event at which it was killed.
+Each attempt is a forked process that runs with ``--resume auto`` and kills itself with SIGKILL at its n-th event: a
+step, a validation, the write of half a checkpoint, a renaming and the like. The last attempt, and the other run, go to
+their end. Prints JSON lines for each attempt: its exit code, the step that was saved before it, the step from which it
+resumed, and the event at which it was killed.
 """
 
 import io
 import json
 import os
-import random
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # noqa: F401, before the forks
 import sklearn.datasets  # noqa: F401, before the forks
 import torch
 from pytorch_lightning.callbacks import Callback
+from scripts import fork
 
 import glow_app.commands.fit_run  # noqa: F401, before the forks
 from glow_app.cli import main as glow
@@ -35,11 +35,15 @@ OPTIONS = [
     "--data.limit=112",
     "--data.batch_size=16",
     "--trainer.max_epochs=7",
+    "--trainer.max_steps=46",
     "--trainer.check_val_every_n_epoch=1",
     "--trainer.log_every_n_steps=1",
     "--saving.every_n_steps=3",
     "--samples.num_images=10",
+    "--data.horizontal_flip=true",
+    "--name=photos.v2 (cats+dogs)",  # no word
 ]
+KILLS = (34, 36, 36, 26, 42, 35)  # the fatal event of each attempt
 
 
 class Events:
@@ -107,21 +111,11 @@ def saved_step(folder: Path) -> int:
 
 
 def main() -> None:
-    num_kills = int(sys.argv[2])
     torch.set_num_threads(1)
-    draw = random.Random(0)
-    for attempt in range(num_kills + 2):
-        folder = Path(sys.argv[1], "killed" if attempt <= num_kills else "uninterrupted")
+    for number, fatal in enumerate((*KILLS, None, None)):
+        folder = Path(sys.argv[1], "killed" if number <= len(KILLS) else "uninterrupted")
         print(json.dumps({"saved": saved_step(folder)}), flush=True)
-        process = os.fork()
-        if process == 0:
-            try:
-                train(folder, draw.randint(10, 50) if attempt < num_kills else None)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        draw.random()  # the child's draw was its own
+        process = fork(train, folder, fatal)
         status = os.waitpid(process, 0)[1]
         print(json.dumps({"died": os.waitstatus_to_exitcode(status)}), flush=True)
 
