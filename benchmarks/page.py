@@ -116,7 +116,7 @@ def main() -> None:
             page.locator("figcaption", has_text="Unchanged").wait_for()
             results["edit"] = moves(page, f"#edit-attributes {RANGE}", "#edited figure:last-child img", *settings)
         page.get_by_role("tab", name="Blend").click()
-        page.get_by_label("Four", exact=True).check()
+        page.get_by_text("Four", exact=True).click()
         page.locator(".square img").nth(24).wait_for()
         results["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)
         browser.close()

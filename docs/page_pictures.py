@@ -93,7 +93,7 @@ def interpolate(page: Page) -> None:
     """Blend four samples."""
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Blend").click()
-    page.get_by_label("Four", exact=True).check()
+    page.get_by_text("Four", exact=True).click()
     for place in (7, 9, 1, 5):
         page.locator("#interpolate-samples .picture").nth(place).click()
     page.locator("#interpolate-ends", has_text="seed5").wait_for()
@@ -127,7 +127,7 @@ def score(page: Page) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE))
     files += [upload("plain.png", 0 * across + 64), upload("ramp.png", across), upload("noise.png", noise)]
     page.locator("#score-files").set_input_files(files)
-    page.get_by_role("row").nth(7).wait_for()
+    page.locator("#scores li").nth(6).wait_for()
 
 
 TABS = {"sample": draw, "viewer": view, "interpolate": interpolate, "edit": edit, "score": score, "restore": restore}

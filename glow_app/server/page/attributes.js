@@ -57,9 +57,17 @@ export function attributeControls(name, info, onmove, resetText) {
     onmove();
   };
   const reset = h("button", { onclick }, none === null ? resetText : "All to 0");
-  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...rowsOf(all)), h("div", { className: "resets" }, reset));
+  byId(`${name}-attributes`).prepend(h("div", { className: "attributes" }, ...groupsOf(all)), h("div", { className: "resets" }, reset));
   return controls;
 }
+
+// The groups of the attributes of rendered faces, by their names or, of colours, first words.
+const GROUPS = {
+  face: ["smiling", "eyes_closed", "glasses", "sunglasses", "beard", "skin"],
+  hair: ["long_hair", "hair"],
+  clothes: ["hat", "clothes"],
+  background: ["background"],
+};
 
 // The colours of rendered faces, as in glow_app/data/faces/colours.py: lightness, chroma and hue of OKLCH.
 const COLOURS = {
@@ -90,10 +98,21 @@ function paint(word, controls, swatch) {
   show();
 }
 
-/** Return the elements of controls by name, those of sliders with the same first word side by side after it. */
+/** Return the elements of controls by name: first the rows of no group, and then groups, with captions if they have several. */
+function groupsOf(all) {
+  const rows = rowsOf(all);
+  const groups = Object.entries(GROUPS).map(([name, words]) => [name, words.filter((word) => rows.has(word))]);
+  const known = groups.flatMap(([, words]) => words);
+  const others = [...rows].filter(([word]) => !known.includes(word)).map(([, row]) => row);
+  const groupOf = ([name, words]) =>
+    h("fieldset", { "aria-label": name }, words.length > 1 && h("legend", {}, name), ...words.map((word) => rows.get(word)));
+  return [...others, ...groups.filter(([, words]) => words.length).map(groupOf)];
+}
+
+/** Return the rows of controls by their words: the name of one, or the first word of sliders, which are side by side. */
 function rowsOf(all) {
   const wordOf = ([name, { element }]) => (element.querySelector("[type=range]") ? name.split("_")[0] : name);
-  return [...Map.groupBy(all, wordOf)].map(([word, controls]) => {
+  const rowOf = (word, controls) => {
     const elements = controls.map(([, { element }]) => element);
     if (elements.length === 1) return elements[0];
     for (const label of elements.map((element) => element.querySelector("label"))) {
@@ -102,9 +121,10 @@ function rowsOf(all) {
     }
     const swatch = h("i", { className: "swatch", hidden: true });
     if (word in COLOURS) paint(word, controls, swatch);
-    const className = `together ${word in COLOURS ? "coloured" : ""}`;
+    const className = `row together ${word in COLOURS ? "coloured" : ""}`;
     return h("div", { className }, h("span", { "aria-hidden": "true" }, h("span", {}, word), swatch), ...elements);
-  });
+  };
+  return new Map([...Map.groupBy(all, wordOf)].map(([word, controls]) => [word, rowOf(word, controls)]));
 }
 
 function controlOf(id, { name, kind, least, most, digits }, oninput) {
@@ -121,7 +141,7 @@ function answers(id, label, oninput) {
   control.value = "Any";
   return {
     origin: null,
-    element: h("div", { className: "field" }, h("span", { "aria-hidden": "true" }, label), control.element),
+    element: h("div", { className: "row" }, h("span", { "aria-hidden": "true" }, label), control.element),
     get value() {
       return values[control.value];
     },

@@ -1,7 +1,7 @@
 // A brush that covers parts of a picture: strokes by pointer or touch, and rectangles by numbers.
 
 import { h, placeIn } from "./dom.js";
-import { slider } from "./fields.js";
+import { choice, slider } from "./fields.js";
 
 const COLOUR = "#e6007e";
 const SIDES = ["Left", "Top", "Width", "Height"];
@@ -16,13 +16,7 @@ export function makeBrush(onchange) {
   const canvas = h("canvas", { role: "img", "aria-label": "The picture and the painted mask" });
   const frame = h("div", { className: "canvas own-ratio" }, image, canvas);
   const error = h("p", { id: "brush-error", className: "error" });
-  const [paint, erase] = [true, false].map((checked) => h("input", { type: "radio", name: "brush", checked }));
-  const tools = h(
-    "div",
-    { className: "choice", role: "radiogroup", "aria-label": "Brush" },
-    h("label", {}, paint, " Paint"),
-    h("label", {}, erase, " Erase"),
-  );
+  const tool = choice({ name: "brush", label: "Brush", texts: ["Paint", "Erase"] });
   const size = slider({ id: "brush-size", label: "Brush size", min: 2, max: 40, step: 1, value: 12, digits: 0 });
   const undo = h("button", { onclick: () => change(strokes.slice(0, -1)) }, "Undo");
   const clear = h("button", { onclick: () => change([]) }, "Clear");
@@ -35,7 +29,7 @@ export function makeBrush(onchange) {
     frame,
     h("p", { className: "hint" }, "Paint over what is missing or should be removed."),
     error,
-    h("div", { className: "actions" }, tools, undo, clear),
+    h("div", { className: "actions" }, tool.element, undo, clear),
     size.element,
     h("details", {}, h("summary", {}, "Rectangle by numbers"), h("div", { className: "sides" }, ...fields), cover),
   );
@@ -88,7 +82,7 @@ export function makeBrush(onchange) {
     if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
-    stroke = { points: [], size: size.value / 100, isErasing: erase.checked };
+    stroke = { points: [], size: size.value / 100, isErasing: tool.value === "Erase" };
     add(event);
   });
   canvas.addEventListener("pointermove", (event) => isPainting(event) && add(event));

@@ -12,12 +12,11 @@ const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 /** Start the button and its dialog. */
 export function startCode() {
   const dialog = byId("code");
-  const [text, copy] = [dialog.querySelector("code"), dialog.querySelector("[value=copy]")];
+  const [text, copy] = ["code", ".primary"].map((part) => dialog.querySelector(part));
   const show = () => (text.textContent = LANGUAGES[language.value](requestOf(readAddress().tab || "sample")));
   const language = choice({ name: "language", label: "Language", texts: Object.keys(LANGUAGES), oninput: show });
   dialog.querySelector("pre").before(language.element);
-  byId("code-open").addEventListener("click", () => (show(), dialog.showModal()));
-  dialog.addEventListener("click", ({ target }) => (target === dialog || target.closest(".icon")) && dialog.close());
+  byId("code-open").addEventListener("click", show);
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(text.textContent);
     announce("Copied");

@@ -62,11 +62,3 @@ export function letDrag(element, input, ondrag, place = element) {
     if (event.isPrimary && element.hasPointerCapture(event.pointerId)) ondrag(placeIn(place, event));
   });
 }
-
-/** Scroll to results that are out of sight. */
-export function reveal(element) {
-  const { top, bottom } = element.getBoundingClientRect();
-  if (top < window.innerHeight * 0.8 && bottom > 0) return;
-  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  element.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
-}

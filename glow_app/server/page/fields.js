@@ -40,9 +40,8 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
     show();
     oninput?.();
   });
-  const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
   control = {
-    element: h("div", { className: "field" }, head, input),
+    element: h("div", { className: "row" }, h("label", { for: id }, ...breakable(label)), input, shown),
     origin: exact,
     get value() {
       return exact;

@@ -72,10 +72,6 @@ export function openCrop(picture, info, onchosen) {
   if (picture.crop) frame.crop = picture.crop;
 
   dialog.returnValue = "";
-  dialog.onclick = (event) => {
-    const button = event.target.closest("button");
-    if (button) dialog.close(button.value);
-  };
   dialog.onclose = () => {
     URL.revokeObjectURL(url);
     if (dialog.returnValue !== "use") return;

@@ -5,13 +5,14 @@ import { givenText, knowsAttributes } from "./attributes.js";
 import { byId, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
-import { capitalised, readNumber } from "./fields.js";
+import { capitalised, choice, readNumber } from "./fields.js";
 import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
+const COUNTS = ["Two pictures", "Four"];
 const ENDS = ["first", "second", "third", "fourth"];
 const MIDDLE = [0.5, 0.5];
 const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["image/webp", "webp"] };
@@ -25,7 +26,7 @@ export function startInterpolate(info) {
     return makeDropZone({ id: `interpolate-${end}`, label, info, onpictures: ([picture]) => choose(end, picture) });
   });
   byId("interpolate-ends").append(...zones.map((zone) => zone.element));
-  const [form, frames, stage] = ["interpolate-form", "interpolate-frames", "frames"].map(byId);
+  const [frames, stage] = ["interpolate-frames", "frames"].map(byId);
   frames.max = info.limits.count;
   frames.value = Math.min(9, info.limits.count);
   const empty = [...stage.children];
@@ -35,16 +36,23 @@ export function startInterpolate(info) {
   let shown = null;  // {chosen, body}: the request of what it shows
   let mapped = null;  // the square whose map is under the handle
 
-  const count = () => Number(form.elements.pictures.value);
+  const pictures = choice({ name: "pictures", label: "Pictures to blend", texts: COUNTS, oninput: changeCount });
+  byId("interpolate-ends").before(pictures.element);
+  const count = () => (pictures.value === "Four" ? 4 : 2);
 
-  /** Set the number of pictures, and a position between them. */
-  function setCount(number, place) {
-    form.elements.pictures.value = number;
+  /** Set a position: [t] between two pictures, or [across, down] between four. */
+  function setPlace(place) {
+    pictures.value = COUNTS[place.length - 1];
     at = place;
     view = mapped = null;
-    zones.forEach((zone, end) => (zone.element.hidden = end >= number));
-    byId("interpolate-frames-field").hidden = number !== 2;
+    zones.forEach((zone, end) => (zone.element.hidden = end >= count()));
+    byId("interpolate-frames-field").hidden = count() === 4;
     setTurn(turn);
+  }
+
+  function changeCount() {
+    setPlace(count() === 4 ? MIDDLE : [0]);
+    drawEnds();
   }
 
   function setTurn(end) {
@@ -172,20 +180,13 @@ export function startInterpolate(info) {
   function restore(settings) {
     frames.value = wholeNumber(settings.get("frames"), info.limits.count, 2) ?? frames.value;
     const place = (settings.get("at") ?? "0").split("_").map(Number);
-    const isPlace = place.length <= 2 && place.every((part) => part >= 0 && part <= 1);
-    setCount(isPlace && place.length === 2 ? 4 : 2, isPlace ? place : [0]);
+    setPlace(place.length <= 2 && place.every((part) => part >= 0 && part <= 1) ? place : [0]);
     drawEnds(ENDS.map((name) => settings.get(name)));
   }
 
   frames.addEventListener("change", () => follow());
-  for (const input of form.elements.pictures) {
-    input.addEventListener("change", () => {
-      setCount(count(), count() === 4 ? MIDDLE : [0]);
-      drawEnds();
-    });
-  }
-  byId("interpolate-count-field").hidden = info.limits.count < 4;
-  setCount(2, at);
+  pictures.element.hidden = info.limits.count < 4;
+  setPlace(at);
   const open = () => used().includes(null) && drawEnds();
   return { take: (picture) => choose(turn, picture), open, restore };
 }

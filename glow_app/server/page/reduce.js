@@ -79,11 +79,4 @@ export function halved(picture, { left, top, width, height }, [leastWidth, least
   return canvas;
 }
 
-export function dataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
-}
+const dataUrl = async (blob) => `data:${blob.type};base64,${new Uint8Array(await blob.arrayBuffer()).toBase64()}`;

@@ -2,7 +2,7 @@
 
 import { askRestored } from "./api.js";
 import { makeBrush } from "./brush.js";
-import { byId, downloadButton, h, joined, reveal } from "./dom.js";
+import { byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { focusFirstError } from "./fields.js";
@@ -216,7 +216,7 @@ export function startRestore(info) {
     if (picture === shown) {
       select(picture);
       keepSettings("restore", { restorer: asked.restorer, picture: linkOf(picture), ...settings.draws(result.seed) });
-      if (isAsked) reveal(stage);
+      if (isAsked) stage.scrollIntoView({ block: "nearest" });
     } else showRow();
     goOn();
     return "Picture restored";

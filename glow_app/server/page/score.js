@@ -1,10 +1,10 @@
-// The tab Score: a table of scores, computed a few pictures at a time to show progress.
+// The tab Score: a list of scores, computed a few pictures at a time to show progress.
 
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { makeDropZone } from "./dropzone.js";
 import { faultOf, noteOf, readAll } from "./pictures.js";
-import { makeScoreTable } from "./scoretable.js";
+import { makeScoreList } from "./scorelist.js";
 import { Task } from "./task.js";
 
 const BATCH = 8;
@@ -16,7 +16,7 @@ export function startScore(info) {
   const waiting = [];
   let scored = 0;
   let isStarting = false;
-  const table = makeScoreTable(byId("scores"), info, () => {
+  const list = makeScoreList(byId("scores"), info, () => {
     task.cancel();
     waiting.length = 0;
     scored = 0;
@@ -38,7 +38,7 @@ export function startScore(info) {
           signal.throwIfAborted();  // otherwise another run may score them as well
           waiting.splice(0, part.length);
           scored += part.length;
-          table.add(part, scores);
+          list.add(part, scores);
         }
       },
       () => `${scored} ${scored === 1 ? "picture" : "pictures"} scored`,

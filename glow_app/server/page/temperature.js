@@ -23,7 +23,7 @@ export function temperatureControl(place, levelsPlace, info, oninput) {
     if (all.value > 0) parts = values.map((value) => value / all.value);
   }
 
-  place.append(all.element, h("p", { className: "hint" }, "Lower: smoother and more alike. Higher: more varied, and stranger."));
+  place.append(all.element, h("p", { className: "hint" }, "Lower is smoother, higher more varied."));
   if (numLevels > 1) levelsPlace.append(...levels.map((level) => level.element));
   const control = {
     get value() {

@@ -77,9 +77,9 @@ export function startViewer(info, uses, onshow) {
   dialog.addEventListener("click", (event) => {
     const act = event.target.closest("button")?.dataset.act;
     staying[act]?.();
-    if (event.target !== dialog && act !== "close" && !(act in leaving)) return;  // a click on the dialog itself is on its backdrop
+    if (!leaving[act]) return;
     dialog.close();
-    leaving[act]?.();
+    leaving[act]();
   });
   dialog.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

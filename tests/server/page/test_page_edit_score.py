@@ -148,7 +148,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     broken = {"name": 'not, "a picture".png', "mimeType": "image/png", "buffer": b"text"}
     page.goto(f"{site.address}/#score")
     page.locator("#score-files").set_input_files([*files, broken])
-    rows = page.locator("#scores tbody tr")
+    rows = page.locator("#scores li")
     expect(rows).to_have_count(11)
     expect(page.locator("#score-task")).to_be_empty()
     reference = site.app.state.service.reference
@@ -165,13 +165,13 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     grey = rows.filter(has_text="3.png")
     expect(grey.locator("strong")).to_have_text("Unusual")
     expect(grey).to_contain_text("odder than all")
-    assert [float(text) for text in rows.locator("td .number").all_inner_texts()] == pytest.approx(bits, abs=2e-3)
+    assert [float(text.split()[0]) for text in rows.locator(".bits").all_inner_texts()] == pytest.approx(bits, abs=2e-3)
     expect(page.locator("#scores > .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
-    expect(rows.nth(10).locator("td")).to_contain_text("unknown format or damaged file; ")
+    expect(rows.nth(10).locator(".error")).to_contain_text("unknown format or damaged file; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 
     page.get_by_role("button", name="Clear").click()
-    expect(page.locator("#scores table")).to_have_count(0)
+    expect(page.locator("#scores ul")).to_have_count(0)
     page.locator("#score-files").set_input_files(files[:1])
     expect(rows).to_have_count(1)
     expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[order.index(0)].reason)
@@ -180,7 +180,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     page.locator("#score-files").set_input_files(files[2])
     expect(rows).to_have_count(2)
     expect(control).to_be_focused()  # rows that come leave the focus where it is
-    texts = page.evaluate("import('./scoretable.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
+    texts = page.evaluate("import('./scorelist.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
     assert texts == ["38 %", "95 %", "95.3 %", "99.5 %", "all"]  # an unusual picture is not shown at the limit
 
 
@@ -198,8 +198,8 @@ def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
     )
     for event in ("dragover", "drop"):
         page.locator("#panel-score .drop").dispatch_event(event, {"dataTransfer": transfer})
-    expect(page.locator("#scores tbody tr")).to_have_count(2)
-    expect(page.locator("#scores tbody")).to_contain_text("cropped and reduced to 8x8")
+    expect(page.locator("#scores li")).to_have_count(2)
+    expect(page.locator("#scores ul")).to_contain_text("cropped and reduced to 8x8")
     # One that misses the zone must not take the page's place.
     missed = "(dataTransfer) => !window.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }))"
     assert page.evaluate(missed, transfer)
@@ -216,7 +216,7 @@ def test_pictures_added_during_scoring_are_queued_until_cancelled(page: Page, si
         for file in files[1:3]:
             page.locator("#score-files").set_input_files(file)
             expect(page.locator("#score-task")).to_contain_text("Scoring ")
-    rows = page.locator("#scores tbody tr")
+    rows = page.locator("#scores li")
     expect(rows).to_have_count(2)
     for name in ("1.png", "2.png"):
         expect(rows.filter(has_text=name)).to_have_count(1)

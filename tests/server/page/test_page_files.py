@@ -88,7 +88,7 @@ def test_deleted_files_are_named_and_the_others_scored(page: Page, site: Site, w
         site.expect_depth(page, 2)
         paths[8].unlink()
         paths[9].write_bytes(paths[9].read_bytes() + b"more")
-    rows = page.locator("#scores tbody tr")
+    rows = page.locator("#scores li")
     expect(rows).to_have_count(10)
     for number in (8, 9):
         expect(rows.nth(number)).to_contain_text(f"{number}.png")
@@ -98,7 +98,7 @@ def test_deleted_files_are_named_and_the_others_scored(page: Page, site: Site, w
     scores = generation.measure(site.model, images, seeds=range(10)).bits_per_dim
     for number in range(8):
         row = rows.filter(has_text=f"{number}.png")
-        expect(row.locator("[data-label='bits/dim']")).to_contain_text(f"{scores[number]:.3f}")
+        expect(row.locator(".bits")).to_contain_text(f"{scores[number]:.3f}")
     page.locator("#score-files").set_input_files(paths[0])
     expect(rows).to_have_count(11)
     watch.faults = [fault for fault in watch.faults if not any(word in fault for word in ("NOT_FOUND", "CHANGED"))]

@@ -97,7 +97,7 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
 def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.get_by_role("tab", name="Blend").click()
-    page.get_by_label("Four", exact=True).check()
+    page.get_by_text("Four", exact=True).click()
     page.get_by_role("button", name="Use seed 5").click()  # the first; the others are seeds 1 to 3
     corners, labels, large = drawn(site, 5, 1, 2, 3), torch.tensor([2, 1, 2, 0]), page.locator("#frames .large")
     expect_image(page, large, blended(site, corners, labels, (0.5, 0.5)))
@@ -125,5 +125,5 @@ def test_four_pictures_are_blended_at_the_handle(page: Page, site: Site) -> None
     reopen(page, f"{site.address}/{link}")
     expect_image(page, large, expected)
     assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend-of-four.png"
-    page.get_by_label("Two pictures").check()
+    page.get_by_text("Two pictures", exact=True).click()
     expect(page.locator(".strip img")).to_have_count(9)

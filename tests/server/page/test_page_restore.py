@@ -367,7 +367,7 @@ def test_painted_parts_are_filled(page: Page, restoring_site: Site, bodies: list
     assert not missing[0, :, :6].any()
     expect_result(page, model, Fill().prepare(picture, mask=mask[:1]))
 
-    page.get_by_label("Erase").check()
+    page.get_by_text("Erase", exact=True).click()
     with page.expect_request("**/v1/restore"):
         page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     assert (mask_of(wait_for(page, bodies, 1))[0, 8:12, 8:12] < 128).all()

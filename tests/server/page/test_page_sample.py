@@ -214,8 +214,8 @@ def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_s
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Score").click()
     page.locator("#score-files").set_input_files(png_file(drawn(plain_site, 3)[0]))
-    expect(page.locator("#scores tbody tr")).to_have_count(1)
-    expect(page.locator("#scores tbody")).not_to_contain_text("recognised as")
+    expect(page.locator("#scores li")).to_have_count(1)
+    expect(page.locator("#scores ul")).not_to_contain_text("recognised as")
 
 
 def test_the_viewer_edits_a_sample_and_writes_a_link(page: Page, site: Site) -> None:
@@ -277,7 +277,7 @@ def test_other_tabs_take_the_edited_sample(page: Page, site: Site) -> None:
         for name in ("Blend", "Score", "Download"):  # an edit on its way is waited for
             expect(dialog.get_by_role("button", name=name, exact=True)).to_be_disabled()
     dialog.get_by_role("button", name="Score", exact=True).click()
-    expect(page.locator("#scores tbody")).to_contain_text("one-seed4-bold.png")
+    expect(page.locator("#scores ul")).to_contain_text("one-seed4-bold.png")
 
     def change() -> None:
         page.get_by_role("tab", name="Create").click()
