@@ -1,10 +1,10 @@
-"""The served model as the threads of requests use it, and the latents and values that it keeps."""
+"""The served model as the threads of requests use it, and the pictures, latents and values that it keeps."""
 
 import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,30 +25,33 @@ from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import ImageGenerators, one_seed_each
 from glow_app.server.worker import ModelWorker
 
-KEPT_SECONDS = 60.0  # that latents and values are kept after their last use
+KEPT_SECONDS = 60.0  # that something is kept after its last use
 _BYTES = 2**26  # limit of all that is kept: latents of as many pictures of 256x256 as requests fit into the queue
 
 
-class TensorCache:
-    """Keeps latents of pictures, and values of latents, by a hash, because every move of a slider needs the same."""
+class Cache:
+    """Keeps pictures, their latents, and values of latents, by a hash: every move of a slider needs the same."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, tuple[float, list[Tensor]]] = {}  # least recently used first
+        self._kept: dict[bytes, tuple[float, int, Any]] = {}  # least recently used first
 
-    def get(self, inputs: Tensor, given: Tensor | None, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Return latents of images, or values of latents, computed if not kept; drop the least recently used."""
-        values = None if given is None else given.tolist()
-        key = hashlib.sha256(inputs.cpu().numpy().tobytes() + repr(values).encode()).digest()
-        kept = self._kept.pop(key, None)
-        latents = compute() if kept is None else kept[1]
-        self._kept[key] = time.monotonic(), latents
-        while sum(level.nbytes for _, levels in list(self._kept.values()) for level in levels) > _BYTES:
+    def find(self, key: bytes) -> Any:
+        """Return what is kept by a key; None if nothing is."""
+        if (kept := self._kept.pop(key, None)) is None:
+            return None
+        _, num_bytes, value = kept
+        self.keep(key, value, num_bytes)
+        return value
+
+    def keep(self, key: bytes, value: Any, num_bytes: int) -> None:
+        """Keep a value; drop the least recently used."""
+        self._kept[key] = time.monotonic(), num_bytes, value
+        while sum(size for _, size, _ in list(self._kept.values())) > _BYTES:
             self._kept.pop(next(iter(self._kept)), None)
-        return latents
 
     def expire(self) -> None:
         """Drop what was not used for a minute."""
-        for key, (used, _) in list(self._kept.items()):
+        for key, (used, *_) in list(self._kept.items()):
             if used < time.monotonic() - KEPT_SECONDS:
                 self._kept.pop(key, None)
 
@@ -65,7 +68,7 @@ class QueuedModel(LoadedModel):
     def __init__(self, model: ImageModel, worker: ModelWorker) -> None:
         super().__init__(model.flow, model.num_bits)
         self.generation, self.vocabulary = model.generation, model.vocabulary
-        self.cache = TensorCache()
+        self.cache = Cache()
         self._compute, self._rows = worker.compute, _RowFunctions(model)
 
     def sample(
@@ -89,7 +92,7 @@ class QueuedModel(LoadedModel):
         """Encode images; their latents are kept for a while."""
         images, given = read(self, images, given)
         rows = _rows(len(images), images, given)
-        return self.cache.get(images, given, lambda: _columns(self._compute(self._rows.encode, rows)))
+        return self._kept(images, given, lambda: _columns(self._compute(self._rows.encode, rows)))
 
     def decode_with(
         self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None, shrink: bool = False
@@ -104,7 +107,17 @@ class QueuedModel(LoadedModel):
         assert not isinstance(context, Sequence)
         rows = _rows(len(latents[0]), context, *latents)
         noise = torch.cat([level.flatten() for level in latents])
-        return self.cache.get(noise, context, lambda: [torch.stack(self._compute(self._rows.decode_values, rows))])[0]
+        return self._kept(noise, context, lambda: [torch.stack(self._compute(self._rows.decode_values, rows))])[0]
+
+    def _kept(self, inputs: Tensor, given: Tensor | None, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Return latents of images, or values of latents, computed if not kept."""
+        values = None if given is None else given.tolist()  # as text, in which unknown values are equal
+        key = hashlib.sha256(inputs.cpu().numpy().tobytes() + repr(values).encode()).digest()
+        if (kept := self.cache.find(key)) is not None:
+            return cast(list[Tensor], kept)
+        tensors = compute()
+        self.cache.keep(key, tensors, sum(tensor.nbytes for tensor in tensors))
+        return tensors
 
     def bits_table(
         self, images: Tensor, given: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None

@@ -1,15 +1,17 @@
 """What the routes call: the checks of requests, and the models, whose work is batched across requests."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
+from glow_app.data.decoding import Photo
 from glow_app.generation.inference import drawn_with, find_values
 from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
@@ -114,13 +116,21 @@ class Service:
             known = self.model.vocabulary.parse(given, len(files))
             if known is None:
                 self.model.conditioning.unknown(1)
-        shape = self.model.flow.image_shape
-        pictures = [await self.decoder.read(field.format(number), file, shape) for number, file in enumerate(files)]
+        pictures = [await self._picture(field.format(number), file) for number, file in enumerate(files)]
         pixels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])
         images = Images(pixels, [dict(picture.drawn) for picture in pictures])
         if known is None and infers:
             known, _ = await self.run(find_values, self.model, images)
         return images, [picture.note for picture in pictures], known
+
+    async def _picture(self, field: str, file: str | bytes) -> Photo:
+        """Decode a picture to the model's shape, if it is not kept."""
+        key = hashlib.sha256(file if isinstance(file, bytes) else file.encode()).digest()
+        if (kept := self.model.cache.find(key)) is not None:
+            return cast(Photo, kept)
+        photo = await self.decoder.read(field, file, self.model.flow.image_shape)
+        self.model.cache.keep(key, photo, photo.pixels.nbytes)
+        return photo
 
     def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:
         """Return where what is given for the first of :meth:`pictures` is from, if the request has ``given``."""

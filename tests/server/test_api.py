@@ -21,12 +21,14 @@ from registry import named, random_images, same_pictures, tiny_model, tiny_wavel
 from glow_app import __version__, generation
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
+from glow_app.data.decoding import Photo
 from glow_app.generation import Direction, Latents, latents_bytes, load_latents
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip, to_pil
 from glow_app.server.app import create_app
+from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits
 
 LIMITS = Limits(count=20, pixels=10_000)
@@ -328,6 +330,20 @@ def test_attributes_are_given_changed_and_inferred() -> None:
             response = client.post(f"/v1/{path}", json=body)
             assert response.status_code == 422
             assert error_of(response)["message"].startswith(message), message
+
+
+def test_a_picture_is_decoded_only_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, read = list[str](), Decoder.read
+
+    async def counted(decoder: Decoder, field: str, *arguments: Any) -> Photo:
+        fields.append(field)
+        return await read(decoder, field, *arguments)
+
+    monkeypatch.setattr(Decoder, "read", counted)
+    sent = {"images": [as_base64(image) for image in random_images(2, seed=11)]}
+    answers = [client.post("/v1/reconstruct", json=sent).json() for _ in range(2)]
+    assert answers[0]["images"] == answers[1]["images"]
+    assert fields == ["images[0]", "images[1]"]
 
 
 def test_reconstruction_reports_errors(plain: httpx.Client, client: httpx.Client) -> None:
