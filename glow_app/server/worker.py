@@ -34,7 +34,7 @@ class Ticket:
     """A request's place in the queue, shared by all its calls."""
 
     arrived: float = field(default_factory=time.monotonic)
-    first: float = 0.0  # estimated seconds of its first call
+    first: float = 0.0  # estimated seconds of its first call that can share a batch
     seconds: float = 0.0  # and of all its calls so far
     share: float = 0.0  # of the restoration that is done
     is_abandoned: bool = False
@@ -128,7 +128,9 @@ class ModelWorker:
             if self._is_closing or call.ticket.is_abandoned:
                 raise ModelEndedError
             ticket, seconds = call.ticket, len(call.rows) * self._rate(call)
-            ticket.first, ticket.seconds = ticket.first or seconds, ticket.seconds + seconds
+            ticket.seconds += seconds
+            if not call.is_alone:  # the steps of a restoration are many, and let others pass
+                ticket.first = ticket.first or seconds
             call.due = ticket.arrived + _PATIENCE * (
                 ticket.first + max(0.0, ticket.seconds - _FOLLOWING * ticket.first)
             )

@@ -70,7 +70,8 @@ def test_photographs_are_cleaned_and_enlarged(tmp_path: Path, glow: Glow) -> Non
     chained = glow("restore", "out/noisy_restored.png", "--enlarge", 2, "--no-clean", "--output", "steps")
     assert chained.code == 0
     assert "model: photos-clean" not in chained.output
-    assert np.array_equal(*(pixels(Path(folder, "noisy_restored.png")) for folder in ("both", "steps")))
+    at_once, in_steps = (pixels(Path(folder, "noisy_restored.png")) for folder in ("both", "steps"))
+    assert np.array_equal(at_once, in_steps)
 
 
 def test_draws_of_four_times_the_size_go_through_both_steps(photo: Path, glow: Glow) -> None:
@@ -79,7 +80,7 @@ def test_draws_of_four_times_the_size_go_through_both_steps(photo: Path, glow: G
     image = restore(model, restore(model, photo, 1, seeds=6).draws[0], 1, seeds=6).draws[0]
     assert image.shape == (3, 36, 56)
     assert np.array_equal(pixels(Path("out/photo_seed6.png")), image.permute(1, 2, 0))
-    assert not np.array_equal(*(pixels(Path(f"out/photo_seed{seed}.png")) for seed in (5, 6)))
+    assert not np.array_equal(pixels(Path("out/photo_seed5.png")), image.permute(1, 2, 0))
     assert (pixels(Path("out/photo_mean.png")).shape, "seed" in files_of("out")[0]) == ((36, 56, 3), True)
 
 

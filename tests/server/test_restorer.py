@@ -290,30 +290,31 @@ class Gated:
         return self._decode_values(*arguments)
 
 
-def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_are_answered_between_tiles(tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
     gated = Gated(MODELS["colour"], monkeypatch)
+    app = create_app(tiny_model(), LIMITS, restorers=[Restorer("colour", MODELS["colour"])])
     body = {"image": as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8)), "restorer": "colour", "temperature": 1}
 
-    def share() -> float | None:
+    def share(client: httpx.Client) -> float | None:
         answer = client.get("/v1/progress", params={"request_id": "mine"})
         return answer.json()["share"]
 
-    with ThreadPoolExecutor(2) as pool:
+    with running(app) as client, ThreadPoolExecutor(2) as pool:
         restored = pool.submit(client.post, "/v1/restore", json=body, headers={"X-Request-ID": "mine"})
         wait_until(lambda: gated.begun == 1)
-        assert share() == 1 / 9, "the estimate of a tile; a draw of it, three more tiles and the end are left"
+        assert share(client) == 1 / 9, "the estimate of a tile; a draw of it, three more tiles and the end are left"
         sampled = pool.submit(client.post, "/v1/sample", json={})
-        wait_until(lambda: "glow_queue_depth 2.0" in client.get("/metrics").text)
+        wait_until(lambda: len(app.state.service.worker._calls) == 2)
         gated.allowed.release()
         assert sampled.result().status_code == 200
         assert not restored.done()
         gated.allowed.release()
         wait_until(lambda: gated.begun == 3)
-        assert share() == 5 / 9, "the estimates of three tiles, and two of the draw"
+        assert share(client) == 5 / 9, "the estimates of three tiles, and two of the draw"
         gated.allowed.release(10)
         assert restored.result().status_code == 200
-    assert gated.begun == 4
-    assert share() is None
+        assert gated.begun == 4
+        assert share(client) is None
 
 
 def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
