@@ -145,7 +145,9 @@ def _restore_all(
                 result = _result(name, kind, file, arguments.format)
                 write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
-            lost = None if picture_file.is_kept(picture, Path(result)) else picture_file.photo.note
+            lost = picture_file.photo.note
+            if lost and picture_file.is_kept(picture, Path(result)):
+                lost = None
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
