@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from glow_app.data.decoding import HEIC_SUFFIXES, Photo, photo_of, to_srgb
@@ -18,6 +18,8 @@ from glow_app.pictures.inputs import opened
 # Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
 _STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
 _STORAGE |= {700, 34377, 34675, 37724}
+# At 95, or with the subsampling of most cameras, JPEG loses more than restoring gains.
+_QUALITY = 98
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read_picture_file(
     with opened(path) as image:
         _choose_frame(image, frame)
         is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
-        options: dict[str, Any] = {"subsampling": max(0, JpegImagePlugin.get_sampling(image))}
+        options: dict[str, Any] = {"quality": _QUALITY, "subsampling": "4:4:4"}
         if image.format == "WEBP":
             options["lossless"] = b"VP8L" in Path(path).read_bytes()
         keeps_alpha &= FORMAT_OF[suffix.lower()] != "jpeg"
@@ -113,6 +115,8 @@ def read_picture_file(
         if xmp := image.info.get("xmp"):
             text[XMP_TEXT] = xmp.decode(errors="replace")
         options |= {name: image.info[name] for name in ("dpi", "xmp", "comment") if name in image.info}
+        if image.format == "TIFF" and Base.XResolution not in image.getexif():
+            options.pop("dpi", None)  # Pillow says 1 then
         options["extra"] = b"".join(  # of JPEG: captions and credits in IPTC
             b"\xff\xed" + (2 + len(content)).to_bytes(2, "big") + content
             for marker, content in getattr(image, "applist", ())
@@ -137,8 +141,12 @@ def _exif_of(image: Image.Image) -> Image.Exif:
     exif = image.getexif()
     for tag in _STORAGE.intersection(exif):
         del exif[tag]
-    for part in {IFD.Exif, IFD.GPSInfo}.intersection(exif):  # read now, as the file will be closed
-        exif.get_ifd(part).pop(IFD.Interop, None)  # an offset in the file
+    parts = [exif.get_ifd(part) for part in {IFD.Exif, IFD.GPSInfo}.intersection(exif)]  # as the file will be closed
+    for tags in (exif, *parts):
+        tags.pop(IFD.Interop, None)  # an offset in the file
+        for tag, value in tags.items():
+            if isinstance(value, str) and not value.isascii():  # read as Latin-1, and written with question marks
+                tags[tag] = value.encode("latin-1")
     return exif
 
 

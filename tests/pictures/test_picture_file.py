@@ -132,14 +132,35 @@ def test_transparent_parts_have_the_colours_nearby(tmp_path: Path) -> None:
     assert (file.photo.pixels[:, :, 0] == 255).all()
 
 
-@pytest.mark.parametrize(("sampling", "kept"), [("4:4:4", 0), ("4:2:2", 1), ("4:2:0", 2)])
-def test_jpeg_keeps_its_subsampling_at_a_high_quality(sampling: str, kept: int, tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.jpg", subsampling=sampling, quality=80)
+def test_jpeg_is_saved_without_subsampling_at_the_highest_quality(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.jpg", subsampling="4:2:0", quality=80)
     restored(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    picture().save(tmp_path / "c.jpg", subsampling=sampling, quality=95)
+    picture().save(tmp_path / "c.jpg", quality=98)
     with Image.open(tmp_path / "b.jpg") as made, Image.open(tmp_path / "c.jpg") as best:
-        assert JpegImagePlugin.get_sampling(made) == kept
+        assert JpegImagePlugin.get_sampling(made) == 0
         assert made.quantization == best.quantization  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+def test_names_in_tags_keep_their_letters(suffix: str, tmp_path: Path) -> None:
+    names = {Base.Artist: "Jürgen Müller", Base.Copyright: "© Müller"}
+    exif = tags()
+    exif.update({tag: name.encode() for tag, name in names.items()})
+    exif.get_ifd(IFD.Exif)[Base.CameraOwnerName] = names[Base.Artist].encode()
+    picture().save(tmp_path / f"a{suffix}", exif=exif)
+    restored(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}")
+    with Image.open(tmp_path / f"b{suffix}") as made:
+        read = {tag: made.getexif()[tag].encode("latin-1").decode() for tag in names}
+        owner = made.getexif().get_ifd(IFD.Exif)[Base.CameraOwnerName]
+    assert read == names
+    assert (owner if isinstance(owner, bytes) else owner.encode("latin-1")).decode() == names[Base.Artist]
+
+
+def test_no_resolution_is_made_up(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.tiff")
+    restored(tmp_path / "a.tiff", tmp_path / "b.tiff")
+    with Image.open(tmp_path / "b.tiff") as made:
+        assert Base.XResolution not in made.getexif()
 
 
 def test_an_unchanged_picture_is_the_file_itself(tmp_path: Path) -> None:
