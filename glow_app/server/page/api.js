@@ -1,8 +1,10 @@
 // Requests to the API, and its errors. Paths are relative, because a proxy may serve the page below a path.
 
+import { readAddress } from "./tabs.js";
+
 const KEY = "glow-api-key";
 
-export const latest = {};  // the body of the last request, by endpoint
+export const latest = {};  // the body of the last request of each tab, whose endpoint has its name
 
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
@@ -25,7 +27,7 @@ async function request(endpoint, { headers, ...options } = {}) {
 
 function post(endpoint, body, signal, accept) {
   const headers = { "Content-Type": "application/json", Accept: accept };
-  latest[endpoint] = body;
+  if (endpoint === (readAddress().tab || "sample")) latest[endpoint] = body;  // others draw what a tab begins with
   return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 

@@ -26,13 +26,13 @@ export function startCode() {
 /** Return the address, the parts [name, text, file], the headers, and the file for the answer; null if it is JSON. */
 function requestOf(endpoint) {
   const fields = latest[endpoint] ?? { images: ["data:"] };
-  const isPicture = (value) => value instanceof Blob || /^data:/.test(value);
+  const isPicture = (name, value) => value instanceof Blob || /^(images?|inputs\.mask)$/.test(name);
   const each = Object.entries(fields).flatMap(([name, value]) => (name === "images" ? value.map((image) => [name, image]) : [[name, value]]));
   const wanted = each.filter(([name, value]) => value != null && name !== "size");  // a size is that of a preview
   let count = 0;
   const fileOf = (name) => (name === "inputs.mask" ? "mask.png" : `picture${++count}.png`);
   const textOf = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-  const parts = wanted.map(([name, value]) => (isPicture(value) ? [name, null, fileOf(name)] : [name, textOf(value)]));
+  const parts = wanted.map(([name, value]) => (isPicture(name, value) ? [name, null, fileOf(name)] : [name, textOf(value)]));
   const accept = ACCEPT[endpoint];
   const suffix = fields.count > 1 ? "zip" : accept?.slice(6);
   return { url: new URL(`v1/${endpoint}`, location.href.split("#")[0]).href, parts, accept, result: accept ? `result.${suffix}` : null };

@@ -31,10 +31,13 @@ export function settingsText({ temperature, guidance }, between = ", ") {
 }
 
 /** Return a drawn picture with changes: drawn again with other values if the model knows attributes, or else edited. */
-export async function changed(picture, { changes, values }, info, signal, size) {
+export async function changed(picture, { changes }, info, signal, size) {
   if (picture.settings.size && !size) picture = await draw({ ...picture.settings, size }, info, signal);  // of a preview
   if (Object.keys(changes).length === 0) return picture;
-  if (knowsAttributes(info)) return draw({ ...picture.settings, size, given: values }, info, signal);
+  if (knowsAttributes(info)) {
+    const given = Object.entries({ ...namedOf(picture.settings.given), ...changes }).filter(([, value]) => value !== null);
+    return draw({ ...picture.settings, size, given: Object.fromEntries(given) }, info, signal);
+  }
   const body = { image: picture.url, size, ...editOf(changes, info), given: picture.given };
   const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
   const edited = fromPng((await ask("edit", body, signal)).image, name, alt);

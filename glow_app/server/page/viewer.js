@@ -45,7 +45,7 @@ export function startViewer(info, uses, onshow) {
   function turnTo(next, edits) {
     task.cancel();  // of another picture
     place = next;
-    attributes.start = namedOf(batch[place].settings.given);
+    attributes.start = namedOf(batch[place].given);
     attributes.changes = edits;
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;

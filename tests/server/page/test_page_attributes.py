@@ -84,6 +84,9 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
     visit(page, f"{asking_site.address}/#sample?with=smiling*1&count=6&seed=0")
     page.locator(".card .picture").nth(3).click()
     dialog = page.get_by_role("dialog")
+    (values,) = asking_site.model.sample(1, seeds=3, given={"smiling": 1}).given
+    hat = dialog.get_by_role("radiogroup", name="wide hat")
+    expect(hat.get_by_role("radio", name=["No", "Yes"][values["wide_hat"]])).to_be_checked()
     answer(dialog, "smiling", "Any")
     answer(dialog, "wide hat", "Yes")
     image, expected = dialog.get_by_role("img"), drawn(asking_site, range(3, 4), wide_hat=1)[0]
@@ -103,6 +106,16 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
     page.locator("#interpolate-2").set_input_files(png_file(random_images(1)[0]))
     expect(page.locator(".square")).to_be_visible()
     expect(page.locator("#interpolate-task")).to_be_empty()
+
+
+def test_the_code_is_that_of_the_shown_tab(page: Page, asking_site: Site) -> None:
+    visit(page, f"{asking_site.address}/#sample?count=6&seed=0")
+    for tab, text in (("Edit", "-F image=@picture1.png"), ("Create", "-F count=6")):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator("#edited figure" if tab == "Edit" else ".card").nth(1)).to_be_visible()
+        page.get_by_role("button", name="Use this from code").click()
+        expect(page.get_by_role("dialog").locator("code")).to_contain_text(text)
+        page.keyboard.press("Escape")
 
 
 def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, asking_site: Site) -> None:
