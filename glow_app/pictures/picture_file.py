@@ -18,8 +18,6 @@ from glow_app.pictures.inputs import opened
 # Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
 _STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
 _STORAGE |= {700, 34377, 34675, 37724}
-# At 95, or with the subsampling of most cameras, JPEG loses more than restoring gains.
-_QUALITY = 98
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def read_picture_file(
     with opened(path) as image:
         _choose_frame(image, frame)
         is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
-        options: dict[str, Any] = {"quality": _QUALITY, "subsampling": "4:4:4"}
+        options: dict[str, Any] = {}
         if image.format == "WEBP":
             options["lossless"] = b"VP8L" in Path(path).read_bytes()
         keeps_alpha &= FORMAT_OF[suffix.lower()] != "jpeg"
