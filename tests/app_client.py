@@ -20,7 +20,8 @@ from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor
 
-from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.pictures.encoding import png_bytes
+from glow_app.pictures.images import to_pil
 from glow_app.server.process import server_config
 
 

@@ -5,6 +5,7 @@ one model does what it was trained for: glow models lists the bundled ones.
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, count
@@ -130,13 +131,13 @@ def _restore_all(
     arguments: argparse.Namespace,
 ) -> list[str]:
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
-    from glow_app.pictures.images import with_profile
+    from glow_app.pictures.encoding import with_profile
     from glow_app.restoration import restore_successively
 
-    failures, (model, first), task = [], steps[0], steps[-1][1]
+    failures, task = [], steps[-1][1]
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
-            picture_file, damaged, original = _read(first, model.flow.image_shape[0], file, inputs, number, arguments)
+            picture_file, damaged, original = _read(steps, file, inputs, number, arguments)
             restoration = restore_successively(
                 steps, damaged, arguments.count or 1, arguments.temperature, arguments.seed, arguments.force
             )
@@ -146,7 +147,7 @@ def _restore_all(
                 write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
             lost = picture_file.photo.note
-            if lost and picture_file.is_kept(picture, Path(result)):
+            if lost and picture_file.is_kept(picture):
                 lost = None
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
@@ -160,23 +161,22 @@ def _restore_all(
 
 
 def _read(
-    task: "RestorationTask",
-    num_channels: int,
-    file: str,
-    inputs: dict[str, Any],
-    number: int,
-    arguments: argparse.Namespace,
+    steps: "list[Step]", file: str, inputs: dict[str, Any], number: int, arguments: argparse.Namespace
 ) -> "tuple[PictureFile, Tensor, Tensor | None]":
     """Return a picture as read, as damaged, and, with ``--damage``, undamaged, cropped to whole damaged pixels."""
     import torch
 
-    from glow_app.pictures.picture_file import read_picture_file, result_suffix
+    from glow_app.pictures.inputs import read_picture_file
+    from glow_app.pictures.picture_file import result_suffix
     from glow_app.seeding import step_generator
 
+    (model, task), factor = steps[0], math.prod(task.factor for _, task in steps)
+    num_channels = model.flow.image_shape[0]
     num_given = task.picture_channels(num_channels)
     channels = num_channels if arguments.damage else num_given
-    suffix, keeps_alpha = result_suffix(Path(file), arguments.format), not arguments.damage  # which crops the picture
-    picture_file = read_picture_file(file, channels, suffix, arguments.frame, keeps_alpha, arguments.strip)
+    of_damage = {"keeps_alpha": False} if arguments.damage else {"factor": factor}  # which crops and reduces pictures
+    suffix, kept = result_suffix(Path(file), arguments.format), {"frame": arguments.frame, "strips": arguments.strip}
+    picture_file = read_picture_file(file, channels, suffix, **kept, **of_damage)
     if num_given < num_channels:  # the task adds colours
         picture_file = replace(picture_file, is_grey=False)
     pixels = torch.from_numpy(picture_file.photo.pixels.copy()).expand(channels, -1, -1)

@@ -84,14 +84,14 @@ class Photo:
         pixels: uint8 (C, H, W).
         icc_profile: Its colour profile; None if it was resized, has none, or one for another number of channels.
         note: What was changed or lost, in words for users; None if nothing.
-        alpha: Its transparency, in mode L, if it was to be kept and there is any.
+        alpha: Its transparency, uint8 (H, W), if it was to be kept and there is any.
         drawn: Seed, model and what was given, as in the text chunks of a PNG of one sample; empty for other images.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None
     note: str | None
-    alpha: Image.Image | None = None
+    alpha: np.ndarray | None = None
     drawn: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -109,6 +109,8 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
     """
     num_channels, *sides = shape
     notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
+    if getattr(image, "is_animated", False) and not image.tell():
+        notes.append("only the first of several pictures in the file")
     if not sides:
         return _at_its_size(image, num_channels, keeps_alpha, notes)
     height, width = sides
@@ -129,8 +131,6 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
 
 
 def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool, notes: list[str]) -> Photo:
-    if getattr(image, "is_animated", False) and not image.tell():
-        notes.append("only the first of several pictures in the file")
     profile, alpha = image.info.get("icc_profile"), None
     _turn_upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     if image.has_transparency_data:
@@ -152,7 +152,7 @@ def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool, notes
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")
-    return Photo(pixels, kept, ", ".join(notes) or None, alpha)
+    return Photo(pixels, kept, ", ".join(notes) or None, None if alpha is None else np.asarray(alpha))
 
 
 def _is_deep(image: Image.Image) -> bool:

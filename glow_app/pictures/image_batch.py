@@ -12,7 +12,8 @@ from torch.nn import Parameter
 
 from glow_app.files import FORMAT_OF
 from glow_app.messages import in_words, pluralise
-from glow_app.pictures.images import columns_for, drawable, grid, png_bytes, save_picture, to_pil
+from glow_app.pictures.encoding import png_bytes
+from glow_app.pictures.images import columns_for, drawable, grid, save_picture, to_pil
 
 MOST_COLUMNS = 12  # most values in turn; with more, captions and images would be too small
 _SHOWN = 100  # maximum number of images in a notebook

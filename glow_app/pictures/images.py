@@ -1,6 +1,5 @@
 """Convert tensors to pictures, compose grids with captions, and write and read PNGs with metadata."""
 
-import io
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,20 +9,16 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from glow_app.data.decoding import is_profile_for, open_image
+from glow_app.data.decoding import open_image
 from glow_app.data.resizing import array_to_image
 from glow_app.files import FORMAT_OF, atomic_file
-from glow_app.messages import in_words
+from glow_app.pictures.encoding import picture_bytes
 
 LONGEST_ROW = 12  # maximum number of frames in a row of a strip
 WHITE, LINE = 255, 128  # grey levels of the background and of the lines around images
 PAPER, INK = "#ffffff", "#333333"  # of captions
-XMP_TEXT = "XML:com.adobe.xmp"  # key of XMP in a PNG, whose text must be of the type iTXt
-# Of JPEG and WebP. At 95, or with the subsampling of most cameras, JPEG loses more than restoring gains.
-LOSSY = {"quality": 98, "subsampling": "4:4:4"}
 MAX_FONT, MIN_FONT, SPACE = 13, 9, 5  # pixels: sizes of captions, and space around them
 
 
@@ -32,13 +27,6 @@ def to_pil(image: Tensor) -> Image.Image:
     if image.shape[0] not in (1, 3):
         raise ValueError(f"an image has {image.shape[0]} channels; expected 1 (grey) or 3 (RGB)")
     return array_to_image(image.cpu().numpy())
-
-
-def with_profile(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Attach a colour profile to a grey or RGB picture, if it suits its number of channels, and return the picture."""
-    if icc_profile is not None and is_profile_for(icc_profile, len(picture.getbands())):
-        picture.info["icc_profile"] = icc_profile
-    return picture
 
 
 def enlarged(images: Tensor, factor: int) -> Tensor:
@@ -169,28 +157,6 @@ def save_picture(picture: Image.Image, path: Path, text: Mapping[str, Any] | Non
     """Write a picture in the format of the suffix, atomically; a PNG has metadata for :func:`read_png_text`."""
     with atomic_file(path) as file:
         file.write(picture_bytes(picture, FORMAT_OF[path.suffix.lower()], text))
-
-
-def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None, **options: Any) -> bytes:
-    """Return the content of a PNG with metadata in its text chunks; ``options`` are Pillow's."""
-    info = PngInfo()
-    for key, value in (text or {}).items():
-        # File names may not be UTF-8.
-        line = in_words(value).encode("utf-8", "backslashreplace").decode()
-        info.add_itxt(key, line) if key == XMP_TEXT else info.add_text(key, line)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=info, **options)
-    return buffer.getvalue()
-
-
-def picture_bytes(picture: Image.Image, kind: str, text: Mapping[str, Any] | None = None, **options: Any) -> bytes:
-    """Return the content of a file of a format of Pillow, with the picture's profile; only PNG has the metadata."""
-    options = {**LOSSY, "icc_profile": picture.info.get("icc_profile")} | options
-    if kind == "png":
-        return png_bytes(picture, text, **options)
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def read_png_text(path: Path) -> dict[str, str]:

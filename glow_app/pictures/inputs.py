@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data.decoding import Photo, open_image, photo_of
+from glow_app.files import FORMAT_OF
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.picture_file import PictureFile, picture_file_of
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -69,6 +71,16 @@ def read_photo(path: str | Path, shape: Sequence[int]) -> Photo:
     """Read a picture file, as :func:`~glow_app.data.decoding.photo_of`; raise ValueError if it fails."""
     with opened(path) as image:
         return photo_of(image, shape)
+
+
+def read_picture_file(path: str | Path, num_channels: int, suffix: str, **options: Any) -> PictureFile:
+    """Read a picture file, as :func:`picture_file_of`, for results with a suffix.
+
+    Raises:
+        ValueError: If the picture cannot be read, or a frame must be chosen.
+    """
+    with opened(path) as image:
+        return picture_file_of(image, Path(path).read_bytes(), num_channels, FORMAT_OF[suffix.lower()], **options)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Picture files whose nature results keep: format, grey or colour, transparency, colour profile and metadata."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,130 +12,149 @@ from PIL.ExifTags import IFD, Base
 from glow_app.data.decoding import HEIC_SUFFIXES, Photo, photo_of, to_srgb
 from glow_app.data.resizing import array_to_image, image_to_array
 from glow_app.files import FORMAT_OF, PICTURE_SUFFIXES, atomic_file
-from glow_app.pictures.images import XMP_TEXT, picture_bytes, with_profile
-from glow_app.pictures.inputs import opened
+from glow_app.pictures.encoding import XMP_TEXT, picture_bytes, with_profile
 
 # Tags of a TIFF file that say how its pixels, profile and XMP are stored, and the layers of Photoshop.
 _STORAGE = {*range(254, 269), 273, *range(277, 281), 284, 317, *range(320, 348), *range(512, 533)}
 _STORAGE |= {700, 34377, 34675, 37724}
+_LONGEST_IN_JPEG, _LARGEST_DPI = 65_000, 1 << 16  # bytes of a segment; others do not fit into headers
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture read from a file, and what its results keep.
+    """A picture read from a file, and what its results keep; all metadata is as it will be written.
 
     Args:
         photo: Its pixels, profile and transparency, and a note about what was changed or lost.
+        kind: Format of results.
         is_grey: Whether the file is grey, and so are results.
-        exif: EXIF tags, without the orientation, which has been applied.
         text: Text chunks of a PNG, and XMP.
         options: Further options of Pillow's ``save``, of any format.
-        source: The file, if all of it was read and may be kept.
+        source: The file, if all of it was read and a result may equal it.
     """
 
     photo: Photo
+    kind: str
     is_grey: bool
-    exif: Image.Exif
-    text: Mapping[str, str]
-    options: Mapping[str, Any]
-    source: Path | None = None
+    text: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    source: bytes | None = None
 
-    def is_kept(self, picture: Image.Image, path: Path) -> bool:
+    @property
+    def num_metadata_bytes(self) -> int:
+        """Size of the metadata and the colour profile."""
+        parts = [self.photo.icc_profile, *self.text, *self.text.values(), *self.options.values()]
+        return sum(len(part) for part in parts if isinstance(part, (str, bytes)))
+
+    def is_kept(self, picture: Image.Image) -> bool:
         """Return whether a result is the file itself, of which compressing it anew would lose something."""
-        if self.source is None or FORMAT_OF.get(self.source.suffix.lower()) != FORMAT_OF[path.suffix.lower()]:
+        if self.source is None:
             return False
         return np.array_equal(image_to_array(picture.convert("L") if self.is_grey else picture), self.photo.pixels)
 
-    def save(self, picture: Image.Image, path: Path, text: Mapping[str, Any]) -> None:
-        """Write a result in the format of the suffix, atomically; ``text`` is further metadata of a PNG.
+    def content(self, picture: Image.Image, text: Mapping[str, Any], **options: Any) -> bytes:
+        """Return the file of a result: that of the picture if it is unchanged.
 
-        An unchanged picture is a copy of the file.
+        Args:
+            text: Further metadata, of a PNG.
+            options: Further options of Pillow's ``save``.
         """
-        if self.source and self.is_kept(picture, path):
-            with atomic_file(path) as file:
-                file.write(self.source.read_bytes())
-            return
+        if self.source and self.is_kept(picture):
+            return self.source
         picture = with_profile(picture.convert("L") if self.is_grey else picture, self.photo.icc_profile)
-        if self.photo.alpha:
-            picture.putalpha(self.photo.alpha.resize(picture.size, Image.Resampling.BICUBIC))
-        kind, options = FORMAT_OF[path.suffix.lower()], {**self.options}
-        if exif := self._exif_for(picture.size, kind):
-            options["exif"] = exif
+        if self.photo.alpha is not None:
+            picture.putalpha(Image.fromarray(self.photo.alpha).resize(picture.size, Image.Resampling.BICUBIC))
+        return picture_bytes(picture, self.kind, {**self.text, **text}, **self.options, **options)
+
+    def save(self, picture: Image.Image, path: Path, text: Mapping[str, Any]) -> None:
+        """Write the :meth:`content` of a result, atomically."""
         with atomic_file(path) as file:
-            file.write(picture_bytes(picture, kind, {**self.text, **text}, **options))
-
-    def _exif_for(self, size: tuple[int, int], kind: str) -> Image.Exif:
-        """Return the EXIF tags of a result."""
-        if IFD.Exif in self.exif:
-            tags = self.exif.get_ifd(IFD.Exif)
-            sides = zip((Base.ExifImageWidth, Base.ExifImageHeight), size, strict=True)
-            tags.update({tag: side for tag, side in sides if tag in tags})
-        if kind == "tiff" and "xmp" in self.options:
-            self.exif[Base.XMLPacket] = self.options["xmp"]
-        return self.exif
+            file.write(self.content(picture, text))
 
 
-def read_picture_file(
-    path: str | Path,
+class FrameError(ValueError):
+    """A file has several pictures and none was chosen, or not the chosen one."""
+
+
+def picture_file_of(
+    image: Image.Image,
+    content: bytes,
     num_channels: int,
-    suffix: str,
+    kind: str,
+    factor: int = 1,
     frame: int | None = None,
     keeps_alpha: bool = True,
     strips: bool = False,
 ) -> PictureFile:
-    """Read a picture file at its own size.
+    """Read an opened picture at its own size.
 
     Args:
-        path: A picture file.
+        image: The picture; it is decoded and rotated in place.
+        content: The file.
         num_channels: Channels of the pixels, 1 (grey) or 3 (RGB); those of a grey file always have 1.
-        suffix: Suffix of its results.
+        kind: Format of its results.
+        factor: Ratio of the sides of results to its own.
         frame: Frame of an animation, or page of a TIFF file, from 0; None for the only one.
         keeps_alpha: Whether results are as transparent as the picture if their format can be; otherwise, the picture is
             composited on white.
         strips: Whether results have no metadata, and their colours are converted to sRGB.
     Raises:
-        ValueError: If the picture cannot be read, or a frame must be chosen.
+        FrameError: If a frame must be chosen, or there is no such frame.
+        Exception: Whatever Pillow raises for a file that it cannot read.
     """
-    with opened(path) as image:
-        _choose_frame(image, frame)
-        is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
-        options: dict[str, Any] = {}
-        if image.format == "WEBP":
-            options["lossless"] = b"VP8L" in Path(path).read_bytes()
-        keeps_alpha &= FORMAT_OF[suffix.lower()] != "jpeg"
-        photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha)
-        if strips:
-            if profile := photo.icc_profile:
-                pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
-                photo = replace(photo, pixels=pixels, icc_profile=None)
-            return PictureFile(photo, is_grey, Image.Exif(), {}, options)
-        text = {key: value for key, value in getattr(image, "text", {}).items() if key != "Raw profile type exif"}
-        if xmp := image.info.get("xmp"):
-            text[XMP_TEXT] = xmp.decode(errors="replace")
-        options |= {name: image.info[name] for name in ("dpi", "xmp", "comment") if name in image.info}
-        if image.format == "TIFF" and Base.XResolution not in image.getexif():
-            options.pop("dpi", None)  # Pillow says 1 then
-        options["extra"] = b"".join(  # of JPEG: captions and credits in IPTC
-            b"\xff\xed" + (2 + len(content)).to_bytes(2, "big") + content
-            for marker, content in getattr(image, "applist", ())
-            if marker == "APP13"
-        )
-        source = Path(path) if frame is None else None
-        return PictureFile(photo, is_grey, _exif_of(image), text, options, source)
+    _choose_frame(image, frame)
+    is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    options: dict[str, Any] = {"lossless": b"VP8L" in content} if image.format == "WEBP" else {}
+    photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha and kind != "jpeg")
+    if strips:
+        if profile := photo.icc_profile:
+            pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
+            photo = replace(photo, pixels=pixels, icc_profile=None)
+        return PictureFile(photo, kind, is_grey, options=options)
+    text = {key: value for key, value in getattr(image, "text", {}).items() if key != "Raw profile type exif"}
+    kept = {name: image.info[name] for name in ("xmp", "comment") if isinstance(image.info.get(name), bytes)}
+    if "xmp" in kept:
+        text[XMP_TEXT] = kept["xmp"].decode(errors="replace")
+    exif = _exif_of(image, factor)
+    if kind == "tiff" and "xmp" in kept:
+        exif[Base.XMLPacket] = kept["xmp"]
+    lost: dict[str, str] = {}
+    try:
+        # Only for TIFF as tags, whose letters it would lose as bytes.
+        kept["exif"] = (exif if kind == "tiff" else exif.tobytes()) if exif else b""
+    except Exception:  # Pillow writes values of any type that it reads, or fails
+        lost["exif"] = "damaged"
+    if kind == "jpeg":
+        lost |= {name: "too long for JPEG" for name, value in kept.items() if len(value) > _LONGEST_IN_JPEG}
+    notes = [photo.note, *(f"{name.upper()} left out ({why})" for name, why in lost.items())]
+    photo = replace(photo, note=", ".join(filter(None, notes)) or None)
+    options |= {name: value for name, value in kept.items() if value and name not in lost}
+    dpi = image.info.get("dpi")
+    is_made_up = image.format == "TIFF" and Base.XResolution not in image.getexif()  # Pillow says 1 then
+    if isinstance(dpi, tuple) and all(0 < value < _LARGEST_DPI for value in dpi) and not is_made_up:
+        options["dpi"] = tuple(map(float, dpi))
+    options["extra"] = b"".join(  # of JPEG: captions and credits in IPTC
+        b"\xff\xed" + (2 + len(content)).to_bytes(2, "big") + content
+        for marker, content in getattr(image, "applist", ())
+        if marker == "APP13"
+    )
+    own_kind = "jpeg" if image.format == "MPO" else (image.format or "").lower()
+    is_whole = frame is None and factor == 1 and kind == own_kind
+    return PictureFile(photo, kind, is_grey, text, options, content if is_whole else None)
 
 
 def _choose_frame(image: Image.Image, frame: int | None) -> None:
-    """Go to a frame; raise ValueError if there are several and none is chosen, or there is no such frame."""
+    """Go to a frame; raise FrameError if there are several and none is chosen, or there is no such frame."""
     count = getattr(image, "n_frames", 1)
     if frame is None and count > 1 and image.format != "MPO":  # of cameras: the photograph, then previews
-        raise ValueError(f"it has {count} frames; choose one, such as --frame 0")
+        raise FrameError(f"it has {count} frames; choose one, such as --frame 0")
     if frame is not None and frame >= count:
-        raise ValueError(f"it has no frame {frame}; the last is {count - 1}")
+        raise FrameError(f"it has no frame {frame}; the last is {count - 1}")
     image.seek(frame or 0)
 
 
-def _exif_of(image: Image.Image) -> Image.Exif:
-    """Return what the EXIF tags of a decoded image say about it, not about its storage."""
+def _exif_of(image: Image.Image, factor: int) -> Image.Exif:
+    """Return what the EXIF tags of a decoded image say about it and its results, not about its storage."""
     exif = image.getexif()
     for tag in _STORAGE.intersection(exif):
         del exif[tag]
@@ -145,6 +164,8 @@ def _exif_of(image: Image.Image) -> Image.Exif:
         for tag, value in tags.items():
             if isinstance(value, str) and not value.isascii():  # read as Latin-1, and written with question marks
                 tags[tag] = value.encode("latin-1")
+        sides = zip((Base.ExifImageWidth, Base.ExifImageHeight), image.size, strict=True)
+        tags.update({tag: factor * side for tag, side in sides if tag in tags})
     return exif
 
 

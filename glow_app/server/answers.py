@@ -20,8 +20,10 @@ from starlette.exceptions import HTTPException
 
 from glow_app.messages import printable
 from glow_app.pictures.animations import animation_bytes
+from glow_app.pictures.encoding import picture_bytes
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import picture_bytes, to_pil, with_profile
+from glow_app.pictures.images import to_pil
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.server.worker import ModelEndedError
 
 JSON, FORM, OCTETS, ZIP = "application/json", "multipart/form-data", "application/octet-stream", "application/zip"
@@ -37,32 +39,35 @@ _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 async def respond(
     request: Request,
-    answer: BaseModel,
+    answer: BaseModel | Callable[[], BaseModel],
     images: Images,
     facts: Mapping[str, Any],
     *,
-    icc_profile: bytes | None = None,
+    source: PictureFile | None = None,
     together: Callable[[Images], Image.Image] | None = None,
 ) -> Response:
     """Answer with JSON, a picture, or a zip of several, whichever the Accept header prefers; encode only that.
 
     Args:
         request: The request.
-        answer: The JSON.
+        answer: The JSON, or a function that makes it.
         images: The images, (B, C, H, W).
         facts: Metadata of the picture, for text chunks of PNG and the headers ``X-Glow-...``.
-        icc_profile: A colour profile of the pictures.
+        source: The file of which the images are results, read for :func:`answer_kind`.
         together: Function that returns a picture of several images, which are frames, instead of a zip; a GIF or WebP
             of these is an animation.
     """
     are_several = len(images) > 1
     kinds = (*PICTURES, *ANIMATIONS) if together and are_several else (*PICTURES,)
-    kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
+    kind = _preferred(request, kinds)
     if kind == JSON:
-        return Response(await asyncio.to_thread(answer.model_dump_json), media_type=JSON)
+        made = answer if isinstance(answer, BaseModel) else await asyncio.to_thread(answer)
+        return Response(await asyncio.to_thread(made.model_dump_json), media_type=JSON)
 
     def file_of(picture: Image.Image, text: Mapping[str, Any]) -> bytes:
-        return picture_bytes(with_profile(picture, icc_profile), kind.partition("/")[2], text, compress_level=PNG_LEVEL)
+        if source:
+            return source.content(picture, text, compress_level=PNG_LEVEL)
+        return picture_bytes(picture, kind.partition("/")[2], text, compress_level=PNG_LEVEL)
 
     def content() -> bytes:
         if not are_several:
@@ -84,9 +89,15 @@ async def respond(
     return Response(await asyncio.to_thread(content), media_type=media_type, headers=headers)
 
 
-def _preferred(accept: str, kinds: Sequence[str]) -> str:
+def answer_kind(request: Request) -> str:
+    """Return the format of the pictures in the answer to a request, which are PNG in JSON."""
+    kind = _preferred(request, [*PICTURES])
+    return "png" if kind == JSON else kind.partition("/")[2]
+
+
+def _preferred(request: Request, kinds: Sequence[str]) -> str:
     """Return the first media type in the Accept header that can be sent; JSON if there is none."""
-    for part in accept.lower().split(","):
+    for part in ",".join(request.headers.getlist("accept")).lower().split(","):
         media_range = part.partition(";")[0].strip()
         if media_range in (JSON, "*/*"):
             break

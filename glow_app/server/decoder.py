@@ -1,17 +1,21 @@
 """Decoding of the pictures in requests, in a separate process that can be killed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from glow_app.data.decoding import Photo
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.server.answers import ApiError
-from glow_app.server.decoder_process import RefusedPictureError, decode, restrict
-from glow_app.server.limits import Limits
+from glow_app.server.decoder_process import RefusedPictureError, decode, decode_file, restrict
+from glow_app.server.limits import LARGEST_METADATA, Limits
+
+T = TypeVar("T")
 
 
 class Decoder:
@@ -25,30 +29,55 @@ class Decoder:
         self._limits, self._lock = limits, asyncio.Lock()
         self._pool = self._new_pool()
 
-    async def read(
-        self, field: str, file: str | bytes, shape: Sequence[int], pixels: int | None = None, bound: str = ""
-    ) -> Photo:
-        """Decode a picture; it has no colour profile if it was resized.
+    async def read(self, field: str, file: str | bytes, shape: Sequence[int]) -> Photo:
+        """Decode a picture to a model's shape.
 
         Args:
             field: Field of the request, with which error messages begin.
             file: The file, or its base64, or a data URL with it.
-            shape: (C, H, W), or (C,) to keep the size of the picture.
-            pixels: Maximum number of pixels, if below the limit of the server.
-            bound: End of the message about too many pixels.
+            shape: (C, H, W).
         Raises:
             ApiError: 422 for invalid base64 or a damaged picture, 415 for another format, 413 for too many pixels or
                 too much work.
         """
+        return await self._run(field, decode, file, self._limits.pixels, shape)
+
+    async def read_file(
+        self,
+        field: str,
+        file: str | bytes,
+        num_channels: int,
+        kind: str,
+        pixels: int,
+        bound: str = "",
+        count: int = 1,
+        **options: Any,
+    ) -> PictureFile:
+        """Decode a picture at its own size, with what its results keep.
+
+        Args:
+            field, file: As for :meth:`read`.
+            num_channels, kind, options: As for :func:`~glow_app.pictures.picture_file.picture_file_of`.
+            pixels: Maximum number of pixels, if below the limit of the server.
+            bound: End of the message about too many pixels.
+            count: Number of results.
+        Raises:
+            ApiError: As for :meth:`read`; 413 for too much metadata, 422 if a frame must be chosen.
+        """
+        if pixels > self._limits.pixels:
+            pixels, bound = self._limits.pixels, ""
+        how = pixels, num_channels, kind, bound, LARGEST_METADATA // count, options
+        return await self._run(field, decode_file, file, *how)
+
+    async def _run(self, field: str, function: Callable[..., T], *arguments: Any) -> T:
         limits = self._limits
-        if pixels is None or pixels > limits.pixels:
-            pixels, bound = limits.pixels, ""
         async with self._lock:
             if not self._pool.active:  # the process was killed while it was idle
                 self._pool = self._new_pool()
-            job = self._pool.schedule(decode, (file, shape, pixels, bound), timeout=limits.decode_seconds)
+            job = self._pool.schedule(function, arguments, timeout=limits.decode_seconds)
             try:
-                return await asyncio.wrap_future(job)
+                result: T = await asyncio.wrap_future(job)
+                return result
             except RefusedPictureError as error:
                 status, code, message = error.args
                 raise ApiError(status, code, f"{field}: {message}") from error

@@ -6,15 +6,18 @@ import os
 import resource
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from glow_app.data.decoding import Photo, UnsupportedPictureError, open_image, photo_of
-from glow_app.server.limits import LARGEST_PROFILE, LARGEST_SIDE
+from glow_app.pictures.picture_file import FrameError, PictureFile, picture_file_of
+from glow_app.server.limits import LARGEST_SIDE
+
+T = TypeVar("T")
 
 # Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -28,17 +31,45 @@ class RefusedPictureError(Exception):
     """A picture that is not accepted: HTTP status, code and message."""
 
 
-def decode(file: str | bytes, shape: Sequence[int], pixels: int, bound: str) -> Photo:
-    """Decode a picture.
+def decode(file: str | bytes, pixels: int, shape: Sequence[int]) -> Photo:
+    """Decode a picture to a model's shape, (C, H, W).
 
     Args:
         file: The file, or its base64, or a data URL with it.
-        shape: (C, H, W), or (C,) to keep size and profile.
         pixels: Maximum number of pixels that the file declares.
-        bound: End of the message about larger ones.
     Raises:
         RefusedPictureError: If it is not accepted.
     """
+    return _decoded(file, pixels, "", lambda image, _: photo_of(image, shape))
+
+
+def decode_file(
+    file: str | bytes,
+    pixels: int,
+    num_channels: int,
+    kind: str,
+    bound: str,
+    most_metadata: int,
+    options: dict[str, Any],
+) -> PictureFile:
+    """Decode a picture at its own size, with what its results keep.
+
+    Args:
+        file, pixels: As for :func:`decode`.
+        num_channels, kind, options: As for :func:`~glow_app.pictures.picture_file.picture_file_of`.
+        bound: End of the message about too many pixels.
+        most_metadata: Maximum number of bytes of metadata and colour profile.
+    """
+    result = _decoded(
+        file, pixels, bound, lambda image, content: picture_file_of(image, content, num_channels, kind, **options)
+    )
+    if (size := result.num_metadata_bytes) > most_metadata:
+        message = f"its metadata has {size:,} bytes; expected at most {most_metadata:,}: leave it out with strip"
+        raise RefusedPictureError(413, "metadata_too_large", message)
+    return result
+
+
+def _decoded(file: str | bytes, pixels: int, bound: str, read: Callable[[Image.Image, bytes], T]) -> T:
     try:
         if isinstance(file, str):
             file = base64.b64decode(file.partition(",")[2] if file.startswith("data:") else file, validate=True)
@@ -49,17 +80,24 @@ def decode(file: str | bytes, shape: Sequence[int], pixels: int, bound: str) -> 
     except Exception:  # Pillow's plugins share no narrower base class
         message = f"unknown format or damaged file; expected {', '.join(FORMATS)}"
         raise RefusedPictureError(415, "unknown_format", message) from None
+    _check_size(image, pixels, bound)
+    try:
+        with image:
+            result = read(image, file)
+    except UnsupportedPictureError as error:
+        raise RefusedPictureError(415, "unknown_format", str(error)) from None
+    except FrameError as error:
+        raise RefusedPictureError(422, "invalid_frame", str(error).replace("--frame", "frame")) from None
+    except Exception:
+        raise RefusedPictureError(422, "damaged_image", "truncated or damaged") from None
+    _check_size(image, pixels, bound)  # a frame may be larger than the file declares
+    return result
+
+
+def _check_size(image: Image.Image, pixels: int, bound: str) -> None:
     if image.width * image.height > pixels or max(image.size) > LARGEST_SIDE:
         message = f"too large; the limit is {pixels:,} pixels and {LARGEST_SIDE:,} per side{bound}"
         raise RefusedPictureError(413, "image_too_large", message)
-    try:
-        with image:
-            photo = photo_of(image, shape)
-    except UnsupportedPictureError as error:
-        raise RefusedPictureError(415, "unknown_format", str(error)) from None
-    except Exception:
-        raise RefusedPictureError(422, "damaged_image", "truncated or damaged") from None
-    return replace(photo, icc_profile=None) if len(photo.icc_profile or b"") > LARGEST_PROFILE else photo
 
 
 def restrict(pixels: int) -> None:

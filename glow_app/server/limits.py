@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 LARGEST_SIDE = 10_000  # maximum width and height of a picture in a request
-LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger profiles are dropped
+LARGEST_METADATA = 2**21  # bytes of metadata and colour profile in all draws of a restored picture
 
 LogFormat = Literal["text", "json"]
 

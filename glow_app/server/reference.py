@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from fastapi import FastAPI
 
-from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.pictures.encoding import png_bytes
+from glow_app.pictures.images import to_pil
 from glow_app.server.answers import FORM, JSON
 from glow_app.server.info import Info
 

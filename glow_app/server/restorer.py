@@ -1,16 +1,18 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from glow_app import __version__, restoration
-from glow_app.data.decoding import Photo
 from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.images import to_pil
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import require_task, task_of
 from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
@@ -38,55 +40,81 @@ class Restorer:
         )
 
     async def read(
-        self, body: RestoreRequest, decoder: Decoder, restored_pixels: int
-    ) -> tuple[Photo, dict[str, Tensor | float]]:
-        """Decode the picture and further inputs of a request whose draws may have ``restored_pixels`` in total."""
+        self, body: RestoreRequest, decoder: Decoder, kind: str, restored_pixels: int
+    ) -> tuple[PictureFile, dict[str, Tensor | float]]:
+        """Decode the picture and further inputs of a request whose draws may have ``restored_pixels`` in total.
+
+        Results have the format ``kind``.
+        """
         factor = self.task.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
         bounds = restored_pixels // (body.count * factor**2), f" for {pluralise(body.count, 'draw')}{enlarged}"
         inputs: dict[str, Tensor | float] = {}
         for name, value in body.inputs.items():
-            kind = self.task.takes.get(name)
+            taken = self.task.takes.get(name)
             if value is None:
                 continue
-            if kind is None:
+            if taken is None:
                 raise invalid(f"inputs.{name}: {self.info.task} takes no such input; leave it out")
-            if isinstance(value, (str, bytes)) != (kind == "picture"):
-                raise invalid(f"inputs.{name}: expected a {kind}")
+            if isinstance(value, (str, bytes)) != (taken == "picture"):
+                raise invalid(f"inputs.{name}: expected a {taken}")
             if isinstance(value, (str, bytes)):
-                inputs[name] = torch.from_numpy((await decoder.read(f"inputs.{name}", value, (1,), *bounds)).pixels)
+                file = await decoder.read_file(f"inputs.{name}", value, 1, "png", *bounds, keeps_alpha=False)
+                inputs[name] = torch.from_numpy(file.photo.pixels)
             else:
                 inputs[name] = value
-        return await decoder.read("image", body.image, (self.info.channels,), *bounds), inputs
+        file = await decoder.read_file(
+            "image",
+            body.image,
+            self.info.channels,
+            kind,
+            *bounds,
+            count=body.count,
+            factor=factor,
+            frame=body.frame,
+            strips=body.strip,
+        )
+        adds_colours = self.info.channels < self.model.flow.image_shape[0]
+        return replace(file, is_grey=file.is_grey and not adds_colours), inputs
 
     def restore(
         self,
         settings: GenerationSettings,
-        picture: Photo,
+        picture: PictureFile,
         inputs: Mapping[str, Tensor | float],
         seeds: range,
         run_steps: Callable[[Iterator[None], int], Iterable[None]],
         force: bool,
-    ) -> tuple[RestoreAnswer, Images]:
-        """Return the answer to a request, and the draws in it; ``run_steps`` is that of the worker."""
+    ) -> restoration.Restoration:
+        """Return the restoration of a picture; ``run_steps`` is that of the worker."""
         with validating("inputs"):
-            damaged = self.task.prepare(torch.from_numpy(picture.pixels), **inputs)
+            pixels = torch.from_numpy(picture.photo.pixels).expand(self.info.channels, -1, -1)
+            damaged = self.task.prepare(pixels, **inputs)
         options = len(seeds), settings.temperature, seeds, self.task, run_steps, force
         with validating():
             restored = restoration.restore_damaged(self.model, damaged, *options)
         origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
-        draws, profile = Images(restored.draws, [facts | origin for facts in restored.draws.facts]), picture.icc_profile
+        draws = Images(restored.draws, [facts | origin for facts in restored.draws.facts])
+        lost = picture.photo.note
+        if lost and picture.is_kept(to_pil(draws[0])):
+            lost = None
+        note = ", ".join(filter(None, [lost, restored.note])) or None
+        return replace(restored, draws=draws, note=note)
+
+    def answer(
+        self, restored: restoration.Restoration, picture: PictureFile, settings: GenerationSettings
+    ) -> RestoreAnswer:
+        """Return the JSON about a restoration."""
         common = {"restorer": self.info.name, **restored.facts}
-        answer = RestoreAnswer(
-            images=sampled(draws, profile),
-            mean=Picture(restored.mean, common, profile),
-            base=Picture(restored.base, common, profile),
-            spread=Picture(restored.shown_spread, common, profile),
+        return RestoreAnswer(
+            images=sampled(restored.draws, picture),
+            mean=Picture(restored.mean, common, picture),
+            base=Picture(restored.base, common, picture),
+            spread=Picture(restored.shown_spread, common),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             facts=restored.facts,
             temperature=settings.temperatures(len(self.model.flow.latent_shapes)),
-            note=", ".join(filter(None, [picture.note, restored.note])) or None,
+            note=restored.note,
             restorer=self.info.name,
             model=self.info.model,
         )
-        return answer, draws

@@ -13,7 +13,17 @@ from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
 from glow_app.server import schemas
-from glow_app.server.answers import ERRORS, OCTETS, PICTURES, ZIP, invalid, respond, unavailable, validating
+from glow_app.server.answers import (
+    ERRORS,
+    OCTETS,
+    PICTURES,
+    ZIP,
+    answer_kind,
+    invalid,
+    respond,
+    unavailable,
+    validating,
+)
 from glow_app.server.gate import GatedRoute
 from glow_app.server.info import Info
 from glow_app.server.schemas import Picture
@@ -178,8 +188,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
         settings = draw_settings(restorer.model, temperature)
     is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
-    picture, inputs = await restorer.read(body, service.decoder, most)
-    num_pixels = body.count * restorer.task.factor**2 * picture.pixels[0].size
+    picture, inputs = await restorer.read(body, service.decoder, answer_kind(request), most)
+    num_pixels = body.count * restorer.task.factor**2 * picture.photo.pixels[0].size
     is_long, request_id = num_pixels > most // 20, request.scope["glow.request_id"]
     if is_long and service.num_long > _WAITING:
         raise unavailable("queue_full", "too many large pictures are waiting", 30)
@@ -187,11 +197,12 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     service.num_long += is_long
     try:
         threads = service.long if is_long else service.short
-        answer, draws = await service.run(*work, threads=threads, request_id=request_id)
+        restored = await service.run(*work, threads=threads, request_id=request_id)
     finally:
         service.num_long -= is_long
-    facts = draws.common_facts | ({"note": answer.note} if answer.note else {})
-    return await respond(request, answer, draws, facts, icc_profile=picture.icc_profile)
+    facts = restored.draws.common_facts | ({"note": restored.note} if restored.note else {})
+    answer = partial(restorer.answer, restored, picture, settings)
+    return await respond(request, answer, restored.draws, facts, source=picture)
 
 
 @API.get("/progress", tags=["Restore"])

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from torch import Tensor
 
 from glow_app import numeric_limits
+from glow_app.pictures.encoding import png_bytes
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import png_bytes, to_pil, with_profile
+from glow_app.pictures.images import to_pil
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.server.answers import PNG_LEVEL, invalid
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -47,12 +49,12 @@ class Picture(NamedTuple):
 
     image: Tensor
     text: Mapping[str, Any] | None = None
-    icc_profile: bytes | None = None
+    source: PictureFile | None = None  # of which it is a result
 
     def png(self) -> str:
         """Return it as a PNG in base64."""
-        picture = with_profile(to_pil(self.image), self.icc_profile)
-        return b64encode(png_bytes(picture, self.text, compress_level=PNG_LEVEL)).decode()
+        write = self.source.content if self.source else png_bytes
+        return b64encode(write(to_pil(self.image), self.text or {}, compress_level=PNG_LEVEL)).decode()
 
 
 Png = Annotated[Any, PlainSerializer(Picture.png), WithJsonSchema({"description": "A PNG file in base64.", **_BYTES})]
@@ -87,10 +89,10 @@ class Sampled(BaseModel):
     given: Any = None
 
 
-def sampled(images: Images, icc_profile: bytes | None = None) -> list[Sampled]:
+def sampled(images: Images, source: PictureFile | None = None) -> list[Sampled]:
     """Return drawn images, with their seeds and what was given."""
     return [
-        Sampled(image=Picture(image, facts, icc_profile), seed=facts["seed"], given=facts.get("given"))
+        Sampled(image=Picture(image, facts, source), seed=facts["seed"], given=facts.get("given"))
         for image, facts in zip(images, images.facts, strict=True)
     ]
 
@@ -243,6 +245,8 @@ class RestoreRequest(_Request):
         "of up to `limits.estimated_pixels`.",
     )
     force: bool = Field(False, description="Correct all of the picture, also where it seems to be clean.")
+    strip: bool = Field(False, description="Leave out metadata, such as place and author, and convert colours to sRGB.")
+    frame: Number | None = Field(None, description="Frame of an animation, from 0; must be given if it has several.")
     seed: Seed = None
 
 

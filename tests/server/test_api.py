@@ -26,7 +26,8 @@ from glow_app.generation import Direction, Latents, latents_bytes, load_latents
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import png_bytes, strip, to_pil
+from glow_app.pictures.encoding import png_bytes
+from glow_app.pictures.images import strip, to_pil
 from glow_app.server.app import create_app
 from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 from app_client import as_base64, png, saved, text_bomb
 from PIL import Image
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngInfo
 from registry import random_images
 from stalled import stall
 
 from glow_app.data.decoding import Photo
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.server.answers import ApiError
 from glow_app.server.decoder import Decoder
-from glow_app.server.decoder_process import RefusedPictureError, decode
+from glow_app.server.decoder_process import RefusedPictureError, decode, decode_file
 from glow_app.server.limits import Limits
 
 SHAPE = (3, 8, 8)
@@ -52,39 +55,83 @@ def no_bound_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as the process does
 
 
-def decoded(content: bytes, *shape: int) -> Photo:
-    return decode(as_base64(content), shape, 1_000_000, "")
+def decoded(content: bytes) -> Photo:
+    return decode(as_base64(content), 1_000_000, (1, 8, 8))
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1,)], ids=["the model's size", "its own size"])
+def decoded_file(content: bytes, kind: str = "png", most_metadata: int = 10**6, **options: Any) -> PictureFile:
+    return decode_file(content, 1_000_000, 3, kind, "", most_metadata, options)
+
+
+@pytest.mark.parametrize("read", [decoded, decoded_file], ids=["the model's size", "its own size"])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_are_refused(name: str, shape: tuple[int, ...]) -> None:
+def test_bad_pictures_are_refused(name: str, read: Callable[[bytes], Any]) -> None:
     content, status, code = BAD[name]
     with pytest.raises(RefusedPictureError) as refused:
-        decoded(content, *shape)
+        read(content)
     assert refused.value.args[:2] == (status, code)
+
+
+def test_metadata_is_bounded_and_values_that_cannot_be_written_are_left_out() -> None:
+    text = PngInfo()
+    for key in ("dpi", "comment", "icc_profile", "Author"):
+        text.add_text(key, "1" * 70_000)  # which Pillow mixes with what it reads from other chunks
+    file = saved(Image.new("RGB", (8, 8)), "PNG", pnginfo=text)
+    with pytest.raises(RefusedPictureError, match=r"metadata has 280,027 bytes; expected at most 280,026: .* strip"):
+        decoded_file(file, most_metadata=280_026)
+    assert decoded_file(file, most_metadata=0, strips=True).num_metadata_bytes == 0
+    exif = Image.Exif()
+    exif.update(
+        {Base.XResolution: 4e9, Base.YResolution: 4e9, Base.ResolutionUnit: 2, Base.ImageDescription: "a" * 60_000}
+    )
+    dense = saved(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
+    exif[Base.ImageDescription] = "a" * 70_000
+    long = saved(Image.new("RGB", (8, 8)), "WEBP", exif=exif, xmp=b"a" * 70_000)
+    for source in (file, dense, long):
+        for kind in ("png", "jpeg", "webp"):
+            result = decoded_file(source, kind)
+            result.content(Image.new("RGB", (8, 8), "white"), {})
+    assert (
+        decoded_file(long, "jpeg").photo.note == "XMP left out (too long for JPEG), EXIF left out (too long for JPEG)"
+    )
+    damaged = dense.replace(
+        b"\x01\x28\x00\x03", b"\x01\x28\x00\x04"
+    )  # a tag of another type, which Pillow cannot write
+    assert decoded_file(damaged).photo.note == "EXIF left out (damaged)"
+
+
+def test_a_frame_is_chosen() -> None:
+    frames = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (0, 100, 200)]
+    file = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(RefusedPictureError, match="it has 3 frames; choose one, such as frame 0"):
+        decoded_file(file)
+    with pytest.raises(RefusedPictureError, match="it has no frame 3; the last is 2"):
+        decoded_file(file, frame=3)
+    assert decoded_file(file, frame=1).photo.pixels[0].max() == 100
+    assert decoded(file).note == "only the first of several pictures in the file"
+    large = saved(Image.new("L", (2000, 2000)), "GIF")
+    with pytest.raises(RefusedPictureError, match="too large"):  # which the file does not declare
+        decoded_file(file[:-1] + large[large.index(b"\x2c\0\0\0\0") :], frame=3)
 
 
 @pytest.mark.parametrize("text", ["no base64!", "AAA", "AAA\u00e4", "AAAA\n", "data:image/png;base64,?"])
 def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(RefusedPictureError) as refused:
-        decode(text, (1, 8, 8), 100, "")
+        decode(text, 100, (1, 8, 8))
     assert refused.value.args[:2] == (422, "not_base64")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_supported_formats(kind: str) -> None:
     file = saved(Image.new("RGB", (8, 8), (200, 200, 200)), kind)
-    photo, *others = (
-        decode(sent, SHAPE, 100, "") for sent in (file, as_base64(file), f"data:;base64,{as_base64(file)}")
-    )
+    photo, *others = (decode(sent, 100, SHAPE) for sent in (file, as_base64(file), f"data:;base64,{as_base64(file)}"))
     assert all((photo.pixels == other.pixels).all() for other in others)
     assert (photo.pixels.shape, photo.note, photo.icc_profile) == (SHAPE, None, None)
     assert abs(photo.pixels.astype(int) - 200).max() < 4
 
 
 def test_pictures_of_more_than_8_bits_are_reduced() -> None:
-    photo = decoded(saved(Image.new("I;16", (8, 8), 32896), "PNG"), 1)
+    photo = decoded_file(saved(Image.new("I;16", (8, 8), 32896), "PNG")).photo
     assert (photo.note, int(photo.pixels.min())) == ("reduced to 8 bits per value", 128)
 
 
@@ -118,12 +165,13 @@ def test_pictures_are_exact_and_errors_name_the_limit() -> None:
     async def work(decoder: Decoder) -> None:
         assert await is_read(decoder)
         (image,) = random_images(1, (3, 5, 7))
-        assert ((await decoder.read("image", as_base64(image), (3,), 35)).pixels == image.numpy()).all()
+        file = await decoder.read_file("image", as_base64(image), 3, "png", 35)
+        assert (file.photo.pixels == image.numpy()).all()
         with pytest.raises(ApiError, match=r"34 pixels .* for 2 draws") as raised:
-            await decoder.read("image", as_base64(image), (3,), 34, " for 2 draws")
+            await decoder.read_file("image", as_base64(image), 3, "png", 34, " for 2 draws")
         assert raised.value.status_code == 413
         with pytest.raises(ApiError, match="100,000,000 pixels"):
-            await decoder.read("image", as_base64(png(10_001, 9_999)), (3,), 10**9)
+            await decoder.read_file("image", as_base64(png(10_001, 9_999)), 3, "png", 10**9)
         assert await is_read(decoder)
 
     with_decoder(work)

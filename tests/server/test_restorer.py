@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from app_client import as_base64, as_file, connected, error_of, from_base64, png, rotated, running, saved, wait_until
+from pictures.test_picture_file import IFD0, PLACE, XMP, tags
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 from registry import mark_trained, random_images, tiny_model, tiny_restorer, tiny_wavelet_flow
 
 from glow_app import restoration
@@ -150,7 +152,9 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     body = {"restorer": "clean", "count": 1, "temperature": 0}
     assert client.post("/v1/restore", json=body | {"image": as_base64(PICTURE)}).json()["note"] is None
     monkeypatch.setattr(Clean, "least_change", 1e3)
-    note = client.post("/v1/restore", json=body | {"image": transparent}).json()["note"]
+    note = client.post(
+        "/v1/restore", json=body | {"image": transparent, "inputs": {}}, headers={"accept": "image/jpeg"}
+    ).headers["x-glow-note"]
     assert note.startswith("transparency made white, it is clean")
     forced = client.post("/v1/restore", data={"restorer": "clean", "force": "true"}, files={"image": as_file(PICTURE)})
     expected = restoration.restore(MODELS["clean"], PICTURE, 1, 0.0, force=True)
@@ -167,6 +171,48 @@ def profiled(space: bytes, size: int) -> tuple[str, bytes]:
 def profile_of(content: bytes) -> bytes | None:
     with Image.open(io.BytesIO(content)) as picture:
         return picture.info.get("icc_profile")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_file_keeps_its_nature_unless_it_is_stripped(kind: str, client: httpx.Client) -> None:
+    source = to_pil(PICTURE).convert("L")
+    alpha = Image.linear_gradient("L").resize(source.size)
+    source.putalpha(alpha)
+    options = {"exif": tags(), "xmp": XMP, "dpi": (300, 300)}
+    with_tags = saved(source.convert("L"), "JPEG", **options)
+    transparent = saved(source, "PNG", **options)
+    fields, accept = {"restorer": "larger", "count": "1", "temperature": "0.5"}, {"accept": f"image/{kind}"}
+
+    def made(content: bytes, **more: str) -> Image.Image:
+        answer = client.post("/v1/restore", data=fields | more, files={"image": content}, headers=accept)
+        return Image.open(io.BytesIO(answer.content))
+
+    with made(with_tags) as picture, made(with_tags, strip="true") as stripped:
+        assert picture.size == (18, 26), "turned"
+        exif = picture.getexif()
+        assert dict(exif).items() >= IFD0.items()
+        assert Base.Orientation not in exif
+        assert exif.get_ifd(IFD.Exif)[Base.ExifImageWidth] == 18
+        assert exif.get_ifd(IFD.GPSInfo) == PLACE
+        assert b"Ada" in picture.info["xmp"]
+        assert kind == "webp" or np.allclose(picture.info["dpi"], 300, atol=0.1)
+        assert kind == "webp" or picture.mode == "L"
+        assert (np.ptp(np.asarray(picture.convert("RGB")), axis=2) <= 2).all(), "grey"
+        assert not stripped.getexif().keys() & IFD0.keys()
+        assert "xmp" not in stripped.info
+    with made(transparent) as picture:
+        assert picture.has_transparency_data == (kind != "jpeg")
+        if kind == "png":
+            expected = alpha.transpose(Image.Transpose.ROTATE_270).resize((18, 26), Image.Resampling.BICUBIC)
+            assert np.array_equal(np.asarray(picture.getchannel("A")), np.asarray(expected))
+
+
+def test_an_unchanged_file_is_returned(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clean, "least_change", 1e3)
+    deep = saved(Image.new("I;16", (8, 8), 32896), "PNG")
+    accept = {"accept": "image/png"}
+    answer = client.post("/v1/restore", data={"restorer": "clean"}, files={"image": deep}, headers=accept)
+    assert (answer.content, answer.headers["x-glow-note"][:11]) == (deep, "it is clean")
 
 
 def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
