@@ -134,12 +134,13 @@ def _at_its_size(image: Image.Image, num_channels: int, keeps_alpha: bool, notes
     profile, alpha = image.info.get("icc_profile"), None
     _turn_upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     if image.has_transparency_data:
-        alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+        channel = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+        alpha = None if channel.getextrema()[0] == 255 else channel
     if alpha and keeps_alpha:
         upright = _without_alpha(image.convert("RGBA"))
     else:
         upright = _opaque(image)
-        notes += ["transparency made white"] if alpha and alpha.getextrema()[0] != 255 else []
+        notes += ["transparency made white"] if alpha else []
         alpha = None
     if image.mode == "CMYK":
         notes.append("CMYK made RGB")

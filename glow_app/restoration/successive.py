@@ -1,7 +1,7 @@
 """Restoration of a picture by several models one after another, such as cleaning and then enlarging."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +22,7 @@ def restore_successively(
     temperature: float | Sequence[float] | None = 0.0,
     seed: int = 0,
     force: bool = False,
+    track: Callable[..., Iterable[None]] | None = None,
 ) -> Restoration:
     """Return the restoration by the last of several models, each of which restores what the one before it gives.
 
@@ -31,6 +32,8 @@ def restore_successively(
         steps: Models with their tasks, from :func:`~glow_app.restoration.require_task`.
         damaged: As for :func:`~glow_app.restoration.restore_damaged`, of the first task.
         seed: Seed of the first draw; draw i uses seed + i.
+        track: As for :func:`~glow_app.restoration.restore_damaged`, but also given the ``share`` of the work that the
+            steps are; if None, :func:`~glow_app.progress.tracked`.
     """
     notes, pictures = [], [damaged]
     height, width = (side * math.prod(task.factor for _, task in steps[:-1]) for side in damaged.shape[1:])
@@ -38,9 +41,9 @@ def restore_successively(
     for model, task in steps:
         is_drawn = task.factor > 1 or len(steps) == 1
         num, of_step = (count // len(pictures), temperature) if is_drawn else (1, 0.0)
-        track = partial(tracked, doing="restoring", share=1 / len(steps) / len(pictures))
+        of_picture = partial(track or partial(tracked, doing="restoring"), share=1 / len(steps) / len(pictures))
         results = [
-            restore_damaged(model, picture, num, of_step, seed + number, task, track, force)
+            restore_damaged(model, picture, num, of_step, seed + number, task, of_picture, force)
             for number, picture in enumerate(pictures)
         ]
         notes += [results[0].note] if results[0].note else []

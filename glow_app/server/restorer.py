@@ -1,14 +1,16 @@
 """Restorers: models that restore pictures, run on the thread of the main model."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glow_app import __version__, restoration
+from glow_app.generation.sampling import draw_settings
 from glow_app.messages import pluralise
-from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import to_pil
@@ -18,6 +20,8 @@ from glow_app.server.answers import invalid, validating
 from glow_app.server.decoder import Decoder
 from glow_app.server.info import RestorerInfo
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, sampled
+
+_LARGEST_SIDES = {"webp": 16_383, "jpeg": 65_535}  # pixels, of the formats
 
 
 class Restorer:
@@ -39,6 +43,23 @@ class Restorer:
             temperature=model.generation.to_plain()["temperature"],
         )
 
+
+@dataclass(frozen=True)
+class RestorerChain:
+    """Restorers of a request, each of which restores what the one before it gives."""
+
+    restorers: Sequence[Restorer]
+
+    @property
+    def factor(self) -> int:
+        """Ratio of the sides of the restored picture to those of the damaged one."""
+        return math.prod(restorer.task.factor for restorer in self.restorers)
+
+    def temperatures(self, temperature: float | Sequence[float] | None) -> list[float]:
+        """Return the temperature of each level of the last one; raise ValueError if it is not possible."""
+        model = self.restorers[-1].model
+        return draw_settings(model, temperature).temperatures(len(model.flow.latent_shapes))
+
     async def read(
         self, body: RestoreRequest, decoder: Decoder, kind: str, restored_pixels: int
     ) -> tuple[PictureFile, dict[str, Tensor | float]]:
@@ -46,16 +67,16 @@ class Restorer:
 
         Results have the format ``kind``.
         """
-        factor = self.task.factor
+        first, factor = self.restorers[0], self.factor
         enlarged = "" if factor == 1 else f" of {factor} times the width and height"
         bounds = restored_pixels // (body.count * factor**2), f" for {pluralise(body.count, 'draw')}{enlarged}"
         inputs: dict[str, Tensor | float] = {}
         for name, value in body.inputs.items():
-            taken = self.task.takes.get(name)
+            taken = first.task.takes.get(name)
             if value is None:
                 continue
             if taken is None:
-                raise invalid(f"inputs.{name}: {self.info.task} takes no such input; leave it out")
+                raise invalid(f"inputs.{name}: {first.info.task} takes no such input; leave it out")
             if isinstance(value, (str, bytes)) != (taken == "picture"):
                 raise invalid(f"inputs.{name}: expected a {taken}")
             if isinstance(value, (str, bytes)):
@@ -63,58 +84,56 @@ class Restorer:
                 inputs[name] = torch.from_numpy(file.photo.pixels)
             else:
                 inputs[name] = value
-        file = await decoder.read_file(
-            "image",
-            body.image,
-            self.info.channels,
-            kind,
-            *bounds,
-            count=body.count,
-            factor=factor,
-            frame=body.frame,
-            strips=body.strip,
-        )
-        adds_colours = self.info.channels < self.model.flow.image_shape[0]
+        kept: dict[str, Any] = {"factor": factor, "frame": body.frame, "strips": body.strip, "count": body.count}
+        file = await decoder.read_file("image", body.image, first.info.channels, kind, *bounds, **kept)
+        if factor * max(file.photo.pixels.shape) > (most := _LARGEST_SIDES.get(kind, math.inf)):
+            raise invalid(f"image: enlarged, a side has more than the {most:,} pixels of {kind}; accept image/png")
+        adds_colours = any(each.info.channels < each.model.flow.image_shape[0] for each in self.restorers)
         return replace(file, is_grey=file.is_grey and not adds_colours), inputs
 
     def restore(
         self,
-        settings: GenerationSettings,
-        picture: PictureFile,
+        body: RestoreRequest,
+        temperature: float | Sequence[float] | None,
+        file: PictureFile,
         inputs: Mapping[str, Tensor | float],
-        seeds: range,
-        run_steps: Callable[[Iterator[None], int], Iterable[None]],
-        force: bool,
+        seed: int,
+        run_steps: Callable[..., Iterable[None]],
     ) -> restoration.Restoration:
         """Return the restoration of a picture; ``run_steps`` is that of the worker."""
+        first = self.restorers[0]
         with validating("inputs"):
-            pixels = torch.from_numpy(picture.photo.pixels).expand(self.info.channels, -1, -1)
-            damaged = self.task.prepare(pixels, **inputs)
-        options = len(seeds), settings.temperature, seeds, self.task, run_steps, force
+            pixels = torch.from_numpy(file.photo.pixels).expand(first.info.channels, -1, -1)
+            damaged = first.task.prepare(pixels, **inputs)
+        steps = [(each.model, each.task) for each in self.restorers]
         with validating():
-            restored = restoration.restore_damaged(self.model, damaged, *options)
-        origin = {"restorer": self.info.name, "model": self.info.model, "version": __version__}
+            restored = restoration.restore_successively(
+                steps, damaged, body.count, temperature, seed, body.force, run_steps
+            )
+        origin = self._names | {"version": __version__}
         draws = Images(restored.draws, [facts | origin for facts in restored.draws.facts])
-        lost = picture.photo.note
-        if lost and picture.is_kept(to_pil(draws[0])):
+        lost = file.photo.note
+        if lost and file.is_kept(to_pil(draws[0])):
             lost = None
         note = ", ".join(filter(None, [lost, restored.note])) or None
         return replace(restored, draws=draws, note=note)
 
-    def answer(
-        self, restored: restoration.Restoration, picture: PictureFile, settings: GenerationSettings
-    ) -> RestoreAnswer:
+    def answer(self, restored: restoration.Restoration, file: PictureFile, temperatures: list[float]) -> RestoreAnswer:
         """Return the JSON about a restoration."""
-        common = {"restorer": self.info.name, **restored.facts}
+        common = {"restorer": self._names["restorer"], **restored.facts}
         return RestoreAnswer(
-            images=sampled(restored.draws, picture),
-            mean=Picture(restored.mean, common, picture),
-            base=Picture(restored.base, common, picture),
+            images=sampled(restored.draws, file),
+            mean=Picture(restored.mean, common, file),
+            base=Picture(restored.base, common, file),
             spread=Picture(restored.shown_spread, common),
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             facts=restored.facts,
-            temperature=settings.temperatures(len(self.model.flow.latent_shapes)),
+            temperature=temperatures,
             note=restored.note,
-            restorer=self.info.name,
-            model=self.info.model,
+            **self._names,
         )
+
+    @property
+    def _names(self) -> dict[str, str]:
+        infos = [restorer.info for restorer in self.restorers]
+        return {"restorer": ", ".join(info.name for info in infos), "model": ", ".join(info.model for info in infos)}

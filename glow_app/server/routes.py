@@ -182,18 +182,18 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
 @API.post("/restore", tags=["Restore"], response_model=schemas.RestoreAnswer, responses=_pictures(_SEVERAL, ZIP))
 async def restore(body: schemas.RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: its best estimate, or draws of possible originals, mean and spread."""
-    restorer, seeds = service.restorer(body.restorer), service.seeds(body.count, body.seed)
+    chain, seeds = service.chain(body.restorer), service.seeds(body.count, body.seed)
     temperature = 0.0 if body.count == 1 and body.temperature is None else body.temperature
     with validating():
-        settings = draw_settings(restorer.model, temperature)
-    is_estimate = body.count == 1 and not any(settings.temperatures(len(restorer.model.flow.latent_shapes)))
+        temperatures = chain.temperatures(temperature)
+    is_estimate = body.count == 1 and not any(temperatures)
     most = service.limits.estimated_pixels if is_estimate else service.limits.restored_pixels
-    picture, inputs = await restorer.read(body, service.decoder, answer_kind(request), most)
-    num_pixels = body.count * restorer.task.factor**2 * picture.photo.pixels[0].size
+    file, inputs = await chain.read(body, service.decoder, answer_kind(request), most)
+    num_pixels = body.count * chain.factor**2 * file.photo.pixels[0].size
     is_long, request_id = num_pixels > most // 20, request.scope["glow.request_id"]
     if is_long and service.num_long > _WAITING:
         raise unavailable("queue_full", "too many large pictures are waiting", 30)
-    work = restorer.restore, settings, picture, inputs, seeds, service.worker.run_steps, body.force
+    work = chain.restore, body, temperature, file, inputs, seeds.start, service.worker.run_steps
     service.num_long += is_long
     try:
         threads = service.long if is_long else service.short
@@ -201,8 +201,8 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     finally:
         service.num_long -= is_long
     facts = restored.draws.common_facts | ({"note": restored.note} if restored.note else {})
-    answer = partial(restorer.answer, restored, picture, settings)
-    return await respond(request, answer, restored.draws, facts, source=picture)
+    answer = partial(chain.answer, restored, file, temperatures)
+    return await respond(request, answer, restored.draws, facts, source=file)
 
 
 @API.get("/progress", tags=["Restore"])

@@ -230,12 +230,14 @@ class RestoreRequest(_Request):
     """A request to restore a damaged picture, of any size."""
 
     image: ImageFile
-    restorer: Name | None = Field(
-        None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
+    restorer: Name | Annotated[list[Name], Field(min_length=1, max_length=3)] | None = Field(
+        None,
+        description="Name of a restorer, as listed by /v1/info, or up to three, each of which restores what the one "
+        "before it gives. Default: photos-clean, or the only one.",
     )
     inputs: dict[Name, Finite | ImageFile | None] = Field(
         {},
-        description="Further inputs that the restorer `takes`: a number, or a picture of the same size; null or "
+        description="Further inputs that the first restorer `takes`: a number, or a picture of the same size; null or "
         "omitted for the task's default, if it has one.",
     )
     count: int = Field(1, ge=1, description="Number of draws; `limits.restored_pixels` bounds their total pixels.")

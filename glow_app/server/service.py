@@ -23,12 +23,13 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.info import describe_served
 from glow_app.server.limits import Limits
 from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
-from glow_app.server.restorer import Restorer
+from glow_app.server.restorer import Restorer, RestorerChain
 from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
 from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
+_CLEANER = "photos-clean"  # the restorer of `glow restore` and of requests without one
 _READY_SECONDS = 4.0  # to wait for the model's thread, whose batches and tiles take about 1 s
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
 
@@ -162,11 +163,12 @@ class Service:
             raise invalid(f"seed: must be at most {LARGEST_SEED - count + 1} with count {count}")
         return range(seed, seed + count)
 
-    def restorer(self, name: str | None) -> Restorer:
-        """Return a restorer by name, or the only restorer if the name is None."""
-        if name is None and len(self.restorers) == 1:
-            (name,) = self.restorers
-        return named(self.restorers, name, "restorer")
+    def chain(self, names: str | list[str] | None) -> RestorerChain:
+        """Return restorers by name; without one, the only restorer or that which cleans photographs."""
+        if names is None:
+            names = next(iter(self.restorers)) if len(self.restorers) == 1 else _CLEANER
+        names = [names] if isinstance(names, str) else names
+        return RestorerChain([named(self.restorers, name, "restorer") for name in names])
 
     def check_count(self, count: int, field: str, largest: int | None = None) -> None:
         """Raise ApiError if a count exceeds the limit."""
@@ -175,8 +177,8 @@ class Service:
             raise invalid(f"{field}: must be at most {largest}, got {count}")
 
 
-def named(values: Mapping[str, T], name: str | None, kind: str) -> T:
+def named(values: Mapping[str, T], name: str, kind: str) -> T:
     """Return the value of a name; raise ApiError if there is none."""
-    if name is None or name not in values:
+    if name not in values:
         raise ApiError(404, f"unknown_{kind}", f"no such {kind}; available: {', '.join(values) or 'none'}")
     return values[name]

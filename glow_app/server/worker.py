@@ -8,7 +8,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -110,12 +110,13 @@ class ModelWorker:
         self.submit(call)
         return call.future.result()
 
-    def run_steps(self, steps: Iterator[None], total: int) -> Iterator[None]:
-        """Yield the results of steps, such as those of a restoration, and note on the ticket what is done."""
-        for number in count(1):
-            if self.compute(_step, [steps], is_alone=True)[0]:
-                return
-            TICKET.get().share = number / total
+    def run_steps(self, steps: Iterator[None], total: int, share: float = 1.0) -> Iterator[None]:
+        """Yield the results of steps, such as those of a restoration, and note on the ticket what is done.
+
+        The steps are a ``share`` of the work of the request.
+        """
+        while not self.compute(_step, [steps], is_alone=True)[0]:
+            TICKET.get().share += share / total
             yield
 
     def submit(self, call: Call) -> None:

@@ -130,6 +130,27 @@ def test_large_pictures_are_restored_in_the_same_tiles(client: httpx.Client, til
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_restorers_follow_each_other_in_one_request(count: int, client: httpx.Client) -> None:
+    names = ["clean", "larger", "larger"]
+    body = {"image": as_base64(PICTURE), "restorer": names, "count": count, "seed": 7}
+    answer = client.post("/v1/restore", json=body).json()
+    steps = [(MODELS[name], restoration.require_task(MODELS[name])) for name in names]
+    expected = restoration.restore_successively(steps, PICTURE, count, 0.0 if count == 1 else None, 7)
+    assert expected.draws.shape == (count, 3, 36, 52)
+    assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
+    assert (answer["restorer"], answer["note"]) == ("clean, larger, larger", expected.note)
+    fields = {"restorer": names, "count": str(count), "seed": "7"}
+    assert client.post("/v1/restore", data=fields, files={"image": as_file(PICTURE)}).json() == answer
+    assert refused(client, restorer=["larger", "whole"])[0] == 422, "it takes a mask"
+
+
+def test_results_too_long_for_the_format_are_refused(client: httpx.Client) -> None:
+    form = {"image": saved(Image.new("RGB", (8192, 1)), "PNG")}
+    answer = client.post("/v1/restore", data={"restorer": "larger"}, files=form, headers={"accept": "image/webp"})
+    assert (answer.status_code, error_of(answer)["message"][:17]) == (422, "image: enlarged, ")
+
+
 def test_defaults(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
@@ -314,6 +335,12 @@ def test_restorers_are_listed(client: httpx.Client) -> None:
         assert (status, code) == (404, "unknown_restorer")
         assert "clean" in message
     assert refused(client)[:2] == (404, "unknown_restorer"), "one of several must be named"
+    restorers = [Restorer(name, MODELS["clean"]) for name in ("other", "photos-clean")]
+    with running(create_app(tiny_model(), LIMITS, restorers=restorers)) as photos:
+        body = {"image": as_base64(PICTURE)}
+        assert photos.post("/v1/restore", json=body).json()["restorer"] == "photos-clean", (
+            "unless photographs are cleaned"
+        )
 
 
 def test_a_restorer_for_only_one_size_is_refused() -> None:

@@ -52,7 +52,8 @@ export async function askRestored(fields, type, signal, onshare) {
   const body = new FormData();
   for (const [name, value] of Object.entries(fields)) {
     const isText = typeof value === "string" || value instanceof Blob;
-    if (value != null) body.append(name, isText ? value : JSON.stringify(value));
+    if (name === "restorer") value.forEach((each) => body.append(name, each));
+    else if (value != null) body.append(name, isText ? value : JSON.stringify(value));
   }
   const headers = { Accept: type, "X-Request-ID": id };
   latest.restore = fields;

@@ -6,6 +6,7 @@ import { choice } from "./fields.js";
 import { readAddress } from "./tabs.js";
 
 const ACCEPT = { sample: "image/png", edit: "image/png", interpolate: "image/webp", restore: "image/png" };
+const LISTS = ["images", "restorer"];  // sent as a field each
 const KEY = "GLOW_API_KEY";  // an environment variable
 const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 
@@ -27,7 +28,7 @@ export function startCode() {
 function requestOf(endpoint) {
   const fields = latest[endpoint] ?? { images: ["data:"] };
   const isPicture = (name, value) => value instanceof Blob || /^(images?|inputs\.mask)$/.test(name);
-  const each = Object.entries(fields).flatMap(([name, value]) => (name === "images" ? value.map((image) => [name, image]) : [[name, value]]));
+  const each = Object.entries(fields).flatMap(([name, value]) => (LISTS.includes(name) ? value.map((each) => [name, each]) : [[name, value]]));
   const wanted = each.filter(([name, value]) => value != null && name !== "size");  // a size is that of a preview
   let count = 0;
   const fileOf = (name) => (name === "inputs.mask" ? "mask.png" : `picture${++count}.png`);

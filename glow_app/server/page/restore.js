@@ -10,7 +10,7 @@ import { makeFrame } from "./frame.js";
 import { GONE, blobOf, download, faultAt, faultOf, release, thumbnail } from "./pictures.js";
 import { openPicture, partOf } from "./reduce.js";
 import { makeRestored, resultOf } from "./restored.js";
-import { restoreSettings } from "./restoresettings.js";
+import { doneBy, restoreSettings } from "./restoresettings.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -33,17 +33,23 @@ export function startRestore(info) {
   const limit = h("p", { className: "hint" });
   const frame = makeFrame("restore-part", limit, changed);
   const enlarge = h("button", { onclick: enlargeAll });
-  // Each has, once it is read, content and extent; once it was tried, the key of the settings, and sent and result or fault.
+  // Each has, once it is read, content and extent; once it was tried, the key of the settings, and sent and result or fault;
+  // if its result is restored further, the earlier restorers, and what else was first asked for.
   let pictures = [];
   let shown = null;  // one of these
   let view = null;  // of its result
   let wanted = null;  // settings of the sample that is being drawn as the picture
 
-  /** Return how many pixels of a picture a request may restore. */
+  /** Return the restorers of a picture, each of which restores what the one before it gives. */
+  const restorersOf = ({ earlier = [] }) => [...earlier, settings.restorer];
+
+  const timesOf = (picture) => restorersOf(picture).reduce((times, { factor }) => times * factor, 1);
+
+  /** Return how many pixels of the shown picture a request may restore. */
   function mostPixels({ count, temperature }) {
     const { pixels, restored_pixels: ofDraws, estimated_pixels: ofOne } = info.limits;
     const restored = count === 1 && temperature === 0 ? ofOne : ofDraws;
-    return Math.min(pixels, Math.floor(restored / (count * settings.restorer.factor ** 2)));
+    return Math.min(pixels, Math.floor(restored / (count * timesOf(shown) ** 2)));
   }
 
   /** Return the part of the shown picture that is restored, {left, top, width, height}; null if it is the whole picture. */
@@ -67,10 +73,11 @@ export function startRestore(info) {
     if (asked === null || !shown?.content) return !shown?.content;
     const part = partFor(asked);
     const { width, height } = part ?? { width: shown.extent?.[0] ?? Infinity, height: shown.extent?.[1] ?? 1 };
-    const { factor } = settings.restorer;
-    const [across, down] = [width, height].map((side) => (side * factor).toLocaleString("en"));
-    note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels.`);
-    large.hidden = part === null && asked.count * width * height * factor ** 2 <= QUICK;
+    const times = timesOf(shown);
+    const [across, down] = [width, height].map((side) => (side * times).toLocaleString("en"));
+    const steps = shown.earlier ? `, ${restorersOf(shown).map(doneBy).join(", then ")}` : "";
+    note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels${steps}.`);
+    large.hidden = part === null && asked.count * width * height * times ** 2 <= QUICK;
     return large.hidden;
   }
 
@@ -78,7 +85,8 @@ export function startRestore(info) {
   function select(picture) {
     shown = picture;
     const { result, fault, sent, before, extent } = picture;
-    const { restorer, enlarger, takesMask } = settings;
+    const { restorer, takesMask } = settings;
+    const enlarger = settings.enlargerFor(timesOf(picture));
     panel.classList.toggle("grey", restorer.channels === 1);
     zone.show(picture);
     zone.setError(fault ? `${picture.name}: ${fault}.` : null);
@@ -100,10 +108,10 @@ export function startRestore(info) {
 
   function showRow() {
     const button = (picture) => {
-      const state = picture.fault ?? (picture.result ? "restored" : "waiting");
-      const title = `${picture.name}: ${state}`;
+      const state = picture.fault ? "failed" : picture.result ? "restored" : "waiting";
+      const title = `${picture.name}: ${picture.fault ?? state}`;
       const own = { title, "aria-label": title, "aria-pressed": picture === shown, onclick: () => select(picture) };
-      return h("button", { className: `picture ${picture.result ? "" : "waiting"}`, ...own }, thumbnail(picture));
+      return h("button", { className: `picture ${state}`, ...own }, thumbnail(picture));
     };
     const results = pictures.map(({ result }) => result?.pictures[0]).filter(Boolean);
     const onclick = () => results.forEach(({ url, name }) => download(url, name));
@@ -157,18 +165,21 @@ export function startRestore(info) {
     const part = picture === shown ? partFor(asked) : null;
     if (part && !isAsked) return { key, waits: "Choose the part to restore" };
     await prepare(picture, part, signal);
-    const { inputs, ...fields } = asked;
     const mask = settings.takesMask ? await brush.mask() : undefined;
     if (mask === null) return { key, waits: "Paint over what is missing", isUncovered: true };
-    for (const [name, value] of Object.entries({ ...inputs, mask })) {
+    const first = picture.earlier ? picture.first : { force: asked.force, inputs: { ...asked.inputs, mask } };
+    const { inputs, ...fields } = { ...asked, ...first };
+    const restorers = restorersOf(picture);
+    for (const [name, value] of Object.entries(inputs)) {
       fields[`inputs.${name}`] = part && value instanceof File ? await partOf(value, part) : value;
     }
     const { content } = picture.sent;
     const most = info.limits.body_bytes - MORE_BYTES;
     if (content.size > most) throw faultAt(0, `too large; this server accepts ${(most / 2 ** 20).toFixed(1)} MiB`);
     const type = asked.count > 1 ? "application/json" : SAME.includes(content.type) ? content.type : "image/png";
-    const response = await askRestored({ ...fields, image: content }, type, signal, report.share);
-    return { key, asked, result: await resultOf(response, asked, picture, settings.done) };
+    const names = restorers.map(({ name }) => name);
+    const response = await askRestored({ ...fields, restorer: names, image: content }, type, signal, report.share);
+    return { key, asked, first, result: await resultOf(response, asked, picture, restorers.map(doneBy)) };
   }
 
   /** Restore what is left: the shown picture if it or a setting has changed, or after Restore was pressed all. */
@@ -202,7 +213,7 @@ export function startRestore(info) {
     if (describe()) follow();
   }
 
-  function use(picture, { key, waits, isUncovered, asked, result }, isAsked) {
+  function use(picture, { key, waits, isUncovered, asked, first, result }, isAsked) {
     picture.key = key;
     if (isUncovered) {
       picture.result = null;
@@ -212,7 +223,7 @@ export function startRestore(info) {
     }
     if (waits) return waits;
     picture.result?.pictures.forEach(release);
-    Object.assign(picture, { result, fault: null });
+    Object.assign(picture, { first, result, fault: null });
     if (picture === shown) {
       select(picture);
       keepSettings("restore", { restorer: asked.restorer, picture: linkOf(picture), ...settings.draws(result.seed) });
@@ -234,18 +245,24 @@ export function startRestore(info) {
     return fault?.place === 0 || mask !== null;
   }
 
-  /** Enlarge the results; the picture before stays the damaged one. */
+  /**
+   * Enlarge the results; the picture before stays the damaged one. A best guess is made again, in the same request, because
+   * its file may be compressed; of draws, which are PNG, the first one is sent.
+   */
   function enlargeAll() {
-    const done = pictures.filter(({ result }) => result);
-    const results = done.map(({ before, sent, result }) => ({ ...result.pictures[0], before: before ?? sent.url }));
-    settings.choose(settings.enlarger.name);
+    const next = ({ url, before, sent, result, ...picture }) =>
+      result.pictures.length < 3
+        ? { ...picture, url, before, sent, earlier: restorersOf(picture), settings: null, key: null }
+        : { ...result.pictures[0], before: before ?? sent.url };
+    const results = pictures.filter(({ result }) => result).map(next);
+    settings.choose(settings.enlargerFor(timesOf(shown)).name);
     take(results);
   }
 
   /** Start with the chosen restorer. */
   function begin() {
     task.cancel();
-    for (const picture of pictures) Object.assign(picture, { key: null, result: null, fault: null });
+    for (const picture of pictures) Object.assign(picture, { key: null, earlier: undefined, result: null, fault: null });
     if (wanted !== null || shown === null || shown.isExample) return showExample();
     select(shown);
     return follow();

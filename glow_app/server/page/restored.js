@@ -45,10 +45,10 @@ export function makeRestored(place, enlarge) {
 
 /**
  * Return the result of a request for draws of a picture, {pictures, temperature, seed, note}: the first picture is the
- * best; done is what was done, for the names of files.
+ * best; done are words on what was done, for the names of files.
  */
 export async function resultOf(response, { count, temperature }, source, done) {
-  const nameOf = (...which) => fileName(source.name, done, ...which);
+  const nameOf = (...which) => fileName(source.name, ...done, ...which);
   const [result, original] = [{ temperature }, { ...source, caption: "original", alt: "The sample before" }];
   if (count === 1) {
     const [seed, note] = ["Seed", "Note"].map((name) => response.headers.get(`X-Glow-${name}`));

@@ -33,18 +33,14 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     get restorer() {
       return restorerOf(select.value);
     },
-    /** What is done to a picture, in one word. */
-    get done() {
-      return DONE[settings.restorer.task] ?? "restored";
-    },
     /** Whether the restorer takes a mask, which is painted; other inputs have fields. */
     get takesMask() {
       return "mask" in settings.restorer.takes;
     },
-    /** The restorer that enlarges results; undefined if there is none, or they are enlarged enough. */
-    get enlarger() {
-      const { factor, source } = settings.restorer;
-      return info.restorers.find((other) => other.factor > 1 && other.source === source && factor * other.factor <= MOST_TIMES);
+    /** Return the restorer that enlarges results, which are enlarged so many times; undefined if there is none, or it is enough. */
+    enlargerFor(times) {
+      const { source } = settings.restorer;
+      return info.restorers.find(({ factor, source: own }) => factor > 1 && own === source && times * factor <= MOST_TIMES);
     },
     /** Whether the restorer is for pictures like those that the model draws. */
     get isForSamples() {
@@ -131,6 +127,9 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   });
   return settings;
 }
+
+/** Return what a restorer does to a picture, in one word. */
+export const doneBy = ({ task }) => DONE[task] ?? "restored";
 
 /** Return the file or number in a field, null if it is empty. */
 function valueOf(input) {

@@ -253,6 +253,7 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     ]
     model = restoring_site.restorers["clean"]
     expect_result(page, model, pictures[0])
+    expect(row.nth(1)).to_have_class("picture failed")
     row.nth(1).click()
     expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
     expect(page.locator(".compare")).to_have_count(0)
@@ -263,7 +264,14 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
     expect_result(page, restoring_site.restorers["enlarge"], first)
     expect_image(page, page.locator(".compare img").first, pictures[0])
+    expect(page.locator("#restore-note")).to_have_text("Result: 16 x 12 pixels, cleaned, then enlarged.")
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-cleaned-enlarged.png"
+    expect(row.nth(1)).to_have_attribute("title", "other.png: restored")
+    sent = [(body["image"], body["restorer"]) for body in bodies[-2:]]
+    assert sent == [(png_file(picture)["buffer"], ["clean", "enlarge"]) for picture in pictures], "not its JPEG"
+    page.get_by_role("button", name="Enlarge 2 times").click()
+    expect(page.locator("#restore-note")).to_contain_text("Result: 32 x 24 pixels")
+    expect(page.get_by_role("button", name="Enlarge 2 times")).to_be_hidden()
 
 
 def test_pictures_are_pasted_or_dropped_anywhere(page: Page, restoring_site: Site, bodies: list[Any]) -> None:
