@@ -35,7 +35,7 @@ _PIXELS_AT_A_TIME, _PIXELS_ON_GPU = 1 << 16, 1 << 22
 _VALUES_TOGETHER = 1 << 25
 
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
-_MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
+_MOST_PIXELS, _MOST_BYTES = 1 << 27, 1 << 31
 _MOST_ENLARGED = 1 << 22  # pixels of a picture that a wavelet flow enlarges, which is not done in tiles
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
@@ -290,5 +290,8 @@ def require_size(model: ImageModel, task: RestorationTask, count: int, height: i
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column of a condition until its sides are multiples of ``multiple``."""
-    rows, columns = (torch.arange(side + -side % multiple).clamp(max=side - 1) for side in condition.shape[2:])
-    return condition[:, :, rows][..., columns]
+    for dim in (2, 3):
+        if more := -condition.shape[dim] % multiple:
+            last = condition.narrow(dim, -1, 1)
+            condition = torch.cat([condition, *[last] * more], dim=dim)
+    return condition

@@ -31,7 +31,7 @@ _HEADERS = {  # sent with every answer
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_BODIES = 8  # bodies of the largest size that are held in memory at once
+_BODIES = 5  # bodies of the largest size that are held in memory at once
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

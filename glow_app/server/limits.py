@@ -21,13 +21,13 @@ class Limits:
     Bodies are measured as they arrive, pictures by the size that their files declare, before decoding.
     """
 
-    body_bytes: int = _bound(16 * 2**20, "bytes of one request's body")
+    body_bytes: int = _bound(24 * 2**20, "bytes of one request's body")
     pixels: int = _bound(25_000_000, "pixels of a picture in a request")
     count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
-    estimated_pixels: int = _bound(50_000_000, "pixels of a picture that is restored once, at temperature 0")
+    estimated_pixels: int = _bound(100_000_000, "pixels of a picture that is restored once, at temperature 0")
     queue: int = _bound(64, "requests waiting or being computed")
-    seconds: float = _bound(300.0, "seconds until a request fails with 504")
+    seconds: float = _bound(600.0, "seconds until a request fails with 504")
     decode_seconds: int = _bound(10, "seconds to decode one picture")
     body_seconds: float = _bound(30.0, "seconds to receive a request")
 

@@ -17,7 +17,7 @@ from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 # MB from the first attack on, in any order: of all bodies in memory, decoded to 4 bytes a character and parsed.
-GROWTH = 900
+GROWTH = 1200
 JPEG = saved(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
 Attack = Callable[[str, int], Awaitable[list[asyncio.StreamWriter] | None]]
 

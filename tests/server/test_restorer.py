@@ -320,6 +320,10 @@ def test_pictures_with_too_many_restored_pixels_are_not_decoded(client: httpx.Cl
     assert refused(client, restorer="larger", image=best, count=1, temperature=0.1)[1] == "image_too_large"
 
 
+def test_pictures_of_the_largest_size_can_be_doubled() -> None:
+    assert 4 * Limits().pixels <= Limits().estimated_pixels <= restore_module._MOST_PIXELS
+
+
 def test_restorers_are_listed(client: httpx.Client) -> None:
     app = create_app(tiny_model(), LIMITS, restorers=[Restorer("clean", MODELS["clean"], "photos")])
     with running(app) as single:
