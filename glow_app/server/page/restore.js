@@ -237,7 +237,9 @@ export function startRestore(info) {
     const fault = faultOf(error);  // of the picture or, if its place is not 0, of a further input
     const mask = /^inputs[.:] ?mask: (.*)$/s.exec(error.message);
     if (fault?.place === 0) {
-      Object.assign(picture, { key: keyOf(settings.read()), fault: fault.message, result: null });
+      const frames = /^it has (\d+) frames/.exec(fault.message);
+      const text = frames ? `it has ${frames[1]} frames; save one of them as a picture of its own` : fault.message;
+      Object.assign(picture, { key: keyOf(settings.read()), fault: text, result: null });
       select(shown);
       goOn();
     }

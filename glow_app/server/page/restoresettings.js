@@ -20,8 +20,8 @@ const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "force", "several", "draws", "seed"];
-  const [select, force, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "force", "strip", "several", "draws", "seed"];
+  const [select, force, strip, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
@@ -61,7 +61,8 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
       if (Object.values(asked).includes(undefined) || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
       const isForced = settings.restorer.decides && !several.checked && force.checked;
-      return { restorer: select.value, ...asked, force: isForced || null, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
+      const switches = { force: isForced || null, strip: strip.checked || null };
+      return { restorer: select.value, ...asked, ...switches, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
     },
     /** Return what a link says of the draws that begin with a seed; nothing for one result. */
     draws: (first) =>
@@ -120,7 +121,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     showDraws(several.checked);
     onchange();
   });
-  for (const input of [force, draws, seed]) input.addEventListener("change", () => onchange());
+  for (const input of [force, strip, draws, seed]) input.addEventListener("change", () => onchange());
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();

@@ -241,10 +241,12 @@ def test_enlarged_pictures_are_dragged_under_the_divider(page: Page, restoring_s
 def test_several_files_are_restored_one_after_another_and_enlarged(
     page: Page, restoring_site: Site, bodies: list[dict[str, Any]], watch: Watch
 ) -> None:
-    watch.expected_statuses.add(415)
+    watch.expected_statuses.add(422)
     begin(page, restoring_site, bodies, "restorer=clean")
     pictures = random_images(2, (3, 6, 8))
-    broken: FilePayload = {"name": "no.png", "mimeType": "image/png", "buffer": b"picture"}
+    moving = io.BytesIO()
+    to_pil(pictures[0]).save(moving, "PNG", save_all=True, append_images=[to_pil(pictures[1])])
+    broken: FilePayload = {"name": "no.png", "mimeType": "image/png", "buffer": moving.getvalue()}
     page.locator("#restore-file").set_input_files([png_file(pictures[0]), broken, png_file(pictures[1], "other.png")])
     row = page.locator("#restore-files .picture")
     expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
@@ -255,7 +257,7 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     expect_result(page, model, pictures[0])
     expect(row.nth(1)).to_have_class("picture failed")
     row.nth(1).click()
-    expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: it has 2 frames; save one")
     expect(page.locator(".compare")).to_have_count(0)
     row.nth(2).click()
     expect_result(page, model, pictures[1])
@@ -348,6 +350,8 @@ def test_a_picture_that_seems_clean_is_corrected_by_force(
     begin(page, restoring_site, bodies, "restorer=clean")
     notes = page.locator("#restore-result .notes")
     expect(notes).to_contain_text("it is clean")
+    page.get_by_role("switch", name="Leave out").check()
+    assert wait_for(page, bodies, 0)["strip"] is True
     page.get_by_role("switch", name="Correct all").check()
     expect(notes).not_to_contain_text("it is clean")
     model = restoring_site.restorers["clean"]
