@@ -5,10 +5,11 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import yaml
 from PIL import Image
@@ -32,12 +33,23 @@ _FIGURES = {
     "images_per_second": ("images/s", "speed of training, without validation"),
     "points_per_second": ("points/s", "speed of training, without validation"),
 }
+# Rows of the table after `glow evaluate`: figure, factor, meaning.
+_COMPARED = {
+    "fid": ("FID", 1, "distance of the samples from pictures held out; lower is better, and few pictures raise it"),
+    "kid": ("KID x 1000", 1000, "such a distance that few pictures do not raise; lower is better, and 0 is ideal"),
+    "precision": ("precision", 1, "share of the samples that resemble real pictures; higher is better"),
+    "recall": ("recall", 1, "share of the real pictures that samples resemble; higher is better"),
+}
+_CODE = "bits per value of a lossless code for the pictures held out; lower is better, and the reference is their PNG"
+_REFERENCE = "The reference of the last four is real pictures in place of samples, which is what a perfect model gets."
+_ALIKE = "Likeness to the originals, by pixels (PSNR) and by structure (SSIM, at most 1); higher is better."
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
 img { max-width: 100%; border-radius: 4px }
 .earlier { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0 } .earlier img { width: 18rem }
-td, th { padding: .25rem 1.5rem .25rem 0; text-align: left; vertical-align: top }
+td, th { padding: .5rem 1.5rem 0 0; text-align: left; vertical-align: top }
+.meaning { opacity: .75 } .meaning td { padding-top: 0 }
 pre { overflow-x: auto; padding: .75rem; background: #8882; border-radius: 4px }
 """
 
@@ -55,7 +67,7 @@ def write_report(run: Path) -> Path:
     settings = yaml.safe_load(config)
     with atomic_file(run / CURVES) as file:
         file.write(_plot(curves))
-    parts = [_figure(run / CURVES, "", _WIDE), _table(curves)]
+    parts = [_figure(run / CURVES, "", _WIDE), _training(curves)]
     if grids := sorted((run / "samples").glob("step*.png")):
         *earlier, latest = grids
         shown = earlier[:: len(earlier) // _NUM_EARLIER + 1]
@@ -64,8 +76,9 @@ def write_report(run: Path) -> Path:
         parts += ["<h2>Earlier samples</h2><div class=earlier>", *pictures, "</div>"]
     parts += [_figure(path, path.stem, _WIDE) for path in sorted((run / "pictures").glob("*.png"))]
     if (run / EVALUATION).exists():
-        verdict = json.loads((run / EVALUATION).read_text(encoding="utf-8"))["verdict"]
-        parts += ["<h2>Evaluation</h2><ul>", *(f"<li>{escape(line)}" for line in verdict), "</ul>"]
+        record = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
+        parts += ["<h2>Evaluation</h2>", _evaluation(record)]
+        parts += ["<ul>", *(f"<li>{escape(line)}" for line in record["verdict"]), "</ul>"]
     place, kind = shlex.quote(str(run)), settings["kind"]
     words = {"images": "sample evaluate score serve", "restoration": "evaluate serve", "points": "sample test"}[kind]
     commands = [f"glow {word} --checkpoint {place}" for word in words.split()] + [f"glow fit --resume {place}"]
@@ -134,17 +147,41 @@ def _smoothed(values: list[float]) -> list[float]:
     return [sum(part := values[max(0, end - width) : end]) / len(part) for end in range(1, len(values) + 1)]
 
 
-def _table(curves: Mapping[str, Curve]) -> str:
+def _training(curves: Mapping[str, Curve]) -> str:
     """Return the last value of each figure, the best one in validation, and what it means."""
-    rows = ["<tr><th>figure<th>last<th>best<th>of"]
+    rows = []
     for name, (unit, meaning) in _FIGURES.items():
         if name in curves:
             points = [(curves[name][0][-1], curves[name][1][-1])]
             points += [_best(name, curves[name])] if name.startswith("val/") else []
             digits = 0 if unit.endswith("/s") else 3
-            cells = [f"{value:,.{digits}f} {unit}, step {step:,}" for step, value in points]
-            rows.append("<tr>" + "".join(f"<td>{cell}" for cell in [name, *cells, *[""] * (2 - len(cells)), meaning]))
-    return "<table>" + "\n".join(rows) + "</table>"
+            rows.append(([name, *(f"{value:,.{digits}f} {unit}, step {step:,}" for step, value in points)], meaning))
+    return _table(["figure", "last", "best"], rows)
+
+
+def _evaluation(record: Mapping[str, Any]) -> str:
+    """Return the figures of ``glow evaluate`` beside those of a reference, and what they mean."""
+    if "restorations" in record:
+        kinds = record["restorations"].values()
+        likeness = [(each["name"], each["psnr"]["mean"], each["ssim"]["mean"]) for each in kinds]
+        rows = [([name, f"{psnr:.2f} dB", f"{ssim:.4f}"], "") for name, psnr, ssim in likeness]
+        return _table(["", "PSNR", "SSIM"], rows) + f"<p>{_ALIKE}"
+    bits, sets = record["bits_per_dim"], record["comparisons"]
+    mean = f"{bits['one_draw']['mean']:.3f} ± {bits['one_draw']['standard_error']:.3f}"
+    rows = [(["bits/dim", mean, f"{bits['png']:.3f}"], _CODE)]
+    for name, (title, factor, meaning) in _COMPARED.items():
+        values = (sets[each][name] for each in ("drawn", "training_images") if each in sets)
+        rows.append(([title, *(f"{factor * value:.3f}" for value in values)], meaning))
+    return _table(["figure", "model", "reference"], rows) + (f"<p>{_REFERENCE}" if "training_images" in sets else "")
+
+
+def _table(head: Iterable[str], rows: Iterable[tuple[list[str], str]]) -> str:
+    """Return a table with a line below each row that says what it means."""
+    lines = ["<tr>" + "".join(f"<th>{title}" for title in head)]
+    for cells, meaning in rows:
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells))
+        lines += [f"<tr class=meaning><td colspan=3>{meaning}"] if meaning else []
+    return "<table>" + "\n".join(lines) + "</table>"
 
 
 def _step(path: Path) -> str:

@@ -80,6 +80,10 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     assert record["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
     report = (trained / "report.html").read_text()
     assert all(escape(line) in report for line in record["verdict"])
+    others = record["comparisons"]["training_images"]
+    assert f"<td>FID<td>{compared['fid']:.3f}<td>{others['fid']:.3f}\n" in report
+    assert f"<td>recall<td>{compared['recall']:.3f}<td>{others['recall']:.3f}\n" in report
+    assert f"<td>{record['bits_per_dim']['png']:.3f}\n" in report
     for text in ("held out from the training", f"{bits.mean:.4f} ± ", f"{compared['fid']:.3f}", extract.sha256):
         assert text in result.output
     with Image.open(tmp_path / "outputs/evaluate/neighbours.png") as picture:

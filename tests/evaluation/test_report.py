@@ -1,6 +1,7 @@
 """The report of a run."""
 
 import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -41,12 +42,15 @@ def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path, monk
     (run / "config.yaml").write_text("name: cats & <dogs>\nkind: images\n")
     for step in range(10, 310, 10):
         Image.new("RGB", (40, 30)).save(run / f"samples/step{step:07d}.png")
-    (run / "evaluation.json").write_text('{"verdict": ["FID < 3", "no copies"]}')
+    psnr, ssim = {"mean": 31.25}, {"mean": 0.9}
+    kinds = {"draw": {"name": "single < draw", "psnr": psnr, "ssim": ssim}}
+    (run / "evaluation.json").write_text(json.dumps({"restorations": kinds, "verdict": ["FID < 3", "no copies"]}))
     page = report.write_report(run).read_text()
     assert "<h1>cats &amp; &lt;dogs&gt;</h1>" in page
-    assert "<td>val/bpd<td>2.500 bits/dim, step 30<td>2.125 bits/dim, step 20<td>" in page
-    assert "<td>images_per_second<td>32 images/s, step 40<td><td>" in page
+    assert "<td>val/bpd<td>2.500 bits/dim, step 30<td>2.125 bits/dim, step 20\n" in page
+    assert "<td>images_per_second<td>32 images/s, step 40\n" in page
     assert "<li>FID &lt; 3" in page
+    assert "<td>single &lt; draw<td>31.25 dB<td>0.9000" in page
     assert f"glow fit --resume &#x27;{run}&#x27;" in page
     captions = [part.split("<")[0] for part in page.split("<figcaption>")[1:]]
     assert captions == ["", "step 300", *(f"step {step}" for step in range(10, 300, 50))]
