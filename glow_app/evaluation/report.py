@@ -20,18 +20,23 @@ from glow_app.storage.stored_model import RUN_CONFIG
 METRICS, REPORT, CURVES, EVALUATION = "metrics.csv", "report.html", "curves.png", "evaluation.json"
 _NUM_EARLIER, _WIDE, _NARROW = 6, 1200, 400  # grids of samples over time, and widths of pictures in pixels
 
-# Figures, the most important one first, with their unit and meaning.
+# Figures, the most important one first, with their name, the axis that they share, and their meaning.
 _FIGURES = {
-    "val/psnr": ("dB", "restored pictures that training does not see; larger is better"),
+    "val/psnr": ("validation PSNR", "dB", "restored pictures that training does not see; higher is better"),
     "val/bpd": (
+        "validation bits/dim",
         "bits/dim",
-        "pictures that training does not see: the bits per value of a lossless code; less is better",
+        "pictures that training does not see: the bits per value of a lossless code; lower is better",
     ),
-    "train/bpd": ("bits/dim", "pictures of a training step; far less than in validation means that it memorises"),
-    "val/nats": ("nats", "points that training does not see; less is better"),
-    "train/nats": ("nats", "points of a training step"),
-    "images_per_second": ("images/s", "speed of training, without validation"),
-    "points_per_second": ("points/s", "speed of training, without validation"),
+    "train/bpd": (
+        "training bits/dim",
+        "bits/dim",
+        "pictures of a training step; far lower than in validation means that the model memorises",
+    ),
+    "val/nats": ("validation nats", "nats", "points that training does not see; lower is better"),
+    "train/nats": ("training nats", "nats", "points of a training step"),
+    "images_per_second": ("images per second", "images/s", "speed of training, without validation"),
+    "points_per_second": ("points per second", "points/s", "speed of training, without validation"),
 }
 # Rows of the table after `glow evaluate`: figure, factor, meaning.
 _COMPARED = {
@@ -43,6 +48,7 @@ _COMPARED = {
 _CODE = "bits per value of a lossless code for the pictures held out; lower is better, and the reference is their PNG"
 _REFERENCE = "The reference of the last four is real pictures in place of samples, which is what a perfect model gets."
 _ALIKE = "Likeness to the originals, by pixels (PSNR) and by structure (SSIM, at most 1); higher is better."
+_HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
@@ -85,7 +91,7 @@ def write_report(run: Path) -> Path:
     parts += ["<h2>Going on</h2>", f"<pre>{escape(chr(10).join(commands))}</pre>"]
     parts += ["<details><summary>Configuration</summary>", f"<pre>{escape(config)}</pre></details>"]
     title = escape(settings["name"])
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    head = f"{_HEAD}<title>{title}</title><style>{_STYLE}</style>"
     with atomic_file(run / REPORT) as file:
         file.write("\n".join([head, f"<h1>{title}</h1>", *parts, "</html>\n"]).encode())
     return run / REPORT
@@ -117,17 +123,18 @@ def _plot(curves: Mapping[str, Curve]) -> bytes:
     panels: dict[str, list[str]] = {}
     for name in (*_FIGURES, _RATE):
         if name in curves:
-            panels.setdefault(_FIGURES.get(name, (_RATE, ""))[0], []).append(name)
-    figure = Figure(figsize=(12, 3 * len(panels)))
-    for axes, (unit, names) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+            panels.setdefault(_FIGURES.get(name, ("", _RATE))[1], []).append(name)
+    figure = Figure(figsize=(8, 2.5 * len(panels)), dpi=150)
+    rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (unit, names) in zip(rows, panels.items(), strict=True):
         for name in names:
-            steps, values = curves[name]
+            (steps, values), title = curves[name], _FIGURES.get(name, [_RATE])[0]
             if name.startswith("val/"):
                 step, best = _best(name, curves[name])
-                axes.plot(steps, values, marker="o", label=f"{name}: {best:.3f} at step {step:,}")
+                axes.plot(steps, values, marker="o", label=f"{title}: {best:.3f} at step {step:,}")
                 axes.plot([step], [best], marker="*", markersize=14, color="black")
             else:
-                axes.plot(steps, _smoothed(values) if name in _FIGURES else values, linewidth=1, label=name)
+                axes.plot(steps, _smoothed(values) if name in _FIGURES else values, linewidth=1, label=title)
         if unit in ("bits/dim", "nats"):  # the first steps would hide the others
             values = sorted(value for name in names for value in _smoothed(curves[name][1]))
             least, usual = values[0], values[int(0.95 * (len(values) - 1))]
@@ -150,12 +157,12 @@ def _smoothed(values: list[float]) -> list[float]:
 def _training(curves: Mapping[str, Curve]) -> str:
     """Return the last value of each figure, the best one in validation, and what it means."""
     rows = []
-    for name, (unit, meaning) in _FIGURES.items():
+    for name, (title, unit, meaning) in _FIGURES.items():
         if name in curves:
             points = [(curves[name][0][-1], curves[name][1][-1])]
             points += [_best(name, curves[name])] if name.startswith("val/") else []
             digits = 0 if unit.endswith("/s") else 3
-            rows.append(([name, *(f"{value:,.{digits}f} {unit}, step {step:,}" for step, value in points)], meaning))
+            rows.append(([title, *(f"{value:,.{digits}f} at step {step:,}" for step, value in points)], meaning))
     return _table(["figure", "last", "best"], rows)
 
 

@@ -47,8 +47,8 @@ def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path, monk
     (run / "evaluation.json").write_text(json.dumps({"restorations": kinds, "verdict": ["FID < 3", "no copies"]}))
     page = report.write_report(run).read_text()
     assert "<h1>cats &amp; &lt;dogs&gt;</h1>" in page
-    assert "<td>val/bpd<td>2.500 bits/dim, step 30<td>2.125 bits/dim, step 20\n" in page
-    assert "<td>images_per_second<td>32 images/s, step 40\n" in page
+    assert "<td>validation bits/dim<td>2.500 at step 30<td>2.125 at step 20\n" in page
+    assert "<td>images per second<td>32 at step 40\n" in page
     assert "<li>FID &lt; 3" in page
     assert "<td>single &lt; draw<td>31.25 dB<td>0.9000" in page
     assert f"glow fit --resume &#x27;{run}&#x27;" in page

@@ -1,6 +1,7 @@
 """Accessibility: keyboard, screen reader, both colour schemes, phone."""
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -8,6 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, Route, expect
 from registry import random_images
 from server.page.conftest import Site, Watch, png_file, visit
+
+from glow_app.evaluation.report import write_report
 
 pytestmark = pytest.mark.slow
 
@@ -171,3 +174,11 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(first).to_be_focused()
+
+
+def test_the_report_of_a_run_fits_a_phone(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "metrics.csv").write_text("step,val/bpd,train/bpd,images_per_second\n9,3.25,4.5,31\n")
+    (tmp_path / "config.yaml").write_text("name: cats\nkind: images\n")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(write_report(tmp_path).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
