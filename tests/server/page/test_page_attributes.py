@@ -89,6 +89,9 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
     expect(hat.get_by_role("radio", name=["No", "Yes"][values["wide_hat"]])).to_be_checked()
     answer(dialog, "smiling", "Any")
     answer(dialog, "wide hat", "Yes")
+    page.set_viewport_size({"width": 390, "height": 480})  # whose controls do not fit
+    expect(dialog.get_by_role("button", name="Blend")).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 1280, "height": 900})
     image, expected = dialog.get_by_role("img"), drawn(asking_site, range(3, 4), wide_hat=1)[0]
     expect_image(page, image, expected)
     assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "picture-seed3-wide-hat.png"
