@@ -107,7 +107,7 @@ export function startInterpolate(info) {
         if (body.frames === undefined && chosen.length === 2) return null;  // became invalid since the change
         return { chosen, body, answer: await ask("interpolate", { ...body, size }, signal) };
       },
-      (result) => {
+      (result, size) => {
         if (result === null) return "A number is missing or out of range";
         const { chosen, body, answer } = result;
         if (chosen.length !== count()) return "";  // their number has changed
@@ -118,7 +118,7 @@ export function startInterpolate(info) {
         });
         const notes = notesOf(answer, chosen, info);
         shown = { chosen, body };
-        if (chosen.length === 2) showFrames(answer, notes);
+        if (chosen.length === 2) showFrames(answer, notes, size);
         else showBlend(answer, notes);
         keep();
         return chosen.length === 2 ? `${answer.frames.length} frames ready` : "Blended";
@@ -127,10 +127,13 @@ export function startInterpolate(info) {
     );
   }
 
-  function showFrames(answer, notes) {
+  function showFrames(answer, notes, isPreview) {
+    const frames = framesOf(answer, stem());
+    // The ends are known whole, where the browser can show them.
+    if (isPreview) shown.chosen.forEach(({ url, settings, size }, end) => (settings ?? size) && (frames.at(-end).url = url));
     const onmove = (part) => ((at = [part]), keep());
     view ??= makePlayer(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
-    view.show(framesOf(answer, stem()), notes);
+    view.show(frames, notes);
   }
 
   function showBlend(answer, notes) {

@@ -101,6 +101,8 @@ def test_a_blend_is_saved_whole(page: Page, large_site: Site) -> None:
     page.locator("#interpolate-frames").fill("3")
     page.locator("#interpolate-frames").blur()
     expect(page.locator("#frames .strip img")).to_have_count(3)
+    expect_image(page, image, large_site.model.sample(1, 0.3, 0)[0])  # an end is known whole
+    page.get_by_label("Frame", exact=True).press("ArrowRight")
     assert shown_image(image).shape[1:] == (64, 64)
     saved(page, page.get_by_role("button", name="Strip"))
     rest(page)
