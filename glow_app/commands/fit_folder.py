@@ -162,14 +162,15 @@ def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, 
 
 
 def print_pictures(module: Any, data: Any) -> None:
-    """Print the numbers of readable pictures to train on, by class if the model has classes, and held out."""
+    """Print the numbers of readable pictures of each split; of those to train on by class, if the model has classes."""
     train, num_held_out = data.examples("train"), len(data.examples("validation"))
+    tested = f", {len(data.examples('test')):,} for testing" if data.hparams["test_fraction"] else ""
     names = train.class_names if module.model.vocabulary.values else ()
     counts = torch.bincount(train.labels, minlength=len(names)).tolist() if names else []
     classes = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
     listed = f" ({', '.join(classes[:5] + ['...'] * (len(classes) > 5))})" if classes else ""
     few = ", so few that figures are uncertain" if num_held_out < FEW_ORDINARY else ""
-    print(f"pictures    {len(train):,} to train on{listed}, {num_held_out:,} held out{few}", flush=True)
+    print(f"pictures    {len(train):,} to train on{listed}, {num_held_out:,} for validation{tested}{few}", flush=True)
 
 
 def _checked_against(model: ImageModel, channels: int, classes: tuple[str, ...]) -> tuple[str, ...]:

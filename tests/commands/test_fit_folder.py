@@ -19,7 +19,7 @@ from glow_app.cli import main
 from glow_app.commands import fit_length, fit_run
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import load_split
-from glow_app.data.splits import SplitRequest
+from glow_app.data.splits import Split, SplitRequest
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_folders import bundled_models
@@ -318,10 +318,11 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     with pytest.warns(UserWarning, match="5 of 40 files"):
         assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
-    train, held_out = (load_split("folder", split, (3, 16, 16), root=folder) for split in ("train", "validation"))
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    train, held_out, test = (load_split("folder", split, (3, 16, 16), root=folder) for split in splits)
     num_cats, num_dogs = train.labels.bincount().tolist()
-    numbers = f"{len(train)} to train on (cat {num_cats}, dog {num_dogs}), {len(held_out)} held out"
-    assert f"\npictures    {numbers}, so few that figures are uncertain\n" in said
+    numbers = f"{len(train)} to train on (cat {num_cats}, dog {num_dogs}), {len(held_out)} for validation"
+    assert f"\npictures    {numbers}, {len(test)} for testing, so few that figures are uncertain\n" in said
     assert "\nbegins from photos (3 of 3 levels)\n" in said
     assert re.search(r"held out, (\S+) before training\); no clear gain", said)
     assert re.search(r"only \d+ pictures? held out, 20 are needed", said)
