@@ -21,10 +21,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_model_arguments()
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=number_type(int, 2), help=frames)
-    spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
-    parser.add_argument(
-        "--spherical", action=argparse.BooleanOptionalAction, default=True, help=f"{spherical} (default: arcs)"
-    )
+    spherical = "interpolate along arcs, which keep the norm of the latents, instead of lines"
+    parser.add_argument("--spherical", action="store_true", help=spherical)
     parser.add_argument("--mix", action="store_true", help="exchange levels one by one: structure of A, texture of B")
     parser.add_given_argument()
     parser.add_output_arguments("NAME.png", "NAME.gif")

@@ -70,7 +70,7 @@ def interpolate(
     num_frames: int = 9,
     given: Given = None,
     *,
-    spherical: bool = True,
+    spherical: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.

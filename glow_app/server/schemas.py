@@ -117,7 +117,7 @@ class InterpolateRequest(_Request):
         description="Positions of the frames, if not evenly spaced: `[t]` between two images, 0 to 1; `[across, "
         "down]` in the square between four images (top left, top right, bottom left, bottom right).",
     )
-    spherical: bool = Field(True, description="Along arcs, which preserve the norm of the latents, or along lines.")
+    spherical: bool = Field(False, description="Along arcs, which preserve the norm of the latents, instead of lines.")
     given: EachGiven = None
     size: Size = None
 

@@ -81,17 +81,17 @@ def test_interpolation_between_classes(
 def test_frames_and_metadata(trained: Path, pictures: list[Path], glow: Glow) -> None:
     model, pair = load_model(trained), pictures[:2]
     facts = {"pictures": "a.png, b.png", "model": model.hash, "version": __version__}
-    arc = interpolate(model, pair, 5)
+    line = interpolate(model, pair, 5)
     for options, way, frames in (
-        (["--frames", 5], "arc", arc),
-        (["--frames", 5, "--no-spherical"], "line", interpolate(model, pair, 5, spherical=False)),
+        (["--frames", 5], "line", line),
+        (["--frames", 5, "--spherical"], "arc", interpolate(model, pair, 5, spherical=True)),
         (["--mix"], "levels mixed", mix_levels(model, pair)),
     ):
         assert glow("interpolate", *pair, "--checkpoint", trained, "--overwrite", *options).code == 0
         assert np.array_equal(pixels(Path("outputs/interpolate/strip.png")), np.asarray(strip(frames, len(frames))))
         assert read_png_text(Path("outputs/interpolate/strip.png")) == facts | {"way": way}
     assert glow("interpolate", *pair, "--checkpoint", trained, "--frames", 5, "--output", "moving.gif").code == 0
-    assert Path("moving.gif").read_bytes() == animation_bytes(arc, ".gif")
+    assert Path("moving.gif").read_bytes() == animation_bytes(line, ".gif")
 
 
 def test_wrong_options_of_interpolation_are_refused(

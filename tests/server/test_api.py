@@ -107,7 +107,7 @@ def test_results_have_the_size_of_a_coarser_level(client: httpx.Client) -> None:
         "interpolate": [
             (between | {"frames": 3}, generation.interpolate(model, IMAGES[:2], 3, none, size=(4, 4))),
             (between | {"at": [[0.3]]}, generation.blend(
-                model, IMAGES[:2], torch.full((1, 3), 0.3), none, spherical=True, size=(4, 4)
+                model, IMAGES[:2], torch.full((1, 3), 0.3), none, size=(4, 4)
             )),
         ],
         "edit": [
@@ -232,15 +232,15 @@ def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.C
     answer = client.post("/v1/interpolate", json=body).json()
     frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
     assert torch.equal(frames[::3], IMAGES[:3])
-    assert torch.equal(frames, generation.interpolate(model, IMAGES[:3], 4, torch.tensor([0, 1, 1]), spherical=True))
+    assert torch.equal(frames, generation.interpolate(model, IMAGES[:3], 4, torch.tensor([0, 1, 1])))
     assert (answer["given"], answer["notes"]) == (["a", "b", "b"], [None] * 3)
     response = client.post("/v1/interpolate", json=body, headers={"accept": PNG})
     assert same_pictures(pixels_of(response.content), pixels_of(png_bytes(strip(frames, 4))))
-    made = {"way": "arc", "model": model.hash, "version": __version__}
+    made = {"way": "line", "model": model.hash, "version": __version__}
     assert text_of(response.content) == {"frames": "7", "given": "a, b, b", **made}
     for kind, suffix in (("image/gif", ".gif"), ("image/webp", ".webp")):
         animation = client.post("/v1/interpolate", json=body, headers={"accept": kind})
-        assert (animation.headers["content-type"], animation.headers["x-glow-way"]) == (kind, "arc")
+        assert (animation.headers["content-type"], animation.headers["x-glow-way"]) == (kind, "line")
         assert animation.content == animation_bytes(frames, suffix)
     del body["given"]
     inferred = client.post("/v1/interpolate", json=body).json()["given"]

@@ -89,7 +89,7 @@ export function startInterpolate(info) {
     const unknown = knowsAttributes(info) ? {} : null;
     const given = chosen.map((picture) => picture.given ?? picture.inferred ?? unknown);
     const known = given.includes(null) ? null : given;  // null: the server infers all
-    const body = { images, given: known, spherical: false };  // faces on arcs, and more so on arcs between arcs, have specks
+    const body = { images, given: known };
     if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first request for a square also asks for its map, which is shown under the handle.
     const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
