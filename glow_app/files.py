@@ -85,7 +85,7 @@ def atomic_folder(folder: Path, names: Collection[str], overwrite: bool = False)
         if not overwrite:
             raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
         if others := {path.name for path in folder.iterdir()} - {*names}:
-            raise FileExistsError(f"{folder} contains other files too, such as {min(others)}; choose another place")
+            raise FileExistsError(f"{folder} contains other files, such as {min(others)}; choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,

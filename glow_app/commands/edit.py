@@ -56,7 +56,7 @@ def add_arguments(parser: Parser) -> None:
     apply.add_argument("--direction", help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_attribute_arguments()
     strength = number_type(float, -LARGEST_STRENGTH, LARGEST_STRENGTH)
-    factor = "factor of the change, negative to remove the attribute of a direction (default: 1)"
+    factor = "factor of the change, negative to remove the attribute of a direction"
     apply.add_argument("--strength", type=strength, default=1.0, help=factor)
     apply.add_output_arguments("NAME.png")
     apply.set_defaults(act=_apply)

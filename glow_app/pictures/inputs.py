@@ -1,9 +1,11 @@
 """Convert files, Pillow images, arrays and tensors to image tensors, in a model's shape or at their own size."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any
 
 import numpy as np
@@ -118,7 +120,10 @@ def _converted(picture: Image.Image | np.ndarray | str | Path, shape: Sequence[i
     else:
         photo, name = photo_of(_as_pillow(picture).copy(), shape), ""
     if note := ", ".join(filter(None, [photo.note, "colour profile left out" if photo.icc_profile else None])):
-        warnings.warn(name + note, stacklevel=5)
+        # At the line that called this package, through whichever functions (from Python 3.12: skip_file_prefixes).
+        modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_stack(sys._getframe()))
+        depth = next(n for n, name in enumerate(modules, 1) if not name.startswith(("glow_app.", "torch.")))
+        warnings.warn(name + note, stacklevel=depth)
     pixels = torch.from_numpy(photo.pixels.copy())
     return Images(pixels, [dict(photo.drawn)]) if photo.drawn else pixels
 

@@ -151,7 +151,10 @@ async def decode(
     request: Request,
     service: Served,
 ) -> Response:
-    """Decode the latents of a safetensors file, as from `/v1/encode` or `glow encode`."""
+    """Decode the latents of a safetensors file, as from `/v1/encode` or `glow encode`.
+
+    curl -s localhost:8000/v1/decode -H 'Content-Type: application/octet-stream' --data-binary @latents.safetensors
+    """
     with validating():
         read = await service.run(generation.load_latents, latents, service.model)
         if not read.names:

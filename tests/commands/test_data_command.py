@@ -37,10 +37,11 @@ def test_faces_are_rendered_into_a_folder_with_a_table(glow: Glow) -> None:
         assert np.array_equal(np.asarray(Image.open(f"my_faces/{name}")), picture(0, index, 16))
 
 
-def test_existing_folders_and_invalid_sizes_are_refused(glow: Glow, refused: Callable[..., str]) -> None:
+def test_folders_with_files_and_invalid_sizes_are_refused(glow: Glow, refused: Callable[..., str]) -> None:
     options = ("data", "render", "faces", "--size", 8, "--output", "my_faces")
+    Path("my_faces").mkdir()
     assert glow(*options, "--count", 4).code == 0
-    assert "my_faces exists already; choose another place" in refused(*options, "--count", 2)
+    assert "my_faces contains other files, such as 000000.png; choose another place" in refused(*options, "--count", 2)
     assert len(list(Path("my_faces").iterdir())) == 5
     assert "--size: must be a whole number" in refused(*options[:3], "--output", "others", "--size", "48x64")
 

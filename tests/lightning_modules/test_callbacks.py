@@ -288,7 +288,7 @@ class TestExportBest:
 
         exports = [train(1)]
         (tmp_path / "model" / ".DS_Store").write_text("of a desktop")
-        with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*other files too, such as .DS_Store$"):
+        with pytest.warns(UserWarning, match=r"/model is now .*/model-.*: .*other files, such as .DS_Store$"):
             exports.append(train(2, tmp_path / "last.ckpt"))
         aside, new = sorted(tmp_path.glob("model*"), reverse=True)
         assert [load_model(path).hash for path in (aside, new)] == exports

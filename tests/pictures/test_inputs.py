@@ -49,6 +49,15 @@ def test_pillow_images_are_converted_like_files_and_not_modified(tmp_path: Path)
                 assert torch.equal(as_images(given, shape), expected)
 
 
+def test_warnings_name_the_line_of_the_caller(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 30)).save(tmp_path / "a.png")
+    model = tiny_model(image_shape=RGB)
+    for use in (model.encode, model.log_prob, partial(reconstruct, model)):
+        with pytest.warns(UserWarning, match="cropped") as warned:
+            use(tmp_path / "a.png")
+        assert warned[0].filename == __file__, use
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [

@@ -78,4 +78,8 @@ def test_the_examples_of_the_reference_run(client: httpx.Client) -> None:
                 num_run += 1
                 response = client.post(path, json=content["example"])
                 assert response.status_code == 200, (path, response.text)
-    assert num_run == 7, "all but latents, which the reference cannot show"
+    assert num_run == 7, (
+        "all but latents, which the reference cannot show; it has a line of curl that the test above runs"
+    )
+    decode = client.get("/openapi.json").json()["paths"]["/v1/decode"]["post"]
+    assert any(line in decode["description"] for line in LINES)

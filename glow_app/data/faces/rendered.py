@@ -100,12 +100,13 @@ def write_faces(folder: Path, seed: int, count: int, side: int) -> None:
     """Write square faces as PNGs, and their attributes as ``attributes.csv``, readable by :func:`read_attributes`.
 
     Raises:
-        FileExistsError: If the folder exists.
+        FileExistsError: If the folder exists and is not empty.
         ValueError: If a package is missing.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; choose another place")
-    with atomic_folder(folder, ()) as building, (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_folder(folder, (), overwrite=True) as building,
+        (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["file", *BINARY_NAMES, *REAL_NAMES])
         for chunk in face_chunks(seed, count, side):

@@ -20,8 +20,8 @@ const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "force", "strip", "several", "draws", "seed"];
-  const [select, force, strip, several, draws, seed] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "force", "strip", "several", "count", "seed"];
+  const [select, force, strip, several, number, seed] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
@@ -66,13 +66,13 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     },
     /** Return what a link says of the draws that begin with a seed; nothing for one result. */
     draws: (first) =>
-      several.checked && { draws: draws.value, seed: first, temperature: isRecommended ? null : temperature.value },
+      several.checked && { count: number.value, seed: first, temperature: isRecommended ? null : temperature.value },
     /** Apply the settings of a link. */
     restore(link) {
       choose((restorerOf(link.get("restorer")) ?? first).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
-      const count = wholeNumber(link.get("draws"), info.limits.count, 1);
+      const count = wholeNumber(link.get("count"), info.limits.count, 1);
       showDraws(count !== null);
-      draws.value = count ?? draws.value;
+      number.value = count ?? number.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
     },
   };
@@ -82,7 +82,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   }
 
   function readDraws() {
-    const count = readNumber(draws);
+    const count = readNumber(number);
     seed.max = LARGEST_SEED - (count ?? 1) + 1;
     const chosen = isRecommended ? settings.restorer.temperature : temperature.value;
     return { count, seed: readNumber(seed), temperature: chosen };
@@ -109,8 +109,8 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   byId("restore-temperature").append(temperature.element);
   select.append(...optionsOf(info.restorers));
   select.closest(".field").hidden = info.restorers.length === 1;
-  draws.max = info.limits.count;
-  draws.value = Math.min(4, info.limits.count);
+  number.max = info.limits.count;
+  number.value = Math.min(4, info.limits.count);
   const first = settings.restorer;
   choose(first.name);
   select.addEventListener("change", () => {
@@ -121,7 +121,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     showDraws(several.checked);
     onchange();
   });
-  for (const input of [force, strip, draws, seed]) input.addEventListener("change", () => onchange());
+  for (const input of [force, strip, number, seed]) input.addEventListener("change", () => onchange());
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();

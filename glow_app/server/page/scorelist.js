@@ -37,7 +37,7 @@ function legendOf(scored) {
     const text = "No verdicts: the model has no statistics of ordinary pictures. To add them: ";
     return [text, h("code", {}, "glow score --reference FOLDER --save-reference")];
   }
-  return [`Percentages are of ordinary pictures (${usual}), of which 95 % are called usual.`];
+  return [`Percentages are of ${usual}, of which 95 % are called usual.`];
 }
 
 function itemOf({ picture, note, error, ...row }, info) {

@@ -166,7 +166,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     expect(grey.locator("strong")).to_have_text("Unusual")
     expect(grey).to_contain_text("odder than all")
     assert [float(text.split()[0]) for text in rows.locator(".bits").all_inner_texts()] == pytest.approx(bits, abs=2e-3)
-    expect(page.locator("#scores > .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
+    expect(page.locator("#scores > .hint")).to_contain_text("Percentages are of 60 ordinary images, of which")
     expect(rows.nth(10).locator(".error")).to_contain_text("unknown format or damaged file; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 

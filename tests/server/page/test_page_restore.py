@@ -57,8 +57,8 @@ def choose(page: Page, words: str) -> None:
 
 
 def set_draws(page: Page, number: str) -> None:
-    page.locator("#restore-draws").fill(number)
-    page.locator("#restore-draws").press("Enter")
+    page.locator("#restore-count").fill(number)
+    page.locator("#restore-count").press("Enter")
 
 
 def take(page: Page, *shape: int) -> torch.Tensor:
@@ -151,11 +151,11 @@ def test_a_sample_and_its_draws_in_a_link(page: Page, restoring_site: Site, bodi
     expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
     set_draws(page, "2")
     expect(page.locator(".choices button")).to_have_count(5)
-    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=2&seed=0&temperature=0.2")
+    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&count=2&seed=0&temperature=0.2")
     reopen(page, page.url)
     expect_draws(page, restoration.restore(model, small, 2, 0.2, seeds=0))
     bodies.clear()
-    reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&seed=x&draws=900")
+    reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&seed=x&count=900")
     expect(page.locator(".compare")).to_be_visible()
     assert [(body["temperature"], body["count"], body["image"]) for body in bodies] == [
         (0, 1, png_file(PHOTO)["buffer"])
@@ -179,14 +179,14 @@ def test_the_task_can_change_while_the_sample_is_drawn(page: Page, restoring_sit
 def test_a_file_is_sent_unchanged_and_compared_with_its_draws(
     page: Page, restoring_site: Site, bodies: list[dict[str, Any]]
 ) -> None:
-    begin(page, restoring_site, bodies, "restorer=enlarge&draws=4&seed=0")
+    begin(page, restoring_site, bodies, "restorer=enlarge&count=4&seed=0")
     picture = take(page, 3, 5, 11)
     expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
     expect_image(page, page.locator(".compare img").first, picture)
     assert bodies[-1]["image"] == png_file(picture)["buffer"]
     expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels.")
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
-    page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
+    page.wait_for_url("**/#restore?restorer=enlarge&count=4&seed=0")
 
     divider = page.get_by_label("Before and after")
     expect(divider).to_have_attribute("aria-valuetext", "50 % before")
@@ -444,21 +444,21 @@ def test_a_second_finger_is_ignored(page: Page, restoring_site: Site, bodies: li
 
 
 def test_an_invalid_number_is_not_sent(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
-    begin(page, restoring_site, bodies, "restorer=enlarge&draws=4&seed=0")
-    temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
+    begin(page, restoring_site, bodies, "restorer=enlarge&count=4&seed=0")
+    temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-count")
     with restoring_site.busy():
         temperature.fill("0.2")
         restoring_site.expect_depth(page, 2)
         temperature.fill("0.3")  # waits for the answer
         number.fill("")
-    expect(page.locator("#restore-draws-error")).to_contain_text("whole number from ")
+    expect(page.locator("#restore-count-error")).to_contain_text("whole number from ")
     expect(page.locator("#restore-task")).to_be_empty()
     assert [(body["count"], body["temperature"]) for body in bodies] == [(4, 0.2)]
     take(page, 3, 20, 30)
     expect(page.locator(".choices")).to_have_count(0)
     number.fill("2")
     number.press("Tab")
-    expect(page.locator("#restore-draws-error")).to_be_empty()
+    expect(page.locator("#restore-count-error")).to_be_empty()
     expect(page.locator(".choices button")).to_have_count(4)
     assert [(body["count"], body["temperature"]) for body in bodies[1:]] == [(2, 0.3)]
 
@@ -481,7 +481,7 @@ def test_each_task_has_its_own_settings(page: Page, restoring_site: Site, bodies
     expect(page.locator(".brush")).to_be_hidden()
     page.get_by_role("switch", name="Show possible originals").check()
     set_draws(page, "1000")
-    expect(page.locator("#restore-draws-error")).to_have_text("Enter a whole number from 1 to 64.")
+    expect(page.locator("#restore-count-error")).to_have_text("Enter a whole number from 1 to 64.")
 
 
 def test_tasks_name_the_kind_of_pictures(page: Page, bodies: list[Any]) -> None:
@@ -491,7 +491,7 @@ def test_tasks_name_the_kind_of_pictures(page: Page, bodies: list[Any]) -> None:
     restorers = {name: tiny_restorer(Colourise()) for name in ("mine", "faces", "grey")} | {"kinds": kinds}
     sources = {"kinds": "photos", "faces": "faces", "grey": "photos"}
     with served(tiny_model(image_shape=(1, 8, 8)), restorers=restorers, sources=sources) as site:
-        page.goto(f"{site.address}/#restore?draws=4&seed=0")
+        page.goto(f"{site.address}/#restore?count=4&seed=0")
         notes, options = page.locator("#restore-result .notes"), page.locator("#restore-restorer option")
         expect(notes).to_have_text("temperature 0.40, 0.90")
         labels = ["Photograph: enlarge 2 times", "Photograph: colour", "Cartoon face: colour", "mine: colour"]
@@ -500,7 +500,7 @@ def test_tasks_name_the_kind_of_pictures(page: Page, bodies: list[Any]) -> None:
         expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0))
         page.locator("#restore-temperature input").fill("1")
         expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
-        page.wait_for_url("**/#restore?restorer=kinds&draws=4&seed=0&temperature=1")
+        page.wait_for_url("**/#restore?restorer=kinds&count=4&seed=0&temperature=1")
 
 
 def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, restoring_site: Site) -> None:
