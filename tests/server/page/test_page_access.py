@@ -35,7 +35,6 @@ def fill(page: Page) -> None:
     expect(page.locator("#scores li")).to_have_count(4)
     page.set_viewport_size({"width": 360, "height": 740})
     expect(page.get_by_role("list", name="Scores").get_by_role("listitem").first).to_contain_text("long_name")
-    page.get_by_text("What the numbers mean").click()
     page.get_by_text("About this model").click()
 
 
