@@ -3,7 +3,8 @@
     python benchmarks/page.py [--checkpoint PATH] [--repeats 30] [--seconds 5]
 
 Moves are timed one after another, from the slider's event until the browser presents the requested picture, by the
-``renderTime`` of the Element Timing API. During a drag, the slider gets a new value every 16 ms, as from a mouse, and
+``renderTime`` of the Element Timing API: first until any picture, such as a preview, then, as the slider rests, until
+the picture at full size. During a drag, the slider gets a new value every 16 ms, as from a mouse, and
 the frames with a new picture are counted. Needs the ``dev`` extra and Chromium, found on the PATH or by the environment
 variable CHROMIUM.
 """
@@ -31,8 +32,8 @@ CLICK = """async () => {
     await frame();
     return performance.now() - begun;
 }"""
-# Resolves with the milliseconds of each move of a slider until a new image is presented.
-MOVE = """async ([slider, image, count]) => {
+# Resolves with the milliseconds of each move of a slider until a new image, at least so wide, is presented.
+MOVE = """async ([slider, image, count, width]) => {
     const input = document.querySelector(slider);
     const [low, high] = [Number(input.min), Number(input.max)];
     document.querySelector(image).setAttribute("elementtiming", "move");
@@ -41,7 +42,7 @@ MOVE = """async ([slider, image, count]) => {
         const begun = performance.now();
         const presented = new Promise((resolve) => {
             new PerformanceObserver((list, observer) => {
-                const shown = list.getEntries().find(({ renderTime }) => renderTime > begun);
+                const shown = list.getEntries().find((each) => each.renderTime > begun && each.naturalWidth >= width);
                 if (!shown) return;
                 observer.disconnect();
                 resolve(shown.renderTime - begun);
@@ -76,14 +77,19 @@ DRAG = """async ([slider, image, seconds]) => {
 
 def clicks(page: Page, count: int, repeats: int) -> dict[str, float]:
     """Return the milliseconds from a click until ``count`` pictures are painted."""
-    page.get_by_label("Count").fill(str(count))
+    page.locator("#sample-count").fill(str(count))
     return quantiles([page.evaluate(CLICK) for _ in range(repeats + 3)][3:])
 
 
-def moves(page: Page, slider: str, image: str, repeats: int, seconds: float) -> dict[str, float]:
-    """Return the milliseconds until the picture of a move is painted, and the new pictures per second of dragging."""
-    times = page.evaluate(MOVE, [slider, image, repeats + 3])[3:]
-    return {**quantiles(times), "per_second": page.evaluate(DRAG, [slider, image, seconds])}
+def moves(page: Page, name: str, slider: str, image: str, repeats: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Return the milliseconds until the picture of a move is painted, and the new pictures per second of dragging.
+
+    A further row has the milliseconds until it is painted at full size, where a preview comes first.
+    """
+    _, _, width = page.request.get("/v1/info").json()["image_shape"]
+    times, whole = (page.evaluate(MOVE, [slider, image, repeats + 3, least])[3:] for least in (0, width))
+    results = {name: quantiles(times) | {"per_second": page.evaluate(DRAG, [slider, image, seconds])}}
+    return results | {f"{name}, full size": quantiles(whole)}
 
 
 def quantiles(times: list[float]) -> dict[str, float]:
@@ -100,30 +106,30 @@ def main() -> None:
     results: dict[str, Any] = {}
     with serving(arguments.checkpoint) as (_, port), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"http://127.0.0.1:{port}")
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=f"http://127.0.0.1:{port}")
+        page.goto("/")
         page.locator(".card").first.wait_for()
         page.get_by_text("More settings").first.click()
         for count in (1, 16):
             results[f"click to {count}"] = clicks(page, count, arguments.repeats)
         for count in (1, 8, 16):
-            page.get_by_label("Count").fill(str(count))
+            page.locator("#sample-count").fill(str(count))
             page.evaluate(CLICK)
             changes = page.evaluate(DRAG, ["#temperature", ".batch img", arguments.seconds])
             results[f"temperature of {count}"] = {"per_second": changes}
         settings = arguments.repeats, arguments.seconds
         page.locator(".card .picture").first.click()
         if page.locator("#viewer-attributes").is_visible():
-            results["attribute"] = moves(page, f"#viewer-attributes {RANGE}", ".viewer-picture img", *settings)
+            results |= moves(page, "attribute", f"#viewer-attributes {RANGE}", ".viewer-picture img", *settings)
         page.keyboard.press("Escape")
         page.get_by_role("tab", name="Edit").click()
         if page.locator("#edit-attributes").is_visible():
             page.locator("figcaption", has_text="Unchanged").wait_for()
-            results["edit"] = moves(page, f"#edit-attributes {RANGE}", "#edited figure:last-child img", *settings)
+            results |= moves(page, "edit", f"#edit-attributes {RANGE}", "#edited figure:last-child img", *settings)
         page.get_by_role("tab", name="Blend").click()
         page.get_by_text("Four", exact=True).click()
         page.locator(".square img").nth(24).wait_for()
-        results["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)
+        results |= moves(page, "blend of four", ".handle input", ".blend .large", *settings)
         browser.close()
     write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": results})
     rows = [
