@@ -133,6 +133,7 @@ def _restore_all(
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.encoding import with_profile
     from glow_app.restoration import restore_successively
+    from glow_app.restoration.decision import UNCHANGED
 
     failures, task = [], steps[-1][1]
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
@@ -146,16 +147,18 @@ def _restore_all(
                 result = _result(name, kind, file, arguments.format)
                 write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), result, facts, write, picture=file)
-            lost = picture_file.photo.note
-            if lost and picture_file.is_kept(picture):
+            lost, decision = picture_file.photo.note, restoration.note
+            if picture_file.is_kept(picture):
                 lost = None
+            elif decision == UNCHANGED:
+                decision = "it is clean, and so it was only saved anew"
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
             failures.append(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        note = "; ".join(filter(None, [lost, restoration.note, gain]))
+        note = "; ".join(filter(None, [lost, decision, gain]))
         print(printable(f"{file}: {folder.place(result)}{note and f' ({note})'}"))
     return failures
 

@@ -21,6 +21,7 @@ _TENTH, _CLEAN, _DAMAGED = 0.1, 2.2, 3.0
 # A large picture is judged by samples first: their side, their distance, what is measured of each, and how many at a
 # time. Noise in a smaller part than their distance may be overlooked.
 _LARGE, _SAMPLE, _DISTANCE, _MEASURED, _TOGETHER = 1 << 22, 96, 384, 64, 16
+UNCHANGED = "it is clean, and so it was not changed"
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
@@ -82,15 +83,15 @@ def correct_in_part(picture: Tensor, base: Tensor, shares: Tensor) -> None:
         picture[:, rows] = base[:, rows].float().lerp(picture[:, rows].float(), share).round().to(torch.uint8)
 
 
-def decision_in_words(shares: Tensor) -> str | None:
-    """Return how much of a picture is corrected, and where the centre of that is; None for all of it."""
+def decision_in_words(shares: Tensor) -> str:
+    """Return how much of a picture is cleaned, and where the centre of that is."""
     total = float(shares.mean())
     if total == 0:
-        return "it is clean, and so it was not changed"
+        return UNCHANGED
     if total > 0.99:
-        return None
+        return "cleaned throughout"
     height, width = shares.shape[2:]
     row = int(3 * (shares[0, 0].sum(1) @ (torch.arange(height) + 0.5)) / shares.sum() / height)
     column = int(3 * (shares[0, 0].sum(0) @ (torch.arange(width) + 0.5)) / shares.sum() / width)
     place = " ".join(filter(None, (_ROWS[row], _COLUMNS[column]))) or "middle"
-    return f"corrected in {max(total, 0.01):.0%} of the picture{f', at the {place}' if total < 0.5 else ''}"
+    return f"cleaned in {max(total, 0.01):.0%} of the picture{f', at the {place}' if total < 0.5 else ''}"

@@ -50,7 +50,7 @@ class Restoration:
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
         facts: For tasks with limits, the expected "change", root mean square, grey levels.
-        note: A message if not all of the picture was corrected, or it differs from those of training; otherwise None.
+        note: What was decided, of a task with a ``least_change``; or that the picture differs from those of training.
     """
 
     draws: Images
@@ -175,7 +175,7 @@ def restore_damaged(
             shares = shares_to_correct(changes, task.least_change)
             correct_in_part(drawing.draws[0], base, shares)
             drawing.draws[1:] = drawing.draws[0]
-    note = decision_in_words(shares)
+    note = decision_in_words(shares) if task.least_change > 0 else None
     if (usual := float(changes.median().sqrt())) > task.most_change:
         note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf

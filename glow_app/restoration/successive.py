@@ -11,6 +11,7 @@ from torch import Tensor
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.progress import tracked
+from glow_app.restoration.decision import UNCHANGED
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_size, restore_damaged
 
@@ -46,7 +47,9 @@ def restore_successively(
             restore_damaged(model, picture, num, of_step, seed + number, task, of_picture, force)
             for number, picture in enumerate(pictures)
         ]
-        notes += [results[0].note] if results[0].note else []
+        if (note := results[0].note) == UNCHANGED and len(steps) > 1:
+            note = "it is clean, and so it was only enlarged"
+        notes += [note] if note else []
         pictures = [draw for result in results for draw in result.draws]
     restoration = replace(results[0], note="; ".join(notes) or None)
     if len(results) == 1:

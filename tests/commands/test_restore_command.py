@@ -74,6 +74,20 @@ def test_photographs_are_cleaned_and_enlarged(tmp_path: Path, glow: Glow) -> Non
     assert np.array_equal(at_once, in_steps)
 
 
+def test_what_was_decided_is_said(photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch) -> None:
+    for least_change, options, decision in (
+        (0.0, [], None),
+        (1e-9, [], "cleaned throughout"),
+        (1e3, [], "it is clean, and so it was not changed"),
+        (1e3, ["--strip"], "it is clean, and so it was only saved anew"),
+        (1e3, ["--format", "webp"], "it is clean, and so it was only saved anew"),
+        (1e3, ["--enlarge", 2], "it is clean, and so it was only enlarged"),
+    ):
+        monkeypatch.setattr(Clean, "least_change", least_change)
+        result = glow("restore", photo, *options, "--output", "out", "--overwrite")
+        assert re.findall(r"_restored\.\w+(?: \((.*?)[;)])?", result.output) == [decision or ""], result
+
+
 def test_draws_of_four_times_the_size_go_through_both_steps(photo: Path, glow: Glow) -> None:
     assert glow("restore", photo, "--enlarge", 4, "--no-clean", "--count", 2, "--seed", 5, "--output", "out").code == 0
     model = load_model(ENLARGER)

@@ -14,7 +14,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of, restore
 from glow_app.restoration.colourise import luma
-from glow_app.restoration.decision import _SAMPLE
+from glow_app.restoration.decision import _SAMPLE, UNCHANGED
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,10 +166,10 @@ def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, i
         draws = restore(model, picture, 2, seeds=0)
         correction.bias.fill_(1.0)  # 16 grey levels
     assert torch.equal(result.draws[:], picture.expand(2, -1, -1, -1))
-    assert result.note is not None
-    assert draws.note is None
+    assert result.note == UNCHANGED
+    assert draws.note == "cleaned throughout"
     assert not torch.equal(draws.draws[0], draws.draws[1])
-    assert restore(model, picture, 1, temperature=0.0, seeds=0).note is None
+    assert restore(model, picture, 1, temperature=0.0, seeds=0).note == "cleaned throughout"
 
 
 def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_each_place_is_corrected_if_it_changes_more_than_clean_ones(monkeypatch:
     assert not difference[:, :32].any()
     assert (difference[:, -32:, -32:] == round(4 * least)).all()
     assert "at the bottom right" in (corner.note or "")
-    assert noise.note is None
+    assert noise.note == "cleaned throughout"
     forced = restore(model, picture // 2, 1, seeds=0, temperature=0.0, force=True)
     assert torch.equal(forced.draws[0], (picture // 2 + changes.round()).to(torch.uint8))
     monkeypatch.setattr("glow_app.restoration.decision._LARGE", 0)
