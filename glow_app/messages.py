@@ -14,8 +14,8 @@ class UsageError(Exception):
 
 def closest(word: str, choices: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` with the closest choice, or an empty string."""
-    # Dashes are ignored, because they make all options similar.
-    bare = {name.lstrip("-"): name for name in choices}
+    # Dashes are ignored, because they make all options similar; the first letter is seldom wrong.
+    bare = {name.lstrip("-"): name for name in choices if name.lstrip("-")[:1] == word.lstrip("-")[:1]}
     alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)
     matches = [name for name in bare.values() if name.startswith(word)] or [bare[name] for name in alike]
     return f"; did you mean {matches[0]}?" if matches else ""

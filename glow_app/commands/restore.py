@@ -105,6 +105,11 @@ def _places(arguments: argparse.Namespace) -> list[str]:
     if arguments.checkpoint:
         if not is_cleaned:
             raise UsageError("use either --no-clean, which is for photographs, or --checkpoint, not both")
+        if enlarge and arguments.checkpoint in (CLEANER, ENLARGER):
+            raise UsageError(
+                f"--checkpoint {arguments.checkpoint} is a single model; to enlarge photographs, leave it out: "
+                f"--enlarge {enlarge} cleans and enlarges, --enlarge {enlarge} --no-clean only enlarges"
+            )
         return [arguments.checkpoint]
     if enlarge not in (None, 2, 4):
         raise UsageError(f"--enlarge must be 2 or 4 for photographs, got {enlarge}; --checkpoint takes other models")

@@ -263,7 +263,9 @@ def require_task(model: ImageModel, factor: int | None = None) -> RestorationTas
         return Enlarge(model.flow.num_details, factor)
     conditioning = picture_conditioning_of(model)
     if factor is not None:
-        raise ValueError("only a wavelet flow takes a factor; leave out factor, or --enlarge")
+        raise ValueError(
+            "this model cannot enlarge by a factor, as wavelet flows do; leave out --enlarge, or factor in Python"
+        )
     if not conditioning.encoder.trained:
         raise ValueError(
             "the flow of this model is untrained, because its run ended early; continue it with glow fit --resume"

@@ -142,8 +142,25 @@ def test_a_wavelet_flow_enlarges_by_several_factors(photo: Path, glow: Glow, ref
     assert glow(*restore, "--damage", "--count", 2, "--output", "draws").code == 0
     assert pixels(Path("draws/photo_damaged.png")).shape == (2, 3, 3)
     assert "factor is 8; expected one of 2, 4" in refused(*restore, "--enlarge", 8, code=1)
-    others = ["--checkpoint", "photos-upscale2", "--enlarge", 2]
-    assert "only a wavelet flow" in refused("restore", photo, *others, code=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--checkpoint", "photos-clean", "--enlarge", 2],
+        ["--checkpoint", "photos-upscale2", "--enlarge", 2],
+        ["--checkpoint", "photos-clean", "--no-clean"],
+        ["--no-clean"],
+        ["--enlarge", 3],
+        ["--enlarge", 2, "--damage"],
+        ["--task", "clean"],
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_before_a_model_is_loaded(
+    options: list[Any], photo: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("glow_app.storage.stored_model.StoredModel.load")
+    assert "--mask" not in refused("restore", photo, *options, code=2)
 
 
 @pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("clean", (9, 14))])
@@ -232,6 +249,7 @@ def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow:
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
         ("clean", ["--input", "sigma"], 2, "must be NAME=VALUE"),
+        ("upscale", ["--enlarge", 2], 1, "cannot enlarge by a factor"),
         ("upscale", ["--checkpoint", "fashion-mnist"], 1, "fashion-mnist is not a restoration model"),
     ],
 )
