@@ -61,6 +61,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--strip", action="store_true", help=strip)
     frame = "frame of animations, or page of TIFF files with several, from 0"
     parser.add_argument("--frame", type=number_type(int, 0), help=frame, metavar="N")
+    skip = "end with exit code 0 even if pictures could not be restored; they are still listed at the end"
+    parser.add_argument("--skip", action="store_true", help=skip)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -92,7 +94,10 @@ def run(arguments: argparse.Namespace) -> None:
         restored = f"{len(named) - len(failures):,} of {pluralise(len(named), 'picture')} restored"
         print(printable(f"{restored}, in {folder.path}"))
     for failure in failures:
-        report_failure(failure)
+        if arguments.skip:
+            print(printable(f"skipped: {failure}"))
+        else:
+            report_failure(f"failed: {failure}")
 
 
 def _places(arguments: argparse.Namespace) -> list[str]:
@@ -158,9 +163,9 @@ def _restore_all(
             elif decision == UNCHANGED:
                 decision = "it is clean, and so it was only saved anew"
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
-            if len(named) == 1:
+            if len(named) == 1 and not arguments.skip:
                 raise
-            failures.append(f"failed: {error}" if file in str(error) else f"failed: {file}: {error}")
+            failures.append(str(error) if file in str(error) else f"{file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
         note = "; ".join(filter(None, [lost, decision, gain]))

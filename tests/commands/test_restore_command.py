@@ -285,8 +285,11 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     assert all(entry["change"] > 0 for entry in files_of("out"))
     assert glow(*restore, "--frame", 0, "--overwrite").code == 1
     assert Path("out/frames_restored.png").exists()
+    skipped = glow(*restore, "--skip", "--overwrite")
+    assert (skipped.code, skipped.output.splitlines()[-1]) == (0, "skipped: there is no file nothing.png")
     result = glow("restore", "in/broken.png", "nothing.png", "--checkpoint", models / "clean")
     assert (result.code, Path("outputs/restore").exists()) == (1, False), "nothing is restored"
+    assert glow("restore", "nothing.png", "--checkpoint", models / "clean", "--skip").code == 0
 
 
 def test_inputs_and_unrelated_files_are_not_replaced(models: Path, photo: Path, glow: Glow) -> None:
