@@ -79,19 +79,20 @@ def run(arguments: argparse.Namespace) -> None:
     factor = arguments.enlarge if arguments.checkpoint else None
     steps = [(models[place], require_task(models[place], factor)) for place in places]
     inputs, files = _read_inputs(steps[0][1], arguments)
-    named = _pictures_by_name(arguments.images, files)
+    pictures = _names_of_pictures(arguments.images, files)
     kinds = ["damaged"] if arguments.damage else []
     kinds += [f"seed{arguments.seed + number}" for number in range(arguments.count or 0)]
     kinds += ["mean", "spread", "comparison"] if arguments.count else ["restored"]
-    if file := one_picture(arguments.output, len(named)):
+    if file := one_picture(arguments.output, len(pictures)):
         arguments.format = FORMAT_OF[file.suffix.lower()]
-    names = [_result(name, kind, file, arguments.format) for name, file in named.items() for kind in kinds]
+    results = _names_of_results(pictures, kinds, arguments.format)
+    names = [name for of_picture in results.values() for name in of_picture.values()]
     origin, main = provenance(*stored.values()), names[-1] if names else ""
     with ResultsFolder(arguments.output, arguments.overwrite, origin, main=main) as folder:
-        folder.protect([*named.values(), *files], names)
-        failures = _restore_all(steps, named, inputs, folder, arguments)
-    if len(named) > max(1, len(failures)):
-        restored = f"{len(named) - len(failures):,} of {pluralise(len(named), 'picture')} restored"
+        folder.protect([*pictures, *files], names)
+        failures = _restore_all(steps, results, inputs, folder, arguments)
+    if len(pictures) > max(1, len(failures)):
+        restored = f"{len(pictures) - len(failures):,} of {pluralise(len(pictures), 'picture')} restored"
         print(printable(f"{restored}, in {folder.path}"))
     for failure in failures:
         if arguments.skip:
@@ -126,16 +127,9 @@ def _places(arguments: argparse.Namespace) -> list[str]:
     return places
 
 
-def _result(name: str, kind: str, file: str, chosen: str | None) -> str:
-    """Return the file name of a result: a PNG unless it is a restored picture."""
-    from glow_app.pictures.picture_file import result_suffix
-
-    return f"{name}_{kind}{'.png' if kind in UNRESTORED else result_suffix(Path(file), chosen)}"
-
-
 def _restore_all(
     steps: "list[Step]",
-    named: dict[str, str],
+    results: dict[str, dict[str, str]],
     inputs: dict[str, Any],
     folder: ResultsFolder,
     arguments: argparse.Namespace,
@@ -146,7 +140,7 @@ def _restore_all(
     from glow_app.restoration.decision import UNCHANGED
 
     failures, task = [], steps[-1][1]
-    for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
+    for number, (file, names) in enumerate(tracked(results.items(), len(results), "restoring")):
         try:
             picture_file, damaged, original = _read(steps, file, inputs, number, arguments)
             restoration = restore_successively(
@@ -154,22 +148,21 @@ def _restore_all(
             )
             profile = picture_file.photo.icc_profile
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.count):
-                result = _result(name, kind, file, arguments.format)
                 write = picture_file.save if kind not in UNRESTORED else None
-                folder.save(with_profile(picture, profile), result, facts, write, picture=file)
+                folder.save(with_profile(picture, profile), names[kind], facts, write, picture=file)
             lost, decision = picture_file.photo.note, restoration.note
             if picture_file.is_kept(picture):
                 lost = None
             elif decision == UNCHANGED:
                 decision = "it is clean, and so it was only saved anew"
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
-            if len(named) == 1 and not arguments.skip:
+            if len(results) == 1 and not arguments.skip:
                 raise
             failures.append(str(error) if file in str(error) else f"{file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
         note = "; ".join(filter(None, [lost, decision, gain]))
-        print(printable(f"{file}: {folder.place(result)}{note and f' ({note})'}"))
+        print(printable(f"{file}: {folder.place(names[kind])}{note and f' ({note})'}"))
     return failures
 
 
@@ -258,13 +251,13 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _pictures_by_name(places: list[str], input_files: list[str]) -> dict[str, str]:
-    """Return the picture files by the names of their results: their paths within the folder, without suffixes.
+def _names_of_pictures(places: list[str], input_files: list[str]) -> dict[str, str]:
+    """Return the picture files, and the name of each in those of its results: its path in the folder, without suffix.
 
-    Pictures that were restored before keep their names. Of several with the same name, all but the first get a number.
-    The files of further inputs are left out, and so are results of earlier runs in subfolders.
+    Pictures that were restored before keep their names. The files of further inputs are left out, and so are results of
+    earlier runs in subfolders.
     """
-    named: dict[str, str] = {}
+    names: dict[str, str] = {}
     seen, num_results = {Path(file).resolve() for file in input_files}, 0
     for place in map(Path, places):
         results = {record.parent for record in place.rglob(RECORD)} - {place}
@@ -273,10 +266,27 @@ def _pictures_by_name(places: list[str], input_files: list[str]) -> dict[str, st
                 num_results += 1
             elif file.resolve() not in seen:
                 seen.add(file.resolve())
-                stem = str((file.relative_to(place) if place.is_dir() else Path(file.name)).with_suffix(""))
-                stem = stem.removesuffix("_restored")
-                names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-                named[next(name for name in names if name not in named)] = str(file)
+                path = (file.relative_to(place) if place.is_dir() else Path(file.name)).with_suffix("")
+                names[str(file)] = str(path).removesuffix("_restored")
     if num_results:
         print(f"skipped {pluralise(num_results, 'result')} of earlier runs; name their folder to restore them")
-    return named
+    return names
+
+
+def _names_of_results(pictures: dict[str, str], kinds: list[str], chosen: str | None) -> dict[str, dict[str, str]]:
+    """Return the file names of the results of each picture by kind: PNGs unless they are restored pictures.
+
+    Where one is taken by the results of another picture, all of this picture get a number.
+    """
+    from glow_app.pictures.picture_file import result_suffix
+
+    results: dict[str, dict[str, str]] = {}
+    taken: set[str] = set()
+    for file, picture in pictures.items():
+        suffix = result_suffix(Path(file), chosen)
+        for name in chain([picture], (f"{picture}-{number}" for number in count(2))):
+            results[file] = {kind: f"{name}_{kind}{'.png' if kind in UNRESTORED else suffix}" for kind in kinds}
+            if taken.isdisjoint(results[file].values()):
+                break
+        taken.update(results[file].values())
+    return results

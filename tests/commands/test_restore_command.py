@@ -264,7 +264,7 @@ def test_unsuitable_options_are_refused(
 
 
 def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo: Path, glow: Glow) -> None:
-    for name in ("in/a/p.png", "in/b/p.png", "in/p.png", "in/p.bmp", "other/p.png"):
+    for name in ("in/a/p.png", "in/b/p.png", "in/p.png", "in/p.bmp", "in/p.jpg", "other/p.png"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(photo).save(name)
     Path("in/broken.png").write_bytes(b"x")
@@ -272,11 +272,11 @@ def test_results_keep_subfolders_and_distinguish_equal_names(models: Path, photo
     places = ["in", "in/p.png", "other/p.png", "nothing.png"]
     restore = ["restore", *places, "--checkpoint", models / "clean", "--force", "--output", "out"]
     result = glow(*restore)
-    made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")}
-    assert made == {f"{name}_restored.png" for name in ("a/p", "b/p", "p", "p-2", "p-3")}
+    made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*_*.*")}
+    assert made == {"p_restored.jpg", *(f"{name}_restored.png" for name in ("a/p", "b/p", "p", "p-2", "p-3"))}
     assert f"{Path('other/p.png')}: {Path('out/p-3_restored.png')}" in result.output
     *_, summary, broken, frames, missing = result.output.splitlines()
-    assert summary == "5 of 8 pictures restored, in out"
+    assert summary == "6 of 9 pictures restored, in out"
     assert broken.startswith("failed: in/broken.png")
     assert "failed: in/frames.gif" in frames
     assert "2 frames; choose one, such as --frame 0" in frames
