@@ -218,9 +218,6 @@ def _turn_upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tupl
         raise ValueError(f"a side has {max(original_size):,} pixels; expected at most {_LONGEST_SIDE:,}")
     # A JPEG can be decoded at reduced size; twice the target size is enough for the resampling filter.
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
-    if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
-        # libtiff trusts what the file says about its strips: one may be used for all, or be larger than the image.
-        raise UnsupportedPictureError("compressed TIFF is not supported; save it uncompressed or as PNG")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
         raise UnsupportedPictureError("run-length encoded BMP is not supported; save it as PNG")
     image.load()

@@ -135,19 +135,21 @@ REFUSED: list[tuple[str, Image.Image, dict[str, Any]]] = [
     ("a side has 262,145 pixels; expected at most 262,144", Image.new("1", (1, 262_145)), {"format": "PNG"}),
     ("float pixels have no defined range", Image.fromarray(np.full((4, 6), 0.5, np.float32)), {}),
     ("integer pixels beyond .* have no defined range", Image.fromarray(np.full((4, 6), 70000, np.int32)), {}),
-    *(
-        ("compressed TIFF is not supported", Image.new("RGB", (60, 400)), {"compression": compression})
-        for compression in ("tiff_deflate", "tiff_lzw", "packbits", "jpeg")
-    ),
 ]
 
 
 @pytest.mark.parametrize(("message", "image", "options"), REFUSED)
-def test_a_picture_that_is_too_long_or_of_no_range_or_a_compressed_tiff_is_refused(
+def test_a_picture_that_is_too_long_or_of_no_range_is_refused(
     tmp_path: Path, message: str, image: Image.Image, options: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=message):
         decode(save(image, tmp_path / "a.tif", **options))
+
+
+@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_lzw", "packbits", "jpeg"])
+def test_a_compressed_tiff_is_read(compression: str, tmp_path: Path) -> None:
+    path = save(striped(60, 40), tmp_path / "a.tif", compression=compression)
+    assert np.abs(read_photo(path).pixels.astype(int) - np.asarray(striped(60, 40)).transpose(2, 0, 1)).max() <= 4
 
 
 def test_a_run_length_encoded_bmp_is_not_read(tmp_path: Path) -> None:
