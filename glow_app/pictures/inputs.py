@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import Photo, open_image, photo_of
+from glow_app.data.decoding import Photo, UnsupportedPictureError, open_image, photo_of
 from glow_app.files import FORMAT_OF
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.picture_file import PictureFile, picture_file_of
+from glow_app.pictures.picture_file import FrameError, PictureFile, picture_file_of
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -93,6 +93,8 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
+    except (UnsupportedPictureError, FrameError) as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # Pillow's plugins share no narrower type
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 
