@@ -192,7 +192,8 @@ def test_webp_stays_lossless(tmp_path: Path) -> None:
 def test_a_frame_must_be_chosen(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     frames = [Image.new("RGB", (14, 9), (level, 0, 0)) for level in (0, 100, 200)]
-    options: dict[str, Any] = {".webp": {"lossless": True}, ".tif": {"compression": "tiff_lzw"}}.get(suffix, {})
+    options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
+    options |= {"compression": "tiff_lzw"} if suffix == ".tif" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     with pytest.raises(ValueError, match=rf"a{suffix}: it has 3 frames; choose one, such as --frame 0"):
         read_picture_file(path, 3, ".png")
