@@ -26,7 +26,7 @@ import numpy as np
 import skimage.data
 import torch
 from common import DOCS, earlier_results, write_result, write_table
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
@@ -43,6 +43,7 @@ CROP, INTERVAL = 96, 0.9
 FIGURE_SIDE, FIGURE_GAP = 240, 12
 LARGE = 3000, 4000
 NLM, BM3D, WAIFU2X = "non-local means", "BM3D", "waifu2x"
+TIMED = "noise 15, JPEG 60"  # the case whose seconds are in the table
 KINDS = ("given", NLM, BM3D, WAIFU2X)
 BICUBIC, BOX, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.LANCZOS
 
@@ -56,6 +57,7 @@ class Case(NamedTuple):
     sigma: float | None = None  # noise level, an input of the classical methods; that of the actual error if None
     is_grey: bool = False  # whether the photograph is
     is_alike: bool = False  # whether all channels have the same noise
+    is_screen: bool = False  # whether the photograph is shown on a screen with text
 
 
 def noise(sigma: float, is_grey: bool = False, is_alike: bool = False) -> Case:
@@ -87,8 +89,10 @@ CASES = {
     "same noise in all channels, 25": noise(25, is_alike=True),
     "camera noise 25": Case("clean", lambda pixels, rng: noisy(pixels, 25, rng, photons=0.5), methods=[NLM]),
     "noise 25, JPEG 75": Case("clean", lambda pixels, rng: compressed(noisy(pixels, 25, rng), 75), methods=[NLM]),
+    TIMED: Case("clean", lambda pixels, rng: compressed(noisy(pixels, 15, rng), 60), (NLM, BM3D), 15),
     **{f"JPEG {quality}": jpeg(quality) for quality in (10, 20, 50, 80, 95)},
     "JPEG 50, cropped, JPEG 75": Case("clean", lambda pixels, rng: compressed(compressed(pixels, 50, rng, True), 75)),
+    "screen with text, JPEG 30": jpeg(30)._replace(methods=(NLM, BM3D), is_screen=True),
     "clean": Case("clean", lambda pixels, _: pixels),
     "half size, bicubic": reduced(2, BICUBIC),
     "half size, box": reduced(2, BOX),
@@ -123,6 +127,25 @@ def photographs(folder: Path | None) -> dict[str, np.ndarray]:
     }
 
 
+def true_picture(case: Case, photograph: np.ndarray) -> np.ndarray:
+    """Return the undamaged picture of a case."""
+    image = Image.fromarray(photograph)
+    if case.is_grey:
+        return np.asarray(image.convert("L").convert("RGB"))
+    if not case.is_screen:
+        return photograph
+    words = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8").splitlines()
+    middle, screen = image.height // 2, Image.new("RGB", image.size, "white")
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, middle, *image.size), "#202124")
+    for top, ink, size in ((0, "#202124", 12), (middle, "#e8eaed", 16)):
+        for number in range(middle // (size + 4)):  # the font of Pillow, which is in no training picture
+            place = 8, top + 4 + number * (size + 4)
+            draw.text(place, words[number % len(words)], ink, ImageFont.load_default(size))
+    screen.paste(image.reduce(2), (image.width * 3 // 8, image.height // 4))
+    return np.asarray(screen)
+
+
 def tensor(pixels: np.ndarray) -> Tensor:
     """Return pixels, (H, W, C), as (C, H, W)."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -134,7 +157,7 @@ def ratio(picture: Tensor, truth: np.ndarray) -> float:
 
 
 def others(case: Case, damaged: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Return the PSNR of the other methods of a case.
+    """Return the PSNR of the other methods of a case, and the seconds of the classical ones.
 
     On a grey picture, classical ones work on one channel. Where all channels have the same noise, non-local means finds
     it in their mean. waifu2x is the network for photographs, which doubles the sides.
@@ -157,10 +180,12 @@ def others(case: Case, damaged: np.ndarray, truth: np.ndarray) -> dict[str, floa
     nlm = partial(denoise_nl_means, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma)  # the best h
     results = {}
     for method in case.methods:
+        start = time.perf_counter()
         if case.is_grey or (case.is_alike and method == NLM):
             clean = y - (plane - (nlm(plane) if method == NLM else bm3d(plane, sigma)))[..., None]
         else:
             clean = nlm(y, channel_axis=-1) if method == NLM else bm3d_rgb(y, sigma)
+        results[f"{method}, seconds"] = time.perf_counter() - start
         results[method] = ratio(tensor((255 * clean).round().clip(0, 255).astype(np.uint8)), truth)
     return results
 
@@ -198,13 +223,16 @@ def measure(
     """
     figures = {}
     for label, case in ((label, case) for label, case in CASES.items() if case.task == task):
-        truth = np.asarray(Image.fromarray(photograph).convert("L").convert("RGB")) if case.is_grey else photograph
+        truth = true_picture(case, photograph)
         damaged = case.damage(truth, np.random.default_rng(0))
         given = tensor(resized(damaged, truth.shape[0], truth.shape[1], BICUBIC))
-        picture, before = restored(model, tensor(damaged), len(truth)), {"given": ratio(given, truth)}
+        start, before = time.perf_counter(), {"given": ratio(given, truth)}
+        picture = restored(model, tensor(damaged), len(truth))
+        seconds = time.perf_counter() - start
         if not (before.items() <= (kept := baselines.get(label, {})).items() and {*case.methods} <= kept.keys()):
             baselines[label] = before | others(case, damaged, truth)
-        figures[label] = {"psnr": ratio(picture, truth), "within": share_within(model, damaged, truth)}
+        within = share_within(model, damaged, truth)
+        figures[label] = {"psnr": ratio(picture, truth), "within": within, "seconds": seconds}
         if has_figure and FIGURES[name][0] == label:
             write_figure(name, (given, picture, tensor(truth)))
     return figures
@@ -249,6 +277,12 @@ def table(baselines: Mapping[str, Any], models: Mapping[str, Any]) -> tuple[list
         shares = [each["within"] for each in figures]
         cells.append("" if None in shares else f"{mean(shares):.0%}")
         rows.append([label, *cells, *(f"{gain:+.2f}" for gain in gains)])
+        if label == TIMED:
+            seconds = [mean(each.get(f"{kind}, seconds", 0) for each in given) for kind in KINDS]
+            seconds.append(mean(each["seconds"] for each in figures))
+            rows.append(
+                [f"{label}, seconds", *(f"{each:.2f}" if each else "" for each in seconds), *[""] * (2 + len(names))]
+            )
     print("lowest gain over the damaged picture:", *min(lowest))
     return ["", *KINDS, "model", "gain", "within 90 %", *names], rows
 
