@@ -197,4 +197,5 @@ def _first_mistake(mistakes: Sequence[Any]) -> str:
             field += f"[{part}]"
         elif part.isidentifier() and part not in _TYPES:
             field += f".{part}"
-    return f"{field.removeprefix('.')[:100] or 'the body'}: {mistake['msg'][:200]}"
+    message = "there is no such field" if mistake["type"] == "extra_forbidden" else mistake["msg"][:200]
+    return f"{field.removeprefix('.')[:100] or 'the body'}: {message}"

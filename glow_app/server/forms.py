@@ -57,7 +57,7 @@ def values_of(parts: Sequence[Part]) -> dict[str, Any]:
     for name, value in parts:
         field = name.partition(".")[0]
         if isinstance(value, bytes) and field not in _FILES:
-            raise invalid(f"{name[:100]}: expected no file")
+            raise invalid(f"{name[:100]}: expected no file; the fields of files are {', '.join(_FILES)}")
         with suppress(ValueError, RecursionError):  # text that is not JSON, such as the name of a class
             value = value if isinstance(value, bytes) or name in _TEXTS else json.loads(_PYTHON.get(value, value))
         all_values.setdefault(name, []).append(value)
