@@ -14,7 +14,6 @@ from glow_app.commands.held_out_images import print_bits
 from glow_app.commands.results import print_row
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import EvaluationData, FeatureExtractor
-from glow_app.generation.sampling import draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.panels import neighbour_picture
 
@@ -31,7 +30,6 @@ def evaluate_samples(
     record: dict[str, Any] = {"bits_per_dim": bits, "nearest": None}
     turns, picture = evaluation.turns_of(model, data.held_out, arguments.seed, size), None
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
-    guidance = draw_settings(model, temperature, guidance, turns).guidance
     settings: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
     drawn, features = evaluation.draw_samples(
         model, count, extract, num_kept=COMPARED, turns=turns, batch_size=size, **settings

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     turns = read_chosen_attributes(model, arguments) or read_given(model, arguments.given)
     if arguments.size:
         model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
-    settings = draw_settings(model, arguments.temperature, arguments.guidance, turns)
+    settings = draw_settings(model, arguments.temperature, arguments.guidance)
     turn = turn_length(model, turns)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     require_seeds(arguments.seed or 0, count)

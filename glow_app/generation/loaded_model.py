@@ -83,4 +83,4 @@ class LoadedModel(ImageModel):
                 guidance but the model takes none.
         """
         seeds, parsed = one_seed_each(num, seeds), self.vocabulary.parse(given, num)
-        return draw(self, seeds, draw_settings(self, temperature, guidance, parsed), parsed, size)
+        return draw(self, seeds, draw_settings(self, temperature, guidance), parsed, size)

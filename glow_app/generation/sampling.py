@@ -1,7 +1,6 @@
 """Draws from an image model: the noise of their seeds, what they are given, guidance; batches, and grids of draws."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,21 +18,16 @@ Temperature = float | Sequence[float]
 
 
 def draw_settings(
-    model: ImageModel,
-    temperature: float | Sequence[float] | None = None,
-    guidance: float | None = None,
-    given: Any = None,
+    model: ImageModel, temperature: float | Sequence[float] | None = None, guidance: float | None = None
 ) -> GenerationSettings:
     """Return the settings of draws: :attr:`ImageModel.generation`, except for what is not None.
-
-    If nothing is given and there are no values that take turns, the guidance is 1: it would exaggerate nothing.
 
     Raises:
         ValueError: If a setting is out of range, or does not fit the model.
     """
     settings = model.generation.override(temperature, guidance)
     settings.check(len(model.flow.latent_shapes), model.conditioning.guided)
-    return settings if given is not None or model.vocabulary.values else settings.override(None, 1.0)
+    return settings
 
 
 def draw(
@@ -117,7 +111,7 @@ def sample_batches(
     """
     require_at_least(1, num=num, batch_size=batch_size)
     parsed = None if turns is None else model.vocabulary.parse(turns, len(turns))
-    settings = draw_settings(model, temperature, guidance, parsed)
+    settings = draw_settings(model, temperature, guidance)
     for start in range(seed, seed + num, batch_size):
         seeds = range(start, min(start + batch_size, seed + num))
         given = None if parsed is None else parsed[[each % len(parsed) for each in seeds]]
@@ -140,7 +134,7 @@ def sweep(model: ImageModel, images: Images, temperatures: Temperature) -> Image
     rows = [temperatures] if isinstance(temperatures, (int, float)) else temperatures
     guidance = images.common_facts.get("guidance", 1.0)
     given = model.vocabulary.parse(images.given or None, len(images))
-    settings = [draw_settings(model, row, guidance, given) for row in rows]
+    settings = [draw_settings(model, row, guidance) for row in rows]
     drawn = torch.cat([draw(model, images.seeds, each, given) for each in settings])
     above = images.captions if len(set(images.captions)) > 1 else []
     return grid(drawn, len(images), above=above, left=[f"T = {row:g}" for row in rows])

@@ -85,7 +85,7 @@ class QueuedModel(LoadedModel):
         parsed = self.vocabulary.parse(given, num)
         # The noise is drawn only when a batch starts, because many requests may wait.
         rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), parsed)
-        images = self._compute(self._rows.draw, rows, size, draw_settings(self, temperature, guidance, parsed))
+        images = self._compute(self._rows.draw, rows, size, draw_settings(self, temperature, guidance))
         return Images(torch.stack(images), [fact for image in images for fact in image.facts])
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:

@@ -67,7 +67,7 @@ async def sample(body: schemas.SampleRequest, request: Request, service: Served)
     """Draw images; a seed gives the image of `glow sample`."""
     seeds, size = service.seeds(body.count, body.seed), service.size(body.size)
     with validating():
-        settings = draw_settings(service.model, body.temperature, body.guidance, body.given)
+        settings = draw_settings(service.model, body.temperature, body.guidance)
     with validating("given"):
         options = settings.temperature, seeds, body.given, settings.guidance
         drawn = await service.run(service.model.sample, len(seeds), *options, size=size)

@@ -237,8 +237,11 @@ def test_attributes_are_asked_for_by_name(attributed: Path, glow: Glow) -> None:
     vocabulary = model.vocabulary
     (hue,) = (row["hue"] for row in vocabulary.format(vocabulary.default([4], vocabulary.parse(given, 1))))
     assert read_png_text(Path("options") / f"{name}.png")["given"] == f"smiling, no hat, age 0.25, hue {hue:.3g}"
-    assert "guidance" not in glow(*options, "open", "--guidance", 1.02).output  # there is nothing to exaggerate
-    assert "note" not in record_of("open")
+    assert glow(*options, "open", "--guidance", 1.02).code == 0  # of what the samples are drawn with
+    (drawn,) = vocabulary.format(vocabulary.default([4], None))
+    _, (_, expected) = sample_batches(model, 2, 0.7, 3, [{}, drawn], guidance=1.02)
+    assert np.array_equal(pixels(Path("open", f"{name}_g1.02.png")), expected[0].numpy())
+    assert "note" not in record_of("options")
     assert glow(*options, "turns", "--given", "hat", "hat=0").code == 0
     assert [entry["given"]["hat"] for entry in record_of("turns")["files"][:2]] == [0, 1]
 
