@@ -139,7 +139,8 @@ class AttributeConditioning(Conditioning):
         return [torch.full((num, len(self.attributes)), math.nan)]
 
     def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
-        """Return the context minus that with the shares of the answers that are given, (B, E)."""
+        """Return the context minus that with the shares of the answers that are given, or of all if none is, (B, E)."""
+        given = torch.where((self.is_yes_no(given) & ~given.isnan()).any(1, keepdim=True), given, filled)
         is_replaced = self.is_yes_no(given) & ~given.isnan()
         return self(filled) - self(torch.where(is_replaced, self.mean, filled))
 

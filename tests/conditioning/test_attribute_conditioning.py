@@ -117,14 +117,15 @@ def test_every_kind_enters_the_context_in_its_own_way() -> None:
         assert not torch.allclose(context_of(conditioning, {k: v for k, v in known.items() if k != name}, 1), context)
 
 
-def test_guidance_leads_away_from_the_shares_of_given_answers_alone() -> None:
+def test_guidance_leads_away_from_the_shares_of_given_answers_alone_or_of_all_if_none_is_given() -> None:
     conditioning = built()
     conditioning.vocabulary().learn(training_data())
-    given = torch.tensor([[1, NAN, 50.0, 0.2]])
-    shares = torch.tensor([[float(conditioning.mean[0]), NAN, 50.0, 0.2]])
-    assert torch.equal(conditioning.guidance(given, given), conditioning(given) - conditioning(shares))
-    real = parsed(conditioning, {"age": 50, "hue": 0.2}, 1)
-    same(conditioning.guidance(given, real), torch.zeros(1, 4))
+    filled = torch.tensor([[1.0, 0.0, 50.0, 0.2]]).expand(3, 4)
+    given = torch.tensor([[1, NAN, 50.0, 0.2], [NAN, NAN, 50.0, 0.2], [NAN] * 4])
+    first, second = conditioning.mean[:2].tolist()
+    shares = torch.tensor([[first, 0.0, 50.0, 0.2], [first, second, 50.0, 0.2], [first, second, 50.0, 0.2]])
+    assert torch.equal(conditioning.guidance(filled, given), conditioning(filled) - conditioning(shares))
+    same(conditioning.guidance(given[2:], given[2:]), torch.zeros(1, 4))
 
 
 def test_the_reader_answers_in_the_form_of_the_networks_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
