@@ -3,7 +3,7 @@
 import { announce, h, joined } from "./dom.js";
 
 const PROGRESS_DELAY_MS = 200;  // shorter work shows no progress, which would only flicker
-const REST_MS = 150;  // after the last change, when the whole result replaces the preview
+const REST_MS = 80;  // after the last change, when the whole result replaces the preview
 const RETRIES = 3;  // of a request while the server is busy
 
 const REFUSED = [413, 415, 422];  // the same request would fail again
