@@ -111,6 +111,15 @@ def picture_file_of(
             pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
             photo = replace(photo, pixels=pixels, icc_profile=None)
         return PictureFile(photo, kind, is_grey, options=options)
+    text, kept, notes = _metadata(image, kind, factor)
+    photo = replace(photo, note=", ".join(filter(None, [photo.note, *notes])) or None)
+    own_kind = "jpeg" if image.format == "MPO" else (image.format or "").lower()
+    is_whole = frame is None and factor == 1 and kind == own_kind
+    return PictureFile(photo, kind, is_grey, text, options | kept, content if is_whole else None)
+
+
+def _metadata(image: Image.Image, kind: str, factor: int) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+    """Return text chunks, options of Pillow's ``save``, and notes of what is left out, for results of a format."""
     text = {key: value for key, value in getattr(image, "text", {}).items() if key != "Raw profile type exif"}
     kept = {name: image.info[name] for name in ("xmp", "comment") if isinstance(image.info.get(name), bytes)}
     if "xmp" in kept:
@@ -126,9 +135,7 @@ def picture_file_of(
         lost["exif"] = "damaged"
     if kind == "jpeg":
         lost |= {name: "too long for JPEG" for name, value in kept.items() if len(value) > _LONGEST_IN_JPEG}
-    notes = [photo.note, *(f"{name.upper()} left out ({why})" for name, why in lost.items())]
-    photo = replace(photo, note=", ".join(filter(None, notes)) or None)
-    options |= {name: value for name, value in kept.items() if value and name not in lost}
+    options: dict[str, Any] = {name: value for name, value in kept.items() if value and name not in lost}
     dpi = image.info.get("dpi")
     is_made_up = image.format == "TIFF" and Base.XResolution not in image.getexif()  # Pillow says 1 then
     if isinstance(dpi, tuple) and all(0 < value < _LARGEST_DPI for value in dpi) and not is_made_up:
@@ -138,9 +145,7 @@ def picture_file_of(
         for marker, content in getattr(image, "applist", ())
         if marker == "APP13"
     )
-    own_kind = "jpeg" if image.format == "MPO" else (image.format or "").lower()
-    is_whole = frame is None and factor == 1 and kind == own_kind
-    return PictureFile(photo, kind, is_grey, text, options, content if is_whole else None)
+    return text, options, [f"{name.upper()} left out ({why})" for name, why in lost.items()]
 
 
 def _choose_frame(image: Image.Image, frame: int | None) -> None:
