@@ -27,7 +27,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_model_arguments()
     parser.add_output_arguments("NAME.png")
     parser.add_temperature_argument("the model's recommendation")
-    beyond = "strength of what is given: 1 is the model itself, above 1 exaggerates (default: the recommended one)"
+    beyond = (
+        "strength of class or attributes: 1 is the model itself, above 1 exaggerates (default: the recommended one)"
+    )
     parser.add_argument("--guidance", type=guidance, help=beyond)
     count = f"number of images (default: {USUAL_COUNT}, or the next multiple of the number of given values)"
     parser.add_argument("--count", type=positive_int, help=count)

@@ -140,8 +140,8 @@ class AttributeConditioning(Conditioning):
 
     def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
         """Return the context minus that with the shares of the answers that are given, or of all if none is, (B, E)."""
-        given = torch.where((self.is_yes_no(given) & ~given.isnan()).any(1, keepdim=True), given, filled)
-        is_replaced = self.is_yes_no(given) & ~given.isnan()
+        is_given, is_filled = (self.is_yes_no(values) & ~values.isnan() for values in (given, filled))
+        is_replaced = torch.where(is_given.any(1, keepdim=True), is_given, is_filled)
         return self(filled) - self(torch.where(is_replaced, self.mean, filled))
 
     def observe(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -63,7 +63,7 @@ class Conditioning(nn.Module, ABC):
 
         Args:
             filled: What images are drawn with, from :meth:`Vocabulary.default`: what is given, and values for the rest.
-            given: What is given, as for :meth:`forward`.
+            given: What is given, as for :meth:`forward`; where that is nothing, the direction is of what is filled in.
         """
         raise NotImplementedError
 
