@@ -39,7 +39,7 @@ def restore_successively(
     notes, pictures = [], [damaged]
     height, width = (side * math.prod(task.factor for _, task in steps[:-1]) for side in damaged.shape[1:])
     require_size(*steps[-1], count, height, width)
-    for model, task in steps:
+    for place, (model, task) in enumerate(steps, 1):
         is_drawn = task.factor > 1 or len(steps) == 1
         num, of_step = (count // len(pictures), temperature) if is_drawn else (1, 0.0)
         of_picture = partial(track or partial(tracked, doing="restoring"), share=1 / len(steps) / len(pictures))
@@ -47,9 +47,11 @@ def restore_successively(
             restore_damaged(model, picture, num, of_step, seed + number, task, of_picture, force)
             for number, picture in enumerate(pictures)
         ]
-        if (note := results[0].note) == UNCHANGED and len(steps) > 1:
-            note = "it is clean, and so it was only enlarged"
-        notes += [note] if note else []
+        if note := results[0].note:
+            if (times := math.prod(task.factor for _, task in steps[place:])) > 1:
+                first = "it is clean, and so it was only" if note == UNCHANGED else f"{note}, then"
+                note = f"{first} enlarged {times} times"
+            notes.append(note)
         pictures = [draw for result in results for draw in result.draws]
     restoration = replace(results[0], note="; ".join(notes) or None)
     if len(results) == 1:

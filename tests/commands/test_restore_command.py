@@ -81,7 +81,8 @@ def test_what_was_decided_is_said(photo: Path, glow: Glow, monkeypatch: pytest.M
         (1e3, [], "it is clean, and so it was not changed"),
         (1e3, ["--strip"], "it is clean, and so it was only saved anew"),
         (1e3, ["--format", "webp"], "it is clean, and so it was only saved anew"),
-        (1e3, ["--enlarge", 2], "it is clean, and so it was only enlarged"),
+        (1e3, ["--enlarge", 2], "it is clean, and so it was only enlarged 2 times"),
+        (1e-9, ["--enlarge", 4], "cleaned throughout, then enlarged 4 times"),
     ):
         monkeypatch.setattr(Clean, "least_change", least_change)
         result = glow("restore", photo, *options, "--output", "out", "--overwrite")

@@ -10,7 +10,7 @@ import { makeFrame } from "./frame.js";
 import { GONE, blobOf, download, faultAt, faultOf, release, thumbnail } from "./pictures.js";
 import { openPicture, partOf } from "./reduce.js";
 import { makeRestored, resultOf } from "./restored.js";
-import { doneBy, restoreSettings } from "./restoresettings.js";
+import { doneBy, restoreSettings, wordsOf } from "./restoresettings.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -40,10 +40,7 @@ export function startRestore(info) {
   let view = null;  // of its result
   let wanted = null;  // settings of the sample that is being drawn as the picture
 
-  /** Return the restorers of a picture, each of which restores what the one before it gives. */
-  const restorersOf = ({ earlier = [] }) => [...earlier, settings.restorer];
-
-  const timesOf = (picture) => restorersOf(picture).reduce((times, { factor }) => times * factor, 1);
+  const timesOf = (picture) => settings.restorersOf(picture).reduce((times, { factor }) => times * factor, 1);
 
   /** Return how many pixels of the shown picture a request may restore. */
   function mostPixels({ count, temperature }) {
@@ -75,8 +72,9 @@ export function startRestore(info) {
     const { width, height } = part ?? { width: shown.extent?.[0] ?? Infinity, height: shown.extent?.[1] ?? 1 };
     const times = timesOf(shown);
     const [across, down] = [width, height].map((side) => (side * times).toLocaleString("en"));
-    const steps = shown.earlier ? `, ${restorersOf(shown).map(doneBy).join(", then ")}` : "";
-    note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels${steps}.`);
+    const restorers = settings.restorersOf(shown);
+    const steps = restorers.length > 1 && `Steps: ${restorers.map(wordsOf).join(", then ")}.`;
+    note.textContent = joined(" ", shown.note, shown.extent && `Result: ${across} x ${down} pixels.`, steps);
     large.hidden = part === null && asked.count * width * height * times ** 2 <= QUICK;
     return large.hidden;
   }
@@ -84,7 +82,7 @@ export function startRestore(info) {
   /** Show one of the pictures, and its result if there is one. */
   function select(picture) {
     shown = picture;
-    const { result, fault, sent, before, extent } = picture;
+    const { result, fault, sent, extent } = picture;
     const { restorer, takesMask } = settings;
     const enlarger = settings.enlargerFor(timesOf(picture));
     panel.classList.toggle("grey", restorer.channels === 1);
@@ -94,9 +92,10 @@ export function startRestore(info) {
     describe();
     brush.element.hidden = !takesMask || !sent || !extent;
     if (!brush.element.hidden) brush.show(sent.url, sent.size);
+    byId("restore-first").hidden = picture.earlier !== undefined;
     enlarge.hidden = !enlarger;
     enlarge.textContent = enlarger ? `Enlarge ${enlarger.factor} times` : "";
-    if (result) (view ??= makeRestored(stage, enlarge)).show(result, before ?? sent.url);
+    if (result) (view ??= makeRestored(stage, enlarge)).show(result, sent.url);
     else showNothing();
     showRow();
   }
@@ -120,7 +119,7 @@ export function startRestore(info) {
   }
 
   function take(chosen) {
-    const urlsOf = ({ url, before, sent, result }) => [url, before, sent?.url, ...(result?.pictures ?? []).map((each) => each.url)];
+    const urlsOf = ({ url, sent, result }) => [url, sent?.url, ...(result?.pictures ?? []).map((each) => each.url)];
     const used = new Set(chosen.flatMap(urlsOf));
     pictures.flatMap(urlsOf).forEach((url) => used.has(url) || release({ url }));
     task.cancel();
@@ -169,7 +168,7 @@ export function startRestore(info) {
     if (mask === null) return { key, waits: "Paint over what is missing", isUncovered: true };
     const first = picture.earlier ? picture.first : { force: asked.force, inputs: { ...asked.inputs, mask } };
     const { inputs, ...fields } = { ...asked, ...first };
-    const restorers = restorersOf(picture);
+    const restorers = settings.restorersOf(picture);
     for (const [name, value] of Object.entries(inputs)) {
       fields[`inputs.${name}`] = part && value instanceof File ? await partOf(value, part) : value;
     }
@@ -226,7 +225,7 @@ export function startRestore(info) {
     Object.assign(picture, { first, result, fault: null });
     if (picture === shown) {
       select(picture);
-      keepSettings("restore", { restorer: asked.restorer, picture: linkOf(picture), ...settings.draws(result.seed) });
+      keepSettings("restore", { restorer: settings.restorer.name, picture: linkOf(picture), ...settings.draws(result.seed) });
       if (isAsked) stage.scrollIntoView({ block: "nearest" });
     } else showRow();
     goOn();
@@ -247,15 +246,9 @@ export function startRestore(info) {
     return fault?.place === 0 || mask !== null;
   }
 
-  /**
-   * Enlarge the results; the picture before stays the damaged one. A best guess is made again, in the same request, because
-   * its file may be compressed; of draws, which are PNG, the first one is sent.
-   */
+  /** Enlarge the results, which are made again in the same request, because their files may be compressed. */
   function enlargeAll() {
-    const next = ({ url, before, sent, result, ...picture }) =>
-      result.pictures.length < 3
-        ? { ...picture, url, before, sent, earlier: restorersOf(picture), settings: null, key: null }
-        : { ...result.pictures[0], before: before ?? sent.url };
+    const next = ({ result, ...picture }) => ({ ...picture, earlier: settings.restorersOf(picture), settings: null, key: null });
     const results = pictures.filter(({ result }) => result).map(next);
     settings.choose(settings.enlargerFor(timesOf(shown)).name);
     take(results);

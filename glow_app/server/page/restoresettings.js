@@ -20,8 +20,8 @@ const FIELDS = { picture: { type: "file", accept: "image/*" }, number: { type: "
 
 /** Start the settings; the handlers are called when a setting, the restorer, or (by its button) the seed changes. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
-  const names = ["restorer", "force", "strip", "several", "count", "seed"];
-  const [select, force, strip, several, number, seed] = names.map((name) => byId(`restore-${name}`));
+  const names = ["restorer", "clean", "force", "strip", "several", "count", "seed"];
+  const [select, clean, force, strip, several, number, seed] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
   const onTemperature = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: onTemperature });
@@ -32,6 +32,10 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const settings = {
     get restorer() {
       return restorerOf(select.value);
+    },
+    /** Return the restorers of a picture, each of which restores what the one before it gives; earlier ones are known if some were used. */
+    restorersOf({ earlier = clean.checked ? cleaners() : [] }) {
+      return [...earlier, settings.restorer];
     },
     /** Whether the restorer takes a mask, which is painted; other inputs have fields. */
     get takesMask() {
@@ -60,9 +64,9 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       const asked = several.checked ? readDraws() : { count: 1, temperature: 0, seed: 0 };
       for (const input of inputs) input.ariaInvalid = input.validity.valid ? null : "true";
       if (Object.values(asked).includes(undefined) || inputs.some(({ ariaInvalid }) => ariaInvalid)) return null;
-      const isForced = settings.restorer.decides && !several.checked && force.checked;
-      const switches = { force: isForced || null, strip: strip.checked || null };
-      return { restorer: select.value, ...asked, ...switches, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
+      const restorer = settings.restorersOf({}).map(({ name }) => name);
+      const switches = { force: (canForce() && force.checked) || null, strip: strip.checked || null };
+      return { restorer, ...asked, ...switches, inputs: Object.fromEntries(inputs.map((input) => [input.name, valueOf(input)])) };
     },
     /** Return what a link says of the draws that begin with a seed; nothing for one result. */
     draws: (first) =>
@@ -71,7 +75,8 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     restore(link) {
       choose((restorerOf(link.get("restorer")) ?? first).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
       const count = wholeNumber(link.get("count"), info.limits.count, 1);
-      showDraws(count !== null);
+      several.checked = count !== null;
+      showSwitches();
       number.value = count ?? number.value;
       seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
     },
@@ -88,10 +93,21 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     return { count, seed: readNumber(seed), temperature: chosen };
   }
 
-  function showDraws(isShown) {
-    several.checked = isShown;
-    byId("restore-drawing").hidden = !isShown;
-    force.closest("label").hidden = isShown || !settings.restorer.decides;
+  /** Return the restorer that cleans pictures before the chosen one enlarges them, in a list that is empty if there is none. */
+  function cleaners() {
+    const { factor, source } = settings.restorer;
+    return factor > 1 ? info.restorers.filter((other) => other.decides && other.source === source).slice(0, 1) : [];
+  }
+
+  /** Return whether something is left as it is if it seems clean, which draws of the chosen restorer never are. */
+  function canForce() {
+    return settings.restorersOf({}).some(({ decides }, place, { length }) => decides && (place < length - 1 || !several.checked));
+  }
+
+  function showSwitches() {
+    byId("restore-drawing").hidden = !several.checked;
+    clean.closest("label").hidden = cleaners().length === 0;
+    force.closest("label").hidden = !canForce();
   }
 
   function choose(name, wanted = null) {
@@ -103,7 +119,7 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     inputs = others.map(([name, kind]) => h("input", { ...FIELDS[kind], name, onchange }));
     const fields = inputs.map((input) => h("label", { className: "field" }, h("span", {}, input.name), input));
     byId("restore-inputs").replaceChildren(...fields);
-    showDraws(several.checked);
+    showSwitches();
   }
 
   byId("restore-temperature").append(temperature.element);
@@ -117,17 +133,17 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     choose(select.value);
     onrestorer();
   });
-  several.addEventListener("change", () => {
-    showDraws(several.checked);
-    onchange();
-  });
-  for (const input of [force, strip, number, seed]) input.addEventListener("change", () => onchange());
+  const onsetting = () => (showSwitches(), onchange());
+  for (const input of [clean, force, strip, several, number, seed]) input.addEventListener("change", onsetting);
   byId("restore-new-seed").addEventListener("click", () => {
     seed.value = newSeed();
     onseed();
   });
   return settings;
 }
+
+/** Return what a restorer does, in the words of its option. */
+export const wordsOf = (restorer) => WORDS[restorer.task]?.(restorer) ?? restorer.task;
 
 /** Return what a restorer does to a picture, in one word. */
 export const doneBy = ({ task }) => DONE[task] ?? "restored";
@@ -142,7 +158,7 @@ function valueOf(input) {
 function optionsOf(restorers) {
   const place = (names, name) => [...Object.keys(names), name].indexOf(name);  // others come last
   const compare = (one, other) => place(KINDS, one.source) - place(KINDS, other.source) || place(WORDS, one.task) - place(WORDS, other.task);
-  const words = (restorer) => `${KINDS[restorer.source] ?? restorer.name}: ${WORDS[restorer.task]?.(restorer) ?? restorer.task}`;
+  const words = (restorer) => `${KINDS[restorer.source] ?? restorer.name}: ${wordsOf(restorer)}`;
   return [...restorers].sort(compare).map((restorer) => {
     const isAlone = restorers.filter((other) => words(other) === words(restorer)).length === 1;
     return new Option(isAlone ? words(restorer) : `${words(restorer)} (${restorer.name})`, restorer.name);

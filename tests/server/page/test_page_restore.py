@@ -78,6 +78,14 @@ def expect_draws(page: Page, result: restoration.Restoration) -> None:
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
 
 
+def cleaned_and_enlarged(
+    site: Site, damaged: torch.Tensor, count: int = 1, temperature: float | None = 0.0
+) -> restoration.Restoration:
+    """Return what the page restores by default with the task of enlarging."""
+    steps = [(site.restorers[name], restoration.require_task(site.restorers[name])) for name in ("clean", "enlarge")]
+    return restoration.restore_successively(steps, damaged, count, temperature)
+
+
 def expect_result(page: Page, model: LoadedModel, damaged: torch.Tensor) -> None:
     """Wait until the page shows the best estimate."""
     expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, damaged, 1, 0.0).draws[0])
@@ -126,34 +134,34 @@ def test_the_first_visit_restores_a_photograph(page: Page, restoring_site: Site)
 
 
 def test_a_sample_and_its_draws_in_a_link(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
-    model = restoring_site.restorers["enlarge"]
     begin(page, restoring_site, bodies, "restorer=enlarge&picture=0_0.7_")
     small = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
-    expect_result(page, model, small)
+    best = cleaned_and_enlarged(restoring_site, small).draws[0]
+    expect_image(page, page.locator(".compare img").nth(1), best)
     expect(page.locator(".choices button")).to_have_text(["restored", "original"])
     expect_image(page, page.locator(".choices img").last, small)
     name, content = saved(page, page.get_by_role("button", name="Download"))
-    assert name == "picture-seed0-enlarged.png"
-    best = restoration.restore(model, small, 1, 0.0).draws[0]
+    assert name == "picture-seed0-cleaned-enlarged.png"
     assert torch.equal(from_base64(base64.b64encode(content).decode()), best)
 
     page.get_by_role("switch", name="Show possible originals").check()
-    result = restoration.restore(model, small, 4, seeds=0)
+    result = cleaned_and_enlarged(restoring_site, small, 4, None)
     expect_draws(page, result)
     captions = ["seed 0", "seed 1", "seed 2", "seed 3", "mean", "spread", "original"]
     expect(page.locator(".choices button")).to_have_text(captions)
     page.get_by_role("button", name="seed 2").click()
     expect(page.get_by_role("button", name="seed 2")).to_have_attribute("aria-pressed", "true")
     expect_image(page, page.locator(".compare img").nth(1), result.draws[2])
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-seed0-enlarged-3.png"
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-seed0-cleaned-enlarged-3.png"
     page.locator("#restore-temperature input").fill("0.2")
     expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
-    expect_image(page, page.locator(".compare img").nth(1), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
+    third = cleaned_and_enlarged(restoring_site, small, 4, 0.2).draws[2]
+    expect_image(page, page.locator(".compare img").nth(1), third)
     set_draws(page, "2")
     expect(page.locator(".choices button")).to_have_count(5)
     page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&count=2&seed=0&temperature=0.2")
     reopen(page, page.url)
-    expect_draws(page, restoration.restore(model, small, 2, 0.2, seeds=0))
+    expect_draws(page, cleaned_and_enlarged(restoring_site, small, 2, 0.2))
     bodies.clear()
     reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&seed=x&count=900")
     expect(page.locator(".compare")).to_be_visible()
@@ -181,11 +189,11 @@ def test_a_file_is_sent_unchanged_and_compared_with_its_draws(
 ) -> None:
     begin(page, restoring_site, bodies, "restorer=enlarge&count=4&seed=0")
     picture = take(page, 3, 5, 11)
-    expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
+    expect_draws(page, cleaned_and_enlarged(restoring_site, picture, 4, None))
     expect_image(page, page.locator(".compare img").first, picture)
     assert bodies[-1]["image"] == png_file(picture)["buffer"]
-    expect(page.locator("#restore-note")).to_have_text("Result: 22 x 10 pixels.")
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-enlarged.png"
+    expect(page.locator("#restore-note")).to_contain_text("Result: 22 x 10 pixels.")
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine-cleaned-enlarged.png"
     page.wait_for_url("**/#restore?restorer=enlarge&count=4&seed=0")
 
     divider = page.get_by_label("Before and after")
@@ -266,7 +274,9 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
     expect_result(page, restoring_site.restorers["enlarge"], first)
     expect_image(page, page.locator(".compare img").first, pictures[0])
-    expect(page.locator("#restore-note")).to_have_text("Result: 16 x 12 pixels, cleaned, then enlarged.")
+    note = "Result: 16 x 12 pixels. Steps: clean (noise, JPEG), then enlarge 2 times."
+    expect(page.locator("#restore-note")).to_have_text(note)
+    expect(page.get_by_role("switch", name="Clean before enlarging")).to_be_hidden()
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-cleaned-enlarged.png"
     expect(row.nth(1)).to_have_attribute("title", "other.png: restored")
     sent = [(body["image"], body["restorer"]) for body in bodies[-2:]]
@@ -274,6 +284,28 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     page.get_by_role("button", name="Enlarge 2 times").click()
     expect(page.locator("#restore-note")).to_contain_text("Result: 32 x 24 pixels")
     expect(page.get_by_role("button", name="Enlarge 2 times")).to_be_hidden()
+    assert bodies[-1]["restorer"] == ["clean", "enlarge", "enlarge"], "cleaned once"
+
+
+def test_a_picture_is_cleaned_before_it_is_enlarged_unless_switched_off(
+    page: Page, restoring_site: Site, bodies: list[dict[str, Any]]
+) -> None:
+    begin(page, restoring_site, bodies, "restorer=enlarge")
+    picture = take(page, 3, 6, 8)
+    result = cleaned_and_enlarged(restoring_site, picture)
+    after, notes = page.locator(".compare img").nth(1), page.locator("#restore-result .notes")
+    expect_image(page, after, result.draws[0])
+    assert result.note == "cleaned throughout, then enlarged 2 times"
+    expect(notes).to_have_text(result.note)
+    page.get_by_role("switch", name="Clean before enlarging").uncheck()
+    expect_image(page, after, restoration.restore(restoring_site.restorers["enlarge"], picture, 1, 0.0).draws[0])
+    expect(notes).to_be_empty()
+    expect(page.get_by_role("switch", name="Correct all")).to_be_hidden()
+    page.get_by_role("button", name="Enlarge 2 times").click()
+    expect(page.locator("#restore-note")).to_contain_text("Result: 32 x 24 pixels")
+    expect(page.locator("#restore-task")).to_be_empty()
+    restorers = [body["restorer"] for body in bodies]
+    assert restorers == [["clean", "enlarge"], "enlarge", ["enlarge", "enlarge"]]
 
 
 def test_pictures_are_pasted_or_dropped_anywhere(page: Page, restoring_site: Site, bodies: list[Any]) -> None:
