@@ -24,7 +24,7 @@ const SAME = ["image/jpeg", "image/webp"];  // formats of which results have the
 /** Start the tab, of a server with restorers. */
 export function startRestore(info) {
   const task = new Task(byId("restore-task"));
-  const [form, note, large, stage, row] = ["form", "note", "large", "result", "files"].map((name) => byId(`restore-${name}`));
+  const [form, note, large, number, stage, row] = ["form", "note", "large", "frame", "result", "files"].map((name) => byId(`restore-${name}`));
   const [panel, empty] = [byId("panel-restore"), [...stage.children]];
   const open = (file) => ({ name: file.name, file, url: URL.createObjectURL(file) });
   const zone = makeDropZone({ id: "restore-file", label: "Pictures", info, many: true, around: panel, open, onpictures: take });
@@ -34,7 +34,8 @@ export function startRestore(info) {
   const frame = makeFrame("restore-part", limit, changed);
   const enlarge = h("button", { onclick: enlargeAll });
   // Each has, once it is read, content and extent; once it was tried, the key of the settings, and sent and result or fault;
-  // if its result is restored further, the earlier restorers, and what else was first asked for.
+  // if its result is restored further, the earlier restorers, and what else was first asked for; if the server has found several
+  // frames, their number, and the chosen one.
   let pictures = [];
   let shown = null;  // one of these
   let view = null;  // of its result
@@ -90,6 +91,8 @@ export function startRestore(info) {
     zone.setError(fault ? `${picture.name}: ${fault}.` : null);
     frame.element.hidden = large.hidden = true;
     describe();
+    number.closest("label").hidden = !picture.frames;
+    Object.assign(number, { max: picture.frames - 1, value: picture.frame ?? "" });
     brush.element.hidden = !takesMask || !sent || !extent;
     if (!brush.element.hidden) brush.show(sent.url, sent.size);
     byId("restore-first").hidden = picture.earlier !== undefined;
@@ -167,7 +170,7 @@ export function startRestore(info) {
     const mask = settings.takesMask ? await brush.mask() : undefined;
     if (mask === null) return { key, waits: "Paint over what is missing", isUncovered: true };
     const first = picture.earlier ? picture.first : { force: asked.force, inputs: { ...asked.inputs, mask } };
-    const { inputs, ...fields } = { ...asked, ...first };
+    const { inputs, ...fields } = { ...asked, ...first, frame: picture.frame };
     const restorers = settings.restorersOf(picture);
     for (const [name, value] of Object.entries(inputs)) {
       fields[`inputs.${name}`] = part && value instanceof File ? await partOf(value, part) : value;
@@ -236,9 +239,9 @@ export function startRestore(info) {
     const fault = faultOf(error);  // of the picture or, if its place is not 0, of a further input
     const mask = /^inputs[.:] ?mask: (.*)$/s.exec(error.message);
     if (fault?.place === 0) {
-      const frames = /^it has (\d+) frames/.exec(fault.message);
-      const text = frames ? `it has ${frames[1]} frames; save one of them as a picture of its own` : fault.message;
-      Object.assign(picture, { key: keyOf(settings.read()), fault: text, result: null });
+      const [, frames] = /^it has (\d+) frames/.exec(fault.message) ?? [];
+      const text = frames ? `it has ${frames} frames; choose one by its number` : fault.message;
+      Object.assign(picture, { key: keyOf(settings.read()), fault: text, result: null }, frames && { frames: Number(frames) });
       select(shown);
       goOn();
     }
@@ -285,6 +288,11 @@ export function startRestore(info) {
   stage.before(frame.element, brush.element);
   frame.element.hidden = brush.element.hidden = true;
   form.addEventListener("submit", () => follow(true));
+  number.addEventListener("change", () => {
+    if (!number.reportValidity()) return;
+    Object.assign(shown, { frame: number.valueAsNumber, key: null });
+    follow();
+  });
   return { take: (picture) => (settings.suitSamples(), take([picture])), open: () => shown === null && begin(), restore };
 }
 

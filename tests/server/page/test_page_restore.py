@@ -254,23 +254,31 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     pictures = random_images(2, (3, 6, 8))
     moving = io.BytesIO()
     to_pil(pictures[0]).save(moving, "PNG", save_all=True, append_images=[to_pil(pictures[1])])
-    broken: FilePayload = {"name": "no.png", "mimeType": "image/png", "buffer": moving.getvalue()}
-    page.locator("#restore-file").set_input_files([png_file(pictures[0]), broken, png_file(pictures[1], "other.png")])
+    animation: FilePayload = {"name": "moving.png", "mimeType": "image/png", "buffer": moving.getvalue()}
+    page.locator("#restore-file").set_input_files([png_file(pictures[0]), animation, png_file(pictures[1], "other.png")])
     row = page.locator("#restore-files .picture")
     expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
-    assert [body["image"] for body in bodies] == [file["buffer"] for file in (png_file(pictures[0]), broken)] + [
+    assert [body["image"] for body in bodies] == [file["buffer"] for file in (png_file(pictures[0]), animation)] + [
         png_file(pictures[1])["buffer"]
     ]
     model = restoring_site.restorers["clean"]
     expect_result(page, model, pictures[0])
     expect(row.nth(1)).to_have_class("picture failed")
     row.nth(1).click()
-    expect(page.locator("#restore-file-error")).to_contain_text("no.png: it has 2 frames; save one")
+    expect(page.locator("#restore-file-error")).to_contain_text("moving.png: it has 2 frames; choose one")
     expect(page.locator(".compare")).to_have_count(0)
+    frame = page.get_by_label("Frame, from 0")
+    frame.fill("2")
+    frame.press("Enter")
+    assert frame.evaluate("(input) => !input.validity.valid")
+    frame.fill("1")
+    frame.press("Enter")
+    expect_result(page, model, pictures[1])
+    expect(page.locator("#restore-file-error")).to_be_empty()
     row.nth(2).click()
+    expect(frame).to_be_hidden()
     expect_result(page, model, pictures[1])
     page.get_by_role("button", name="Enlarge 2 times").click()
-    expect(row).to_have_count(2)
     first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
     expect_result(page, restoring_site.restorers["enlarge"], first)
     expect_image(page, page.locator(".compare img").first, pictures[0])
@@ -278,9 +286,10 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     expect(page.locator("#restore-note")).to_have_text(note)
     expect(page.get_by_role("switch", name="Clean before enlarging")).to_be_hidden()
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-cleaned-enlarged.png"
-    expect(row.nth(1)).to_have_attribute("title", "other.png: restored")
-    sent = [(body["image"], body["restorer"]) for body in bodies[-2:]]
-    assert sent == [(png_file(picture)["buffer"], ["clean", "enlarge"]) for picture in pictures], "not its JPEG"
+    expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
+    sent = [(body["image"], body["restorer"]) for body in bodies[-3:]]
+    files = [png_file(pictures[0]), animation, png_file(pictures[1])]
+    assert sent == [(file["buffer"], ["clean", "enlarge"]) for file in files], "not its JPEG"
     page.get_by_role("button", name="Enlarge 2 times").click()
     expect(page.locator("#restore-note")).to_contain_text("Result: 32 x 24 pixels")
     expect(page.get_by_role("button", name="Enlarge 2 times")).to_be_hidden()
