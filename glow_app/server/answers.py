@@ -90,20 +90,19 @@ async def respond(
 
 
 def answer_kind(request: Request) -> str:
-    """Return the format of the pictures in the answer to a request, which are PNG in JSON."""
-    kind = _preferred(request, [*PICTURES])
-    return "png" if kind == JSON else kind.partition("/")[2]
+    """Return the format of the pictures in the answer to a request, also in JSON: PNG unless Accept has one."""
+    return next((kind for kind in _accepted(request) if kind in PICTURES), PNG).partition("/")[2]
 
 
 def _preferred(request: Request, kinds: Sequence[str]) -> str:
     """Return the first media type in the Accept header that can be sent; JSON if there is none."""
-    for part in ",".join(request.headers.getlist("accept")).lower().split(","):
-        media_range = part.partition(";")[0].strip()
-        if media_range in (JSON, "*/*"):
-            break
-        if media_range in (*kinds, "image/*"):
-            return PNG if media_range == "image/*" else media_range
-    return JSON
+    return next((kind for kind in _accepted(request) if kind in (*kinds, JSON, "*/*")), JSON).replace("*/*", JSON)
+
+
+def _accepted(request: Request) -> list[str]:
+    """Return the media types in the Accept header in their order, with PNG for pictures of any type."""
+    parts = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return [part.partition(";")[0].strip().replace("image/*", PNG) for part in parts]
 
 
 class ErrorDetails(BaseModel):

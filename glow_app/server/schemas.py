@@ -51,13 +51,14 @@ class Picture(NamedTuple):
     text: Mapping[str, Any] | None = None
     source: PictureFile | None = None  # of which it is a result
 
-    def png(self) -> str:
-        """Return it as a PNG in base64."""
+    def base64(self) -> str:
+        """Return its file in base64: a PNG, or of the format of results of the source."""
         write = self.source.content if self.source else png_bytes
         return b64encode(write(to_pil(self.image), self.text or {}, compress_level=PNG_LEVEL)).decode()
 
 
-Png = Annotated[Any, PlainSerializer(Picture.png), WithJsonSchema({"description": "A PNG file in base64.", **_BYTES})]
+_PNG = {"description": "A PNG file in base64.", **_BYTES}
+Png = Annotated[Any, PlainSerializer(Picture.base64), WithJsonSchema(_PNG)]
 Note = Annotated[str | None, Field(description="How the picture was converted for the model; null if unchanged.")]
 Notes = Annotated[list[str | None], Field(description="How each picture was converted for the model.")]
 Levels = Annotated[list[float], Field(description="One value per level, finest first.")]
@@ -253,7 +254,10 @@ class RestoreRequest(_Request):
 
 
 class RestoreAnswer(BaseModel):
-    """Possible originals of the picture, with their mean and spread."""
+    """Possible originals of the picture, with their mean and spread.
+
+    With `Accept: application/json, image/jpeg` (or `image/webp`), all but the spread are files of that format.
+    """
 
     images: list[Sampled]
     mean: Png

@@ -43,7 +43,7 @@ export const askFile = async (endpoint, body, type, signal) => (await post(endpo
  * Return the response to a restoration, whose fields are sent as a form with pictures as files; onshare gets the share
  * that is done, which is asked for every second.
  */
-export async function askRestored(fields, type, signal, onshare) {
+export async function askRestored(fields, accept, signal, onshare) {
   const id = `${Date.now()}-${Math.random()}`;
   const timer = setInterval(async () => {
     const { share } = await request(`progress?request_id=${id}`, { signal }).then((answer) => answer.json()).catch(() => ({}));
@@ -55,7 +55,7 @@ export async function askRestored(fields, type, signal, onshare) {
     if (name === "restorer") value.forEach((each) => body.append(name, each));
     else if (value != null) body.append(name, isText ? value : JSON.stringify(value));
   }
-  const headers = { Accept: type, "X-Request-ID": id };
+  const headers = { Accept: accept, "X-Request-ID": id };
   latest.restore = fields;
   return request("restore", { method: "POST", headers, body, signal }).finally(() => clearInterval(timer));
 }

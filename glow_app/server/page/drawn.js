@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { editOf, givenText, knowsAttributes, namedOf, valuesLink, valuesName, valuesOf, valuesText } from "./attributes.js";
 import { joined } from "./dom.js";
 import { givenPlace } from "./fields.js";
-import { fileName, fromPng } from "./pictures.js";
+import { fileName, fromBase64 } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
@@ -22,7 +22,7 @@ export function pictureOf(drawn, { temperature, guidance, given, size }, info) {
   const name = fileName(place === null ? nounOf(info) : kind, `seed${drawn.seed}`, ...valuesName(namedOf(asked), info));
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
   const settings = { temperature, guidance, given, size, seed: drawn.seed };
-  return { ...fromPng(drawn.image, name, alt), kind, given: drawn.given, settings, place };
+  return { ...fromBase64(drawn.image, name, alt), kind, given: drawn.given, settings, place };
 }
 
 /** Return temperature and guidance as text; guidance 1 has no effect and is omitted. */
@@ -40,7 +40,7 @@ export async function changed(picture, { changes }, info, signal, size) {
   }
   const body = { image: picture.url, size, ...editOf(changes, info), given: picture.given };
   const [name, alt] = [fileName(picture.name, ...valuesName(changes, info)), `${picture.alt}, ${valuesText(changes, info)}`];
-  const edited = fromPng((await ask("edit", body, signal)).image, name, alt);
+  const edited = fromBase64((await ask("edit", body, signal)).image, name, alt);
   return { ...picture, ...edited, settings: { ...picture.settings, edits: changes } };
 }
 

@@ -6,7 +6,7 @@ import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, givenOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { chosenGiven, fillGiven, givenPlace, slider } from "./fields.js";
-import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
+import { download, faultOf, fileName, fromBase64, noteOf, readAll } from "./pictures.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 import { makeUndo } from "./undo.js";
@@ -79,7 +79,7 @@ export function startEdit(info) {
       (answer) => {
         if (pair === null) zone.show(picture);  // reduced
         zone.judge(picture);
-        pair ??= makePair(stage, fromPng(original.image).url, info);
+        pair ??= makePair(stage, fromBase64(original.image).url, info);
         pair.name = fileName(picture.name, ...(answer.isChanged ? valuesName(answer.changes, info) : ["unchanged"]));
         pair.show(answer, original.note, answer.chosen === "" ? givenBy : null);
         const link = { picture: linkOf(picture), given: answer.chosen || null, strength: knows ? strength.value : null };
@@ -138,7 +138,7 @@ function makePair(stage, url, info) {
     name: "picture.png",
     show(answer, note, givenBy) {
       const how = valuesText(answer.changes, info);
-      Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
+      Object.assign(after, { src: fromBase64(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
       caption.replaceChildren(...breakable(how || "Unchanged"));
       const kind = knowsAttributes(info) ? null : givenText(info, answer.given);  // the controls show attributes
       const classes = { picture: `drawn as ${kind}`, inference: `recognised as ${kind}` };

@@ -6,7 +6,7 @@ import { byId, joined } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { capitalised, choice, readNumber } from "./fields.js";
-import { download, faultOf, fileName, fromPng, noteOf, readAll } from "./pictures.js";
+import { download, faultOf, fileName, fromBase64, noteOf, readAll } from "./pictures.js";
 import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
 import { keepSettings } from "./tabs.js";
@@ -137,7 +137,7 @@ export function startInterpolate(info) {
   }
 
   function showBlend(answer, notes) {
-    const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend-of-four.png", "The four pictures, blended"));
+    const [picture, ...map] = answer.frames.map((base64) => fromBase64(base64, "blend-of-four.png", "The four pictures, blended"));
     view ??= makeSquare(stage, at, (place) => ((at = place), follow()));
     const square = squareOf(shown.body);
     if (mapped !== square) view.showMap(map.length ? map : shown.chosen);
@@ -199,7 +199,7 @@ const squareOf = ({ images }) => images.join();
 
 function framesOf({ frames }, name) {
   const nameOf = (number) => fileName(name, `${number} of ${frames.length}`);
-  return frames.map((base64, number) => fromPng(base64, nameOf(number + 1), `Frame ${number + 1} of ${frames.length}`));
+  return frames.map((base64, number) => fromBase64(base64, nameOf(number + 1), `Frame ${number + 1} of ${frames.length}`));
 }
 
 /** Return what there is to say about the pictures, each with its name. */

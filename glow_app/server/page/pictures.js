@@ -8,8 +8,8 @@ export const GONE = "the file was changed or deleted after it was chosen; choose
 /** Return the error of one of several pictures. */
 export const faultAt = (place, text) => Object.assign(new Error(text), { place });
 
-export function fromPng(base64, name, alt) {
-  const url = `data:image/png;base64,${base64}`;
+export function fromBase64(base64, name, alt, type = "image/png") {
+  const url = `data:${type};base64,${base64}`;
   return { name, alt, note: null, url, read: async () => url };
 }
 

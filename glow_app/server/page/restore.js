@@ -178,10 +178,11 @@ export function startRestore(info) {
     const { content } = picture.sent;
     const most = info.limits.body_bytes - MORE_BYTES;
     if (content.size > most) throw faultAt(0, `too large; this server accepts ${(most / 2 ** 20).toFixed(1)} MiB`);
-    const type = asked.count > 1 ? "application/json" : SAME.includes(content.type) ? content.type : "image/png";
+    const type = SAME.includes(content.type) ? content.type : "image/png";
+    const accept = asked.count > 1 ? `application/json, ${type}` : type;
     const names = restorers.map(({ name }) => name);
-    const response = await askRestored({ ...fields, restorer: names, image: content }, type, signal, report.share);
-    return { key, asked, first, result: await resultOf(response, asked, picture, restorers.map(doneBy)) };
+    const response = await askRestored({ ...fields, restorer: names, image: content }, accept, signal, report.share);
+    return { key, asked, first, result: await resultOf(response, { ...asked, type }, picture, restorers.map(doneBy)) };
   }
 
   /** Restore what is left: the shown picture if it or a setting has changed, or after Restore was pressed all. */

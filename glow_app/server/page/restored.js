@@ -2,7 +2,7 @@
 
 import { makeCompare } from "./compare.js";
 import { announce, downloadButton, h, joined } from "./dom.js";
-import { download, fileName, fromPng } from "./pictures.js";
+import { download, fileName, fromBase64 } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 /** Make the view of results in a place; choice, divider and zoom stay when they are replaced. enlarge is an element or null. */
@@ -47,20 +47,23 @@ export function makeRestored(place, enlarge) {
  * Return the result of a request for draws of a picture, {pictures, temperature, seed, note}: the first picture is the
  * best; done are words on what was done, for the names of files.
  */
-export async function resultOf(response, { count, temperature }, source, done) {
-  const nameOf = (...which) => fileName(source.name, ...done, ...which);
+export async function resultOf(response, { count, temperature, type }, source, done) {
+  const suffix = { "image/jpeg": "jpg", "image/webp": "webp" }[type] ?? "png";
+  const pngName = (...which) => fileName(source.name, ...done, ...which);
+  const nameOf = (...which) => pngName(...which).replace(/png$/, suffix);
   const [result, original] = [{ temperature }, { ...source, caption: "original", alt: "The sample before" }];
   if (count === 1) {
     const [seed, note] = ["Seed", "Note"].map((name) => response.headers.get(`X-Glow-${name}`));
-    const file = await response.blob();
-    const name = nameOf().replace(/png$/, file.type.split("/")[1].replace("jpeg", "jpg"));
-    const picture = { file, url: URL.createObjectURL(file), name, caption: "restored", alt: "The restored picture" };
+    const picture = { url: URL.createObjectURL(await response.blob()), name: nameOf(), caption: "restored", alt: "The restored picture" };
     return { ...result, pictures: [picture, ...(source.settings ? [original] : [])], seed, note: note && decodeURIComponent(note) };
   }
   const { images, mean, spread, note } = await response.json();
-  const picture = (base64, caption, alt, ...which) => ({ ...fromPng(base64, nameOf(...which), alt), caption });
-  const drawn = ({ image, seed }, place) => picture(image, `seed ${seed}`, `Draw of seed ${seed}`, ...(place ? [`${place + 1}`] : []));
-  const [average, spreads] = [[mean, "mean", "Mean of the draws"], [spread, "spread", "Spread of the draws"]];
-  const pictures = [...images.map(drawn), picture(...average, "mean"), picture(...spreads, "spread")];
-  return { ...result, pictures: [...pictures, ...(source.settings ? [original] : [])], seed: images[0].seed, note };
+  const draws = images.map(({ image, seed }, place) => {
+    const name = nameOf(...(place ? [`${place + 1}`] : []));
+    return { ...fromBase64(image, name, `Draw of seed ${seed}`, type), caption: `seed ${seed}` };
+  });
+  const average = { ...fromBase64(mean, nameOf("mean"), "Mean of the draws", type), caption: "mean" };
+  const spreads = { ...fromBase64(spread, pngName("spread"), "Spread of the draws"), caption: "spread" };
+  const pictures = [...draws, average, spreads, ...(source.settings ? [original] : [])];
+  return { ...result, pictures, seed: images[0].seed, note };
 }
