@@ -80,6 +80,7 @@ export function startViewer(info, uses, onshow) {
     if (!leaving[act]) return;
     dialog.close();
     leaving[act]();
+    if (act === "edit") byId("edit-form").scrollIntoView({ block: "nearest" });  // on a phone, it is below
   });
   dialog.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
