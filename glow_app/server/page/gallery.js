@@ -8,9 +8,14 @@ const MAX_PICTURES = 256;  // that are kept
 /** Make a batch of pictures that were drawn together; open(pictures, place) enlarges one. */
 export function makeBatch(pictures, info, open) {
   const title = h("h2");
-  const cards = pictures.map((_, place) => makeCard(() => open(batch.pictures, place)));
-  const list = h("ul", { className: "cards" }, ...cards.map((card) => card.element));
+  const list = h("ul", { className: "cards" });
   const element = h("div", { className: "batch", role: "group" }, title, list);
+  const cards = pictures.map((_, place) => {
+    const [image, kind] = [h("img"), h("div", { className: "hint kind" })];
+    const onclick = () => open(batch.pictures, place);
+    list.append(h("li", { className: "card" }, h("button", { className: "picture", title: "Enlarge", onclick }, image), kind));
+    return { image, kind };
+  });
   const batch = {
     pictures,
     /** Replace the pictures by as many others. */
@@ -18,7 +23,11 @@ export function makeBatch(pictures, info, open) {
       batch.pictures = others;
       title.textContent = titleOf(others, info);
       element.setAttribute("aria-label", title.textContent);
-      cards.forEach((card, place) => card.show(others[place]));
+      cards.forEach(({ image, kind }, place) => {
+        const picture = others[place];
+        Object.assign(image, { src: picture.url, alt: picture.alt });
+        kind.textContent = picture.place === null ? "" : picture.kind;
+      });
     },
     /** Make it the newest batch, and drop the oldest pictures. */
     addToGallery() {
@@ -31,19 +40,6 @@ export function makeBatch(pictures, info, open) {
   };
   batch.show(pictures);
   return batch;
-}
-
-/** Return a card of the gallery as {element, show(picture)}. */
-function makeCard(open) {
-  const image = h("img");
-  const kind = h("div", { className: "hint kind" });
-  return {
-    element: h("li", { className: "card" }, h("button", { className: "picture", title: "Enlarge", onclick: open }, image), kind),
-    show(picture) {
-      Object.assign(image, { src: picture.url, alt: picture.alt });
-      kind.textContent = picture.place === null ? "" : picture.kind;
-    },
-  };
 }
 
 /** Return the seeds of a batch, and the settings that differ from the model's. */

@@ -9,7 +9,7 @@ import { focusFirstError } from "./fields.js";
 import { makeFrame } from "./frame.js";
 import { GONE, blobOf, download, faultAt, faultOf, release, thumbnail } from "./pictures.js";
 import { openPicture, partOf } from "./reduce.js";
-import { makeRestored, resultOf } from "./restored.js";
+import { SUFFIXES, makeRestored, resultOf } from "./restored.js";
 import { doneBy, restoreSettings, wordsOf } from "./restoresettings.js";
 import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
@@ -19,7 +19,6 @@ const BYTES = 4.2;  // of the body of a request per pixel of a part of a picture
 const MORE_BYTES = 4000;  // of the body of a request besides its picture
 const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in an example, until the user paints
 const CREDIT = "Photograph: Rachel Michetti, CC0, from scikit-image; noise added, saved as JPEG.";
-const SAME = ["image/jpeg", "image/webp"];  // formats of which results have the same; others are PNG
 
 /** Start the tab, of a server with restorers. */
 export function startRestore(info) {
@@ -83,24 +82,28 @@ export function startRestore(info) {
   /** Show one of the pictures, and its result if there is one. */
   function select(picture) {
     shown = picture;
-    const { result, fault, sent, extent } = picture;
-    const { restorer, takesMask } = settings;
+    const { result, fault, sent } = picture;
     const enlarger = settings.enlargerFor(timesOf(picture));
-    panel.classList.toggle("grey", restorer.channels === 1);
+    panel.classList.toggle("grey", settings.restorer.channels === 1);
     zone.show(picture);
     zone.setError(fault ? `${picture.name}: ${fault}.` : null);
     frame.element.hidden = large.hidden = true;
     describe();
     number.closest("label").hidden = !picture.frames;
     Object.assign(number, { max: picture.frames - 1, value: picture.frame ?? "" });
-    brush.element.hidden = !takesMask || !sent || !extent;
-    if (!brush.element.hidden) brush.show(sent.url, sent.size);
+    showBrush();
     byId("restore-first").hidden = picture.earlier !== undefined;
     enlarge.hidden = !enlarger;
     enlarge.textContent = enlarger ? `Enlarge ${enlarger.factor} times` : "";
     if (result) (view ??= makeRestored(stage, enlarge)).show(result, sent.url);
     else showNothing();
     showRow();
+  }
+
+  function showBrush() {
+    const { sent, extent } = shown;
+    brush.element.hidden = !settings.takesMask || !sent || !extent;
+    if (!brush.element.hidden) brush.show(sent.url, sent.size);
   }
 
   function showNothing() {
@@ -154,8 +157,7 @@ export function startRestore(info) {
     signal.throwIfAborted();
     const url = part ? URL.createObjectURL(content) : picture.url;
     picture.sent = { key, content, url, size: part ? [part.width, part.height] : picture.extent };
-    brush.element.hidden = !settings.takesMask || picture !== shown || picture.extent === null;
-    if (!brush.element.hidden) brush.show(url, picture.sent.size);
+    if (picture === shown) showBrush();
   }
 
   /** Restore a picture with the current settings, or return {waits: what for}. */
@@ -178,7 +180,7 @@ export function startRestore(info) {
     const { content } = picture.sent;
     const most = info.limits.body_bytes - MORE_BYTES;
     if (content.size > most) throw faultAt(0, `too large; this server accepts ${(most / 2 ** 20).toFixed(1)} MiB`);
-    const type = SAME.includes(content.type) ? content.type : "image/png";
+    const type = content.type in SUFFIXES ? content.type : "image/png";
     const accept = asked.count > 1 ? `application/json, ${type}` : type;
     const names = restorers.map(({ name }) => name);
     const response = await askRestored({ ...fields, restorer: names, image: content }, accept, signal, report.share);

@@ -5,6 +5,9 @@ import { announce, downloadButton, h, joined } from "./dom.js";
 import { download, fileName, fromBase64 } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
+/** The formats of results of files of the same format; those of others are PNG. */
+export const SUFFIXES = { "image/jpeg": "jpg", "image/webp": "webp", "image/png": "png" };
+
 /** Make the view of results in a place; choice, divider and zoom stay when they are replaced. enlarge is an element or null. */
 export function makeRestored(place, enlarge) {
   const compare = makeCompare();
@@ -48,9 +51,8 @@ export function makeRestored(place, enlarge) {
  * best; done are words on what was done, for the names of files.
  */
 export async function resultOf(response, { count, temperature, type }, source, done) {
-  const suffix = { "image/jpeg": "jpg", "image/webp": "webp" }[type] ?? "png";
   const pngName = (...which) => fileName(source.name, ...done, ...which);
-  const nameOf = (...which) => pngName(...which).replace(/png$/, suffix);
+  const nameOf = (...which) => pngName(...which).replace(/png$/, SUFFIXES[type]);
   const [result, original] = [{ temperature }, { ...source, caption: "original", alt: "The sample before" }];
   if (count === 1) {
     const [seed, note] = ["Seed", "Note"].map((name) => response.headers.get(`X-Glow-${name}`));
