@@ -67,7 +67,7 @@ export function cropBox(size, wanted, crop) {
  * Return a canvas of part of a picture, halved while it stays at least as large as required. Each halving averages four
  * pixels; the last step, of another ratio, is left to the server's filter.
  */
-export function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
+function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
   const isLarge = () => width >= 2 * leastWidth && height >= 2 * leastHeight;
   let canvas;
   do {
