@@ -47,6 +47,8 @@ def add_arguments(parser: Parser) -> None:
     levels = "begin with the levels of another model that fit, as with FOLDER from a bundled model of photographs"
     parser.add_argument("--init-levels-from", help=levels, metavar="MODEL")
     parser.add_argument("--kind", help="kind of the run: images, restoration or points", metavar="KIND")
+    seed = "seed of the whole run (default: 0)"
+    parser.add_argument("--seed", type=seed_number, help=seed, metavar="N")
     group = parser.add_argument_group(
         "with FOLDER, whose subfolders are classes",
         "Pictures, device and time decide size, model and number of steps, which are printed. Training stops early "
@@ -60,7 +62,6 @@ def add_arguments(parser: Parser) -> None:
     length.add_argument("--epochs", type=positive_int, help="passes over the pictures", metavar="N")
     devices = "cpu, gpu or mps (default: gpu if there is one)"
     group.add_argument("--device", choices=("cpu", "gpu", "cuda", "mps"), help=devices)
-    group.add_argument("--seed", type=seed_number, default=0, help="seed of the whole run", metavar="N")
     group.add_argument("--no-classes", action="store_true", help="ignore subfolders")
     group.add_argument("--from-scratch", action="store_true", help="do not begin from a bundled model")
 

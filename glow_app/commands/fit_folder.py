@@ -112,7 +112,6 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
     print(f"chosen      {chosen}, on {device} (options: --size, --config, --device, --from-scratch)", flush=True)
     flow: dict[str, Any] = {}
     layer: dict[str, Any] = {
-        "seed_everything": options.seed,
         "name": re.sub(r"[^\w.-]", "-", listing.root.resolve().name).strip(".-") or "run",
         "data": {"source": "folder", "root": str(listing.root)},
         "trainer": {"accelerator": device},

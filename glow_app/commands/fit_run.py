@@ -86,6 +86,7 @@ def _compose(
     """Return where a run starts, the choices of its pictures, its configuration, and that of the run to be resumed."""
     names = ("name", "run_dir", "kind", "init_from", "init_levels_from")
     own = {name: value for name in names if (value := getattr(options, name)) is not None}
+    own |= {} if options.seed is None else {"seed_everything": options.seed}
     choices = Choices(options.config)
     if options.folder and start.checkpoint is not None:
         print(f"resuming {options.run_dir} with the options chosen at its start", flush=True)

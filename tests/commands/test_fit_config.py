@@ -32,10 +32,12 @@ def test_values_that_are_dictionaries_are_replaced_as_a_whole() -> None:
 
 def test_the_printed_configuration_is_that_of_presets_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["fit", "-c", "digits", "-c", "prior/maf", "--name=mine", "--model.optimizer.lr=0.5", "--print_config"])
+        options = ["--name=mine", "--seed=7", "--model.optimizer.lr=0.5", "--print_config"]
+        main(["fit", "-c", "digits", "-c", "prior/maf", *options])
     config = yaml.safe_load(capsys.readouterr().out)
     flow = config["model"]["flow"]["init_args"]
     assert (config["name"], config["trainer"]["max_epochs"], flow["num_levels"]) == ("mine", 40, 2)
+    assert config["seed_everything"] == 7
     assert flow["prior"]["class_path"] == "glow_app.priors.MAFPrior"
     assert config["model"]["optimizer"]["class_path"] == "lightning_modules.optimizers.Muon"
     assert config["model"]["optimizer"]["init_args"]["lr"] == 0.5
