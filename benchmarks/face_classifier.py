@@ -103,10 +103,15 @@ def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
     return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
 
 
+def movement(before: Tensor, after: Tensor) -> Tensor:
+    """Return the differences of attributes, (N, 15); of circular ones the shorter way round."""
+    circular = torch.tensor([FACE_KINDS[name] == "circular" for name in NAMES])
+    moved = after - before
+    return torch.where(circular, (moved + 0.5) % 1 - 0.5, moved)
+
+
 def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
     """Return the accuracy for each yes/no attribute, and the root mean squared error for each of the others."""
     right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
-    circular = torch.tensor([FACE_KINDS[name] == "circular" for name in NAMES])
-    away = (answers - attributes).double()
-    error = torch.where(circular, (away + 0.5) % 1 - 0.5, away).square().mean(0).sqrt()
+    error = movement(attributes, answers).double().square().mean(0).sqrt()
     return {name: float(right[n] if n < NUM_BINARY else error[n]) for n, name in enumerate(NAMES)}
