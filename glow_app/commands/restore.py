@@ -19,6 +19,7 @@ from glow_app.commands.results import RECORD, ResultsFolder, one_picture
 from glow_app.files import FORMAT_OF
 from glow_app.messages import UsageError, pluralise, printable, report_failure
 from glow_app.progress import tracked
+from glow_app.storage.model_folders import CLEANER, ENLARGER
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Step = tuple[ImageModel, RestorationTask]
 
-CLEANER, ENLARGER = "photos-clean", "photos-upscale2"  # the models that clean photographs and double their sides
 UNRESTORED = ("damaged", "spread", "comparison")  # kinds of results that are not restored pictures
 
 
@@ -136,8 +136,7 @@ def _restore_all(
 ) -> list[str]:
     """Write the results of all pictures, print a line for each, and return a line for each that failed."""
     from glow_app.pictures.encoding import with_profile
-    from glow_app.restoration import restore_successively
-    from glow_app.restoration.decision import UNCHANGED
+    from glow_app.restoration import note_on_results, restore_successively
 
     failures, task = [], steps[-1][1]
     for number, (file, names) in enumerate(tracked(results.items(), len(results), "restoring")):
@@ -150,18 +149,13 @@ def _restore_all(
             for kind, picture, facts in _pictures(task, restoration, damaged, original, arguments.count):
                 write = picture_file.save if kind not in UNRESTORED else None
                 folder.save(with_profile(picture, profile), names[kind], facts, write, picture=file)
-            lost, decision = picture_file.photo.note, restoration.note
-            if picture_file.is_kept(picture):
-                lost = None
-            elif decision == UNCHANGED:
-                decision = "it is clean, and so it was only saved anew"
         except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(results) == 1 and not arguments.skip:
                 raise
             failures.append(str(error) if file in str(error) else f"{file}: {error}")
             continue
         gain = None if original is None else _gain(task, damaged, restoration, original)
-        note = "; ".join(filter(None, [lost, decision, gain]))
+        note = "; ".join(filter(None, [note_on_results(restoration, picture_file), gain]))
         print(printable(f"{file}: {folder.place(names[kind])}{note and f' ({note})'}"))
     return failures
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from glow_app.data.resizing import convert_array
 from glow_app.files import sha256_of
+from glow_app.storage.model_folders import ENLARGER
 from glow_app.storage.stored_model import StoredModel
 
 WEIGHTS = Path(__file__).with_name("fashion_cnn_64.safetensors")
-GREY, COLOUR = "fashion-cnn-64", "photos-upscale2"  # names of the bundled networks
+GREY = "fashion-cnn-64"  # name of the bundled network
 GREY_SIDE, COLOUR_SIDE = 28, 64  # of the images that they see
 
 
@@ -124,14 +125,14 @@ def _grey(device: torch.device) -> FeatureExtractor:
 
 
 def _colour(device: torch.device) -> FeatureExtractor:
-    stored = StoredModel(COLOUR)
+    stored = StoredModel(ENLARGER)
     network = stored.load_image_model(device).freeze().conditioning
 
     def extract(images: Tensor) -> Tensor:
         resized = torch.from_numpy(convert_array(images.cpu().numpy(), (3, COLOUR_SIDE, COLOUR_SIDE), "stretch"))
         return torch.cat([maps.mean([2, 3]) for maps in network(resized.to(device))], dim=1)
 
-    return FeatureExtractor(COLOUR, "photographs", "RGB, 64x64 by Lanczos", stored.hash, extract)
+    return FeatureExtractor(ENLARGER, "photographs", "RGB, 64x64 by Lanczos", stored.hash, extract)
 
 
 def _torchscript(path: Path, device: torch.device) -> FeatureExtractor:

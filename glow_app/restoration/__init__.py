@@ -17,5 +17,5 @@ from glow_app.restoration.measures import (
 from glow_app.restoration.picture_conditioning import PictureConditioning, picture_conditioning_of, task_of
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_size, require_task, restore, restore_damaged
-from glow_app.restoration.successive import restore_successively
+from glow_app.restoration.successive import note_on_results, restore_successively
 from glow_app.restoration.upscale import Upscale

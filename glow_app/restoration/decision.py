@@ -21,7 +21,7 @@ _TENTH, _CLEAN, _DAMAGED = 0.1, 2.2, 3.0
 # A large picture is judged by samples first: their side, their distance, what is measured of each, and how many at a
 # time. Noise in a smaller part than their distance may be overlooked.
 _LARGE, _SAMPLE, _DISTANCE, _MEASURED, _TOGETHER = 1 << 22, 96, 384, 64, 16
-UNCHANGED = "it is clean, and so it was not changed"
+CLEAN = "it is clean, and so it was {}"
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
@@ -87,7 +87,7 @@ def decision_in_words(shares: Tensor) -> str:
     """Return how much of a picture is cleaned, and where the centre of that is."""
     total = float(shares.mean())
     if total == 0:
-        return UNCHANGED
+        return CLEAN.format("not changed")
     if total > 0.99:
         return "cleaned throughout"
     height, width = shares.shape[2:]

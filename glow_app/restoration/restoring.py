@@ -51,6 +51,7 @@ class Restoration:
             usual next to black and white; parts above 64 were drawn again with less noise.
         facts: For tasks with limits, the expected "change", root mean square, grey levels.
         note: What was decided, of a task with a ``least_change``; or that the picture differs from those of training.
+        is_clean: Whether it was decided that nothing has to change.
     """
 
     draws: Images
@@ -58,6 +59,7 @@ class Restoration:
     overshoot: Tensor = field(repr=False)
     facts: dict[str, float]
     note: str | None
+    is_clean: bool
 
     @property
     def mean(self) -> Tensor:
@@ -181,7 +183,7 @@ def restore_damaged(
     is_limited = task.least_change > 0 or task.most_change < math.inf
     change_facts = {"change": round(float((shares.square() * changes).mean().sqrt()), 2)} if is_limited else {}
     facts = [fact | change_facts for fact in settings.facts_of_draws(seeds)]
-    return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, change_facts, note)
+    return Restoration(Images(drawing.draws, facts), base, drawing.overshoot, change_facts, note, not shares.any())
 
 
 class _Drawing:
@@ -263,9 +265,7 @@ def require_task(model: ImageModel, factor: int | None = None) -> RestorationTas
         return Enlarge(model.flow.num_details, factor)
     conditioning = picture_conditioning_of(model)
     if factor is not None:
-        raise ValueError(
-            "this model cannot enlarge by a factor, as wavelet flows do; leave out --enlarge, or factor in Python"
-        )
+        raise ValueError("this model cannot enlarge by a factor, as wavelet flows do; leave it out (--enlarge)")
     if not conditioning.encoder.trained:
         raise ValueError(
             "the flow of this model is untrained, because its run ended early; continue it with glow fit --resume"

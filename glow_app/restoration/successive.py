@@ -10,8 +10,10 @@ from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.images import to_pil
+from glow_app.pictures.picture_file import PictureFile
 from glow_app.progress import tracked
-from glow_app.restoration.decision import UNCHANGED
+from glow_app.restoration.decision import CLEAN
 from glow_app.restoration.restoration_task import RestorationTask
 from glow_app.restoration.restoring import Restoration, require_size, restore_damaged
 
@@ -47,14 +49,22 @@ def restore_successively(
             restore_damaged(model, picture, num, of_step, seed + number, task, of_picture, force)
             for number, picture in enumerate(pictures)
         ]
-        if note := results[0].note:
-            if (times := math.prod(task.factor for _, task in steps[place:])) > 1:
-                first = "it is clean, and so it was only" if note == UNCHANGED else f"{note}, then"
-                note = f"{first} enlarged {times} times"
-            notes.append(note)
+        note, times = results[0].note, math.prod(task.factor for _, task in steps[place:])
+        if note and times > 1:
+            enlarged = f"enlarged {times} times"
+            note = CLEAN.format(f"only {enlarged}") if results[0].is_clean else f"{note}, then {enlarged}"
+        notes.append(note)
         pictures = [draw for result in results for draw in result.draws]
-    restoration = replace(results[0], note="; ".join(notes) or None)
+    restoration = replace(results[0], note="; ".join(filter(None, notes)) or None)
     if len(results) == 1:
         return restoration
     draws = Images(torch.stack(pictures), [fact for result in results for fact in result.draws.facts])
     return replace(restoration, draws=draws, overshoot=torch.cat([result.overshoot for result in results]))
+
+
+def note_on_results(restoration: Restoration, file: PictureFile) -> str | None:
+    """Return what the results of a file have lost, unless they are the file itself, and what was decided."""
+    if file.is_kept(to_pil(restoration.draws[0])):
+        return restoration.note
+    decision = CLEAN.format("only saved anew") if restoration.is_clean else restoration.note
+    return "; ".join(filter(None, [file.photo.note, decision])) or None

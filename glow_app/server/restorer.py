@@ -13,7 +13,6 @@ from glow_app.generation.sampling import draw_settings
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import to_pil
 from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import require_task, task_of
 from glow_app.server.answers import invalid, validating
@@ -112,11 +111,7 @@ class RestorerChain:
             )
         origin = self._names | {"version": __version__}
         draws = Images(restored.draws, [facts | origin for facts in restored.draws.facts])
-        lost = file.photo.note
-        if lost and file.is_kept(to_pil(draws[0])):
-            lost = None
-        note = ", ".join(filter(None, [lost, restored.note])) or None
-        return replace(restored, draws=draws, note=note)
+        return replace(restored, draws=draws, note=restoration.note_on_results(restored, file))
 
     def answer(self, restored: restoration.Restoration, file: PictureFile, temperatures: list[float]) -> RestoreAnswer:
         """Return the JSON about a restoration."""

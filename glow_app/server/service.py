@@ -25,11 +25,11 @@ from glow_app.server.limits import Limits
 from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
 from glow_app.server.restorer import Restorer, RestorerChain
 from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
+from glow_app.storage.model_folders import CLEANER
 from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
-_CLEANER = "photos-clean"  # the restorer of `glow restore` and of requests without one
 _READY_SECONDS = 4.0  # to wait for the model's thread, whose batches and tiles take about 1 s
 _STOP_SECONDS = 5.0  # to wait for the model's last batch; most take 1 s
 
@@ -166,7 +166,7 @@ class Service:
     def chain(self, names: str | list[str] | None) -> RestorerChain:
         """Return restorers by name; without one, the only restorer or that which cleans photographs."""
         if names is None:
-            names = next(iter(self.restorers)) if len(self.restorers) == 1 else _CLEANER
+            names = next(iter(self.restorers)) if len(self.restorers) == 1 else CLEANER
         names = [names] if isinstance(names, str) else names
         return RestorerChain([named(self.restorers, name, "restorer") for name in names])
 

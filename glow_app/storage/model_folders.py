@@ -10,6 +10,7 @@ from glow_app.files import HUB, sha256_of
 from glow_app.messages import closest
 
 DEFAULT_MODEL = "faces"  # bundled with the package
+CLEANER, ENLARGER = "photos-clean", "photos-upscale2"  # bundled, to clean photographs and to double their sides
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # files of an exported model
 DIRECTIONS_NAME = "directions"  # its subfolder of directions for edits
 FORMAT = "glow-app/1"

@@ -18,7 +18,6 @@ from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
 from glow_app import allow_class
-from glow_app.commands.restore import CLEANER, ENLARGER
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
@@ -27,7 +26,7 @@ from glow_app.restoration import Clean, RestorationTask, picture_conditioning_of
 from glow_app.restoration.damages import noisy
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
-from glow_app.storage.model_folders import bundled_restorers
+from glow_app.storage.model_folders import CLEANER, ENLARGER, bundled_restorers
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 

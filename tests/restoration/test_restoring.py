@@ -14,7 +14,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of, restore
 from glow_app.restoration.colourise import luma
-from glow_app.restoration.decision import _SAMPLE, UNCHANGED
+from glow_app.restoration.decision import _SAMPLE
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_picture_that_needs_no_change_is_returned_as_it_is(sides: tuple[int, i
         draws = restore(model, picture, 2, seeds=0)
         correction.bias.fill_(1.0)  # 16 grey levels
     assert torch.equal(result.draws[:], picture.expand(2, -1, -1, -1))
-    assert result.note == UNCHANGED
+    assert result.is_clean
     assert draws.note == "cleaned throughout"
     assert not torch.equal(draws.draws[0], draws.draws[1])
     assert restore(model, picture, 1, temperature=0.0, seeds=0).note == "cleaned throughout"

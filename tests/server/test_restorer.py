@@ -176,7 +176,7 @@ def test_pictures_are_turned_upright_and_changes_noted(client: httpx.Client, mon
     note = client.post(
         "/v1/restore", json=body | {"image": transparent, "inputs": {}}, headers={"accept": "image/jpeg"}
     ).headers["x-glow-note"]
-    assert note.startswith("transparency made white, it is clean")
+    assert note.startswith("transparency made white; it is clean")
     forced = client.post("/v1/restore", data={"restorer": "clean", "force": "true"}, files={"image": as_file(PICTURE)})
     expected = restoration.restore(MODELS["clean"], PICTURE, 1, 0.0, force=True)
     assert (forced.json()["facts"], forced.json()["note"]) == (expected.facts, "cleaned throughout")
