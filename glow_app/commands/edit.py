@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
-from glow_app.commands.loading import (
-    directions_folders,
-    given_facts,
-    load,
-    load_stored,
-    provenance,
-    read_chosen_attributes,
-    stored_reference,
-)
+from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_chosen_attributes
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import one_picture, refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
@@ -128,6 +120,7 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths, or one as a file."""
+    from glow_app.generation.inference import given_facts
     from glow_app.pictures.images import grid, save_picture, to_pil
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
@@ -183,9 +176,10 @@ def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argpars
 
 def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
     """Return the edit of ``--with`` and ``--without``, which infers the attributes that are not given."""
-    from glow_app.generation import drawn_with, edit_attributes, infer
+    from glow_app.generation import Reference, drawn_with, edit_attributes, infer
 
-    read, reference = read_chosen_attributes(model, arguments), stored_reference(model, stored)
+    read = read_chosen_attributes(model, arguments)
+    reference = Reference.of_facts(stored.facts, len(model.flow.latent_shapes))
     assert read is not None
     changes = read[0]
 

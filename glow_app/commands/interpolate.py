@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import given_facts, load, provenance
+from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser, number_type
 from glow_app.commands.results import one_picture, refuse_existing
 from glow_app.files import atomic_file
@@ -35,6 +35,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
+    from glow_app.generation.inference import given_facts
     from glow_app.pictures.animations import animation_bytes
     from glow_app.pictures.images import save_picture, strip
 

@@ -2,17 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glow_app import __version__
-from glow_app.messages import UsageError, all_in_words
+from glow_app.messages import UsageError
 from glow_app.storage.model_folders import origin
 
 if TYPE_CHECKING:
     import torch
 
     from glow_app.conditioning import Given
-    from glow_app.generation import Reference
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
@@ -58,24 +57,9 @@ def print_origin(stored: "StoredModel") -> None:
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 
-def given_facts(model: "ImageModel", given: "torch.Tensor | None") -> dict[str, Any]:
-    """Return the metadata of a picture made from pictures of which this is given; empty for nothing."""
-    values = model.vocabulary.format(given)
-    return {"given": all_in_words(values)} if values else {}
-
-
 def provenance(*models: "StoredModel") -> dict[str, str]:
     """Return what the results of a command record about their origin: the models' hashes and the version."""
     return {"model": ", ".join(model.hash for model in models), "version": __version__}
-
-
-def stored_reference(model: "ImageModel", stored: "StoredModel") -> "Reference | None":
-    """Return the statistics of ordinary pictures that are stored with the model; None without any."""
-    from glow_app.generation import Reference
-    from glow_app.storage.pretrained import REFERENCE_KEY
-
-    reference = stored.facts.get(REFERENCE_KEY)
-    return None if reference is None else Reference.from_plain(reference, len(model.flow.latent_shapes))
 
 
 def directions_folders(arguments: argparse.Namespace, stored: "StoredModel") -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import given_batches, picture_files
-from glow_app.commands.loading import load, provenance, read_given, stored_reference
+from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
 from glow_app.files import atomic_file
@@ -83,7 +83,7 @@ def _reference(
     from glow_app.storage.pretrained import save_reference
 
     if not arguments.reference:
-        reference = stored_reference(model, stored)
+        reference = Reference.of_facts(stored.facts, len(model.flow.latent_shapes))
         if reference is None:
             return None, None
         of_all = "" if arguments.given is None else ", of all kinds"

@@ -201,8 +201,7 @@ class AttributeVocabulary(Vocabulary):
             raise ValueError(f"{name} needs a number, such as {name}={mean:.3g}, its mean")
         # Half the range further than the training data is far.
         if kind == "real" and self.conditioning.adopted and abs(value - (least + most) / 2) > most - least:
-            expected = f"about {least:.3g} to {most:.3g}, as in the training data"
-            raise ValueError(f"{name} is {value:.6g}; expected {expected}")
+            raise ValueError(f"{name} is {value:.6g}; expected about {least:.3g} to {most:.3g}, as in training")
 
     def check(self, given: Tensor) -> None:
         """Raise ValueError unless the tensor is (B, A), yes/no attributes 0, 1 or NaN, and others finite or NaN."""

@@ -1,7 +1,6 @@
 """Interpolation between images by mixing their whitened latents level by level."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -60,7 +59,8 @@ def blend(
     wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
     if weights.shape != wanted:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}, a weight per frame and level")
-    return Images(_encode(model, images, given, size).blend(weights, spherical, batch_size))
+    ends = _encoded(model, images, given, size)
+    return Images(_blended(model, *ends, weights, spherical, batch_size))
 
 
 @torch.no_grad()
@@ -85,9 +85,11 @@ def interpolate(
     images, given = read_known(model, images, given)
     require_at_least(2, num_frames=num_frames, images=len(images))
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    encoded, parts = _encode(model, images, given, size), list[Tensor]()
+    (latents, contexts, unseen), parts = _encoded(model, images, given, size), list[Tensor]()
     for start in range(len(images) - 1):
-        frames = encoded.pair(start).blend(weights, spherical)
+        pair = slice(start, start + 2)
+        of_pair = [level[pair] for level in latents], None if contexts is None else contexts[pair], unseen[pair]
+        frames = _blended(model, *of_pair, weights, spherical)
         parts.append(frames[1:] if start else frames)
     return Images(torch.cat(parts))
 
@@ -101,37 +103,33 @@ def mix_levels(model: ImageModel, images: Pictures, given: Given = None) -> Imag
     return blend(model, images, torch.ones(num_levels + 1, num_levels).tril(-1), given)
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """Images as whitened latents per level, contexts, and the low bits that the model ignores."""
-
-    model: ImageModel
-    latents: Sequence[Tensor]
-    contexts: Tensor | None
-    unseen: Tensor
-
-    def pair(self, start: int) -> "_Encoded":
-        """Return two images that follow each other."""
-        pair = slice(start, start + 2)
-        contexts = None if self.contexts is None else self.contexts[pair]
-        return _Encoded(self.model, [level[pair] for level in self.latents], contexts, self.unseen[pair])
-
-    def blend(self, weights: Tensor, spherical: bool, batch_size: int = 16) -> Tensor:
-        """Return the frames between two or four images."""
-        path, frames = along_arc if spherical else along_line, []
-        for part in weights[:, -len(self.latents) :].to(self.model.device, self.model.dtype).split(batch_size):
-            between = [_between(path, level, part[:, number]) for number, level in enumerate(self.latents)]
-            context = None if self.contexts is None else _between(along_line, self.contexts, part[:, -1])
-            beside = _between(along_line, self.unseen, part[:, 0].cpu().float()).round().short()
-            frames.append(with_low_bits(self.model.decode_with(between, context), beside))
-        return torch.cat(frames)
-
-
-def _encode(model: ImageModel, images: Tensor, given: Tensor | None, size: tuple[int, int] | None) -> _Encoded:
+def _encoded(
+    model: ImageModel, images: Tensor, given: Tensor | None, size: tuple[int, int] | None
+) -> tuple[Sequence[Tensor], Tensor | None, Tensor]:
+    """Return whitened latents per level, contexts, and the low bits that the model ignores."""
     latents, contexts = model.flow.coarsest(model.encode(images, given), size), model.context(given, len(images))
     if not isinstance(contexts, Tensor | None):
         raise ValueError("this model's context is a feature map per level, which cannot be blended; expected a vector")
-    return _Encoded(model, latents, contexts, low_bits(model, images).float())
+    return latents, contexts, low_bits(model, images).float()
+
+
+def _blended(
+    model: ImageModel,
+    latents: Sequence[Tensor],
+    contexts: Tensor | None,
+    unseen: Tensor,
+    weights: Tensor,
+    spherical: bool,
+    batch_size: int = 16,
+) -> Tensor:
+    """Return the frames between two or four images, of what :func:`_encoded` returns."""
+    path, frames = along_arc if spherical else along_line, []
+    for part in weights[:, -len(latents) :].to(model.device, model.dtype).split(batch_size):
+        between = [_between(path, level, part[:, number]) for number, level in enumerate(latents)]
+        context = None if contexts is None else _between(along_line, contexts, part[:, -1])
+        beside = _between(along_line, unseen, part[:, 0].cpu().float()).round().short()
+        frames.append(with_low_bits(model.decode_with(between, context), beside))
+    return torch.cat(frames)
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:

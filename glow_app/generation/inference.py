@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning, Given
+from glow_app.messages import all_in_words
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
@@ -54,6 +56,12 @@ def read_known(model: ImageModel, images: Pictures, given: Given) -> tuple[Tenso
         folders = [Path(place).parent.name if isinstance(place, str | Path) else "" for place in places]
         known, _ = find_values(model, pixels, folders)
     return pixels, known
+
+
+def given_facts(model: ImageModel, given: Tensor | None) -> dict[str, Any]:
+    """Return the metadata of a picture made from pictures of which this is given; empty for nothing."""
+    values = model.vocabulary.format(given)
+    return {"given": all_in_words(values)} if values else {}
 
 
 def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | None:

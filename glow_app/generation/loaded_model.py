@@ -1,6 +1,7 @@
 """An image model that also reads pictures and words: the layer between people and tensors."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,4 +84,7 @@ class LoadedModel(ImageModel):
                 guidance but the model takes none.
         """
         seeds, parsed = one_seed_each(num, seeds), self.vocabulary.parse(given, num)
-        return draw(self, seeds, draw_settings(self, temperature, guidance), parsed, size)
+        return self._draw(seeds, draw_settings(self, temperature, guidance), parsed, size)
+
+    def _draw(self, seeds: Sequence[int], *arguments: Any) -> Images:
+        return draw(self, seeds, *arguments)

@@ -1,6 +1,7 @@
 """Statistics of ordinary images, and verdicts in words on other images."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from glow_app.generation.scoring import Measures
 USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
 MANY_ORDINARY = 1000  # images for a good reference
 FEW_ORDINARY = 20  # fewer give unreliable statistics
+REFERENCE_KEY = "reference"  # of these statistics in the facts of the training
 
 # Stored percentiles, dense at both ends.
 _LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
@@ -118,28 +120,25 @@ class Reference:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the reference as plain types, for the configuration of an exported model."""
-        return {
-            "images": self.num_images,
-            "bits_per_dim": _rounded(self.bits_per_dim),
-            "mean": _rounded(self.mean),
-            "covariance": [_rounded(row) for row in self.covariance],
-            "distance": _rounded(self.distance),
-        }
+        rounded = np.vectorize(lambda value: float(f"{value:.8g}"))
+        arrays = ("bits_per_dim", "mean", "covariance", "distance")
+        return {"images": self.num_images, **{name: rounded(getattr(self, name)).tolist() for name in arrays}}
 
     @classmethod
-    def from_plain(cls, plain: Any, num_levels: int) -> "Reference":
-        """Return the reference from :meth:`to_plain`; raise ValueError if it is damaged or of other levels."""
-        count = 2 * num_levels + 1
+    def of_facts(cls, facts: Mapping[str, Any], num_levels: int) -> "Reference | None":
+        """Return the reference from :meth:`to_plain` in the facts of a model's training; None if there is none.
+
+        Raises:
+            ValueError: If it is damaged or of other levels.
+        """
+        if (plain := facts.get(REFERENCE_KEY)) is None:
+            return None
+        ends, count = (len(_LEVELS),), 2 * num_levels + 1
+        shapes = {"bits_per_dim": ends, "mean": (count,), "covariance": (count, count), "distance": ends}
         try:
-            covariance = _numbers(plain["covariance"], (count, count))
-            np.linalg.cholesky(covariance)
-            return cls(
-                int(plain["images"]),
-                _numbers(plain["bits_per_dim"], (len(_LEVELS),)),
-                _numbers(plain["mean"], (count,)),
-                covariance,
-                _numbers(plain["distance"], (len(_LEVELS),)),
-            )
+            arrays = {name: _numbers(plain[name], shape) for name, shape in shapes.items()}
+            np.linalg.cholesky(arrays["covariance"])
+            return cls(int(plain["images"]), **arrays)
         except (LookupError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
             message = "the reference of the model's scores is damaged; write it again: glow score --save-reference"
             raise ValueError(message) from error
@@ -172,10 +171,6 @@ def _distances(away: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 def _percentiles(values: np.ndarray) -> np.ndarray:
     # The k-th of n values is at k / (n + 1), the probability that a new image is below it.
     return np.quantile(values, np.array(_LEVELS) / 100, method="weibull")
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [float(f"{float(value):.8g}") for value in values]
 
 
 def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray:

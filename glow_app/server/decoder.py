@@ -43,31 +43,22 @@ class Decoder:
         return await self._run(field, decode, file, self._limits.pixels, shape)
 
     async def read_file(
-        self,
-        field: str,
-        file: str | bytes,
-        num_channels: int,
-        kind: str,
-        pixels: int,
-        bound: str = "",
-        count: int = 1,
-        **options: Any,
+        self, field: str, file: str | bytes, pixels: int, bound: str = "", count: int = 1, **options: Any
     ) -> PictureFile:
         """Decode a picture at its own size, with what its results keep.
 
         Args:
             field, file: As for :meth:`read`.
-            num_channels, kind, options: As for :func:`~glow_app.pictures.picture_file.picture_file_of`.
             pixels: Maximum number of pixels, if below the limit of the server.
             bound: End of the message about too many pixels.
-            count: Number of results.
+            count: Number of results, which have the metadata each.
+            options: As for :func:`~glow_app.pictures.picture_file.picture_file_of`.
         Raises:
             ApiError: As for :meth:`read`; 413 for too much metadata, 422 if a frame must be chosen.
         """
         if pixels > self._limits.pixels:
             pixels, bound = self._limits.pixels, ""
-        how = pixels, num_channels, kind, bound, LARGEST_METADATA // count, options
-        return await self._run(field, decode_file, file, *how)
+        return await self._run(field, decode_file, file, pixels, bound, LARGEST_METADATA // count, options)
 
     async def _run(self, field: str, function: Callable[..., T], *arguments: Any) -> T:
         limits = self._limits

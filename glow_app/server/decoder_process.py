@@ -32,37 +32,17 @@ class RefusedPictureError(Exception):
 
 
 def decode(file: str | bytes, pixels: int, shape: Sequence[int]) -> Photo:
-    """Decode a picture to a model's shape, (C, H, W).
+    """Decode a picture for :meth:`Decoder.read <glow_app.server.decoder.Decoder.read>`.
 
-    Args:
-        file: The file, or its base64, or a data URL with it.
-        pixels: Maximum number of pixels that the file declares.
     Raises:
-        RefusedPictureError: If it is not accepted.
+        RefusedPictureError: If it is not accepted, for example because it declares more pixels.
     """
     return _decoded(file, pixels, "", lambda image, _: photo_of(image, shape))
 
 
-def decode_file(
-    file: str | bytes,
-    pixels: int,
-    num_channels: int,
-    kind: str,
-    bound: str,
-    most_metadata: int,
-    options: dict[str, Any],
-) -> PictureFile:
-    """Decode a picture at its own size, with what its results keep.
-
-    Args:
-        file, pixels: As for :func:`decode`.
-        num_channels, kind, options: As for :func:`~glow_app.pictures.picture_file.picture_file_of`.
-        bound: End of the message about too many pixels.
-        most_metadata: Maximum number of bytes of metadata and colour profile.
-    """
-    result = _decoded(
-        file, pixels, bound, lambda image, content: picture_file_of(image, content, num_channels, kind, **options)
-    )
+def decode_file(file: str | bytes, pixels: int, bound: str, most_metadata: int, options: dict[str, Any]) -> PictureFile:
+    """Decode a picture for :meth:`Decoder.read_file <glow_app.server.decoder.Decoder.read_file>`."""
+    result = _decoded(file, pixels, bound, lambda image, content: picture_file_of(image, content, **options))
     if (size := result.num_metadata_bytes) > most_metadata:
         message = f"its metadata has {size:,} bytes; expected at most {most_metadata:,}: leave it out with strip"
         raise RefusedPictureError(413, "metadata_too_large", message)

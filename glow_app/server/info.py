@@ -7,12 +7,12 @@ from pydantic import BaseModel, Field
 
 from glow_app import __version__
 from glow_app.data.attributes import Kind
+from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Sha256
 from glow_app.storage.model_folders import SUMMARY_KEY
-from glow_app.storage.pretrained import REFERENCE_KEY
 
 # Facts that are returned elsewhere, or are not for people.
 _OMITTED = ("classes", REFERENCE_KEY, SUMMARY_KEY)

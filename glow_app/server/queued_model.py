@@ -14,7 +14,7 @@ from glow_app.bijections.continuous.record import current_record
 from glow_app.conditioning import Given
 from glow_app.generation.inference import read
 from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.sampling import draw, draw_settings
+from glow_app.generation.sampling import draw
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -22,7 +22,7 @@ from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
-from glow_app.seeding import ImageGenerators, one_seed_each
+from glow_app.seeding import ImageGenerators
 from glow_app.server.worker import ModelWorker
 
 KEPT_SECONDS = 60.0  # that something is kept after its last use
@@ -71,21 +71,10 @@ class QueuedModel(LoadedModel):
         self.cache = Cache()
         self._compute, self._rows = worker.compute, _RowFunctions(model)
 
-    def sample(
-        self,
-        num: int,
-        temperature: float | Sequence[float] | None = None,
-        seeds: int | Sequence[int] | None = None,
-        given: Given = None,
-        guidance: float | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-    ) -> Images:
-        """Draw images; only requests with the same settings share batches."""
-        parsed = self.vocabulary.parse(given, num)
-        # The noise is drawn only when a batch starts, because many requests may wait.
-        rows = _rows(num, torch.tensor(one_seed_each(num, seeds)), parsed)
-        images = self._compute(self._rows.draw, rows, size, draw_settings(self, temperature, guidance))
+    def _draw(self, seeds: Sequence[int], settings: GenerationSettings, given: Tensor | None, size: Any) -> Images:
+        # The noise is drawn only when a batch starts, because many requests may wait; settings are the same in a batch.
+        rows = _rows(len(seeds), torch.tensor(seeds), given)
+        images = self._compute(self._rows.draw, rows, size, settings)
         return Images(torch.stack(images), [fact for image in images for fact in image.facts])
 
     def encode(self, images: Pictures, given: Given = None) -> list[Tensor]:

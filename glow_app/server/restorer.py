@@ -79,12 +79,14 @@ class RestorerChain:
             if isinstance(value, (str, bytes)) != (taken == "picture"):
                 raise invalid(f"inputs.{name}: expected a {taken}")
             if isinstance(value, (str, bytes)):
-                file = await decoder.read_file(f"inputs.{name}", value, 1, "png", *bounds, keeps_alpha=False)
+                grey: dict[str, Any] = {"num_channels": 1, "kind": "png", "keeps_alpha": False}
+                file = await decoder.read_file(f"inputs.{name}", value, *bounds, **grey)
                 inputs[name] = torch.from_numpy(file.photo.pixels)
             else:
                 inputs[name] = value
-        kept: dict[str, Any] = {"factor": factor, "frame": body.frame, "strips": body.strip, "count": body.count}
-        file = await decoder.read_file("image", body.image, first.info.channels, kind, *bounds, **kept)
+        kept: dict[str, Any] = {"num_channels": first.info.channels, "kind": kind, "factor": factor}
+        kept |= {"frame": body.frame, "strips": body.strip}
+        file = await decoder.read_file("image", body.image, *bounds, body.count, **kept)
         if factor * max(file.photo.pixels.shape) > (most := _LARGEST_SIDES.get(kind, math.inf)):
             raise invalid(f"image: enlarged, a side has more than the {most:,} pixels of {kind}; accept image/png")
         adds_colours = any(each.info.channels < each.model.flow.image_shape[0] for each in self.restorers)

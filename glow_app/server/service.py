@@ -12,8 +12,7 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.conditioning import Given
 from glow_app.data.decoding import Photo
-from glow_app.generation.inference import drawn_with, find_values
-from glow_app.messages import all_in_words
+from glow_app.generation.inference import drawn_with, find_values, given_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
@@ -26,7 +25,6 @@ from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
 from glow_app.server.restorer import Restorer, RestorerChain
 from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
 from glow_app.storage.model_folders import CLEANER
-from glow_app.storage.pretrained import REFERENCE_KEY
 
 T = TypeVar("T")
 
@@ -60,8 +58,7 @@ class Service:
         infos = [restorer.info for restorer in restorers]
         self.info = describe_served(self.model, limits, name, directions, training, infos)
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
-        reference = training.get(REFERENCE_KEY)
-        self.reference = None if reference is None else generation.Reference.from_plain(reference, self.info.num_levels)
+        self.reference = generation.Reference.of_facts(training, self.info.num_levels)
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
@@ -145,8 +142,7 @@ class Service:
 
     def facts(self, given: Tensor | None) -> dict[str, Any]:
         """Return the metadata of a picture made from pictures for which this was given."""
-        values = self.format(given)
-        return ({"given": all_in_words(values)} if values else {}) | self.origin
+        return given_facts(self.model, given) | self.origin
 
     def size(self, size: list[int] | None) -> tuple[int, int] | None:
         """Return the size of a request's result; None for that of the model."""

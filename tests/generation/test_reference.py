@@ -64,7 +64,8 @@ def test_the_reason(change: dict[str, Any], reason: str, reference: Reference) -
 
 
 def test_a_reference_is_read_as_it_was_written(reference: Reference) -> None:
-    again = Reference.from_plain(json.loads(json.dumps(reference.to_plain())), 2)
+    again = Reference.of_facts({"reference": json.loads(json.dumps(reference.to_plain()))}, 2)
+    assert again is not None
     for one, other in zip(reference.judge(ordinary(50, 2)), again.judge(ordinary(50, 2)), strict=True):
         assert one.oddness == pytest.approx(other.oddness, abs=1e-3)
         assert one.reason == other.reason
@@ -78,9 +79,9 @@ def test_a_reference_is_read_as_it_was_written(reference: Reference) -> None:
 )
 def test_a_damaged_reference_is_refused(change: dict[str, Any], reference: Reference) -> None:
     with pytest.raises(ValueError, match="damaged; write it again: glow score --save-reference"):
-        Reference.from_plain({**reference.to_plain(), **change}, 2)
+        Reference.of_facts({"reference": {**reference.to_plain(), **change}}, 2)
     with pytest.raises(ValueError, match="damaged"):
-        Reference.from_plain(reference.to_plain(), 3)
+        Reference.of_facts({"reference": reference.to_plain()}, 3)
 
 
 def test_few_images_and_equal_images_make_a_reference_too() -> None:

@@ -60,7 +60,7 @@ def decoded(content: bytes) -> Photo:
 
 
 def decoded_file(content: bytes, kind: str = "png", most_metadata: int = 10**6, **options: Any) -> PictureFile:
-    return decode_file(content, 1_000_000, 3, kind, "", most_metadata, options)
+    return decode_file(content, 1_000_000, "", most_metadata, {"num_channels": 3, "kind": kind, **options})
 
 
 @pytest.mark.parametrize("read", [decoded, decoded_file], ids=["the model's size", "its own size"])
@@ -165,13 +165,14 @@ def test_pictures_are_exact_and_errors_name_the_limit() -> None:
     async def work(decoder: Decoder) -> None:
         assert await is_read(decoder)
         (image,) = random_images(1, (3, 5, 7))
-        file = await decoder.read_file("image", as_base64(image), 3, "png", 35)
+        options: dict[str, Any] = {"num_channels": 3, "kind": "png"}
+        file = await decoder.read_file("image", as_base64(image), 35, **options)
         assert (file.photo.pixels == image.numpy()).all()
         with pytest.raises(ApiError, match=r"34 pixels .* for 2 draws") as raised:
-            await decoder.read_file("image", as_base64(image), 3, "png", 34, " for 2 draws")
+            await decoder.read_file("image", as_base64(image), 34, " for 2 draws", **options)
         assert raised.value.status_code == 413
         with pytest.raises(ApiError, match="100,000,000 pixels"):
-            await decoder.read_file("image", as_base64(png(10_001, 9_999)), 3, "png", 10**9)
+            await decoder.read_file("image", as_base64(png(10_001, 9_999)), 10**9, **options)
         assert await is_read(decoder)
 
     with_decoder(work)

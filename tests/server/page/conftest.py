@@ -19,6 +19,7 @@ from torch import Tensor
 
 from glow_app.generation import Direction, Reference, infer, measure
 from glow_app.generation.loaded_model import LoadedModel
+from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.encoding import png_bytes
 from glow_app.pictures.images import to_pil
@@ -28,7 +29,6 @@ from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
 from glow_app.server.worker import Call, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
-from glow_app.storage.pretrained import REFERENCE_KEY
 
 expect.set_options(timeout=120_000)  # other work may be on the machine
 
