@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +40,6 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "commit": commit.stdout.strip(),
     }
-
-
-def build(spec: Mapping[str, Any]) -> Any:
-    """Build the object that a configuration describes, and the arguments that name a class."""
-    module, _, name = spec["class_path"].rpartition(".")
-    arguments = {
-        key: build(value) if isinstance(value, dict) and "class_path" in value else value
-        for key, value in spec.get("init_args", {}).items()
-    }
-    return getattr(import_module(module), name)(**arguments)
 
 
 def interleaved_medians(runs: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, float]:

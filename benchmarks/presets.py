@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-import yaml
-from common import build, earlier_results, peak_memory, write_result, write_table
+from common import earlier_results, peak_memory, write_result, write_table
 
+from glow_app.commands.fit_config import BASE_CONFIG, merged, parse, read_layer
 from glow_app.commands.presets import CONFIGS, expected
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import attribute_kinds
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.class_path import class_path
 from glow_app.running import Memory
 
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
@@ -26,12 +27,13 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 def measure(path: Path) -> dict[str, Any]:
     """Measure one preset."""
-    config = yaml.safe_load(path.read_text())
-    options = config["model"]
+    config = merged(read_layer(BASE_CONFIG), read_layer(path))
     if config["data"].get("attributes"):
-        kinds = attribute_kinds(config["data"]["source"], None, True)
-        options["flow"]["init_args"]["conditioning"] = AttributeConditioning(kinds)
-    model = ImageModel(build(options["flow"]), options["num_bits"])
+        arguments = {"attributes": attribute_kinds(config["data"]["source"], None, True)}
+        conditioning = {"class_path": class_path(AttributeConditioning), "init_args": arguments}
+        config["model"]["flow"]["init_args"]["conditioning"] = conditioning
+    parser, options = parse(config, [])
+    model: ImageModel = parser.instantiate(options).model.model
     initial = random_images(model, 4)
     given = model.vocabulary.default(range(4))
     model.initialize(initial, given)

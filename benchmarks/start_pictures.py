@@ -33,6 +33,7 @@ import resvg_py
 import skimage.data
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
+from glow_app.data.decoding import photo_of
 from glow_app.data.faces.rendered import face_chunks
 from glow_app.data.resizing import array_to_image
 
@@ -57,11 +58,7 @@ LARGEST_FILE = 400_000
 
 def on_white(image: Image.Image) -> Image.Image:
     """Return a picture in RGB."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
+    return array_to_image(photo_of(image, [3]).pixels)
 
 
 def drawn(path: Path) -> Image.Image:
@@ -253,21 +250,19 @@ def main() -> None:
     share = args.packages / "usr/share"
     wallpapers = sorted((share / "backgrounds").glob("*.jpg"))
     files = [path for path in wallpapers if path.name.split("_by_")[0] in WALLPAPERS]
-    photographs = [
-        on_white(Image.open(path)) for path in sorted([*files, *(share / "backgrounds/budgie").glob("*.jpg")])
-    ]
+    files += (share / "backgrounds/budgie").glob("*.jpg")
+    photographs = [on_white(Image.open(path)) for path in sorted(files)]
     names = [name for name in SKIMAGE if not args.crops or name not in IN_TABLE]
     photographs += [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
-    others = [path for path in wallpapers if path not in files]
+    others = [path for path in wallpapers if path.name.split("_by_")[0] not in WALLPAPERS]
     clipart = {folder.name: shuffled(folder.rglob("*.png")) for folder in (share / "openclipart/png").iterdir()}
     drawings = [path for name in sorted(clipart.keys() - UNUSED_DRAWINGS - TRIED_DRAWINGS) for path in clipart[name]]
     if args.crops:
         rng, train = random.Random("drawn"), args.output / "train"
         fonts = sorted((Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuS*[!y].ttf"))  # without Display
         fonts += sorted((share / "fonts/truetype").rglob("*.ttf"))
-        small_icons = [
-            Image.open(path).convert("RGBA") for path in sorted((share / "icons/Tango").rglob("32x32/*/*.png"))
-        ]
+        small = sorted((share / "icons/Tango").rglob("32x32/*/*.png"))
+        small_icons = [Image.open(path).convert("RGBA") for path in small]
         for number, path in enumerate(drawings):
             save_clean(cropped(drawn(path), CLEAN, rng), train, "drawing", number)
         for number in range(NUM_TEXTS):
@@ -287,14 +282,12 @@ def main() -> None:
     other = [on_white(Image.open(path)) for path in others]
     for number, picture in enumerate(crops(other, NUM_VALIDATION)):
         save(picture, args.output / f"test/{number:05d}.png")
-    learnt, held_out = (
-        crops(other[: len(other) * 2 // 3], max(TRIED_SIZES)),
-        crops(other[len(other) * 2 // 3 :], NUM_VALIDATION),
-    )
+    num_learnt = len(other) * 2 // 3
+    learnt, held_out = crops(other[:num_learnt], max(TRIED_SIZES)), crops(other[num_learnt:], NUM_VALIDATION)
     write_tried([*learnt, *held_out], "photographs", tried)
-    faces = [face for chunk in face_chunks(5, max(TRIED_SIZES), SIZE) for face in chunk.images]
-    faces += [face for chunk in face_chunks(6, NUM_VALIDATION, SIZE) for face in chunk.images]
-    write_tried([array_to_image(face) for face in faces], "faces", tried)
+    parts = (face_chunks(5, max(TRIED_SIZES), SIZE), face_chunks(6, NUM_VALIDATION, SIZE))
+    faces = [array_to_image(face) for part in parts for chunk in part for face in chunk.images]
+    write_tried(faces, "faces", tried)
     paths = shuffled(path for name in TRIED_DRAWINGS for path in clipart[name])
     write_tried([whole(drawn(path)) for path in paths], "drawings", tried)
     papirus = shuffled((share / "icons/Papirus/64x64/apps").glob("*.svg"))[: max(TRIED_SIZES) + NUM_VALIDATION]
