@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 from registry import random_images, tiny_glow
-from tiny_training import same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
+from tiny_training import tiny_data, tiny_fit, tiny_module, tiny_trainer
 
 from glow_app.conditioning import AttributeConditioning
 from glow_app.likelihood import standard_normal_log_density
@@ -28,15 +28,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModule:
 def validated(module: ImageModule, folder: Path) -> float:
     (metrics,) = tiny_trainer(folder).validate(module, datamodule=tiny_data(), verbose=False)
     return metrics["val/bpd"]
-
-
-def test_validation_is_deterministic_and_changes_nothing(trained: ImageModule, tmp_path: Path) -> None:
-    before = state_of(trained)
-    first = validated(trained, tmp_path)
-    torch.manual_seed(123)
-    torch.rand(7)
-    assert validated(trained, tmp_path) == first
-    assert same(state_of(trained), before)
 
 
 @torch.no_grad()

@@ -37,23 +37,12 @@ def good_path(folder: Path) -> Path:
     return found[0]
 
 
-def flip_a_bit(path: Path) -> None:
-    """Change one number of the weights, as a bad disk would."""
-    content = path.read_bytes()
-    place = content.index(torch.full((50,), 1.0).numpy().tobytes()) + 17
-    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-
-
 def poison(path: Path) -> None:
     torch.save(checkpoint(9, float("nan")), path)
 
 
 def tear(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def test_the_last_is_taken(tmp_path: Path) -> None:
@@ -64,13 +53,7 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"),
-    [
-        (tear, "is truncated or damaged"),
-        (empty, "is truncated or damaged"),
-        (flip_a_bit, "the checksum of last/data/"),
-        (poison, "number in state_dict is not finite"),
-    ],
+    ("harm", "words"), [(tear, "is truncated or damaged"), (poison, "number in state_dict is not finite")]
 )
 def test_a_damaged_checkpoint_is_skipped_for_the_newest_good_one(harm: Any, words: str, tmp_path: Path) -> None:
     write(tmp_path, last=9, previous=6, best=7)
