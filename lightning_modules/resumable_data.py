@@ -103,17 +103,18 @@ def train_loader(
         share = f"{len(examples)} training examples" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
         raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
     sampler = ResumableSampler(examples, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
-    return TrainLoader(
-        examples,
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=True,
-        collate_fn=examples.collate,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # otherwise every iteration would advance the global one
-    )
+    return TrainLoader(examples, batch_size, sampler=sampler, drop_last=True, **_options(examples, num_workers))
+
+
+def _options(examples: BatchedSet[Any], num_workers: int) -> dict[str, Any]:
+    """Return the options of all loaders."""
+    return {
+        "collate_fn": examples.collate,
+        "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+        "generator": torch.Generator(),  # otherwise every iteration would advance the global one
+    }
 
 
 def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
@@ -199,16 +200,11 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation split in order, which Lightning divides among ranks; the last batch may be smaller."""
-        examples, num_workers = self.examples("validation"), self.hparams.get("num_workers", 0)
-        return DataLoader(
-            examples,
-            batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
-            collate_fn=examples.collate,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # otherwise every validation would draw from the global generator
+        examples, batch_size = (
+            self.examples("validation"),
+            self.hparams["eval_batch_size"] or self.hparams["batch_size"],
         )
+        return DataLoader(examples, batch_size, **_options(examples, self.hparams.get("num_workers", 0)))
 
 
 def ends_in_repetition(loader: Any, batch_idx: int) -> bool:

@@ -10,6 +10,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.evaluation.features import FeatureExtractor
 
+_NUM = 4  # nearest training images of each
 Ranked = tuple[Tensor, Tensor]  # distances to the k nearest references, nearest first, and their indices, (N, k)
 
 
@@ -51,10 +52,9 @@ def nearest_training_images(
     train: ImageSet,
     extract: FeatureExtractor,
     batch_size: int = 64,
-    num: int = 4,
     num_shown: int = 8,
 ) -> dict[str, tuple[float, Tensor]]:
-    """Return the :func:`nearness` of samples, and the training images nearest to the first, uint8 (n, K, C, H, W).
+    """Return the :func:`nearness` of samples, and the training images nearest to the first, uint8 (n, 4, C, H, W).
 
     Both are by distance of "features", and of "pixels": the root-mean-square difference in grey levels of 255. The
     training images are read once, in batches, and not stored.
@@ -62,7 +62,6 @@ def nearest_training_images(
     Args:
         drawn: Samples, uint8 (N, C, H, W).
         held_out: Held-out images, whose distances are compared with theirs, uint8 (M, C, H, W).
-        num: The number K of neighbours of each image.
         num_shown: The number n of samples whose neighbours are returned.
     """
     spaces: dict[str, Callable[[Tensor], Tensor]] = {"features": extract, "pixels": _pixels}
@@ -74,7 +73,7 @@ def nearest_training_images(
         for name, space in spaces.items():
             # Rounding gives equal rows distances of up to 1e-7 of their norm.
             distances = torch.cdist(queries[name], space(part).double())
-            best[name] = nearest(distances, best.get(name), first, num)
+            best[name] = nearest(distances, best.get(name), first, _NUM)
     neighbours = {}
     for name, (distances, indices) in best.items():
         rows = indices[:num_shown]

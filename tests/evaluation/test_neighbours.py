@@ -45,9 +45,9 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
     brighter = (train[3:4].short() + 9).clamp(max=255).to(torch.uint8)
     drawn = torch.cat([train[20:21], mirrored, brighter])
     image_set = ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64))
-    actual = nearest_training_images(drawn, brighter, image_set, means, 8, 3, num_shown=3)
+    actual = nearest_training_images(drawn, brighter, image_set, means, 8, num_shown=3)
     (_, alike), (by_pixels, near) = actual["features"], actual["pixels"]
-    assert alike.shape == near.shape == (3, 3, *train.shape[1:])
+    assert alike.shape == near.shape == (3, 4, *train.shape[1:])
     assert torch.equal(alike[:2, 0], train[[20, 7]])
     assert torch.equal(near[[0, 2], 0], train[[20, 3]])
     assert by_pixels == pytest.approx((1 + 0 + 0.5) / 3)  # a copy, something far, and the held-out image itself
