@@ -200,11 +200,9 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation split in order, which Lightning divides among ranks; the last batch may be smaller."""
-        examples, batch_size = (
-            self.examples("validation"),
-            self.hparams["eval_batch_size"] or self.hparams["batch_size"],
-        )
-        return DataLoader(examples, batch_size, **_options(examples, self.hparams.get("num_workers", 0)))
+        examples, options = self.examples("validation"), self.hparams
+        batch_size = options["eval_batch_size"] or options["batch_size"]
+        return DataLoader(examples, batch_size, **_options(examples, options.get("num_workers", 0)))
 
 
 def ends_in_repetition(loader: Any, batch_idx: int) -> bool:

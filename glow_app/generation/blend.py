@@ -47,8 +47,7 @@ def blend(
         given: What is known about each image, as for :func:`~glow_app.generation.edit`; the contexts are blended with
             the weights of the coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
-        size: Height and width of the frames: those of the model, or of coarser levels of a wavelet flow, which take
-            less time.
+        size: As for :func:`~glow_app.generation.edit`.
     Shape:
         uint8, (F, C, H, W).
     """

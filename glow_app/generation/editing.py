@@ -152,11 +152,10 @@ def edit_attributes(
     which are those of new content. If the strength is 0, or the picture has these values, no pixel changes.
 
     Args:
-        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
+        images, size: As for :func:`edit`.
         changes: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
         given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
         strength: The factor s. Several are for as many images, or for copies of one.
-        size: As for :func:`edit`.
     Raises:
         ValueError: If the model has no such attributes.
     """

@@ -69,9 +69,6 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
 
     Attributes are read by the network that was trained beside the model; what is given is kept. Classes are those of
     :func:`~glow_app.generation.read_known`. None for an unconditional model.
-
-    Args:
-        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
     """
     (images, given), conditioning = read_known(model, images, given), model.conditioning
     if not isinstance(conditioning, AttributeConditioning) or (given is not None and not given.isnan().any()):

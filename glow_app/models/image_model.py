@@ -43,8 +43,8 @@ class ImageModel(nn.Module):
     Attributes:
         vocabulary: What people write and read about images, for those who call the model.
     Raises:
-        ValueError: If ``num_bits`` is not 1 to 8, images have the wrong type or shape, or something is given that does
-            not fit the model, or nothing although it needs something.
+        ValueError: From all methods, if an argument is out of range, images have the wrong type or shape, or something
+            is given that does not fit the model, or nothing although it needs something.
     """
 
     unit = "bits/dim"
@@ -145,13 +145,9 @@ class ImageModel(nn.Module):
         :math:`p(y)` over its M classes, assumed equally frequent, with the same noise for each.
 
         Args:
-            images: uint8 (B, C, H, W).
-            given: What is known about them, a row per image; None for nothing.
             draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise; if None, image i has the noise of seed i, as in the
                 commands. Its state also determines the noise in the trace estimates of a continuous prior.
-        Raises:
-            ValueError: If ``draws`` is below 1, or the images or what is given do not fit the model.
         """
         return self.bits_table(images, given, draws, generator).bits_per_dim
 
@@ -254,11 +250,7 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def context(self, given: Tensor | None, num: int) -> Context:
-        """Return the context of what is given for ``num`` images, for :meth:`decode_with`, in full precision.
-
-        Raises:
-            ValueError: If something must be given.
-        """
+        """Return the context of what is given for ``num`` images, for :meth:`decode_with`, in full precision."""
         with full_precision(self.device):
             return self._context(given, num)
 
@@ -285,11 +277,8 @@ class ImageModel(nn.Module):
         Args:
             temperature: Factor of the base noise, for all levels or one per level, finest first.
             seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
-            given: What the images show, a row per image; None for nothing.
             size: Height and width; the model's if None. Larger ones, for textures, if the prior allows them; of a
                 wavelet flow, half, a quarter and so on give the same pictures, reduced, in less time.
-        Raises:
-            ValueError: If the number of seeds or temperatures is wrong, or what is given does not fit the model.
         """
         seeds = one_seed_each(num, seeds)
         return self.decode(self.base_noise(seeds, temperature, self.size_of(given) or size), given)
@@ -301,9 +290,6 @@ class ImageModel(nn.Module):
 
         Arguments are as for :meth:`sample`. Each image has its own CPU generator, so a seed means the same on every
         device.
-
-        Raises:
-            ValueError: If there are neither 1 nor L temperatures, or the model has no latents for this size.
         """
         num = len(self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size)))
         # The coarser levels alone have the noise that they have below the others.

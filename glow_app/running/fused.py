@@ -5,7 +5,8 @@ with its own backward pass, take longer than the convolutions. Here :func:`step_
 steps of a level at once, and :class:`FusedStep` applies one step to images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,6 @@ from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.nn.shape_checks import require_image
-from glow_app.running.checkpointed import first_order_only
 
 
 class Step(NamedTuple):
@@ -127,6 +127,27 @@ def run_conditioner(
     h2 = F.conv2d(h1.relu_(), w2, b2).relu_()
     theta = F.conv2d(h2, w3, b3, padding=1)
     return narrow_a, h1, h2, theta.to(y_a.dtype, memory_format=torch.contiguous_format)
+
+
+def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the backward pass of an autograd function refuse ``create_graph=True``.
+
+    Unlike ``torch.autograd.function.once_differentiable``, which leaves the result without a path to the inputs, so
+    that ``torch.autograd.functional.hessian`` returns zeros.
+
+    Raises:
+        NotImplementedError: From the backward pass, if second derivatives are requested.
+    """
+
+    @wraps(backward)
+    def checked(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "the selected runner has no second derivatives; call model.set_runners('checkpoint') first"
+            )
+        return backward(*arguments)
+
+    return checked
 
 
 class FusedStep(Function):
