@@ -232,6 +232,14 @@ def test_a_file_keeps_its_nature_unless_it_is_stripped(kind: str, client: httpx.
             assert np.array_equal(np.asarray(picture.getchannel("A")), np.asarray(expected))
 
 
+def test_an_unchanged_file_is_returned(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clean, "least_change", 1e3)
+    deep = saved(Image.new("I;16", (8, 8), 32896), "PNG")
+    accept = {"accept": "image/png"}
+    answer = client.post("/v1/restore", data={"restorer": "clean"}, files={"image": deep}, headers=accept)
+    assert (answer.content, answer.headers["x-glow-note"][:11]) == (deep, "it is clean")
+
+
 def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
     image, profile = profiled(b"RGB ", 2**16)
     body = {"image": image, "restorer": "larger", "count": 2}
