@@ -31,8 +31,8 @@ def test_values_that_are_dictionaries_are_replaced_as_a_whole() -> None:
 
 
 def test_the_printed_configuration_is_that_of_presets_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--name=mine", "--seed=7", "--model.optimizer.lr=0.5", "--print_config"]
     with pytest.raises(SystemExit):
-        options = ["--name=mine", "--seed=7", "--model.optimizer.lr=0.5", "--print_config"]
         main(["fit", "-c", "digits", "-c", "prior/maf", *options])
     config = yaml.safe_load(capsys.readouterr().out)
     flow = config["model"]["flow"]["init_args"]
