@@ -179,7 +179,7 @@ def restore_damaged(
             drawing.draws[1:] = drawing.draws[0]
     note = decision_in_words(shares) if task.least_change > 0 else None
     if (usual := float(changes.median().sqrt())) > task.most_change:
-        note = f"it changes by {usual:.0f} grey levels; the model was trained for up to {task.most_change:g}"
+        note = f"it changes by {usual:.0f} grey levels, but the model was trained for up to {task.most_change:g}"
     is_limited = task.least_change > 0 or task.most_change < math.inf
     change_facts = {"change": round(float((shares.square() * changes).mean().sqrt()), 2)} if is_limited else {}
     facts = [fact | change_facts for fact in settings.facts_of_draws(seeds)]

@@ -50,7 +50,7 @@ def restore_successively(
             for number, picture in enumerate(pictures)
         ]
         note, times = results[0].note, math.prod(task.factor for _, task in steps[place:])
-        if note and times > 1:
+        if note and task.factor == 1 and times > 1:
             enlarged = f"enlarged {times} times"
             note = CLEAN.format(f"only {enlarged}") if results[0].is_clean else f"{note}, then {enlarged}"
         notes.append(note)

@@ -12,7 +12,17 @@ from registry import random_images, tiny_restorer
 from glow_app.likelihood import to_uint8
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
-from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale, picture_conditioning_of, restore
+from glow_app.restoration import (
+    Clean,
+    Colourise,
+    Fill,
+    RestorationTask,
+    Upscale,
+    picture_conditioning_of,
+    require_task,
+    restore,
+    restore_successively,
+)
 from glow_app.restoration.colourise import luma
 from glow_app.restoration.decision import _SAMPLE
 
@@ -221,3 +231,15 @@ def test_a_change_beyond_those_of_training_is_said() -> None:
     note = restore(model, picture, 1, seeds=0).note
     assert note is not None
     assert "10" in note
+
+
+def test_enlarging_is_said_once_though_its_changes_are_noted() -> None:
+    picture, tasks = random_images(1)[0], (Clean(), Upscale(2, True), Upscale(2, True))
+    models = [tiny_restorer(task) for task in tasks]
+    with torch.no_grad():
+        for model in models:
+            picture_conditioning_of(model).encoder.correction.bias.fill_(1.0)  # 16 grey levels
+    note = restore_successively([(model, require_task(model)) for model in models], picture).note or ""
+    assert note.startswith("cleaned throughout, then enlarged 4 times; ")
+    assert note.count("the model was trained for up to 8") == 2
+    assert note.count("enlarged") == 1
