@@ -86,8 +86,12 @@ def write_report(run: Path) -> Path:
         parts += ["<h2>Evaluation</h2>", _evaluation(record)]
         parts += ["<ul>", *(f"<li>{escape(line)}" for line in record["verdict"]), "</ul>"]
     place, kind = shlex.quote(str(run)), settings["kind"]
-    words = {"images": "sample evaluate score serve", "restoration": "evaluate serve", "points": "sample test"}[kind]
-    commands = [f"glow {word} --checkpoint {place}" for word in words.split()] + [f"glow fit --resume {place}"]
+    words = {
+        "images": ("sample", "evaluate", "score PICTURES", "serve"),
+        "restoration": ("restore PICTURES", "evaluate", "serve"),
+        "points": ("sample", "test"),
+    }
+    commands = [f"glow {word} --checkpoint {place}" for word in words[kind]] + [f"glow fit --resume {place}"]
     parts += ["<h2>Going on</h2>", f"<pre>{escape(chr(10).join(commands))}</pre>"]
     parts += ["<details><summary>Configuration</summary>", f"<pre>{escape(config)}</pre></details>"]
     title = escape(settings["name"])

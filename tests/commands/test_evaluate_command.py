@@ -1,8 +1,9 @@
 """`glow evaluate`."""
 
 import json
+import shlex
 from collections.abc import Callable
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from registry import tiny_model
 
 from glow_app.data.sources import load_split
 from glow_app.evaluation import compare, draw_samples, evaluation_data, load_features, mean_bits
+from glow_app.evaluation.report import write_report
 from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import save_pretrained
@@ -89,6 +91,16 @@ def test_all_figures_and_their_settings(trained: Path, tmp_path: Path, glow: Glo
     with Image.open(tmp_path / "outputs/evaluate/neighbours.png") as picture:
         assert picture.height > 8 * 64
         assert picture.info["model"] == record["model"]
+
+
+def test_the_report_of_a_run_names_commands_that_run(trained: Path, glow: Glow) -> None:
+    Path("PICTURES").mkdir()
+    Image.new("L", (8, 8)).save("PICTURES/plain.png")
+    page = write_report(trained).read_text()
+    lines = [unescape(line) for line in page.split("<pre>")[1].split("</pre>")[0].splitlines()]
+    words = [shlex.split(line)[1:] for line in lines if line.startswith(("glow sample", "glow score"))]
+    results = [glow(*line) for line in words]
+    assert [(result.code, result.errors) for result in results] == [(0, [])] * 2, results
 
 
 @pytest.mark.filterwarnings("ignore:FID of")
