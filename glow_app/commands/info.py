@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glow_app.commands.terminal_picture import show_picture
 from glow_app.messages import image_text, pluralise, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL
 
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         gap = "\n"
         for name, value in facts.items():
             print(printable(f"{name:<25} {value}"))
+        show_picture(place)
     if errors:
         raise ValueError("; ".join(errors))
 
