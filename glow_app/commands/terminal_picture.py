@@ -21,7 +21,7 @@ def show_picture(place: str | Path) -> None:
     from glow_app.storage.stored_model import StoredModel
 
     if Path(place).suffix.lower() == ".png":
-        picture = Image.open(place)
+        picture: Image.Image = Image.open(place)
     else:
         model = StoredModel(place).load()
         if not isinstance(model, LoadedModel) or task_of(model):
