@@ -23,6 +23,16 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if has_default else action.help
 
 
+class StoreOnce(argparse.Action):
+    """Stores a value, and refuses a second one, for which argparse would drop the first silently."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Store the value of the option."""
+        if getattr(namespace, self.dest) != self.default:
+            raise argparse.ArgumentError(self, "it is given twice; give it once")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that refuses abbreviations, suggests close matches, and raises instead of exiting."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load_stored, provenance
-from glow_app.commands.parser import Parser, number_type, positive_int, require_seeds, seed_number
+from glow_app.commands.parser import Parser, StoreOnce, number_type, positive_int, require_seeds, seed_number
 from glow_app.commands.results import RECORD, ResultsFolder, one_picture
 from glow_app.files import FORMAT_OF
 from glow_app.messages import UsageError, pluralise, printable, report_failure
@@ -36,6 +36,7 @@ UNRESTORED = ("damaged", "spread", "comparison")  # kinds of results that are no
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow restore``."""
+    parser.register("action", None, StoreOnce)  # two models might seem to follow each other
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
     times = "enlarge the width and height by 2 or 4, after cleaning; by a wavelet flow, 2, 4, 8 and so on (default: 4)"
     parser.add_argument("--enlarge", type=positive_int, help=times, metavar="N")
@@ -107,7 +108,9 @@ def _places(arguments: argparse.Namespace) -> list[str]:
     Raises:
         UsageError: If options exclude each other, or nothing is to be done.
     """
-    enlarge, is_cleaned = arguments.enlarge, not arguments.no_clean
+    enlarge, is_cleaned, file = arguments.enlarge, not arguments.no_clean, one_picture(arguments.output)
+    if file and arguments.format not in (None, FORMAT_OF[file.suffix.lower()]):
+        raise UsageError(f"--output {file} is no {arguments.format} file; leave out --format, or name another file")
     if arguments.checkpoint:
         if not is_cleaned:
             raise UsageError("use either --no-clean, which is for photographs, or --checkpoint, not both")
@@ -121,6 +124,8 @@ def _places(arguments: argparse.Namespace) -> list[str]:
         raise UsageError(f"--enlarge must be 2 or 4 for photographs, got {enlarge}; --checkpoint takes other models")
     if not (enlarge or is_cleaned):
         raise UsageError("--no-clean leaves nothing to do; add --enlarge 2 or --enlarge 4")
+    if arguments.force and not is_cleaned:
+        raise UsageError("use either --force, which is for cleaning, or --no-clean, not both")
     places = [CLEANER] * is_cleaned + [ENLARGER] * ((enlarge or 1) // 2)
     if arguments.damage and len(places) > 1:
         raise UsageError("--damage is for one model; choose it by --checkpoint")

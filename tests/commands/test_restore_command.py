@@ -150,8 +150,12 @@ def test_a_wavelet_flow_enlarges_by_several_factors(photo: Path, glow: Glow, ref
         ["--checkpoint", "photos-clean", "--enlarge", 2],
         ["--checkpoint", "photos-upscale2", "--enlarge", 2],
         ["--checkpoint", "photos-clean", "--no-clean"],
+        ["--checkpoint", "photos-clean", "--checkpoint", "photos-upscale2"],
         ["--no-clean"],
+        ["--no-clean", "--enlarge", 2, "--force"],
+        ["--enlarge", 2, "--enlarge", 4],
         ["--enlarge", 3],
+        ["--output", "photo.png", "--format", "jpeg"],
         ["--enlarge", 2, "--damage"],
         ["--task", "clean"],
     ],
@@ -250,7 +254,7 @@ def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow:
         ("fill", ["--mask", "small.png"], 1, "mask: got 3x3; expected 14x9, the size of the picture"),
         ("clean", ["--input", "sigma"], 2, "must be NAME=VALUE"),
         ("upscale", ["--enlarge", 2], 1, "cannot enlarge by a factor"),
-        ("upscale", ["--checkpoint", "fashion-mnist"], 1, "fashion-mnist is not a restoration model"),
+        ("fashion-mnist", [], 1, "fashion-mnist is not a restoration model"),
     ],
 )
 def test_unsuitable_options_are_refused(
@@ -258,7 +262,8 @@ def test_unsuitable_options_are_refused(
 ) -> None:
     Image.new("L", (14, 9)).save("black.png")
     Image.new("L", (3, 3), 255).save("small.png")
-    line = refused("restore", photo, "--checkpoint", models / task, *options, code=code)
+    place = models / task if (models / task).exists() else task
+    line = refused("restore", photo, "--checkpoint", place, *options, code=code)
     assert message in line
     assert not Path("outputs/restore").exists()
 
