@@ -124,15 +124,15 @@ export function startRestore(info) {
     row.replaceChildren(...pictures.map(button), results.length > 1 ? downloadButton(onclick, `All ${results.length}`) : "");
   }
 
-  function take(chosen) {
+  function take(chosen, place = 0) {
     const urlsOf = ({ url, sent, result }) => [url, sent?.url, ...(result?.pictures ?? []).map((each) => each.url)];
     const used = new Set(chosen.flatMap(urlsOf));
     pictures.flatMap(urlsOf).forEach((url) => used.has(url) || release({ url }));
     task.cancel();
     [pictures, wanted] = [chosen, null];
     frame.crop = { zoom: 0, x: 0.5, y: 0.5 };  // as large as it may be
-    brush.setStrokes(chosen[0].settings || chosen[0].isExample ? HOLE : []);
-    select(chosen[0]);
+    brush.setStrokes(chosen[place].settings || chosen[place].isExample ? HOLE : []);
+    select(chosen[place]);
     follow();
   }
 
@@ -255,9 +255,9 @@ export function startRestore(info) {
   /** Enlarge the results, which are made again in the same request, because their files may be compressed. */
   function enlargeAll() {
     const next = ({ result, ...picture }) => ({ ...picture, earlier: settings.restorersOf(picture), settings: null, key: null });
-    const results = pictures.filter(({ result }) => result).map(next);
+    const others = pictures.map((picture) => (picture.result ? next(picture) : picture));
     settings.choose(settings.enlargerFor(timesOf(shown)).name);
-    take(results);
+    take(others, pictures.indexOf(shown));
   }
 
   /** Start with the chosen restorer. */

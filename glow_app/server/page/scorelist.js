@@ -35,7 +35,7 @@ function legendOf(scored) {
   const [{ usual }] = scored;
   if (!usual) {
     const text = "No verdicts: the model has no statistics of ordinary pictures. To add them: ";
-    return [text, h("code", {}, "glow score --reference FOLDER --save-reference")];
+    return [text, h("code", {}, "glow score --checkpoint MODEL --reference FOLDER --save-reference")];
   }
   return [`Percentages are of ${usual}, of which 95 % are called usual.`];
 }

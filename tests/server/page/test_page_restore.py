@@ -250,21 +250,24 @@ def test_enlarged_pictures_are_dragged_under_the_divider(page: Page, restoring_s
 def test_several_files_are_restored_one_after_another_and_enlarged(
     page: Page, restoring_site: Site, bodies: list[dict[str, Any]], watch: Watch
 ) -> None:
-    watch.expected_statuses.add(422)
+    watch.expected_statuses.update({415, 422})
     begin(page, restoring_site, bodies, "restorer=clean")
     pictures = random_images(2, (3, 6, 8))
     moving = io.BytesIO()
     to_pil(pictures[0]).save(moving, "PNG", save_all=True, append_images=[to_pil(pictures[1])])
     animation: FilePayload = {"name": "moving.png", "mimeType": "image/png", "buffer": moving.getvalue()}
-    files = [png_file(pictures[0]), animation, png_file(pictures[1], "other.png")]
+    broken: FilePayload = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    files = [broken, png_file(pictures[0]), animation, png_file(pictures[1], "other.png")]
     page.locator("#restore-file").set_input_files(files)
     row = page.locator("#restore-files .picture")
-    expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
+    expect(row.nth(3)).to_have_attribute("title", "other.png: restored")
+    expect(row.nth(0)).to_have_class("picture failed")
+    row.nth(1).click()
     assert [body["image"] for body in bodies] == [file["buffer"] for file in files]
     model = restoring_site.restorers["clean"]
     expect_result(page, model, pictures[0])
-    expect(row.nth(1)).to_have_class("picture failed")
-    row.nth(1).click()
+    expect(row.nth(2)).to_have_class("picture failed")
+    row.nth(2).click()
     expect(page.locator("#restore-file-error")).to_contain_text("moving.png: it has 2 frames; choose one")
     expect(page.locator(".compare")).to_have_count(0)
     frame = page.get_by_label("Frame, from 0")
@@ -275,24 +278,26 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     frame.press("Enter")
     expect_result(page, model, pictures[1])
     expect(page.locator("#restore-file-error")).to_be_empty()
-    row.nth(2).click()
+    row.nth(3).click()
     expect(frame).to_be_hidden()
     expect_result(page, model, pictures[1])
     page.get_by_role("button", name="Enlarge 2 times").click()
-    first = restoration.restore(model, pictures[0], 1, 0.0).draws[0]
-    expect_result(page, restoring_site.restorers["enlarge"], first)
-    expect_image(page, page.locator(".compare img").first, pictures[0])
+    cleaned = restoration.restore(model, pictures[1], 1, 0.0).draws[0]
+    expect_result(page, restoring_site.restorers["enlarge"], cleaned)
+    expect_image(page, page.locator(".compare img").first, pictures[1])
     note = "Result: 16 x 12 pixels. Steps: clean (noise, JPEG), then enlarge 2 times."
     expect(page.locator("#restore-note")).to_have_text(note)
     expect(page.get_by_role("switch", name="Clean before enlarging")).to_be_hidden()
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "picture-cleaned-enlarged.png"
-    expect(row.nth(2)).to_have_attribute("title", "other.png: restored")
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "other-cleaned-enlarged.png"
+    expect(row.nth(2)).to_have_attribute("title", "moving.png: restored")
+    expect(row.nth(0)).to_have_class("picture failed")
     sent = [(body["image"], body["restorer"]) for body in bodies[-3:]]
-    assert sent == [(file["buffer"], ["clean", "enlarge"]) for file in files], "not its JPEG"
+    shown_first = [files[3], files[1], files[2]]
+    assert sent == [(file["buffer"], ["clean", "enlarge"]) for file in shown_first], "not its JPEG"
     page.get_by_role("button", name="Enlarge 2 times").click()
     expect(page.locator("#restore-note")).to_contain_text("Result: 32 x 24 pixels")
     expect(page.get_by_role("button", name="Enlarge 2 times")).to_be_hidden()
-    assert wait_for(page, bodies, 7)["restorer"] == ["clean", "enlarge", "enlarge"], "cleaned once"
+    assert wait_for(page, bodies, 9)["restorer"] == ["clean", "enlarge", "enlarge"], "cleaned once"
 
 
 def test_a_picture_is_cleaned_before_it_is_enlarged_unless_switched_off(

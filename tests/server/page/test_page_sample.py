@@ -216,6 +216,7 @@ def test_a_model_with_one_level_and_no_classes_or_directions(page: Page, plain_s
     page.locator("#score-files").set_input_files(png_file(drawn(plain_site, 3)[0]))
     expect(page.locator("#scores li")).to_have_count(1)
     expect(page.locator("#scores ul")).not_to_contain_text("recognised as")
+    expect(page.locator("#scores code")).to_contain_text("--checkpoint")
 
 
 def test_the_viewer_edits_a_sample_and_writes_a_link(page: Page, site: Site) -> None:
