@@ -1,7 +1,8 @@
-"""A classifier of the attributes of rendered faces, which judges what pictures of faces show.
+"""Classifiers of the attributes of rendered faces, which judge together what pictures of faces show.
 
-It is trained on the faces of ``configs/faces.yaml``, which takes minutes on one thread the first time, and is
-kept in runs/. Its last but one layer is saved too, as features for FID, precision and recall:
+One alone would not do: all know the faces they were trained on, but about samples they disagree by several of 100.
+They are trained on the faces of ``configs/faces.yaml``, which takes 20 minutes on one thread the first time, and are
+kept in runs/. The last but one layer of the first is saved too, as features for FID, precision and recall:
 
     glow evaluate --checkpoint faces --features runs/face_features.pt
 """
@@ -23,6 +24,7 @@ NUM_BINARY = len(BINARY_NAMES)
 SIDE, RENDERED_SIDE = 64, 256  # those of the bundled model are reduced to the classifier's
 RUNS = Path(__file__).parents[1] / "runs"
 NUM_TRAINING, NUM_EPOCHS = (640, 1) if IS_SHORT else (22_000, 8)
+NUM_JUDGES = 3
 
 
 class FaceClassifier(nn.Sequential):
@@ -38,8 +40,16 @@ class FaceClassifier(nn.Sequential):
         super().__init__(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels * 16, len(NAMES)))
 
 
+class FaceJudges(nn.ModuleList):
+    """Classifiers that answer together."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean answers, (B, 15)."""
+        return torch.stack([judge(images) for judge in self]).mean(0)
+
+
 class FaceFeatures(nn.Module):
-    """The classifier's convolutions, averaged over all positions: uint8 images, reduced to 64x64, to (B, 128)."""
+    """A classifier's convolutions, averaged over all positions: uint8 images, reduced to 64x64, to (B, 128)."""
 
     def __init__(self, classifier: FaceClassifier) -> None:
         super().__init__()
@@ -65,10 +75,8 @@ def faces(seed: int, count: int, side: int = SIDE) -> tuple[Tensor, Tensor]:
     return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
 
 
-def train() -> FaceClassifier:
-    """Train the classifier."""
-    images, attributes = faces(0, NUM_TRAINING)
-    classifier = FaceClassifier()
+def train(classifier: FaceClassifier, images: Tensor, attributes: Tensor) -> None:
+    """Train a classifier."""
 
     def loss_of(rows: Tensor) -> Tensor:
         answers = classifier(images[rows].float() / 255)
@@ -78,28 +86,31 @@ def train() -> FaceClassifier:
     train_classifier(
         classifier, loss_of, len(images), NUM_EPOCHS, batch_size=128, learning_rate=3e-3, weight_decay=0.05
     )
-    return classifier
 
 
-def trained() -> FaceClassifier:
-    """Return the classifier, from its file if there is one."""
-    weights = RUNS / "face_classifier.safetensors"
+def trained() -> FaceJudges:
+    """Return the judges, from their file if there is one."""
+    weights = RUNS / "face_judges.safetensors"
+    classifiers = [FaceClassifier() for _ in range(NUM_JUDGES)]
+    judges = FaceJudges(classifiers)
     if weights.exists() and not IS_SHORT:
-        classifier = FaceClassifier()
-        classifier.load_state_dict(load_file(weights))
-        return classifier.eval()
-    classifier = train().eval()
+        judges.load_state_dict(load_file(weights))
+        return judges.eval()
+    images, attributes = faces(0, NUM_TRAINING)
+    for classifier in classifiers:
+        train(classifier, images, attributes)
+    judges.eval()
     if not IS_SHORT:
         RUNS.mkdir(exist_ok=True)
-        save_file(classifier.state_dict(), weights)
-        torch.jit.script(FaceFeatures(classifier).eval()).save(RUNS / "face_features.pt")
-    return classifier
+        save_file(judges.state_dict(), weights)
+        torch.jit.script(FaceFeatures(classifiers[0])).save(RUNS / "face_features.pt")
+    return judges
 
 
 @torch.no_grad()
-def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
+def seen(judges: FaceJudges, images: Tensor) -> Tensor:
     """Return the predicted attributes, (N, 15): probabilities of the yes/no attributes, then values of the others."""
-    answers = torch.cat([classifier(reduced(part).float() / 255) for part in images.split(200)])
+    answers = torch.cat([judges(reduced(part).float() / 255) for part in images.split(200)])
     return torch.cat([answers[:, :NUM_BINARY].sigmoid(), answers[:, NUM_BINARY:]], dim=1)
 
 

@@ -1,9 +1,9 @@
-"""Test whether edits of faces do what their names say, with a classifier of the attributes before and after.
+"""Test whether edits of faces do what their names say, with classifiers of the attributes before and after.
 
     python benchmarks/face_edits.py                                             # the bundled model
     python benchmarks/face_edits.py --checkpoint RUN --faces 200 --name run     # a model of your own
 
-The edited faces are unknown to both the model and the classifier (``face_classifier.py``). A yes/no attribute is added
+The edited faces are unknown to both the model and the classifiers (``face_classifier.py``). A yes/no attribute is added
 to faces without it, and removed from faces with it. A continuous attribute is moved by half its range, towards the
 other half. A continuous attribute counts as changed if it moves by at least a quarter of its range. Some changes cannot
 be avoided, since a hat hides hair; so edits by the renderer are measured too.
@@ -25,7 +25,7 @@ from face_classifier import (
     NUM_BINARY,
     RENDERED_SIDE,
     SIDE,
-    FaceClassifier,
+    FaceJudges,
     accuracies,
     faces,
     movement,
@@ -86,7 +86,7 @@ def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
     )
 
 
-def edits(editor: Editor, strength: float, before: Tensor, classifier: FaceClassifier) -> Results:
+def edits(editor: Editor, strength: float, before: Tensor, judges: FaceJudges) -> Results:
     """Return the outcomes of adding and of removing each attribute, by its name and sign."""
     results: Results = {}
     for place, name in enumerate(NAMES):
@@ -94,7 +94,7 @@ def edits(editor: Editor, strength: float, before: Tensor, classifier: FaceClass
             rows = ((before[:, place] < 0.5) == (sign > 0)).nonzero()[:, 0]
             if len(rows) < 2:
                 continue
-            after = seen(classifier, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
+            after = seen(judges, torch.cat([editor(part, place, sign, strength) for part in rows.split(50)]))
             result = outcome(before[rows], after, place, sign)
             results[f"{name} {'+' if sign > 0 else '-'}"] = asdict(result)
             print(name, sign, result, flush=True)
@@ -151,20 +151,20 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    classifier = trained()
+    judges = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
     images, attributes = faces(SEED, arguments.faces, model.flow.image_shape[2])
-    before = seen(classifier, images)
+    before = seen(judges, images)
     inferred = torch.cat([one for part in images.split(20) if (one := infer(model, part)) is not None])
-    result = {"model": model.hash, "faces": len(images), "classifier": accuracies(before, attributes)}
-    result |= measure_samples(model, classifier, images, attributes)
+    result = {"model": model.hash, "faces": len(images), "classifiers": accuracies(before, attributes)}
+    result |= measure_samples(model, judges, images, attributes)
     editor, before = through_attributes(model, images, inferred), before[:NUM_EDITED]
-    by_strength = {strength: edits(editor, strength, before, classifier) for strength in STRENGTHS}
+    by_strength = {strength: edits(editor, strength, before, judges) for strength in STRENGTHS}
     means: dict[float | str, dict[str, float]] = {
         strength: print_means(f"strength {strength:g}", one.values()) for strength, one in by_strength.items()
     }
-    means["renderer"] = print_means("the renderer itself", edits(by_renderer, 1, before, classifier).values())
+    means["renderer"] = print_means("the renderer itself", edits(by_renderer, 1, before, judges).values())
     write_result(arguments.name, result | {"edits": {"means by strength": means, "by attribute": by_strength}})
     is_documented = arguments.name == NAME
     changes = ["as requested, of 100", "another changed, of 100", "most often changed"]

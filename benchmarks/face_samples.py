@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from face_classifier import NAMES, NUM_BINARY, SIDE, FaceClassifier, seen
+from face_classifier import NAMES, NUM_BINARY, SIDE, FaceJudges, seen
 from torch import Tensor
 
 from glow_app.generation.sampling import decode_guided
@@ -18,14 +18,12 @@ YES_NO = NAMES[:NUM_BINARY]
 RESTS = ("unknown", "drawn")
 
 
-def measure_samples(
-    model: ImageModel, classifier: FaceClassifier, images: Tensor, attributes: Tensor
-) -> dict[str, Any]:
+def measure_samples(model: ImageModel, judges: FaceJudges, images: Tensor, attributes: Tensor) -> dict[str, Any]:
     """Return bits/dim, and what samples with the recommended settings show.
 
     Args:
         model: The model.
-        classifier: The judge of samples.
+        judges: The judges of samples.
         images: Faces that nothing has seen, (N, 3, H, W).
         attributes: Their attributes, (N, 15); those that are requested are taken from here too.
     """
@@ -36,10 +34,10 @@ def measure_samples(
     }
     result: dict[str, Any] = {"bits_per_dim": {name: float(each.mean()) for name, each in bits.items()}}
     print(result)
-    return result | {f"requested, rest {rest}": requested(model, classifier, attributes, rest) for rest in RESTS}
+    return result | {f"requested, rest {rest}": requested(model, judges, attributes, rest) for rest in RESTS}
 
 
-def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor, rest: str) -> dict[str, Any]:
+def requested(model: ImageModel, judges: FaceJudges, attributes: Tensor, rest: str) -> dict[str, Any]:
     """Return the shares of samples, with the seeds 0 to N - 1, that show the requested attributes."""
     places = torch.arange(len(NAMES))
 
@@ -52,7 +50,7 @@ def requested(model: ImageModel, classifier: FaceClassifier, attributes: Tensor,
             noise = model.base_noise(seeds, model.generation.temperature, (SIDE, SIDE))
             filled = model.vocabulary.default(seeds, stated) if rest == "drawn" else stated
             parts.append(decode_guided(model, noise, filled, model.generation, stated))
-        return (seen(classifier, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
+        return (seen(judges, torch.cat(parts))[:, :NUM_BINARY] > 0.5) == (wanted[:, :NUM_BINARY] > 0.5)
 
     result: dict[str, Any] = {"one": {}}
     for place, name in enumerate(YES_NO):
