@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glow_app.commands.loading import load
 from glow_app.commands.parser import Parser
-from glow_app.commands.results import one_picture, refuse_existing
+from glow_app.commands.results import free_paths
 from glow_app.messages import pluralise
 from glow_app.progress import tracked
 
@@ -24,12 +24,10 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pictures.images import save_picture, to_pil
 
     model, _ = load(arguments)
-    latents, folder = load_latents(Path(arguments.latents), model), arguments.output
+    latents = load_latents(Path(arguments.latents), model)
     # Numbered, because pictures of different folders may share a name.
-    paths = [folder / f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
-    if file := one_picture(folder, len(paths)):
-        paths = [file]
-    refuse_existing(paths, arguments.overwrite)
+    names = [f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
+    paths = free_paths(arguments.output, names, arguments.overwrite)
     starts = range(0, len(paths), arguments.batch_size)
     for start in tracked(starts, len(starts), "decoding"):
         part = slice(start, start + arguments.batch_size)
@@ -37,4 +35,4 @@ def run(arguments: argparse.Namespace) -> None:
         images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], given)
         for path, image in zip(paths[part], images, strict=True):
             save_picture(to_pil(image), path)
-    print(f"{pluralise(len(paths), 'image')}: {folder}")
+    print(f"{pluralise(len(paths), 'image')}: {paths[0] if len(paths) == 1 else paths[0].parent}")

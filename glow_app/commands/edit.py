@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from glow_app.commands.input_pictures import LISTED, given_batches, picture_files
 from glow_app.commands.loading import directions_folders, load, load_stored, provenance, read_chosen_attributes
 from glow_app.commands.parser import Parser, number_type
-from glow_app.commands.results import one_picture, refuse_existing
+from glow_app.commands.results import free_paths, one_picture, refuse_existing
 from glow_app.messages import UsageError, in_words, pluralise, printable
 from glow_app.numeric_limits import LARGEST_STRENGTH
 
@@ -130,13 +130,13 @@ def _apply(arguments: argparse.Namespace) -> None:
     strip = [share * arguments.strength for share in edit.shares]
     strengths = [arguments.strength, *strip]
     texts = [f"{strength:+g}" if strength else "0" for strength in strip]
-    folder, files = arguments.output, picture_files(arguments.images)
-    only = one_picture(folder, len(files))
+    files = picture_files(arguments.images)
+    only = one_picture(arguments.output, len(files))
     # Numbered, because pictures of different folders may share a name.
     label = re.sub(r"[^\w.-]+", "_", edit.value)[:100]
     names = {file: f"{number:03d}_{Path(file).stem}_{label}" for number, file in enumerate(files)}
-    outputs = [folder / f"{name}{end}" for name in names.values() for end in (".png", "_strip.png")]
-    refuse_existing([only] if only else outputs, arguments.overwrite)
+    results = [f"{name}{end}" for name in names.values() for end in ([".png"] if only else [".png", "_strip.png"])]
+    folder = free_paths(arguments.output, results, arguments.overwrite)[0].parent
     for (file,), image, part in given_batches(model, arguments.images, arguments.given, 1, "editing"):
         picture, shown = only or folder / f"{names[file]}.png", folder / f"{names[file]}_strip.png"
         changed, filled = edit.change(file, image, part, strengths)

@@ -5,7 +5,7 @@ import argparse
 from glow_app.commands.input_pictures import given_batches
 from glow_app.commands.loading import load
 from glow_app.commands.parser import Parser
-from glow_app.commands.results import refuse_existing
+from glow_app.commands.results import free_paths
 from glow_app.messages import pluralise
 
 
@@ -25,8 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation.reconstruction import low_bits
     from glow_app.generation.tensor_file import Latents, save_latents
 
-    output = arguments.output / "latents.safetensors"
-    refuse_existing([output], arguments.overwrite)
+    (output,) = free_paths(arguments.output, ["latents.safetensors"], arguments.overwrite)
     model, _ = load(arguments)
     names, values = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]

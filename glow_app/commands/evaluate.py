@@ -9,7 +9,7 @@ from typing import Any
 from glow_app.commands.held_out_images import add_data_arguments, held_out_images
 from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser, guidance, number_type, positive_int, seed_number
-from glow_app.commands.results import refuse_existing, write_json
+from glow_app.commands.results import free_paths, write_json
 from glow_app.messages import UsageError
 
 LEAST = 8  # minimum number of images for a meaningful comparison
@@ -51,13 +51,11 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pictures.images import save_picture
     from glow_app.restoration import task_of
 
-    path = arguments.output / "evaluation.json"
-    refuse_existing([path], arguments.overwrite)
     model, stored = load(arguments, restores=None)
     restores = task_of(model) is not None
     _check(arguments, restores)
-    picture_path = path.with_name("comparison.png" if restores else "neighbours.png")
-    refuse_existing([picture_path], arguments.overwrite)
+    names = ["evaluation.json", "comparison.png" if restores else "neighbours.png"]
+    path, picture_path = free_paths(arguments.output, names, arguments.overwrite)
     features = arguments.features or ("grey" if model.flow.image_shape[0] == 1 else "colour")
     extract = None if restores else load_features(features, model.device)
     limit = arguments.limit or (LIMIT_RESTORED if restores else LIMIT)

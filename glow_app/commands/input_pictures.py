@@ -38,6 +38,7 @@ def given_batches(
     batch_size: int,
     doing: str,
     infers: bool = True,
+    skips: bool = True,
 ) -> "Iterator[tuple[list[str], Tensor, Tensor | None]]":
     """Yield batches of picture files and of folders, in order: names; images, uint8 (B, C, H, W); what each is given.
 
@@ -46,10 +47,10 @@ def given_batches(
     name says or, if the possible values are few, such as classes, the most likely one. It is None if nothing is known.
 
     Shows a progress bar with the description ``doing``. Prints how many pictures were changed in size and colour, which
-    unreadable files of folders were skipped, and which pictures were given what.
+    unreadable files were skipped, and which pictures were given what.
 
     Raises:
-        ValueError: If a file that was named is unreadable, or a value is invalid.
+        ValueError: If no file is readable or, unless ``skips``, one is not; or if a value is invalid.
         UsageError: If the number of values is neither one nor that of the pictures.
     """
     import torch
@@ -59,7 +60,8 @@ def given_batches(
 
     changes: Changes = []
     report: list[tuple[str, Any, str]] = []  # picture, what it is given, and the origin of this
-    given, files, pictures = read_given(model, texts), picture_files(places), _pictures(model, places, changes)
+    given, files = read_given(model, texts), picture_files(places)
+    pictures = _pictures(model, files, changes, skips)
     if given is not None and len(given) not in (1, len(files)):
         numbers = f"{pluralise(len(given), 'value')} for {pluralise(len(files), 'picture')}"
         raise UsageError(f"--given has {numbers}; expected one, or one for each")
@@ -69,7 +71,7 @@ def given_batches(
         names = [name for name, _ in batch]
         images = Images(torch.stack([image for _, image in batch]), [image.facts[0] for _, image in batch])
         values = None
-        if pairs is not None:  # unreadable files of folders are skipped
+        if pairs is not None:  # unreadable files are skipped
             each = [next(value for file, value in pairs if file == name) for name in names]
             values = model.vocabulary.parse(each, len(images))
         elif infers:
@@ -94,28 +96,27 @@ def _print_found(report: list[tuple[str, Any, str]]) -> None:
             print(printable(f"given to {pluralise(len(pairs), 'picture')}, {how}: {counts}"))
 
 
-def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "Iterator[tuple[str, Images]]":
+def _pictures(model: "ImageModel", files: list[str], changes: Changes, skips: bool) -> "Iterator[tuple[str, Images]]":
     """Yield name and image of each picture, and add what was changed to ``changes``."""
     import torch
 
     from glow_app.pictures.image_batch import Images
     from glow_app.pictures.inputs import read_photo
 
-    for place in map(Path, places):
-        files, num_read = picture_files([place]), 0
-        for file in files:
-            try:
-                photo = read_photo(file, model.flow.image_shape)
-            except ValueError as error:
-                if not place.is_dir():
-                    raise
-                report_failure(f"skipped: {error}")
-                continue
-            num_read += 1
-            changes += [] if photo.note is None else [(file, photo.note)]
-            yield file, Images(torch.from_numpy(photo.pixels.copy()), [dict(photo.drawn)])
-        if not num_read:
-            raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
+    num_read = 0
+    for file in files:
+        try:
+            photo = read_photo(file, model.flow.image_shape)
+        except ValueError as error:
+            if len(files) == 1 or not skips:
+                raise
+            report_failure(f"skipped: {error}")
+            continue
+        num_read += 1
+        changes += [] if photo.note is None else [(file, photo.note)]
+        yield file, Images(torch.from_numpy(photo.pixels.copy()), [dict(photo.drawn)])
+    if not num_read:
+        raise ValueError(f"none of the {len(files)} files could be read as a picture")
 
 
 def print_changes(changes: Changes) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser, number_type
-from glow_app.commands.results import one_picture, refuse_existing
+from glow_app.commands.results import free_paths
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
@@ -40,12 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pictures.images import save_picture, strip
 
     files = picture_files(arguments.images)
-    output = one_picture(arguments.output) or arguments.output / "strip.png"
+    (output,) = free_paths(arguments.output, ["strip.png"], arguments.overwrite)
     _check(arguments, output, len(files))
-    refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model, stored = load(arguments)
-    ((_, images, parsed),) = given_batches(model, files, arguments.given, len(files), "reading")
+    ((_, images, parsed),) = given_batches(model, files, arguments.given, len(files), "reading", skips=False)
     if arguments.mix:
         frames, way = mix_levels(model, images, parsed), "levels mixed"
         num_frames = len(frames)

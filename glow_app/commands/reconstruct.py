@@ -5,7 +5,7 @@ import argparse
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance
 from glow_app.commands.parser import Parser
-from glow_app.commands.results import one_picture, refuse_existing, refuse_replacing
+from glow_app.commands.results import free_paths, refuse_replacing
 from glow_app.messages import pluralise
 
 SHOWN = 64  # images in the comparison, originals and reconstructions
@@ -27,9 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation import reconstruct
     from glow_app.pictures.images import grid, save_picture
 
-    path = one_picture(arguments.output) or arguments.output / "comparison.png"
+    (path,) = free_paths(arguments.output, ["comparison.png"], arguments.overwrite)
     refuse_replacing(picture_files(arguments.images), [path])
-    refuse_existing([path], arguments.overwrite)
     model, stored = load(arguments)
     shown, count, error, change = [], 0, 0, 0
     batches = given_batches(model, arguments.images, arguments.given, arguments.batch_size, "reconstructing")

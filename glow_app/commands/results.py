@@ -1,7 +1,7 @@
 """Results of a command: files that are not replaced by accident, and a folder of pictures with its record."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -36,6 +36,38 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
     existing = next((path for path in paths if path.exists()), None)
     if existing and not overwrite:
         raise FileExistsError(f"{existing} exists already; choose {instead} or pass --overwrite")
+
+
+def free_paths(output: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
+    """Return where results are written: in the folder ``output``, or to ``output`` itself if it is a file for one.
+
+    If a result exists in the folder, another is taken, such as ``score-2``, unless ``overwrite``.
+
+    Raises:
+        FileExistsError: If the file exists.
+    """
+    if file := one_picture(output, len(names)):
+        refuse_existing([file], overwrite)
+        return [file]
+    for folder in _numbered(output):
+        paths = [folder / name for name in names]
+        if overwrite or not any(path.exists() for path in paths):
+            break
+    _print_other(output, folder)
+    refuse_existing(paths, overwrite)
+    return paths
+
+
+def _numbered(output: Path) -> Iterator[Path]:
+    """Yield a folder, and others that are named after it: ``samples``, ``samples-2``, ``samples-3`` and so on."""
+    resolved = output.resolve() if output.name in ("", "..") else output
+    return chain([output], (resolved.with_name(f"{resolved.name}-{number}") for number in count(2)))
+
+
+def _print_other(output: Path, folder: Path) -> None:
+    """Print that another folder is written to, if it is."""
+    if folder != output:
+        print(printable(f"{output} already contains results; writing to {folder} (--overwrite replaces them)"))
 
 
 def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> None:
@@ -93,15 +125,13 @@ class ResultsFolder:
         self._replaced = set[Path]()
         if self._file:
             return self
-        output = self.path.resolve() if self.path.name in ("", "..") else self.path
-        for path in chain([self.path], (output.with_name(f"{output.name}-{number}") for number in count(2))):
+        for path in _numbered(self.path):
             with suppress(FileExistsError):
                 path.mkdir(parents=True, exist_ok=True)
                 if not self._overwrites:  # creating the file claims the folder from other runs
                     (path / RECORD).open("x").close()
                 break
-        if path != self.path:
-            print(printable(f"{self.path} already contains results; writing to {path} (--overwrite replaces them)"))
+        _print_other(self.path, path)
         self.path, self._replaced = path, listed_results(path)
         return self
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.input_pictures import given_batches, picture_files
 from glow_app.commands.loading import load, provenance, read_given
 from glow_app.commands.parser import Parser, positive_int, seed_number
-from glow_app.commands.results import refuse_existing, refuse_replacing, write_json
+from glow_app.commands.results import free_paths, refuse_replacing, write_json
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, all_in_words, in_words, pluralise, printable
 
@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     # List all pictures first, to refuse invalid places before any picture is measured.
     read = [*picture_files(arguments.images), *picture_files([arguments.reference] if arguments.reference else [])]
     if arguments.images:
-        table, record, sheet = (arguments.output / name for name in ("scores.csv", "scores.json", "oddest.png"))
+        names = ["scores.csv", "scores.json", "oddest.png"]
+        table, record, sheet = free_paths(arguments.output, names, arguments.overwrite)
         refuse_replacing(read, [table, record, sheet])
-        refuse_existing([table, record, sheet], arguments.overwrite)
     model, stored = load(arguments)
     given = read_given(model, arguments.given)
     reference, usual = _reference(model, stored, arguments)

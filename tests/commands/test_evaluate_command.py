@@ -139,6 +139,3 @@ def test_wrong_options_are_refused_before_measuring(trained: Path, tmp_path: Pat
     few = refused(*here, "--source", "folder", "--root", tmp_path)
     assert "too few to measure on: pass a folder of at least 8 other images as --root" in few
     assert not (tmp_path / "outputs/evaluate").exists()
-    (tmp_path / "outputs/evaluate").mkdir(parents=True)
-    (tmp_path / "outputs/evaluate/neighbours.png").touch()
-    assert "--overwrite" in refused(*here)

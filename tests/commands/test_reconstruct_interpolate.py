@@ -50,14 +50,20 @@ def test_quantisation_and_resizing_are_reported(trained: Path, tmp_path: Path, g
 
 
 def test_existing_files_and_inputs_are_not_replaced(
-    trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
+    trained: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     given = pictures[0].rename(pictures[0].with_name("comparison.png"))
     options = ["--checkpoint", trained, "--output", given.parent, "--overwrite"]
     assert f"{given} is an input" in refused("reconstruct", given.parent, *options, code=2)
-    (tmp_path / "outputs/reconstruct").mkdir(parents=True)
-    (tmp_path / "outputs/reconstruct/comparison.png").touch()
-    assert "--overwrite" in refused("reconstruct", pictures[1], "--checkpoint", trained)
+    again = ["reconstruct", pictures[1], "--checkpoint", trained]
+    assert "outputs/reconstruct/comparison.png" in glow(*again).output
+    result = glow(*again)
+    assert "outputs/reconstruct already contains results; writing to outputs/reconstruct-2" in result.output
+    assert "side by side: outputs/reconstruct-2/comparison.png" in result.output
+    assert "writing to" not in glow(*again, "--overwrite").output
+    once = [*again, "--output", "once.png"]
+    assert glow(*once).code == 0
+    assert "once.png exists already" in refused(*once)
 
 
 def test_interpolation_between_classes(
