@@ -95,7 +95,7 @@ class Photo:
     drawn: Mapping[str, str] = field(default_factory=dict)
 
 
-def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False) -> Photo:
+def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False, is_chosen: bool = False) -> Photo:
     """Return an opened image, upright, with 8 bits per value.
 
     Args:
@@ -104,12 +104,13 @@ def photo_of(image: Image.Image, shape: Sequence[int], keeps_alpha: bool = False
             colour profile. C is 1 or 3.
         keeps_alpha: Whether an image of its own size keeps its transparency apart, which is otherwise composited on
             white. Colours of fully transparent pixels, which mean nothing, become similar to those nearby.
+        is_chosen: Whether this frame of an animation was asked for, and so needs no note.
     Raises:
         Exception: Whatever Pillow raises for a file that it cannot read.
     """
     num_channels, *sides = shape
     notes = ["reduced to 8 bits per value"] if _is_deep(image) else []
-    if getattr(image, "is_animated", False) and not image.tell():
+    if getattr(image, "is_animated", False) and not (image.tell() or is_chosen):
         notes.append("only the first of several pictures in the file")
     if not sides:
         return _at_its_size(image, num_channels, keeps_alpha, notes)

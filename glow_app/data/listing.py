@@ -82,8 +82,8 @@ def list_images(root: Path) -> FolderListing:
     if not files:
         others = f"; it contains {kinds}, which are not supported; {remedy}" if unsupported else ""
         raise ValueError(
-            f"no image files in {root}; expected files such as png or jpg in it or its subfolders{others} (Parquet, "
-            "tar and Arrow files are read by --data.source datasets)"
+            f"no image files in {root}; expected files such as png or jpg in it or its subfolders{others} (glow fit "
+            "--data.source datasets reads Parquet, tar and Arrow files)"
         )
     if unsupported:
         warnings.warn(f"{root} also contains images of unsupported formats: {kinds}; {remedy}", stacklevel=2)

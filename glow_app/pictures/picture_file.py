@@ -105,7 +105,8 @@ def picture_file_of(
     _choose_frame(image, frame)
     is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     options: dict[str, Any] = {"lossless": b"VP8L" in content} if image.format == "WEBP" else {}
-    photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha and kind != "jpeg")
+    keeps_alpha = keeps_alpha and kind != "jpeg"
+    photo = photo_of(image, [1 if is_grey else num_channels], keeps_alpha, is_chosen=frame is not None)
     if strips:
         if profile := photo.icc_profile:
             pixels = image_to_array(to_srgb(array_to_image(photo.pixels), profile))
