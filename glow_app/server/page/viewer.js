@@ -82,6 +82,7 @@ export function startViewer(info, uses, onshow) {
     leaving[act]();
     if (act === "edit") byId("edit-form").scrollIntoView({ block: "nearest" });  // on a phone, it is below
   });
+  image.addEventListener("click", () => image.classList.toggle("whole"));  // on a phone, where it is small otherwise
   dialog.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step && !event.target.matches("input")) go(step);

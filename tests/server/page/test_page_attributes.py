@@ -91,9 +91,13 @@ def test_the_viewer_draws_a_sample_again_with_other_attributes(page: Page, askin
     answer(dialog, "wide hat", "Yes")
     page.set_viewport_size({"width": 390, "height": 480})  # whose controls do not fit
     expect(dialog.get_by_role("button", name="Blend")).to_be_in_viewport(ratio=1)
+    image, width = dialog.get_by_role("img"), "image => image.clientWidth"
+    small = image.evaluate(width)
+    image.click()
+    assert image.evaluate(width) > 1.5 * small
+    image.click()
     page.set_viewport_size({"width": 1280, "height": 900})
-    image, expected = dialog.get_by_role("img"), drawn(asking_site, range(3, 4), wide_hat=1)[0]
-    expect_image(page, image, expected)
+    expect_image(page, image, drawn(asking_site, range(3, 4), wide_hat=1)[0])
     assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "picture-seed3-wide-hat.png"
     page.wait_for_url("**/#sample?count=6&seed=0&temperature=0.7&with=smiling*1&open=3&edit=wide_hat*1")
     dialog.get_by_role("button", name="As drawn").click()
