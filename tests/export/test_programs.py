@@ -33,8 +33,7 @@ def check_program(model: LoadedModel, folder: Path) -> None:
         latents = model.base_noise(range(100, 100 + num), temperature)
         given: Any = model.vocabulary.default(range(num))
         guidance = [1.4, 1.0, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
-        context: Any = model.context(given, num)
-        expected = model.decode_with(latents, context + guidance_change(model, given, guidance))
+        expected = model.decode_with(latents, model.context(given, num), guidance_change(model, given, guidance))
         assert torch.equal(draw(latents, given, torch.tensor(guidance, dtype=model.dtype)), expected)
     assert (description["model"], description["training"]) == (model.hash, {"epoch": 3})
     levels = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
