@@ -45,12 +45,13 @@ def test_a_bundled_model_by_its_name(glow: Glow) -> None:
 def test_a_model_from_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A name of its own, because a process keeps the revision of a name.
     snapshot = shutil.copytree(conditional, tmp_path / "c0ffee")
-    monkeypatch.setattr("glow_app.storage.model_folders.fetch_model", {"hf://me/shoes": snapshot}.__getitem__)
-    sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
+    monkeypatch.setattr("glow_app.storage.model_folders.fetch_model", {"hf://me/clothes": snapshot}.__getitem__)
+    sampled = glow("sample", "--checkpoint", "hf://me/clothes", "--count", 1)
     assert sampled.output.startswith(
-        f"model: hf://me/shoes (sha256 {load_model(conditional).hash[:12]}, revision c0ffee, "
+        f"model: hf://me/clothes (sha256 {load_model(conditional).hash[:12]}, revision c0ffee, "
         f"sha256 of model.safetensors {sha256_of(snapshot / 'model.safetensors')})\n"
     )
-    assert "c0ffee" in glow("info", "hf://me/shoes").output
-    assert "write hf://me/shoes" in refused("sample", "--checkpoint", "me/shoes")
+    assert "c0ffee" in glow("info", "hf://me/clothes").output
+    assert "write hf://me/clothes" in refused("sample", "--checkpoint", "me/clothes")
