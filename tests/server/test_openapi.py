@@ -53,7 +53,9 @@ def test_answers_match_the_schema(path: str, method: str, mode: str, api: Any) -
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     @hypothesis.given(case=api[path][method].as_strategy(generation_mode=GenerationMode(mode)))
-    @hypothesis.settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.settings(
+        derandomize=True, max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     def check(case: Case) -> None:
         if isinstance(case.body, dict):
             for name in {"image", "images", "inputs"} & set(case.body):
