@@ -2,9 +2,9 @@
 
 One alone would not do: all know the faces they were trained on, but about samples they disagree by several of 100.
 They are trained on the faces of ``configs/faces.yaml``, which takes 20 minutes on one thread the first time, and are
-kept in runs/. The last but one layer of the first is saved too, as features for FID, precision and recall:
+kept in runs/. The last but one layer of each is saved too, as features for FID, precision and recall:
 
-    glow evaluate --checkpoint faces --features runs/face_features.pt
+    glow evaluate --checkpoint faces --features runs/face_features1.pt
 """
 
 from pathlib import Path
@@ -103,7 +103,8 @@ def trained() -> FaceJudges:
     if not IS_SHORT:
         RUNS.mkdir(exist_ok=True)
         save_file(judges.state_dict(), weights)
-        torch.jit.script(FaceFeatures(classifiers[0])).save(RUNS / "face_features.pt")
+        for number, classifier in enumerate(classifiers, 1):
+            torch.jit.script(FaceFeatures(classifier)).save(RUNS / f"face_features{number}.pt")
     return judges
 
 

@@ -177,9 +177,7 @@ def test_guidance_acts_on_the_coarsest_latent_by_a_third() -> None:
     model = LoadedModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 8)
     given = torch.tensor([0, 1, 2])
     for side, is_coarsest in ((2, True), (4, False)):
-        noise, guided = (
-            model.base_noise(range(3), 1.0, (side, side)),
-            model.sample(3, 1.0, 0, given, 4, size=(side, side)),
-        )
+        guided = model.sample(3, 1.0, 0, given, guidance=4, size=(side, side))
+        noise = model.base_noise(range(3), 1.0, (side, side))
         context = shifted(model.context(given, 3), model.conditioning.guidance(given, given))  # once, not three times
         assert torch.equal(guided, model.decode_with(noise, context)) == is_coarsest
