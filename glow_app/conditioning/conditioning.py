@@ -57,10 +57,9 @@ class Conditioning(nn.Module, ABC):
     def guidance(self, filled: Tensor, given: Tensor) -> Tensor:
         r"""Return the direction d of guidance, (B, E), for a kind that has one.
 
-        A guidance :math:`w` makes the context :math:`c + (w - 1)\, d`, and for the coarsest latent of a wavelet flow
-        :math:`c + \frac{w - 1}{3}\, d`. With :math:`w = 1` it is the model itself, to the last bit. Above 1, images
-        show more clearly what is given and vary less, and they are no longer samples of the model's distribution. Some
-        papers call that guidance 0.
+        A guidance :math:`w` makes the context :math:`c + (w - 1)\, d`. With :math:`w = 1` it is the model itself, to
+        the last bit. Above 1, images show more clearly what is given and vary less, and they are no longer samples of
+        the model's distribution. Some papers call that guidance 0.
 
         Args:
             filled: What images are drawn with, from :meth:`Vocabulary.default`: what is given, and values for the rest.

@@ -19,7 +19,6 @@ from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.generation.sampling import guidance_change
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.context import shifted
 from glow_app.running import fold
 
 DESCRIPTION_NAME, PROGRAM_NAME = "sampler.json", "sampler.pt2"
@@ -70,8 +69,7 @@ class Sampler(nn.Module):
         conditioning = self.flow.conditioning
         context: Any = None if given is None else conditioning(given)
         if given is not None and guidance is not None:
-            change = (guidance[:, None] - 1) * conditioning.guidance(given, given)
-            context = shifted(context, self.flow.guided(change))
+            context = context + (guidance[:, None] - 1) * conditioning.guidance(given, given)
         return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
 
@@ -161,8 +159,9 @@ def _share_different(model: ImageModel, draw: Draw) -> float:
         guidance = [1.25 if seed % 2 and model.conditioning.guided else 1.0 for seed in seeds]
         if model.conditioning.guided:
             inputs = (given, torch.tensor(guidance, dtype=model.dtype))
+        context: Any = model.context(given, size)
         change = None if given is None else guidance_change(model, given, guidance)
-        images = model.decode_with(latents, shifted(model.context(given, size), change))
+        images = model.decode_with(latents, context if change is None else context + change)
         others = draw(latents, *inputs)
         if others.shape != images.shape or others.dtype != images.dtype:
             return 1.0

@@ -178,10 +178,6 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         self.check_latents(latents)
         return self._decode_levels(latents[-1][:, :0], latents, self._parts(context)[-len(latents) :])
 
-    def guided(self, change: Tensor) -> Context:
-        """Return what is added to the context of each level, given what guidance adds to that of all."""
-        return change
-
     @staticmethod
     def _decode_levels(x: Tensor, latents: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
         for (level, _, prior, of_level), latent in zip(reversed(parts), reversed(latents), strict=True):

@@ -150,15 +150,6 @@ class WaveletFlow(MultiscaleFlow):
             return self.latent_shapes[self.sizes.index((height, width)) :]
         return super().latent_shapes_at(height, width)
 
-    def guided(self, change: Tensor) -> Context:
-        """Return what is added to the context of each level: ``change``, and a third of it for the coarsest.
-
-        With all of it there, faces lose some of what else is given, and more of them explode; with none, few show a
-        hat. Guidance of diffusion models too is best left out where the layout is decided, in the noisiest steps
-        (Kynkäänniemi et al. 2024, arXiv:2404.07724).
-        """
-        return [*[change] * (len(self.levels) - 1), change / 3]
-
     def decode_details(self, low: Tensor, latents: Sequence[Tensor], first: int = 0, context: Context = None) -> Tensor:
         """Return images of which ``low`` are the means of 2x2 pixels, 4x4 and so on, with the latents of their details.
 

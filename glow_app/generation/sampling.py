@@ -10,7 +10,6 @@ from glow_app.bijections import full_precision
 from glow_app.conditioning import Given
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.context import Context
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import MOST_COLUMNS, Images
 from glow_app.pictures.images import grid
@@ -70,8 +69,8 @@ def decode_guided(
 @torch.no_grad()
 def guidance_change(
     model: ImageModel, filled: Tensor, guidance: float | Sequence[float], given: Tensor | None = None
-) -> Context:
-    """Return what guidance adds to the context, (B, E), of all levels or each; None if it is 1 for all images.
+) -> Tensor | None:
+    """Return what guidance adds to the context, (B, E); None if it is 1 for all images, the model itself.
 
     Args:
         filled, given: As for :meth:`Conditioning.guidance <glow_app.conditioning.Conditioning.guidance>`; what is given
@@ -83,7 +82,7 @@ def guidance_change(
         return None
     with full_precision(model.device):
         direction = model.conditioning.guidance(model.placed(filled), model.placed(filled if given is None else given))
-    return model.flow.guided((factors.to(direction)[:, None] - 1) * direction)
+    return (factors.to(direction)[:, None] - 1) * direction
 
 
 def sample_batches(

@@ -23,7 +23,7 @@ from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, model_hash, require_wide_weights, weights_device, weights_dtype
 from glow_app.nn.class_path import class_path
-from glow_app.nn.context import Context, rows_of, shifted
+from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.running import Memory, choose_runners, decode_in_parts, fold
@@ -208,7 +208,7 @@ class ImageModel(nn.Module):
         return self.decode_with(latents, self.context(given, len(latents[0])))
 
     def decode_with(
-        self, latents: Sequence[Tensor], context: Context, change: Context = None, shrink: bool = False
+        self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None, shrink: bool = False
     ) -> Images:
         """Return the uint8 images of ``latents`` and a context, such as a mixture of several; as :meth:`decode`.
 
@@ -218,14 +218,17 @@ class ImageModel(nn.Module):
         if change is None and not shrink:
             return self._rounded(self.decode_values(latents, context))
 
-        values = self._decoded(latents, shifted(context, change))
+        def changed(share: float) -> Context:
+            return context if change is None or not isinstance(context, Tensor) else context + share * change
+
+        values = self._decoded(latents, changed(1))
         for share in (0.75, 0.5, 0.25, 0.0):
             # Negated, because an image that is not finite explodes as well.
             exceeding = (~(values.abs() <= 1)).flatten(1).mean(dim=1, dtype=values.dtype)
             rows = (exceeding > 0.005).nonzero()[:, 0].cpu()  # which indexes latents on any device
             if len(rows):
                 less = [(share if shrink else 1) * level[rows] for level in latents]
-                values[rows] = self._decoded(less, rows_of(shifted(context, change, share), rows))
+                values[rows] = self._decoded(less, rows_of(changed(share), rows))
         return self._rounded(require_finite(values))
 
     def _rounded(self, values: Tensor) -> Images:

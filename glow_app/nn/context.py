@@ -40,16 +40,6 @@ def prior_context(kept: Tensor, latent: Tensor, context: Tensor | None) -> Tenso
     return torch.cat([kept, context.to(kept.dtype).expand(kept.shape[0], -1, -1, -1)], dim=1)
 
 
-def shifted(context: Context, change: Context, share: float = 1.0) -> Context:
-    """Return a context for all levels with a share of a change, of all levels or one per level, if there is any."""
-    if change is None:
-        return context
-    assert isinstance(context, Tensor)
-    if isinstance(change, Tensor):
-        return context + share * change
-    return [context + share * each for each in change]
-
-
 def rows_of(context: Context, rows: slice | Tensor) -> Context:
     """Return the context of some of the images."""
     if context is None or isinstance(context, Tensor):

@@ -84,12 +84,10 @@ class QueuedModel(LoadedModel):
         return self._kept(images, given, lambda: _columns(self._compute(self._rows.encode, rows)))
 
     def decode_with(
-        self, latents: Sequence[Tensor], context: Context, change: Context = None, shrink: bool = False
+        self, latents: Sequence[Tensor], context: Context, change: Tensor | None = None, shrink: bool = False
     ) -> Images:
         """Decode latents with a context."""
-        # Feature maps are only those of restorers, and changes of each level those of guidance.
-        assert not isinstance(context, Sequence)
-        assert not isinstance(change, Sequence)
+        assert not isinstance(context, Sequence)  # feature maps are only those of restorers
         rows = _rows(len(latents[0]), context, change, *latents)
         return Images(torch.stack(self._compute(self._rows.decode, rows, shrink)))
 

@@ -18,7 +18,6 @@ from glow_app.generation import sample_batches
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.generation.sampling import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.nn.context import shifted
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
 
@@ -35,8 +34,8 @@ def check_program(model: LoadedModel, folder: Path) -> None:
         given: Any = model.vocabulary.default(range(num))
         guidance = [1.4, 1.0, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
         # Without decode_with's change, which is reduced for images that explode; a program draws nothing again.
-        context = shifted(model.context(given, num), guidance_change(model, given, guidance))
-        expected = model.decode_with(latents, context)
+        context: Any = model.context(given, num)
+        expected = model.decode_with(latents, context + guidance_change(model, given, guidance))
         assert torch.equal(draw(latents, given, torch.tensor(guidance, dtype=model.dtype)), expected)
     assert (description["model"], description["training"]) == (model.hash, {"epoch": 3})
     levels = [f"level{number}" for number in range(len(model.flow.latent_shapes))]

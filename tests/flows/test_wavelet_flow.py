@@ -12,9 +12,8 @@ from glow_app.bijections import Haar
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import WaveletFlow
 from glow_app.flows.detail_flow import DetailFlow
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.context import Context, shifted
+from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Clean, PictureConditioning
 from glow_app.running import choose_runners
@@ -171,13 +170,3 @@ def test_a_smaller_picture_of_a_seed_is_the_same_picture() -> None:
     values = model.decode_values(noise, None)
     torch.testing.assert_close(model.decode_values(small, None), Haar.low_band(values))
     assert model.sample(2, seeds=3, size=(2, 2)).shape == (2, 3, 2, 2)
-
-
-def test_guidance_acts_on_the_coarsest_latent_by_a_third() -> None:
-    model = LoadedModel(tiny_wavelet_flow(conditioning=ClassConditioning(3, 4)), 8)
-    given = torch.tensor([0, 1, 2])
-    for side, is_coarsest in ((2, True), (4, False)):
-        guided = model.sample(3, 1.0, 0, given, guidance=4, size=(side, side))
-        noise = model.base_noise(range(3), 1.0, (side, side))
-        context = shifted(model.context(given, 3), model.conditioning.guidance(given, given))  # once, not three times
-        assert torch.equal(guided, model.decode_with(noise, context)) == is_coarsest
