@@ -12,7 +12,6 @@ the style of a beard that is added. Mouths, and hats that are put on, have so ma
 average; these pairs have no such term.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from bundled_reader import DATA, FOLDER
-from safetensors.torch import load_file, save_file
+from bundled_reader import DATA, save
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -38,7 +36,6 @@ from glow_app.flows.detail_flow import DetailFlow
 from glow_app.likelihood import quantise, standard_normal_log_density
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import prior_context
-from glow_app.storage.model_folders import CONFIG_NAME, WEIGHTS_NAME
 from lightning_modules.optimizers import Muon
 from lightning_modules.schedules import LinearWarmupCosine
 
@@ -165,12 +162,7 @@ def main() -> None:
     means = torch.stack([rendered_means(indices, each) for each in labels])
     for side in RECIPES:
         train(model.flow, side, means, labels)
-    trained, weights = model.flow.state_dict(), load_file(FOLDER / WEIGHTS_NAME)
-    for name, old in weights.items():
-        weights[name] = trained[name.removeprefix("flow.")].to(old.dtype).contiguous()
-    save_file(weights, FOLDER / WEIGHTS_NAME)
-    config = json.loads((FOLDER / CONFIG_NAME).read_text())
-    (FOLDER / CONFIG_NAME).write_text(json.dumps(config | {"sha256": model.hash}, indent=2) + "\n")
+    save(model)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,17 @@ def train(conditioning: AttributeConditioning, shape: tuple[int, int, int]) -> N
             print(f"step {step + 1}: loss {loss.item():.4f}", flush=True)
 
 
+def save(model: ImageModel) -> None:
+    """Write the weights into the bundled folder, of the types that they have there."""
+    weights, config = load_file(FOLDER / WEIGHTS_NAME), json.loads((FOLDER / CONFIG_NAME).read_text())
+    trained = model.state_dict()
+    for name, old in weights.items():
+        weights[name] = trained[name].to(old.dtype).contiguous()
+        trained[name].copy_(weights[name])
+    save_file(weights, FOLDER / WEIGHTS_NAME)
+    (FOLDER / CONFIG_NAME).write_text(json.dumps(config | {"sha256": model.hash}, indent=2) + "\n")
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -58,12 +69,7 @@ def main() -> None:
     assert isinstance(model, ImageModel)
     assert isinstance(model.conditioning, AttributeConditioning)
     train(model.conditioning, model.flow.image_shape)
-    weights, config = load_file(FOLDER / WEIGHTS_NAME), json.loads((FOLDER / CONFIG_NAME).read_text())
-    for name, tensor in model.conditioning.reader.state_dict().items():
-        tensor.copy_(tensor.half())
-        weights[f"flow.conditioning.reader.{name}"] = tensor.half().contiguous()
-    save_file(weights, FOLDER / WEIGHTS_NAME)
-    (FOLDER / CONFIG_NAME).write_text(json.dumps(config | {"sha256": model.hash}, indent=2) + "\n")
+    save(model)
 
 
 if __name__ == "__main__":
