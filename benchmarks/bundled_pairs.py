@@ -2,13 +2,13 @@ r"""Train the coarse levels of the bundled faces on pairs of faces that differ i
 
     python benchmarks/bundled_pairs.py    # 13 minutes of two threads to render the pairs, then half an hour of one
 
-Of faces x with the attributes a, pairs y are rendered with the attributes b. Each level is trained for itself, on means
+Of faces x with the attributes a, pairs y are rendered with the attributes b. Each level is trained by itself, on means
 of 8x8 and 16x16. Beside the likelihoods of x and y, and the contrast of `glow fit`, its loss has the errors of an edit:
 
 .. math:: \lambda \log\left(1 + (\hat y - y)^2 / \sigma^2\right), \qquad \hat y = f^{-1}(f(x; a); b)
 
-For 16x16, these are the details, beside the true means of 8x8. The tails are those of Student's t, since nothing tells
-the style of a beard that is added. Mouths, and hats that are put on, have so many styles that edits would become their
+At 16x16, x and y are the details, and the means of 8x8 are the true ones. The tails are those of Student's t, because
+the style of an added beard cannot be predicted. Mouths and added hats have so many styles that edits would become their
 average; these pairs have no such term.
 """
 
@@ -28,7 +28,7 @@ from glow_app import load_model
 from glow_app.bijections import Haar
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
-from glow_app.data.faces.rendered import FACE_KINDS
+from glow_app.data.faces.rendered import FACE_KINDS, rendered_faces
 from glow_app.data.image_cache import Chunk, in_chunks
 from glow_app.data.splits import SplitRequest
 from glow_app.flows import MultiscaleFlow
@@ -68,21 +68,28 @@ def draw_pairs(indices: Sequence[int], generator: torch.Generator) -> Tensor:
     return torch.stack([first, first.scatter(1, chosen, drawn.gather(1, chosen))])
 
 
+def mean_of(image: np.ndarray) -> np.ndarray:
+    """Return the 16x16 means of a face, (3, 16, 16), in levels of 5 bits."""
+    levels = quantise(torch.from_numpy(image.copy()), NUM_BITS).float()
+    return functional.avg_pool2d(levels, RENDERED_SIDE // SIDE).numpy()
+
+
 def render_means(indices: Sequence[int], attributes: Tensor, rows: range) -> Chunk:
-    """Return the 16x16 means of faces with these attributes, in levels of 5 bits."""
+    """Return the means of faces with other attributes."""
     means = []
     for row in rows:
         values = zip(FACE_KINDS.items(), attributes[row].tolist(), strict=True)
         fields: dict[str, Any] = {name: bool(v) if kind == "yes_no" else v for (name, kind), v in values}
-        image = torch.from_numpy(render_face(replace(draw_face(0, indices[row]), **fields), RENDERED_SIDE).copy())
-        means.append(functional.avg_pool2d(quantise(image, NUM_BITS).float(), RENDERED_SIDE // SIDE).numpy())
+        means.append(mean_of(render_face(replace(draw_face(0, indices[row]), **fields), RENDERED_SIDE)))
     return Chunk(means, [str(row) for row in rows])
 
 
-def rendered_means(indices: Sequence[int], attributes: Tensor) -> Tensor:
-    """Return the 16x16 means of all faces, (N, 3, 16, 16)."""
-    chunks = in_chunks(partial(render_means, indices, attributes), len(indices), 32, "rendering faces")
-    return torch.from_numpy(np.stack([image for chunk in chunks for image in chunk.images]))
+def means_of_pairs(indices: Sequence[int], others: Tensor) -> Tensor:
+    """Return the means of faces, which the source keeps, and of those with other attributes, (2, N, 3, 16, 16)."""
+    images = rendered_faces(0, int(DATA["count"]), RENDERED_SIDE, None)
+    chunks = in_chunks(partial(render_means, indices, others), len(indices), 32, "rendering faces")
+    pairs = [image for chunk in chunks for image in chunk.images]
+    return torch.from_numpy(np.stack([[mean_of(images[index]) for index in indices], pairs]))
 
 
 def parts_of(means: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -90,9 +97,7 @@ def parts_of(means: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return (means[:, :0], means) if side == 8 else Haar()(means)[0].split([3, 9], dim=1)
 
 
-def loss_of(
-    flow: MultiscaleFlow, side: int, pairs: Sequence[Tensor], known: Sequence[Tensor], errors_weight: float
-) -> Tensor:
+def loss_of(flow: MultiscaleFlow, side: int, pairs: Sequence[Tensor], known: Sequence[Tensor]) -> Tensor:
     """Return the loss of means of pairs, (B, 3, S, S), whose attributes, (B, 15), are in part unknown."""
     (low_x, x), (low_y, y) = (parts_of(each, side) for each in pairs)
     a, b = known
@@ -116,7 +121,7 @@ def loss_of(
     excess = functional.softplus((of_other - of_x + MARGIN) / SOFTNESS) * SOFTNESS
     is_contrasted = (differs & ((a - b).abs() > 0.25) & ~(FINE & (side == 8))).any(1)
     nats = (CONTRAST * excess * is_contrasted - (of_x + of_pair) / 2) / x[0].numel()
-    return (nats + errors_weight * errors.where(follows & errors.isfinite(), 0)).mean()
+    return (nats + RECIPES[side].errors * errors * follows).mean()
 
 
 def train(flow: MultiscaleFlow, side: int, means: Tensor, labels: Tensor) -> None:
@@ -134,13 +139,13 @@ def train(flow: MultiscaleFlow, side: int, means: Tensor, labels: Tensor) -> Non
         is_mirrored = (torch.rand(BATCH_SIZE, generator=generator) < 0.5)[:, None, None, None]
         added = 0.5 + noise * torch.randn((BATCH_SIZE, 3, side, side), generator=generator)
         pictures, known = [], []
-        hidden = torch.rand(BATCH_SIZE, 1, generator=generator) < 0.15
-        hidden = hidden | (torch.rand(BATCH_SIZE, labels.shape[2], generator=generator) < 0.15)
+        hidden = flow.conditioning.observe(added, labels[0, rows], generator)
+        assert hidden is not None
         for place in (first, 1 - first):
             values = functional.adaptive_avg_pool2d(means[place, rows], side) + added
             pictures.append(torch.where(is_mirrored, values.flip(3), values) / 2**NUM_BITS - 0.5)
-            known.append(labels[place, rows].masked_fill(hidden, torch.nan))
-        loss = loss_of(flow, side, pictures, known, recipe.errors)
+            known.append(labels[place, rows].masked_fill(hidden.isnan(), torch.nan))
+        loss = loss_of(flow, side, pictures, known)
         optimizer.zero_grad()
         loss.backward()
         if nn.utils.clip_grad_norm_(level.parameters(), 100.0).isfinite():
@@ -159,7 +164,7 @@ def main() -> None:
     options: dict[str, Any] = {**DATA, "split": "train", "image_shape": model.flow.image_shape}
     indices = SplitRequest(**options).rows(int(DATA["count"])).tolist()
     labels = draw_pairs(indices, torch.Generator().manual_seed(0))
-    means = torch.stack([rendered_means(indices, each) for each in labels])
+    means = means_of_pairs(indices, labels[1])
     for side in RECIPES:
         train(model.flow, side, means, labels)
     save(model)
