@@ -9,15 +9,28 @@ from pydoc import locate
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from glow_app.commands.presets import config_path
 from glow_app.messages import UsageError, closest
+from glow_app.storage.model_config import allow_named_classes
 from lightning_modules.kinds import KINDS, Kind, KindName
 from lightning_modules.runs.run_trainer import RunTrainer
 
 BASE_CONFIG = Path(__file__).with_name("base.yaml")  # defaults of all experiments
 _SPEC = {"class_path", "init_args"}
+
+# What options may name, whoever wrote them; others are named by --allow-class. These packages hold the mathematics and
+# what trains it, and two classes of Lightning are those of the presets.
+_IMPORTABLE = (
+    *(f"glow_app.{package}" for package in ("bijections", "conditioning", "flows", "nn", "priors", "restoration")),
+    *(f"lightning_modules.{module}" for module in ("optimizers", "schedules", "runs.loggers")),
+    "torch.optim",
+    "pytorch_lightning.loggers.TensorBoardLogger",
+    "pytorch_lightning.loggers.tensorboard.TensorBoardLogger",
+    "pytorch_lightning.strategies.DDPStrategy",
+    "pytorch_lightning.strategies.ddp.DDPStrategy",
+)
 
 
 def read_layer(name: str | Path) -> dict[str, Any]:
@@ -55,24 +68,37 @@ def _fitting(spec: Mapping[str, Any], class_path: str | None) -> dict[str, Any]:
     """Return class and arguments of ``spec``, without those that another class does not take."""
     if class_path in (None, spec.get("class_path")):
         return dict(spec)
-    part = locate(str(class_path))
+    part = _importable_part(str(class_path))
     taken = signature(part).parameters if callable(part) else ()
     return {"init_args": {name: value for name, value in spec.get("init_args", {}).items() if name in taken}}
+
+
+def _importable_part(path: str) -> Any:
+    """Return the class at a path that options may name; None for others, which :func:`parse` refuses."""
+    may = path in allow_named_classes() or path.startswith(tuple(f"{name}." for name in _IMPORTABLE))
+    return locate(path) if may else None
 
 
 def parse(config: Mapping[str, Any], overrides: list[str]) -> tuple[ArgumentParser, Namespace]:
     """Return the parser of a kind of run, and all options: of ``config``, replaced by those of the command line.
 
+    Whatever form a value has, a string of JSON or the name of a file too, the parser imports only what may be named.
+
     Raises:
-        UsageError: If the kind, an option or its value is unknown or invalid.
+        UsageError: If the kind, an option or its value is unknown or invalid, or names a class that is not allowed.
     """
+    importable = [
+        *_IMPORTABLE,
+        *(path for path in allow_named_classes() if "<" not in path),
+    ]  # not classes of a function
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=importable)
     if (kind := config.get("kind") or "images") not in KINDS:
         raise UsageError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     parser = run_parser(KINDS[kind])
     try:
         sections = {name: _namespace(value) for name, value in config.items()}
         return parser, parser.parse_args(overrides, namespace=Namespace(sections))
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # refused imports may be bare
         raise UsageError(f"glow fit: {_one_line(str(error), parser)}") from error
 
 
@@ -109,13 +135,15 @@ def _namespace(value: Any, is_section: bool = True) -> Any:
 def _one_line(message: str, parser: ArgumentParser) -> str:
     """Return which option, class or argument is wrong, instead of errors of all types that were tried."""
     text = " ".join(message.split())
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", text):
+        return f"{denied[1]} is not part of Glow; if you trust it, pass --allow-class {denied[1]}"
     words = text.partition("unrecognized arguments: ")[2]
     if words:
         word = words.split("=")[0].split()[0]
         return f"unknown option {word}{closest(word, map('--{}'.format, parser.get_defaults().keys()))}"
     key = "--" + ".".join(re.findall(r'Parser key "([\w.]+)"', text))
     paths = re.findall(r"class_path[ =]'([\w.]+)'", text)
-    part = locate(paths[-1]) if paths else None
+    part = _importable_part(paths[-1]) if paths else None
     if argument := re.search(r"Option '([\w.]+)' is not accepted", text):
         accepted = signature(part).parameters if callable(part) else ()
         return f"{key}: {paths[-1] if paths else 'it'} has no argument {argument[1]}{closest(argument[1], accepted)}"

@@ -26,13 +26,13 @@ from glow_app.evaluation.report import REPORT, write_report
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
+from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.kinds import KINDS
 from lightning_modules.runs.checkpoints import LAST, require_same_model
 from lightning_modules.runs.loggers import RunWandbLogger
-from lightning_modules.runs.run_config import foreign_names
 from lightning_modules.runs.run_folder import Launch, locked_run_dir, refuse_earlier_run
 from lightning_modules.runs.stopping import exit_code_of_signals
 
@@ -184,5 +184,5 @@ def _train(parts: Parts, config: Any, start: Start) -> None:
         print(f"report:     {run_dir / REPORT}")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        allowed = [f" --allow-class {name}" for name in foreign_names(_read_config(str(run_dir)))]
+        allowed = [f" --allow-class {name}" for name in os.environ.get(ALLOWED_VARIABLE, "").split(",") if name]
         print(f"next: glow {module.next_command.format(run=shlex.quote(str(run_dir)) + ''.join(allowed))}")

@@ -10,9 +10,8 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of
-from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run
+from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run, read_run_config
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
-from lightning_modules.runs.run_config import known_run_config
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,6 @@ def stored_config(start: Start, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the configuration of a run that is resumed: its own, or else the first of the given ``layers``."""
     if (path := start.checkpoint) is None:
         return {}
-    if (stored := known_run_config(path.parent)) is None and not layers:
+    if (stored := read_run_config(path.parent)) is None and not layers:
         raise UsageError(f"glow fit: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
     return (layers.pop(0) if stored is None else stored) | {"run_dir": str(path.parent)}

@@ -49,8 +49,8 @@ def allow_parts(model: Density) -> None:
             allow_class(type(part))
 
 
-def _allow_named_classes() -> None:
-    """Import and allow the classes of ``--allow-class``, once each."""
+def allow_named_classes() -> Mapping[str, Callable[..., Any]]:
+    """Import and allow the classes of ``--allow-class``, once each; return all that are allowed, by their paths."""
     for path in filter(None, os.environ.get(ALLOWED_VARIABLE, "").split(",")):
         if path in ALLOWED_CLASSES:
             continue
@@ -63,6 +63,7 @@ def _allow_named_classes() -> None:
             ) from error
         ALLOWED_CLASSES[path] = part  # which may differ from the path in the model: a package may re-export it
         allow_class(part)
+    return ALLOWED_CLASSES
 
 
 def build_model(
@@ -77,7 +78,7 @@ def build_model(
         ValueError: If the configuration does not describe a model, names a class outside the allow-list or does not
             match the weights, or a weight is not finite.
     """
-    _allow_named_classes()
+    allow_named_classes()
     try:
         limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing
         # On the meta device, so that a configuration cannot allocate memory beyond that of its weights.

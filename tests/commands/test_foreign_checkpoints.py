@@ -16,7 +16,6 @@ from glow_app.pictures.image_batch import Images
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
-from lightning_modules.runs.run_config import known_run_config
 
 
 @pytest.fixture
@@ -47,36 +46,66 @@ def change_checkpoint(run: Path, **content: Any) -> Path:
 
 TOUCH = {"class_path": "os.system", "init_args": {"command": "touch made"}}
 PRIOR = "model.flow.init_args.prior"
+# Every form in which the parser accepts a class or a function.
 ATTACKS: dict[str, tuple[str, object]] = {
     "a prior": (PRIOR, TOUCH),
     "an optimiser": ("model.optimizer", TOUCH),
-    "in a list of arguments": (f"{PRIOR}.init_args", {"num_layers": [TOUCH]}),
+    "a string": ("model.optimizer", json.dumps(TOUCH)),
+    "a string of YAML": ("model.optimizer", "class_path: os.system\ninit_args:\n  command: touch made\n"),
+    "a string in a string": (
+        "model.flow",
+        json.dumps(
+            {
+                "class_path": "glow_app.flows.Glow",
+                "init_args": {
+                    "image_shape": [1, 8, 8],
+                    "num_levels": 1,
+                    "num_steps": 1,
+                    "hidden_channels": 4,
+                    "prior": json.dumps(TOUCH),
+                },
+            }
+        ),
+    ),
+    "in a list": ("trainer.callbacks", [TOUCH]),
+    "a list in a string": ("trainer.callbacks", json.dumps([TOUCH])),
+    "a class of Lightning that calls a function": (
+        "trainer.callbacks",
+        [{"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}],
+    ),
+    "a schedule that calls a function": (
+        "model.lr_scheduler",
+        {"class_path": "LambdaLR", "init_args": {"lr_lambda": "os.abort"}},
+    ),
+    "arguments of a class": (f"{PRIOR}.init_args", {"num_layers": [TOUCH]}),
     "a bare path": ("model.optimizer", "os.system"),
     "through a module of this project": ("model.optimizer", "glow_app.files.os.system"),
+    "through a part of this project": ("model.optimizer", "glow_app.nn.class_path.signature"),
     "a function of this project": ("model.optimizer", "glow_app.cli.main"),
     "imported by this project": ("model.optimizer", "glow_app.files.Path"),
     "a module in the working folder": ("model.optimizer", {"class_path": "evil.Adam"}),
+    "a module in place of another class": (PRIOR, {"class_path": "evil.Prior"}),
     "another configuration": ("model.optimizer", "other.yaml"),
+    "a whole section": ("model", "model.yaml"),
 }
+CULPRITS = ("system", "abort", "Lambda", "evil", "signature", "glow_app.cli", "Path", "num_layers", "other.yaml")
 
 
-def test_a_configuration_names_only_known_classes(
-    run: Path, glow: Callable[..., Any], refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_configuration_imports_only_known_classes(
+    run: Path, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("evil.py").write_text("open('made', 'w')\n")
     Path("other.yaml").write_text(yaml.safe_dump(TOUCH))
-    assert known_run_config(run)
-    own = (run / "config.yaml").read_text()
-    for place, value in ATTACKS.values():
-        (run / "config.yaml").write_text(own)
-        change_config(run, place, value)
-        with pytest.raises(ValueError, match="--allow-class"):
-            known_run_config(run)
-    assert "--allow-class" in refused("fit", "--resume", run, code=1)
-    assert glow("test", "--checkpoint", run).code == 0, "no class is read from it"
+    Path("model.yaml").write_text(yaml.safe_dump({"optimizer": TOUCH}))
+    change_config(run, *ATTACKS[attack])
+    refusals = [
+        refused("fit", *of, "--trainer.max_epochs=3") for of in (["--resume", run], ["--config", run / "config.yaml"])
+    ]
     assert not Path("made").exists()
+    assert all(any(name in refusal for name in CULPRITS) for refusal in refusals), refusals
 
 
 def test_a_damaged_configuration_is_one_line(run: Path, refused: Callable[..., str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonargparse import set_parsing_settings
 from tiny_training import TINY_FIT
 
 from glow_app.storage.checkpoint import read_checkpoint
@@ -53,6 +54,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
     def forget() -> None:
         monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(OWN_CLASSES))
         monkeypatch.setenv(ALLOWED_VARIABLE, "")
+        set_parsing_settings(import_path_denylist=[f"my_parts.{name}" for name in (*PARTS, "OwnAdam")])
 
     forget()
     return forget
@@ -64,7 +66,10 @@ def test_own_parts_are_trained_sampled_and_resumed(
     own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
     own += ["--model.optimizer=my_parts.OwnAdam", "--model.optimizer.lr=0.001"]
     own += ["--model.flow.coupling=my_parts.Gentle"]
-    done = glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *own)
+    parts, optimizer = ([f"--allow-class=my_parts.{name}" for name in names] for names in (PARTS, ["OwnAdam"]))
+    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", *TINY_FIT, *own, *parts)
+    new_process()
+    done = glow("fit", *TINY_FIT, *parts, *optimizer, "--run_dir=run", "--trainer.max_steps=2", *own)
     assert done.code == 0, done
     (following,) = (line.split()[2:] for line in done.output.splitlines() if line.startswith("next: glow "))
     assert Path("run/model/model.safetensors").is_file()
@@ -72,7 +77,6 @@ def test_own_parts_are_trained_sampled_and_resumed(
     assert "pass --allow-class my_parts.Gentle" in refused("sample", "--checkpoint", "run", "--count", "1")
     assert glow(*following, "--count", "2").code == 0
     new_process()
-    parts, optimizer = ([f"--allow-class=my_parts.{name}" for name in names] for names in (PARTS, ["OwnAdam"]))
     assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *parts)
     assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *parts, *optimizer).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
