@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
-from glow_app.restoration.damages import compressed, noisy
+from glow_app.restoration.damage import compressed, noisy
 
 LONG_SIDE, MULTIPLE = 512, 8  # of sides, because the levels of models halve them
 NLM, BM3D, WAIFU2X = "non-local means", "BM3D", "waifu2x"

@@ -16,7 +16,7 @@ validation.
 
 With ``--crops``, for the models that restore, ``train`` has crops of 96x96: of photographs, reduced 2 to 8 times, which
 removes the traces of JPEG, some of them darker or softer; of drawings; words of random letters on plain paper and on
-photographs; and screens of panels with words and icons. A fifth of them is grey.
+photographs; and screens of panels with words and icons. A fifth of them is grey, a twentieth sepia or faded.
 ``validation`` is of other photographs. Neither are those of ``photographs.py``, nor HELD_OUT.
 """
 
@@ -31,7 +31,7 @@ import matplotlib
 import numpy as np
 import resvg_py
 import skimage.data
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from glow_app.data.decoding import photo_of
 from glow_app.data.faces.rendered import face_chunks
@@ -202,8 +202,15 @@ def write_clean(images: Sequence[Image.Image], count: int, folder: Path) -> None
 
 
 def save_clean(picture: Image.Image, folder: Path, kind: str, number: int) -> None:
-    """Write a crop, every fifth in grey."""
-    save(picture if number % 5 else picture.convert("L"), folder / f"{kind}{number:06d}.png")
+    """Write a crop, every fifth in grey, and of twenty one in the colours of an old print, which are to stay."""
+    if number % 5 == 0:
+        picture = picture.convert("L")
+    elif number % 20 == 1:
+        rng = random.Random(number)
+        dark, light = ((rng.randint(10, 80), rng.randint(5, 60), rng.randint(0, 50)), (255, 245, rng.randint(190, 250)))
+        sepia = ImageOps.colorize(picture.convert("L"), dark, light)
+        picture = Image.blend(picture, sepia, rng.choice([1, rng.random()]))
+    save(picture, folder / f"{kind}{number:06d}.png")
 
 
 def save(image: Image.Image, path: Path) -> None:

@@ -1,20 +1,51 @@
-"""Removal of noise and JPEG artefacts."""
+"""Removal of noise and of the artefacts of compression."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.restoration.damages import compressed_at_random, damage_each, noisy_at_random
+from glow_app.restoration.damage import (
+    compressed_at_random,
+    correlated_at_random,
+    damage_each,
+    film_grain,
+    noisy_at_random,
+    on_paper,
+    raw_at_random,
+)
 from glow_app.restoration.restoration_task import RestorationTask
 
-# Shares of the pictures with noise only, JPEG only, noise that was then compressed, JPEG with noise on it, and neither.
-_SHARES = (0.42, 0.28, 0.16, 0.06, 0.08)
+# Shares of the pictures with noise only, files only, noise that was then saved, files with noise on them, and neither.
+_SHARES = (0.44, 0.24, 0.2, 0.04, 0.08)
 _SKEW = 1.5  # exponent of uniform random levels of noise: half of them are below a third of the highest
+_GRAIN = 0.4  # highest level of grain and paper, relative to that of other noise
+
+
+def _grain(pixels: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    return film_grain(pixels, _GRAIN * sigma, rng, size=rng.uniform(0.4, 1.5))
+
+
+def _paper(pixels: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    return on_paper(pixels, _GRAIN / 2 * sigma, rng, size=rng.uniform(0.8, 3))
+
+
+# Kinds of noise, and their shares. White noise stays the most frequent: no other is as hard to tell from texture.
+_NOISE: dict[Callable[[np.ndarray, float, np.random.Generator], np.ndarray], float] = {
+    noisy_at_random: 0.42,
+    correlated_at_random: 0.22,
+    raw_at_random: 0.2,
+    _grain: 0.1,
+    _paper: 0.06,
+}
 
 
 class Clean(RestorationTask):
-    """Remove noise and JPEG artefacts, each alone or both in either order; a share of the pictures has neither.
+    """Remove noise and the artefacts of JPEG and WebP, alone or both in either order; some pictures have neither.
 
+    The noise is white, blurred, resized or sharpened, of a camera's sensor behind its mosaic, of film, or of scanned
+    paper. Softness stays, since no picture tells whether it was meant.
     Kinds and levels are no inputs: they are seldom known, and a file states only its last compression.
 
     Args:
@@ -27,7 +58,8 @@ class Clean(RestorationTask):
     References:
         One network for noise of all levels and JPEG: Beyond a Gaussian Denoiser, Zhang et al. 2017, arXiv:1608.03981.
         Compression twice: Towards Flexible Blind JPEG Artifacts Removal, Jiang et al. 2021, arXiv:2109.14573.
-        Several damages in random order: Real-ESRGAN, Wang et al. 2021, arXiv:2107.10833.
+        Several damages in random order: BSRGAN, Zhang et al. 2021, arXiv:2103.14006. Real-ESRGAN, Wang et al. 2021,
+        arXiv:2107.10833. SCUNet, Zhang et al. 2022, arXiv:2203.13278.
     """
 
     condition_name = "noisy or compressed picture"
@@ -46,7 +78,7 @@ class Clean(RestorationTask):
         return self.max_sigma
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the images with noise, after compression, or both."""
+        """Return the images with noise, from files, or both."""
         return damage_each(images, generator, self._damaged)
 
     def _damaged(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -55,5 +87,6 @@ class Clean(RestorationTask):
         if kind in (1, 3):
             pixels = compressed_at_random(pixels, self.min_quality, rng)
         if kind in (0, 2, 3):
-            pixels = noisy_at_random(pixels, sigma, rng)
+            number = rng.choice(len(_NOISE), p=list(_NOISE.values()))
+            pixels = list(_NOISE)[number](pixels, sigma, rng)
         return compressed_at_random(pixels, self.min_quality, rng) if kind == 2 else pixels

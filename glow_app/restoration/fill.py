@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.restoration.damages import damage_each
+from glow_app.restoration.damage import damage_each
 from glow_app.restoration.restoration_task import RestorationTask
 
 

@@ -35,7 +35,7 @@ class RestorationTask(ABC):
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return damaged copies of clean images.
 
-        Draw random numbers only from ``generator``, by :func:`~glow_app.restoration.damages.damage_each` for NumPy and
+        Draw random numbers only from ``generator``, by :func:`~glow_app.restoration.damage.damage_each` for NumPy and
         Pillow, or by ``draw_rows``.
         """
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from glow_app.restoration.damages import compressed, damage_each, noisy
+from glow_app.restoration.damage import compressed, damage_each, noisy
 from glow_app.restoration.restoration_task import RestorationTask
 
 _FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.LANCZOS)

@@ -23,7 +23,7 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
 from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import Clean, RestorationTask, picture_conditioning_of, require_task, restore
-from glow_app.restoration.damages import noisy
+from glow_app.restoration.damage import noisy
 from glow_app.seeding import image_generator
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.model_folders import CLEANER, ENLARGER, bundled_restorers

@@ -12,7 +12,7 @@ from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
 from glow_app.restoration import Restoration, Upscale, psnr, require_task, restore
 from glow_app.restoration.colourise import luma
-from glow_app.restoration.damages import compressed, noisy
+from glow_app.restoration.damage import compressed, noisy
 from glow_app.storage.model_folders import bundled_restorers
 from glow_app.storage.stored_model import StoredModel
 

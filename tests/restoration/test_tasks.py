@@ -11,7 +11,7 @@ from registry import random_images
 from torch import Tensor
 
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale
-from glow_app.restoration.damages import compressed, noisy
+from glow_app.restoration.damage import compressed, noisy
 from glow_app.restoration.fill import random_mask, smooth_fill
 from glow_app.seeding import Share, image_generators, step_generator
 
