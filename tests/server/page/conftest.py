@@ -35,7 +35,8 @@ expect.set_options(timeout=120_000)  # other work may be on the machine
 CLASSES = ["naught", "one", "<i>two</i>"]
 DIRECTIONS = ["bold", "<b>slanted</b>"]
 DRAWN = """async (image) => {
-    await image.decode();
+    // An image that the page replaces meanwhile is not decoded, but the one that replaces it is.
+    while (!(await image.decode().then(() => true, () => false))) await new Promise(requestAnimationFrame);
     const size = { width: image.naturalWidth, height: image.naturalHeight };
     const canvas = Object.assign(document.createElement("canvas"), size);
     canvas.getContext("2d").drawImage(image, 0, 0);
