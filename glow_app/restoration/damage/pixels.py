@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from glow_app.seeding import draw_rows
 
@@ -38,5 +38,11 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
 
 def blurred(values: np.ndarray, sigma: float) -> np.ndarray:
     """Return values, float32 (H, W, C), after a Gaussian filter with a standard deviation in pixels."""
-    planes = torch.from_numpy(np.moveaxis(values, 2, 0).copy())
-    return np.moveaxis(gaussian_blur(planes, 2 * int(np.ceil(3 * sigma)) + 1, sigma).numpy(), 0, 2)
+    radius = int(np.ceil(3 * sigma))
+    weights = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    planes = torch.from_numpy(np.moveaxis(values, 2, 0).copy())[:, None]
+    for side in (2, 3):
+        edges = [radius * (side == 3)] * 2 + [radius * (side == 2)] * 2
+        shape = [-1 if each == side else 1 for each in range(4)]
+        planes = F.conv2d(F.pad(planes, edges, mode="replicate"), (weights / weights.sum()).view(shape))
+    return np.moveaxis(planes[:, 0].numpy(), 0, 2)
