@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app.restoration.clean import Clean
 from glow_app.restoration.damage import (
     compressed,
     correlated,
@@ -68,6 +69,13 @@ def test_damages_are_seeded_change_little_on_average_and_keep_grey_pictures_grey
             assert pixels is steps or (first == first[..., :1]).all()
     first, other = (damage(steps, np.random.default_rng(seed)) for seed in (0, 5))
     assert damage is DAMAGES["WebP"] or not np.array_equal(first, other)
+
+
+def test_pictures_are_damaged_alike_while_a_model_trains_in_bfloat16() -> None:
+    images = torch.randint(256, (12, 3, 24, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        damaged = Clean().damage(images, torch.Generator().manual_seed(1))
+    assert torch.equal(damaged, Clean().damage(images, torch.Generator().manual_seed(1)))
 
 
 def test_only_correlated_noise_is_like_its_neighbours() -> None:

@@ -22,7 +22,8 @@ def damage_each(images: Tensor, generator: torch.Generator | None, damage: Damag
     """
     seeds = draw_rows(partial(torch.randint, 2**31), (len(images),), generator).tolist()
     pixels = [image.permute(1, 2, 0).numpy() for image in images.cpu()]
-    damaged = [damage(each, np.random.default_rng(seed)) for each, seed in zip(pixels, seeds, strict=True)]
+    with torch.autocast("cpu", enabled=False):  # filters of noise
+        damaged = [damage(each, np.random.default_rng(seed)) for each, seed in zip(pixels, seeds, strict=True)]
     return torch.from_numpy(np.stack(damaged)).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
