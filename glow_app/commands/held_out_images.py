@@ -33,13 +33,15 @@ def held_out_images(
     least: int,
 ) -> "EvaluationData":
     """Return the images of :func:`add_data_arguments`, and print what they are; ValueError if fewer than ``least``."""
-    from glow_app.evaluation import evaluation_data
+    from glow_app.evaluation import data_arguments, evaluation_data
 
     chosen = {name: getattr(arguments, name) for name in ("source", "root", "training", "split")}
     recorded = stored.data()
+    measured = data_arguments(recorded, **chosen)[1]
     named = {"source": arguments.source, "root": arguments.root or arguments.training}
-    for name in [name for name, value in named.items() if value is None and name in recorded]:
-        print(printable(f"{name}: {recorded[name]} (as in training)"))
+    for name, value in named.items():
+        if value is None and name in recorded and measured.get(name) == recorded[name]:
+            print(printable(f"{name}: {recorded[name]} (as in training)"))
     data = evaluation_data(model, recorded, limit=limit, train_limit=train_limit, **chosen)
     if len(data.held_out) < least:
         raise ValueError(

@@ -12,6 +12,9 @@ from glow_app.data.splits import Split
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 
+_PLACED = ("folder", "photos", "datasets")  # sources that need a root
+_ARCHIVES = ("cifar10", "fashion_mnist", "mnist")  # those whose root, if given, has files of another kind
+
 
 @dataclass(frozen=True)
 class EvaluationData:
@@ -76,7 +79,8 @@ def data_arguments(
 
     If the source is that of the training, its recorded split is used, because another would put training images among
     the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits; its
-    attributes are unknown.
+    attributes are unknown. Where the source has no folder of its own, or another kind of place, a folder of images is
+    such another folder.
 
     Args:
         recorded: Data of the training, from :meth:`StoredModel.data
@@ -88,6 +92,9 @@ def data_arguments(
     Raises:
         ValueError: If the source is neither given nor recorded, or needs a place and has none.
     """
+    if source is None and root is not None and _is_folder_of_images(root, recorded.get("source")):
+        trained = dict(recorded) | ({} if training is None else {"root": training}) if "source" in recorded else None
+        return trained, _other_folder({"source": "folder"}, root, split)
     source = source or recorded.get("source")
     if source is None:
         raise ValueError("the model does not record its training data; pass --source, and --root if it needs one")
@@ -96,11 +103,26 @@ def data_arguments(
     trained_root = trained.get("root")
     places = {Path(place).expanduser().resolve() for place in (root, trained_root) if place is not None}
     if source in ("folder", "photos") and root is not None and (trained_root is None or len(places) > 1):
-        measured = {**trained, "root": root, "split": split, "attributes": None}
-        if source == "photos" or [*split_layout(list_images(Path(root).expanduser()))] == ["train"]:
-            measured |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
-        return None if trained_root is None else trained, measured
+        return None if trained_root is None else trained, _other_folder(trained, root, split)
     trained |= {} if root is None else {"root": root}
-    if source in ("folder", "photos", "datasets") and trained.get("root") is None:
+    if source in _PLACED and trained.get("root") is None:
         raise ValueError(f"source {source} needs --root, the images to measure on, or --training, the training images")
     return trained, {**trained, "split": split}
+
+
+def _is_folder_of_images(root: str, source: str | None) -> bool:
+    """Return whether a root is a folder of images, and not the place of the source's own files."""
+    if source not in _ARCHIVES:
+        return source not in _PLACED
+    try:
+        return bool(list_images(Path(root).expanduser()))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _other_folder(common: Mapping[str, Any], root: str, split: Split) -> dict[str, Any]:
+    """Return arguments of ``load_split`` for a folder without training images: its own split, or all of it."""
+    measured = {**common, "root": root, "split": split, "attributes": None}
+    if common["source"] == "photos" or [*split_layout(list_images(Path(root).expanduser()))] == ["train"]:
+        measured |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
+    return measured

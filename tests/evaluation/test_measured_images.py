@@ -65,6 +65,23 @@ def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> 
     assert (len(moved.held_out), moved.facts["as_in_training"]) == (6, True)
 
 
+@pytest.mark.parametrize("recorded", [{"source": "digits", "limit": 50}, {"source": "mnist"}, {}], ids=str)
+def test_a_folder_is_measured_whatever_the_source_of_training(recorded: dict[str, Any], tmp_path: Path) -> None:
+    for number in range(12):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
+    model = tiny_model(image_shape=(1, 8, 8))
+    data = evaluation_data(model, recorded, root=str(tmp_path), train_limit=0 if "limit" not in recorded else None)
+    assert sorted(data.held_out.images.reshape(12, -1)[:, 0].tolist()) == list(range(12))
+    assert (data.facts["source"], data.facts["split"], data.facts["as_in_training"]) == ("folder", "whole", False)
+    assert data.train is None or len(data.train) == 50
+
+
+def test_the_folder_of_a_sources_own_files_is_its_root(tmp_path: Path) -> None:
+    (tmp_path / "MNIST/raw").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="MNIST cannot be read"):
+        evaluation_data(tiny_model(image_shape=(1, 8, 8)), {"source": "mnist"}, root=str(tmp_path))
+
+
 def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
     for name, count in (("mine", 10), ("others", 8)):
         (tmp_path / name).mkdir()
