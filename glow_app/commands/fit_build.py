@@ -8,7 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import LightningDataModule, seed_everything
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.commands.fit_start import Start
@@ -19,6 +20,7 @@ from lightning_modules.kinds import KINDS
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
+from lightning_modules.runs.run_folder import launched_processes
 from lightning_modules.runs.run_trainer import RunTrainer
 
 Parts = tuple[LikelihoodModule, LightningDataModule, RunTrainer]
@@ -51,7 +53,7 @@ def _trainer(parts: Namespace, start: Start) -> RunTrainer:
     options, kind = parts.trainer, KINDS[parts.kind]
     live = sys.stdout.isatty() if options.enable_progress_bar is None else options.enable_progress_bar
     plugins = [AtomicCheckpointIO(start.contents), *_as_list(options.plugins)]
-    if SLURMEnvironment.detect():
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         # Lightning's own handler would save without the checks of SaveProgress.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     callbacks = [
@@ -75,7 +77,27 @@ def _trainer(parts: Namespace, start: Start) -> RunTrainer:
     }
     if options.max_epochs is None and options.max_steps != -1:
         arguments["max_epochs"] = -1  # RunTrainer hides the other limit
-    return RunTrainer(**{**options, **arguments})
+    return RunTrainer(**{**options, **arguments, **launched_as(options.strategy)})
+
+
+def launched_as(strategy: Any) -> dict[str, Any]:
+    """Return the trainer's arguments for which the processes of a launcher are the run; none without a launcher.
+
+    Raises:
+        UsageError: If the strategy is for other processes.
+    """
+    machines, on_each = launched_processes()
+    if machines * on_each == 1:
+        return {}
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if name == "auto":  # as in configs/trainer/ddp.yaml
+        strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    elif not (isinstance(strategy, DDPStrategy) or (name.startswith("ddp") and "spawn" not in name)):
+        raise UsageError(
+            f"glow fit: trainer.strategy is {name}, but torchrun or SLURM started {machines * on_each} processes; "
+            "leave it out, or use --config trainer/ddp"
+        )
+    return {"strategy": strategy, "num_nodes": machines, "devices": on_each}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -44,6 +44,17 @@ class Launch:
             self._store.set(SHARED, run_dir)
 
 
+def launched_processes() -> tuple[int, int]:
+    """Return the numbers of machines, and of processes on each, that torchrun or SLURM started; (1, 1) without them."""
+    if "RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ:
+        total, on_each = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        return total // on_each, on_each
+    if SLURMEnvironment.detect():
+        machines = int(os.environ.get("SLURM_NNODES", 1))
+        return machines, SLURMEnvironment(auto_requeue=False).world_size() // machines
+    return 1, 1
+
+
 def _meeting_place() -> str | None:
     """Return the address at which processes of a launcher meet; None if there is only one process."""
     if "RANK" in os.environ and "MASTER_ADDR" in os.environ:  # torchrun

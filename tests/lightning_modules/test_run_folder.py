@@ -7,12 +7,24 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.distributed import HashStore
 
+from glow_app.commands.fit_build import launched_as
+from glow_app.messages import UsageError
 from lightning_modules.runs import run_folder
-from lightning_modules.runs.run_folder import Launch, locked_run_dir
+from lightning_modules.runs.run_folder import Launch, launched_processes, locked_run_dir
 
-LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GLOW_RUN_DIR", "SLURM_NTASKS")
+LAUNCHERS = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "GLOW_RUN_DIR",
+    "SLURM_NTASKS",
+    "SLURM_JOB_NAME",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +71,26 @@ def test_processes_of_a_launcher_wait_for_the_folder_of_the_first(
     assert addresses == (srun if launcher == "srun" else ["env://"] * 2)
     monkeypatch.setenv(size, "1")
     assert Launch().run_dir is None
+
+
+TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "night"}
+SLURM = {"SLURM_JOB_NAME": "night", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "2"}
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, SLURM, TORCHRUN | SLURM], ids=["torchrun", "srun", "srun torchrun"])
+def test_the_processes_of_a_launcher_are_the_run(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launched_processes() == (1, 1)
+    assert launched_as("single_device") == {}
+    for name, value in ({"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert launched_processes() == (2, 2)
+    for strategy in ("auto", "ddp", DDPStrategy(static_graph=True)):
+        found = launched_as(strategy)
+        assert (found["num_nodes"], found["devices"]) == (2, 2)
+        assert found["strategy"] is strategy or (strategy == "auto" and isinstance(found["strategy"], DDPStrategy))
+    for other in ("single_device", "ddp_spawn", SingleDeviceStrategy()):
+        with pytest.raises(UsageError, match=r"but torchrun or SLURM started 4 processes; leave it out"):
+            launched_as(other)
 
 
 def test_incomplete_checkpoints_are_removed_only_on_resume(tmp_path: Path) -> None:
