@@ -48,13 +48,16 @@ def read_layer(name: str | Path) -> dict[str, Any]:
 def merged(*layers: Mapping[str, Any], is_run: bool = True) -> dict[str, Any]:
     """Return nested options as one dictionary; later layers replace values of earlier ones.
 
-    If a later layer replaces a class by another, the arguments that the other one takes too remain.
+    If a later layer replaces a class by another, the arguments that the other one takes too remain. Loggers of other
+    classes are added to earlier ones, since a run may have several.
     """
     result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
             earlier = result.get(name)
-            if isinstance(earlier, dict) and isinstance(value, dict):
+            if name == "logger" and not is_run and earlier and isinstance(value, dict | list):
+                value = _joined(earlier, value)
+            elif isinstance(earlier, dict) and isinstance(value, dict):
                 if earlier.keys() & _SPEC:
                     value = value if value.keys() & _SPEC else {"init_args": value}
                     earlier = _fitting(earlier, value.get("class_path"))
@@ -62,6 +65,18 @@ def merged(*layers: Mapping[str, Any], is_run: bool = True) -> dict[str, Any]:
                 value = merged(earlier, value, is_run=False) if is_section else value
             result[name] = value
     return result
+
+
+def _joined(earlier: Any, later: Any) -> Any:
+    """Return loggers of two layers, as a list if there are several; those of one class become one."""
+    loggers = [*earlier] if isinstance(earlier, list) else [earlier]
+    for logger in later if isinstance(later, list) else [later]:
+        same = (each for each in loggers if logger.get("class_path") in (None, each.get("class_path")))
+        if (found := next(same, None)) is None:
+            loggers.append(logger)
+        else:
+            loggers[loggers.index(found)] = merged({"": found}, {"": logger})[""]
+    return loggers if len(loggers) > 1 else loggers[0]
 
 
 def _fitting(spec: Mapping[str, Any], class_path: str | None) -> dict[str, Any]:

@@ -23,6 +23,21 @@ def test_arguments_may_be_given_without_the_class() -> None:
         assert found["trainer"] == {"max_steps": 3}
 
 
+def test_overlays_of_loggers_add_to_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    def loggers(*names: str) -> object:
+        with pytest.raises(SystemExit):
+            main(["fit", "-c", "digits", *(f"--config=logger/{name}" for name in names), "--print_config"])
+        found = yaml.safe_load(capsys.readouterr().out)["trainer"]["logger"]
+        return [each["class_path"].rpartition(".")[2] for each in found] if isinstance(found, list) else found
+
+    both = ["RunWandbLogger", "TensorBoardLogger"]
+    assert loggers("wandb", "tensorboard") == both
+    assert loggers("tensorboard", "csv", "wandb", "tensorboard") == both
+    assert loggers("wandb", "tensorboard", "csv") is False
+    layers = ({"trainer": {"logger": {"class_path": "W", "init_args": args}}} for args in ({"a": 1}, {"b": 2}))
+    assert merged(*layers)["trainer"]["logger"] == {"class_path": "W", "init_args": {"a": 1, "b": 2}}
+
+
 def test_values_that_are_dictionaries_are_replaced_as_a_whole() -> None:
     def layer(**kinds: str) -> dict[str, object]:
         return {"model": {"flow": {"class_path": "F", "init_args": {"attributes": kinds}}}}
