@@ -60,8 +60,11 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     line = f"best at step {step:,}{total} ({held_out})"
     if module.metric == "bpd" and (faults := faults_in(value)):
         return f"{line}; {faults[0]}"
-    if before is not None and value > before - _NOISE:
-        line += f"; {'worse than' if value > before + _NOISE else 'no clear gain over'} the model it began from"
+    if before is not None and step == 0:
+        line += "; no step was better than the model it began from, which is exported: more pictures or a lower "
+        line += "--model.optimizer.init_args.lr may help"
+    elif before is not None and value > before - _NOISE:
+        line += "; no clear gain over the model it began from"
     elif step < last:
         latest = trainer.callback_metrics.get(module.monitor)  # None if the run was complete already
         is_worse = latest is not None and float(latest) > value + _NOISE

@@ -19,6 +19,7 @@ _SECONDS = 30.0  # minimum interval between saves at ends of epochs
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder, and validates the last step.
 
+    The model from which a run begins is the first candidate, as step 0.
     Lightning forgets the best checkpoint when a folder was moved, and the next validation replaces it, however bad. Nor
     does Lightning validate a last step between two validations, although that step is often the best, since the
     learning rate has decayed. Here the last step is validated, whether epochs, steps or time end the run.
@@ -45,6 +46,12 @@ class BestCheckpoint(ModelCheckpoint):
             Path(self.best_model_path).unlink(missing_ok=True)
         self.best_model_path = self.kth_best_model_path = ""
         self.best_model_score, self.kth_value, self.best_k_models = None, torch.tensor(math.inf), {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if the figure is the best, also that before the first step."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.sanity_checking:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         """Request a stop at the last step, because Lightning then validates it."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from registry import random_images, tiny_restorer
 from tiny_training import TINY_FIT, same
@@ -24,6 +25,24 @@ def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path
     assert begun.config == source.config
     assert same(begun.state_dict(), source.state_dict())
     assert main(["fit", f"--resume={run}", "--trainer.max_epochs=2"]) == 0  # the checkpoint has all it needs
+
+
+def test_a_model_that_training_makes_worse_is_exported_as_it_began(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, worse = tmp_path / "run", ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.5"]
+    limits = ["--data.limit=128", "--trainer.max_epochs=1"]
+    assert main(["fit", DIGITS, f"--init-from={trained}", *worse, *limits, f"--run_dir={run}"]) == 0
+    said = capsys.readouterr().out
+    assert "; no step was better than the model it began from, which is exported: more pictures or" in said
+    source = load_model(trained).state_dict()
+    assert same(load_model(run).state_dict(), source)
+    assert not same(load_model(run / "last.ckpt").state_dict(), source)
+    assert main(["fit", f"--resume={run}", "--trainer.max_epochs=2"]) == 0
+    assert same(load_model(run).state_dict(), source)
+    (run / "last.ckpt").unlink()  # as if the run had been killed before it saved
+    (run / "previous.ckpt").unlink(missing_ok=True)
+    assert main(["fit", f"--resume={run}"]) == 0
 
 
 def test_a_folder_is_fitted_in_the_size_of_the_model(trained: Path, tmp_path: Path) -> None:
