@@ -10,7 +10,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.evaluation.features import FeatureExtractor
 
-_NUM = 4  # nearest training images of each
+_NUM = 4  # nearest training images of each; pairs and mirrored ones are fewer
 Ranked = tuple[Tensor, Tensor]  # distances to the k nearest references, nearest first, and their indices, (N, k)
 
 
@@ -31,17 +31,19 @@ def nearest(distances: Tensor, best: Ranked | None, first: int, num: int) -> Ran
 
 
 def nearness(drawn: Tensor, held_out: Tensor) -> float:
-    r"""Return how often a generated image is nearer to the training images than a held-out image.
+    r"""Return how often a generated image is nearer to a single training image than a held-out image is.
 
-    Ties count half, :math:`P(d_\text{drawn} < d_\text{held out})`: 1/2 is ideal, 1 means copies, and 0 means far from
-    everything real.
+    Distances are relative, :math:`r = d_1 / d_k`, to the nearest training image by that to the k-th: a copy is near to
+    one of them alone, but a pale or blurred image is about as near to all, nearer than images are to each other.
+    Ties count half, :math:`P(r_\text{drawn} < r_\text{held out})`: 1/2 is ideal, and 1 means copies.
 
     Args:
-        drawn: Distances of generated images to the nearest training image, (N,).
-        held_out: The same of held-out images, (M,).
+        drawn: Distances of generated images to the k nearest training images, nearest first, (N, k).
+        held_out: The same of held-out images, (M, k).
     References:
-        Meehan et al. 2020, arXiv:2004.05675.
+        The comparison: Meehan et al. 2020, arXiv:2004.05675.
     """
+    drawn, held_out = (each[:, 0] / each[:, -1].clamp(min=1e-12) for each in (drawn, held_out))
     differences = held_out[None] - drawn[:, None]
     return float((differences > 0).double().mean() + 0.5 * (differences == 0).double().mean())
 
@@ -78,7 +80,7 @@ def nearest_training_images(
     for name, (distances, indices) in best.items():
         rows = indices[:num_shown]
         shown, _ = train.__getitems__(rows.flatten().tolist())
-        neighbours[name] = nearness(*distances[:, 0].split([len(drawn), len(held_out)])), shown.unflatten(0, rows.shape)
+        neighbours[name] = nearness(*distances.split([len(drawn), len(held_out)])), shown.unflatten(0, rows.shape)
     return neighbours
 
 

@@ -12,6 +12,7 @@ from glow_app.models import ImageModel
 
 LEARNT = 0.9  # bits/dim relative to PNG; below, the model has learnt something
 ALIKE = 0.9  # precision and recall relative to those of real images; above, they are nearly as high
+_ERRORS = 2.6  # standard errors of an interval, since the alarm is the larger of two figures: 1 in 100 by chance
 COPIES = 0.6  # share of comparisons in which a sample is nearer to training images than a held-out image is
 _IMAGES = 8  # that show whether a model is invertible
 _LEAST_BITS = -0.01  # below zero, because one draw of the dequantisation noise may be lucky
@@ -67,9 +68,9 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
         nearer, num_drawn = max(nearest["features"], nearest["pixels"]), nearest["drawn_images"]
         num_held_out = nearest["held_out_images"]
         # The standard error of chance: Mann and Whitney 1947.
-        error = math.sqrt((num_drawn + num_held_out + 1) / (12 * num_drawn * num_held_out))
-        is_suspect = nearer > max(COPIES, 0.5 + 2 * error)
+        margin = _ERRORS * math.sqrt((num_drawn + num_held_out + 1) / (12 * num_drawn * num_held_out))
+        is_suspect = nearer > COPIES and nearer - margin > 0.5
         copies = "suspected, see neighbours.png" if is_suspect else "none suspected"
-        compared = f"in {nearer:.0%} of comparisons, a sample is nearer to the training images than a held-out image is"
-        lines.append(f"copies: {copies}; {compared} (50% is ideal, 100% means copies)")
+        compared = f"in {nearer:.0%} ± {margin:.0%} of comparisons, a sample is nearer to one training image"
+        lines.append(f"copies: {copies}; {compared} than a held-out image is (50% is ideal, 100% means copies)")
     return lines

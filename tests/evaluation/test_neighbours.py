@@ -27,15 +27,16 @@ def test_nearness_of_copies_of_fair_draws_and_of_what_is_far() -> None:
     train = points(400, 7)
 
     def distance(images: Tensor) -> Tensor:
-        return torch.cdist(images, train).amin(1)
+        return torch.cdist(images, train).topk(4, largest=False).values
 
     held_out = distance(points(300, 8))
     copies = nearness(distance(train[:300] + 1e-4), held_out)
     assert copies > 0.99
     assert nearness(distance(points(300, 9)), held_out) == pytest.approx(0.5, abs=0.07)
-    assert nearness(distance(points(300, 9, 30.0)), held_out) == 0.0
+    assert nearness(distance(points(300, 9, 30.0)), held_out) < 0.4
+    assert nearness(distance(points(300, 9) / 5), held_out) < 0.4, "blurred draws, near to all"
     assert nearness(held_out, held_out) == pytest.approx(0.5)
-    assert nearness(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 2.0])) == 0.75
+    assert nearness(torch.tensor([[1.0, 4.0], [2.0, 8.0]]), torch.tensor([[1.0, 4.0], [2.0, 4.0]])) == 0.75
 
 
 def test_copies_are_found_by_features_and_by_pixels() -> None:
