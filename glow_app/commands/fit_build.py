@@ -31,7 +31,7 @@ def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
 
     Raises:
         UsageError: If options of the trainer contradict each other.
-        ValueError: If an argument of another part is invalid.
+        ValueError: If an argument of another part is invalid, or a logger's package is missing.
     """
     seed_everything(config.seed_everything, workers=True)
     try:
@@ -45,6 +45,8 @@ def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
         cause: BaseException = error
         while cause.__cause__ is not None:  # jsonargparse wraps it in errors of all accepted types
             cause = cause.__cause__
+        if isinstance(cause, ModuleNotFoundError) and "tensorboard" in str(cause):
+            cause = ValueError("TensorBoardLogger needs tensorboard; run: pip install 'glow-app[tensorboard]'")
         raise cause from error
 
 

@@ -45,12 +45,15 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
 
     root = request.root or Path(os.environ.get("GLOW_DATA") or "~/.cache/glow/datasets").expanduser()
     try:
-        loaded = getattr(datasets, name)(str(root), train=request.split != "test", download=request.download)
+        loaded = getattr(datasets, name)(str(root), train=request.split != "test", download=bool(request.download))
     except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError and more
-        raise FileNotFoundError(
-            f"{name} cannot be read from {root} ({error}); pass --data.download true, or its folder as --data.root "
-            "(glow evaluate: --root)"
-        ) from error
+        remedy = {
+            None: "pass the folder of its files as --root",
+            False: "pass --data.download true, or the folder of its files as --data.root",
+            True: "downloading failed; try again, or pass the folder of its files as --data.root",
+        }[request.download]
+        reason = str(error).removesuffix(" You can use download=True to download it")
+        raise FileNotFoundError(f"{name} cannot be read from {root} ({reason}); {remedy}") from error
     pixels = np.asarray(loaded.data)
     images = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     labels = torch.as_tensor(loaded.targets, dtype=torch.int64)

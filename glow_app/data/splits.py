@@ -46,7 +46,7 @@ class SplitRequest:
         test_fraction: Fraction held out for testing if the data set has no test split.
         root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
             folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
-        download: Download missing files of torchvision's data sets.
+        download: Download missing files of torchvision's data sets; None where that is no option.
         resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
             of an array source that fit inside the target get the border without scaling).
         cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
@@ -64,7 +64,7 @@ class SplitRequest:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
     root: Path | None = None
-    download: bool = False
+    download: bool | None = None
     resize: Resize = "crop"
     cache_dir: Path | None = None
     limit: int | None = None

@@ -53,7 +53,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     step, last = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step
     steps = trainer.estimated_stepping_batches
     total = f" of {round(steps):,}" if 0 < steps < float("inf") else ""
-    num_held_out = len(trainer.datamodule.examples("validation"))  # type: ignore[attr-defined]
+    num_held_out = _num_validated(trainer)
     value = float(best.best_model_score)
     held_out = f"{value:.3f} {module.model.unit} on {pluralise(num_held_out, 'picture')} held out"
     held_out += "" if before is None else f", {before:.3f} before training"
@@ -75,6 +75,15 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
     if (limit := reached_limit(trainer)) == "early_stopping.patience":
         return f"{line}, so training stopped early"
     return f"{line}; the time was up at step {last:,}" if limit == "trainer.max_time" else line
+
+
+def _num_validated(trainer: pl.Trainer) -> int:
+    """Return the number of validation images, as far as the trainer's limit of batches allows."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    total, limit = len(data.examples("validation")), trainer.limit_val_batches
+    of_all = (data.hparams["eval_batch_size"] or data.hparams["batch_size"]) * trainer.world_size
+    num_batches = limit if isinstance(limit, int) else int(math.ceil(total / of_all) * limit)
+    return min(total, num_batches * of_all)
 
 
 def reached_limit(trainer: pl.Trainer) -> str:

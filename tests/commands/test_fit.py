@@ -48,6 +48,20 @@ def test_the_progress_is_live_on_a_terminal(
     assert "Total params" in output
 
 
+def test_the_outcome_counts_the_pictures_that_were_validated(tmp_path: Path, glow: Callable[..., Any]) -> None:
+    limits = ["--trainer.max_epochs=1", "--trainer.limit_val_batches=2", "--data.eval_batch_size=8"]
+    assert "on 16 pictures held out" in glow("fit", *TINY_FIT, *limits, f"--run_dir={tmp_path / 'run'}").output
+
+
+def test_a_missing_package_of_a_logger_is_named_with_its_extra(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning_fabric.loggers.tensorboard.{name}", False)
+    message = refused("fit", *TINY_FIT, "--config=logger/tensorboard", code=1)
+    assert message == "error: TensorBoardLogger needs tensorboard; run: pip install 'glow-app[tensorboard]'"
+
+
 def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:
     checkpoint = load(trained / "last.ckpt")
     name = "model.flow.prior.whiten.mean"

@@ -67,9 +67,23 @@ def test_idx_files(tmp_path: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [*IDX, "cifar10"])
-def test_missing_files_are_reported_with_a_remedy(tmp_path: Path, source: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"cannot be read from {tmp_path} .*; pass --data.download true"):
-        load(source, root=tmp_path)
+def test_missing_files_are_reported_with_a_remedy_that_the_command_has(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> None:
+        raise OSError("no network")
+
+    for each in (datasets.MNIST, datasets.CIFAR10):
+        monkeypatch.setattr(each, "download", fetch)
+    files = "the folder of its files as"
+    remedies = {
+        None: rf"; pass {files} --root$",
+        False: rf"; pass --data.download true, or {files} --data.root$",
+        True: rf"\(no network\); downloading failed; try again, or pass {files} --data.root$",
+    }
+    for download, remedy in remedies.items():
+        with pytest.raises(FileNotFoundError, match=f"cannot be read from {tmp_path} .*{remedy}"):
+            load(source, root=tmp_path, download=download)
 
 
 def test_download_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
