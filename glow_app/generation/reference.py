@@ -17,6 +17,8 @@ REFERENCE_KEY = "reference"  # of these statistics in the facts of the training
 
 # Stored percentiles, dense at both ends.
 _LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
+_SPREAD = 1.0  # standard deviations beyond which the size of a PNG is not ordinary
+_NOISY = 3.0  # grey levels of noise that can be seen
 _FAR = 3.0  # standard deviations at which a trait is odd by itself
 
 
@@ -91,17 +93,18 @@ class Reference:
         """Return a verdict on each image."""
         away = _traits(measures) - self.mean
         verdicts = []
-        for row, distance, bits in zip(away, _distances(away, self.covariance), measures.bits_per_dim, strict=True):
+        columns = away, _distances(away, self.covariance), measures.bits_per_dim, measures.noise
+        for row, distance, bits, noise in zip(*columns, strict=True):
             oddness = float(np.interp(distance, self.distance, _LEVELS))
             percentile = float(np.interp(float(bits), self.bits_per_dim, _LEVELS))
             if oddness <= USUAL_PERCENT:
                 verdicts.append(Verdict("usual", "like most ordinary pictures", oddness, percentile))
             else:
-                verdicts.append(Verdict("unusual", self._reason(row), oddness, percentile))
+                verdicts.append(Verdict("unusual", self._reason(row, float(noise)), oddness, percentile))
         return verdicts
 
-    def _reason(self, away: np.ndarray) -> str:
-        """Return the reason why an image is odd, from the deviations of its traits from their means."""
+    def _reason(self, away: np.ndarray, noise: float) -> str:
+        """Return the reason why an image is odd, from the deviations of its traits from their means, and its noise."""
         num_levels = len(away) // 2
         alone = away / np.sqrt(np.diag(self.covariance))
         # Odd detail makes the coarser levels odd as well, so name the finest odd level.
@@ -116,7 +119,12 @@ class Reference:
         where = "fine detail" if level == 0 else "large shapes" if level == num_levels - 1 else "detail of middle size"
         if far >= num_levels:
             return f"{where} {'stronger' if is_more else 'weaker'} than usual"
-        return f"{where} {('noisier' if level == 0 else 'less expected') if is_more else 'smoother'} than usual"
+        if not is_more:
+            return f"{where} smoother than usual"
+        # Bits say how unexpected detail is, and not in which direction: edges on plain areas are, and blur is too.
+        if level == 0 and noise >= _NOISY and alone[-1] > _SPREAD:
+            return f"{where} noisier than usual"
+        return f"{where} {'smoother' if level == 0 and alone[-1] < -_SPREAD else 'less expected'} than usual"
 
     def to_plain(self) -> dict[str, Any]:
         """Return the reference as plain types, for the configuration of an exported model."""

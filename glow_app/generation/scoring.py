@@ -18,6 +18,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures
 from glow_app.seeding import image_generators, one_seed_each
 
+_MEDIAN = 0.6745  # of the magnitude of a standard normal variable
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -29,6 +31,7 @@ class Measures:
         level_norms: Mean square of each level's whitened latent, (B, L); below 1 for ordinary images, because bin
             centres are encoded.
         png_bits_per_dim: Bits/dim of each image as a PNG, (B,).
+        noise: Standard deviation of each image's noise, grey levels of 255, (B,), as of :func:`noise_of`.
         given: What was given, or the most likely value, under which levels and latents were measured; None for nothing.
     """
 
@@ -36,6 +39,7 @@ class Measures:
     level_bits: Tensor
     level_norms: Tensor
     png_bits_per_dim: Tensor
+    noise: Tensor
     given: Tensor | None = None
 
     def __len__(self) -> int:
@@ -71,7 +75,24 @@ def measure(
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, given)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
     given = None if given is None else given.cpu()
-    return Measures(table.bits_per_dim.cpu(), table.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), given)
+    return Measures(
+        table.bits_per_dim.cpu(), table.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), noise_of(images).cpu(), given
+    )
+
+
+def noise_of(images: Tensor) -> Tensor:
+    """Return the standard deviation of the noise of images, uint8 (B, C, H, W), in grey levels, (B,).
+
+    It is estimated from differences that are zero for gradients and, by their median, small for edges; 0 for images
+    with sides below 3.
+
+    References:
+        Fast Noise Variance Estimation, Immerkær 1996.
+    """
+    if min(images.shape[2:]) < 3:
+        return torch.zeros(len(images))
+    steps = images.float().diff(n=2, dim=2).diff(n=2, dim=3)
+    return steps.abs().flatten(1).median(1).values / (6 * _MEDIAN)
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:
