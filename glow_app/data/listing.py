@@ -5,14 +5,16 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glow_app.data.decoding import HEIC_EXTRA, HEIC_SUFFIXES, can_read_heic, readable_formats
+from glow_app.data.decoding import HEIC_EXTRA, HEIC_SUFFIXES, can_read_heic, open_image, readable_formats
 from glow_app.data.splits import Split, named_splits
 from glow_app.messages import pluralise
 
 _RUN_FILES = {"config.yaml", "metrics.csv"}  # in the folder of a training run, whose sample grids are not training data
+_SHEETS = ("grid.png", "sweep.png", "strip.png", "comparison.png", "oddest.png", "neighbours.png")  # ends of names
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class FolderListing:
 def list_images(root: Path) -> FolderListing:
     """List the image files below a folder at any depth; links are followed, but to no folder twice.
 
-    Hidden files and folders are skipped. Folders of training runs, images of unsupported formats and folders that
-    cannot be listed are skipped with a warning.
+    Hidden files and folders are skipped, and so are sheets of several pictures that a command wrote beside them.
+    Folders of training runs, images of unsupported formats and folders that cannot be listed are skipped with a
+    warning.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -137,10 +140,17 @@ def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[Im
             suffix = os.path.splitext(name)[1].lower()
             if name.startswith("."):
                 continue
-            if suffix in suffixes:
+            if suffix in suffixes and not (name.endswith(_SHEETS) and _has_model(Path(directory, name))):
                 yield _image_file(Path(directory, name), root)
-            elif (mimetypes.guess_type(name)[0] or "").startswith("image/"):
+            elif suffix not in suffixes and (mimetypes.guess_type(name)[0] or "").startswith("image/"):
                 unsupported[suffix] += 1
+
+
+def _has_model(path: Path) -> bool:
+    """Return whether the metadata of a PNG names a model, as those of all results do."""
+    with suppress(OSError, ValueError, SyntaxError), open_image(path, ["PNG"]) as picture:
+        return "model" in picture.info
+    return False
 
 
 def _image_file(path: Path, root: Path) -> ImageFile:

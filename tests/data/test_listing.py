@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from glow_app.data import listing
 from glow_app.data.listing import list_images
+from glow_app.pictures.images import save_picture
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -39,6 +41,16 @@ def test_training_runs_are_skipped_unless_listed_themselves(tmp_path: Path) -> N
     with pytest.warns(UserWarning, match=r"skipped 1 training run in .*: .*runs/x"):
         assert names(tmp_path) == ["a.png", "b/c.png"]
     assert names(run) == ["samples/1.png"]
+
+
+def test_sheets_of_several_pictures_are_skipped_by_name_and_metadata(tmp_path: Path) -> None:
+    written = {"model": "0123", "version": "0.2.0"}
+    files = {"seed000001.png": written, "x_strip.png": written, "sub/grid.png": written, "grid.png": {}}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_picture(Image.new("RGB", (4, 4)), tmp_path / name, text)
+    touch(tmp_path, "damaged_grid.png")  # listed, so that decoding reports it
+    assert names(tmp_path) == ["damaged_grid.png", "grid.png", "seed000001.png"]
 
 
 def test_links_are_followed_but_never_to_the_same_folder_twice(tmp_path: Path) -> None:
