@@ -78,6 +78,8 @@ def load_latents(source: Path | bytes, model: ImageModel) -> Latents:
     if owner != model.hash:
         raise ValueError(f"the latents in {name} belong to another model, {owner[:12]}")
     given = tensors.pop("given", None)
+    if given is not None and (given.is_complex() or given.element_size() < 4):
+        raise ValueError(f"{name} is damaged: what is given has the type {given.dtype}; expected float32 or int64")
     if not isinstance(names, list) or not all(isinstance(each, str) and "\0" not in each for each in names):
         raise ValueError(f"{name} is damaged: it does not name its images")
     keys = [f"level{number}" for number in range(len(model.flow.latent_shapes))]

@@ -121,7 +121,7 @@ class ErrorAnswer(BaseModel):
 
 # Responses in the OpenAPI document.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (401, 404, 405, 408, 413, 415, 421, 422, 500, 503, 504)
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 405, 408, 413, 415, 421, 422, 500, 503, 504)
 }
 
 
@@ -169,8 +169,6 @@ def _api_error(raised: BaseException) -> ApiError:
         return raised
     if isinstance(raised, RequestValidationError):
         return invalid(_first_mistake(raised.errors()))
-    if isinstance(raised, HTTPException) and raised.status_code == 400:  # JSON that is nested too deeply, or not UTF-8
-        return invalid("the body is not valid JSON")
     if isinstance(raised, HTTPException):
         phrase = HTTPStatus(raised.status_code).phrase
         return ApiError(raised.status_code, phrase.lower().replace(" ", "_"), phrase, raised.headers)
@@ -185,8 +183,6 @@ def _api_error(raised: BaseException) -> ApiError:
 
 def _first_mistake(mistakes: Sequence[Any]) -> str:
     """Return field and description of the first mistake, never the value, which may be huge or private."""
-    if mistakes[0]["type"] == "json_invalid":
-        return "the body is not valid JSON"
     # A field of several types has a mistake for each; the one with the longest path matches what the client meant.
     same_field = [mistake for mistake in mistakes if mistake["loc"][:2] == mistakes[0]["loc"][:2]]
     mistake = max(same_field, key=lambda mistake: len(mistake["loc"]))

@@ -1,6 +1,7 @@
 """Decoding of the pictures in requests, in a separate process that can be killed."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from glow_app.data.decoding import Photo
 from glow_app.pictures.picture_file import PictureFile
-from glow_app.server.answers import ApiError
+from glow_app.server.answers import ApiError, unavailable
 from glow_app.server.decoder_process import RefusedPictureError, decode, decode_file, restrict
 from glow_app.server.limits import LARGEST_METADATA, Limits
 
@@ -38,7 +39,7 @@ class Decoder:
             shape: (C, H, W).
         Raises:
             ApiError: 422 for invalid base64 or a damaged picture, 415 for another format, 413 for too many pixels or
-                too much work.
+                too much work, 503 if the process was killed meanwhile.
         """
         return await self._run(field, decode, file, self._limits.pixels, shape)
 
@@ -72,7 +73,13 @@ class Decoder:
             except RefusedPictureError as error:
                 status, code, message = error.args
                 raise ApiError(status, code, f"{field}: {message}") from error
-            except (TimeoutError, ProcessExpired, BrokenExecutor, MemoryError) as error:
+            except (ProcessExpired, BrokenExecutor) as error:
+                if getattr(error, "exitcode", -signal.SIGKILL) != -signal.SIGKILL:
+                    message = f"{field}: the decoder crashed; send a plain PNG"
+                    raise ApiError(422, "damaged_image", message) from error
+                # Killed by the system, for example, which is short of memory.
+                raise unavailable("decoder_ended", f"{field}: decoding was interrupted", 1) from error
+            except (TimeoutError, MemoryError) as error:
                 message = f"decoding takes more than {limits.decode_seconds} s or too much memory; send a plain PNG"
                 raise ApiError(413, "image_too_large", f"{field}: {message}") from error
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glow_app.server.answers import FORM, JSON, ApiError, answer_error, unavailable
-from glow_app.server.forms import FormRequest, parts_of, values_of
+from glow_app.server.bodies import ParsedRequest, hold_files, parts_of, values_of_form, values_of_json
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_request, queue_metrics
 from glow_app.server.worker import ModelWorker
@@ -33,6 +33,7 @@ _HEADERS = {  # sent with every answer
 }
 _BODIES = 5  # bodies of the largest size that are held in memory at once
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
+_PIECE = 2**16  # bytes of an answer that are sent at once
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -52,8 +53,8 @@ class Gate:
     ) -> None:
         self._limits, self._keys, self._endpoints, self._worker = limits, keys, endpoints, worker
         self._hosts = [host.lower() for host in hosts]
-        self.body_bytes = 0  # bytes of bodies in memory
-        self.depth = 0  # requests being decoded, queued or computed
+        self.body_bytes = 0  # bytes of bodies in memory whose pictures are not yet decoded
+        self.depth = 0  # requests being decoded, queued, computed or answered
         self.metrics, self._seconds = queue_metrics(limits.queue, lambda: self.depth)
 
     def wrap(self, app: ASGIApp) -> "Gate":
@@ -64,6 +65,8 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and log and count the answer."""
         headers, start, status = Headers(scope=scope), time.perf_counter(), 0
+        slots: list[int] = []  # 1 if the request takes a slot of the queue
+        scope["glow.slots"] = slots
         sent_id = headers.get("x-request-id", "")  # from a proxy; kept if it is safe to log
         request_id = sent_id if re.fullmatch(r"[\w.:=+/-]{1,128}", sent_id, re.ASCII) else uuid.uuid4().hex
         scope["glow.request_id"] = request_id
@@ -77,7 +80,11 @@ class Gate:
                 for name, value in _HEADERS.items():
                     sent.setdefault(name, value)
                 sent["Cache-Control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
-            await send(message)
+            # In pieces, each of which waits until the client has read most of those before it.
+            body = memoryview(message.get("body", b""))
+            for end in range(_PIECE, len(body), _PIECE):
+                await send({**message, "body": body[end - _PIECE : end], "more_body": True})
+            await send({**message, "body": body[(len(body) - 1) // _PIECE * _PIECE :]} if body else message)
 
         try:
             self._check_host(headers)
@@ -92,6 +99,7 @@ class Gate:
                 answer = await answer_error(Request(scope), raised)
                 await answer(scope, receive, send_with_headers)
         finally:
+            self.depth -= sum(slots)
             seconds = time.perf_counter() - start
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
@@ -101,11 +109,23 @@ class Gate:
     def _check_host(self, headers: Headers) -> None:
         # Against DNS rebinding: pages of other sites whose name resolves to this server's address. Starlette's
         # TrustedHostMiddleware cannot accept any address, by which probes and containers are reached.
-        host = ",".join(headers.getlist("host")).lower()
-        name = re.sub(r":\d*$", "", host)
-        if not (_is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, h) for h in self._hosts)):
+        name = _without_port(",".join(headers.getlist("host")).lower())
+        if not (_is_address(name.strip("[]")) or name == "localhost" or self._is_allowed(name)):
             message = "the Host header is not a name of this server; allow it with --allowed-hosts"
             raise ApiError(421, "unknown_host", message)
+
+    def _is_allowed(self, name: str) -> bool:
+        return any(fnmatchcase(name, allowed) for allowed in self._hosts)
+
+    def _check_origin(self, headers: Headers) -> None:
+        # A page of another site may send a form without asking first. Browsers tell, older ones only by the origin.
+        origin = headers.get("origin", "").lower().partition("://")[2]
+        is_own = "origin" not in headers or origin == headers.get("host", "").lower()
+        if "sec-fetch-site" in headers:
+            is_own = headers["sec-fetch-site"] in ("same-origin", "none")
+        if not is_own and not self._is_allowed(_without_port(origin)):
+            message = "a page of another site sent this request; allow its host name with --allowed-hosts"
+            raise ApiError(403, "other_origin", message)
 
     def _check_key(self, headers: Headers) -> None:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
@@ -124,43 +144,55 @@ class Gate:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in media_types:
             raise ApiError(415, "unknown_content_type", f"the Content-Type must be {' or '.join(media_types)}")
+        self._check_origin(request.headers)
         self._check_size(int(request.headers.get("content-length", "0")))
-        size, seconds = 0, self._limits.body_seconds
+        size, counted_bytes, seconds = 0, 0, self._limits.body_seconds
+
+        def count(num_bytes: int) -> None:
+            nonlocal counted_bytes
+            counted_bytes += num_bytes
+            self.body_bytes += num_bytes
 
         async def receive() -> Message:
             nonlocal size
             message = await request.receive()
             arrived = len(message.get("body", b""))
             size += arrived
-            self.body_bytes += arrived
+            count(arrived)
             self._check_size(size)
             if self.body_bytes > _BODIES * self._limits.body_bytes and size > _SMALL:
                 raise unavailable("too_many_bodies", "too many requests are being received", 1)
             return message
 
-        counted = Request(request.scope, receive)
         try:
+            received = Request(request.scope, receive)
             try:
                 async with asyncio.timeout(seconds):
-                    body = await counted.body()  # which keeps it for the route
+                    await received.body()  # which keeps it
             except TimeoutError as error:
                 raise ApiError(408, "body_too_slow", f"request body timed out after {seconds:g} s") from error
-            if media_type == FORM:
-                parts = await parts_of(counted)
-                self._check_values([value.encode() for _, value in parts if isinstance(value, str)])
-                counted = FormRequest(counted, values_of(parts))
+            if media_type in (JSON, FORM):
+                values = hold_files(await self._values_of(received, media_type), lambda done: count(-done))
+                received = ParsedRequest(received, values)
             else:
-                head = int.from_bytes(body[:8], "little")  # bytes of JSON in safetensors
-                self._check_values([body if media_type == JSON else body[8 : 8 + head]])
+                body = await received.body()
+                self._check_values([body[8 : 8 + int.from_bytes(body[:8], "little")]])  # the JSON in safetensors
             if self.depth >= self._limits.queue:
                 raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
             self.depth += 1
-            try:
-                return await self._until_disconnect(handle(counted), request.receive)
-            finally:
-                self.depth -= 1
+            request.scope["glow.slots"].append(1)
+            return await self._until_disconnect(handle(received), request.receive)
         finally:
-            self.body_bytes -= size
+            count(-counted_bytes)
+
+    async def _values_of(self, received: Request, media_type: str) -> Any:
+        if media_type == FORM:
+            parts = await parts_of(received)
+            self._check_values([value.encode() for _, value in parts if isinstance(value, str)])
+            return values_of_form(parts)
+        body = await received.body()
+        self._check_values([body])
+        return await asyncio.to_thread(values_of_json, body)
 
     def _check_values(self, texts: Sequence[bytes]) -> None:
         # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these signs.
@@ -199,6 +231,10 @@ class GatedRoute(APIRoute):
             return await gate.admit(request, handle, media_types)
 
         return admitted
+
+
+def _without_port(host: str) -> str:
+    return re.sub(r":\d*$", "", host)
 
 
 def _is_address(name: str) -> bool:

@@ -26,7 +26,7 @@ class Limits:
     count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture combined")
     estimated_pixels: int = _bound(100_000_000, "pixels of a picture that is restored once, at temperature 0")
-    queue: int = _bound(64, "requests waiting or being computed")
+    queue: int = _bound(64, "requests waiting, being computed or answered")
     seconds: float = _bound(600.0, "seconds until a request fails with 504")
     decode_seconds: int = _bound(10, "seconds to decode one picture")
     body_seconds: float = _bound(30.0, "seconds to receive a request")

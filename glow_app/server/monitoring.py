@@ -22,7 +22,7 @@ def queue_metrics(slots: int, depth: Callable[[], float]) -> tuple[CollectorRegi
     """Return the metrics of a server with ``slots`` for requests, and among them the seconds of requests."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Gauge("glow_queue_depth", "Requests waiting or being computed.", registry=registry).set_function(depth)
+    Gauge("glow_queue_depth", "Requests waiting, being computed or answered.", registry=registry).set_function(depth)
     Gauge("glow_queue_slots", "Maximum of glow_queue_depth.", registry=registry).set(slots)
     text, labels = "Time from request to answer.", ["endpoint", "status"]
     return registry, Histogram("glow_request_seconds", text, labels, buckets=_SECONDS, registry=registry)

@@ -60,7 +60,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     _timer: asyncio.TimerHandle | None = None
-    _is_head = True
+    _is_head, _has_read = True, False
     _head = _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -110,15 +110,20 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         self._expect_progress()
 
+    def resume_writing(self) -> None:
+        """Note that the client has read most of what was sent."""
+        self._has_read = True
+        super().resume_writing()
+
     def _expect_progress(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._unsent = self.transport.get_write_buffer_size()
+        self._unsent, self._has_read = self.transport.get_write_buffer_size(), False
         self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_stalled)
 
     def _close_if_stalled(self) -> None:
         unsent, is_working = self.transport.get_write_buffer_size(), self.cycle and not self.cycle.response_complete
-        if unsent and unsent > self._unsent - _LEAST_BYTES and self._unsent:
+        if self._unsent and unsent > max(0, self._unsent - _LEAST_BYTES) and not self._has_read:
             self.transport.abort()
         elif unsent or is_working:
             self._expect_progress()

@@ -16,6 +16,7 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import require_task, task_of
 from glow_app.server.answers import invalid, validating
+from glow_app.server.bodies import Upload
 from glow_app.server.decoder import Decoder
 from glow_app.server.info import RestorerInfo
 from glow_app.server.schemas import Picture, RestoreAnswer, RestoreRequest, sampled
@@ -76,17 +77,19 @@ class RestorerChain:
                 continue
             if taken is None:
                 raise invalid(f"inputs.{name}: {first.info.task} takes no such input; leave it out")
-            if isinstance(value, (str, bytes)) != (taken == "picture"):
+            if isinstance(value, Upload) != (taken == "picture"):
                 raise invalid(f"inputs.{name}: expected a {taken}")
-            if isinstance(value, (str, bytes)):
+            if isinstance(value, Upload):
                 grey: dict[str, Any] = {"num_channels": 1, "kind": "png", "keeps_alpha": False}
-                file = await decoder.read_file(f"inputs.{name}", value, *bounds, **grey)
+                file = await decoder.read_file(f"inputs.{name}", value.content, *bounds, **grey)
+                value.drop()
                 inputs[name] = torch.from_numpy(file.photo.pixels)
             else:
                 inputs[name] = value
         kept: dict[str, Any] = {"num_channels": first.info.channels, "kind": kind, "factor": factor}
         kept |= {"frame": body.frame, "strips": body.strip}
-        file = await decoder.read_file("image", body.image, *bounds, body.count, **kept)
+        file = await decoder.read_file("image", body.image.content, *bounds, body.count, **kept)
+        body.image.drop()
         if factor * max(file.photo.pixels.shape) > (most := _LARGEST_SIDES.get(kind, math.inf)):
             raise invalid(f"image: enlarged, a side has more than the {most:,} pixels of {kind}; accept image/png")
         adds_colours = any(each.info.channels < each.model.flow.image_shape[0] for each in self.restorers)

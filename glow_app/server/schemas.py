@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from glow_app import numeric_limits
@@ -14,6 +15,7 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.picture_file import PictureFile
 from glow_app.server.answers import PNG_LEVEL, invalid
+from glow_app.server.bodies import Upload
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Factor = Annotated[Finite, Field(ge=0, le=numeric_limits.LARGEST_TEMPERATURE)]
@@ -32,7 +34,15 @@ AllGiven = Annotated[list[Any] | None, Field(description="What was given for eac
 Position = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 _BYTES = {"type": "string", "format": "byte"}
 _FILE = "A PNG, JPEG, WebP, GIF or BMP file: in base64 or a data URL in JSON, and itself in a form."
-ImageFile = Annotated[str | bytes, WithJsonSchema({**_BYTES, "description": _FILE})]
+
+
+def _upload(value: Any) -> Upload:
+    if not isinstance(value, Upload):
+        raise PydanticCustomError("file", "expected a file in base64, or in a form")
+    return value
+
+
+ImageFile = Annotated[Upload, PlainValidator(_upload), WithJsonSchema({**_BYTES, "description": _FILE})]
 
 Size = Annotated[
     list[int] | None,

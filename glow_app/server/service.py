@@ -1,10 +1,12 @@
 """What the routes call: the checks of requests, and the models, whose work is batched across requests."""
 
 import asyncio
+import ctypes
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar, cast
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, unavailable, validating
+from glow_app.server.bodies import Upload
 from glow_app.server.decoder import Decoder
 from glow_app.server.info import describe_served
 from glow_app.server.limits import Limits
@@ -52,6 +55,7 @@ class Service:
         self.restorers = {restorer.info.name: restorer for restorer in restorers}
         self.tickets: dict[str, Ticket] = {}  # of restorations that are computed, by request
         self._threads = ThreadPoolExecutor(limits.queue, "request")
+        self._num_ended = 0  # pieces of work within the last minute
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self.long, self.short = ThreadPoolExecutor(1, "long-restoration"), ThreadPoolExecutor(4, "short-restoration")
         self.num_long = 0  # long restorations, all but one of which wait
@@ -100,10 +104,18 @@ class Service:
         finally:
             self.tickets.pop(request_id, None)
             self.worker.abandon(ticket)  # nobody waits for any calls that are left
-            loop.call_later(KEPT_SECONDS, self.model.cache.expire)
+            self._num_ended += 1
+            loop.call_later(KEPT_SECONDS, self._release)
+
+    def _release(self) -> None:
+        """Drop what was kept long enough and, if nothing else ended meanwhile, return memory to the system."""
+        self.model.cache.expire()
+        self._num_ended -= 1
+        if not self._num_ended:
+            self._threads.submit(return_memory)
 
     async def pictures(
-        self, files: Sequence[str | bytes], given: Given, field: str = "images[{}]", infers: bool = True
+        self, files: Sequence[Upload], given: Given, field: str = "images[{}]", infers: bool = True
     ) -> tuple[Images, list[str | None], Tensor | None]:
         """Decode pictures to the model's shape; return them, a note on each, and what is given for each.
 
@@ -121,13 +133,15 @@ class Service:
             known, _ = await self.run(find_values, self.model, images)
         return images, [picture.note for picture in pictures], known
 
-    async def _picture(self, field: str, file: str | bytes) -> Photo:
+    async def _picture(self, field: str, file: Upload) -> Photo:
         """Decode a picture to the model's shape, if it is not kept."""
-        key = hashlib.sha256(file if isinstance(file, bytes) else file.encode()).digest()
-        if (kept := self.model.cache.find(key)) is not None:
-            return cast(Photo, kept)
-        photo = await self.decoder.read(field, file, self.model.flow.image_shape)
-        self.model.cache.keep(key, photo, photo.pixels.nbytes)
+        content = file.content
+        key = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
+        photo: Photo | None = self.model.cache.find(key)
+        if photo is None:
+            photo = await self.decoder.read(field, content, self.model.flow.image_shape)
+            self.model.cache.keep(key, photo, photo.pixels.nbytes)
+        file.drop()
         return photo
 
     def given_by(self, images: Images, given: Given) -> Literal["request", "picture", "inference"]:
@@ -171,6 +185,12 @@ class Service:
         largest = largest or self.limits.count
         if count > largest:
             raise invalid(f"{field}: must be at most {largest}, got {count}")
+
+
+def return_memory() -> None:
+    """Return freed memory to the system, which glibc keeps by the settings of the command line."""
+    with suppress(AttributeError):  # other C libraries
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def named(values: Mapping[str, T], name: str, kind: str) -> T:

@@ -199,6 +199,17 @@ def test_the_process_is_replaced_after_a_timeout_a_cancellation_or_its_death(
                     await task
         assert await is_read(decoder)
         assert not Path(f"/proc/{process}").exists()
+        with monkeypatch.context() as patch:
+            patch.setattr("glow_app.server.decoder.decode", stall)
+            killed = tmp_path / "killed"
+            reading = asyncio.create_task(decoder.read("image", str(killed), SHAPE))
+            while not killed.exists():
+                await asyncio.sleep(0.01)
+            os.kill(process_of(decoder), signal.SIGKILL)
+            with pytest.raises(ApiError, match="interrupted; try again in 1 s") as raised:
+                await reading
+            assert raised.value.status_code == 503
+        assert await is_read(decoder)
         os.kill(process_of(decoder), signal.SIGKILL)
         while decoder._pool.active:
             await asyncio.sleep(0.01)

@@ -1,5 +1,6 @@
 """Limits of requests and connections, keys, host names, logs and the queue."""
 
+import asyncio
 import http.client
 import json
 import logging
@@ -7,20 +8,28 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
-from app_client import connected, error_of, running, wait_until
+from app_client import as_base64, connected, error_of, running, saved, wait_until
 from busy_worker import BusyWorker
-from registry import tiny_model
+from fastapi import Request, Response
+from PIL import Image
+from registry import named, tiny_model, tiny_restorer
+from starlette.types import Message, Receive, Scope, Send
 
+from glow_app.restoration import Clean
 from glow_app.server.app import create_app
+from glow_app.server.gate import Gate
 from glow_app.server.limits import Limits
 from glow_app.server.monitoring import log_config
+from glow_app.server.restorer import Restorer
 
 KEY = "correct-horse"
-JSON = {"content-type": "application/json"}
+JSON, OCTETS = {"content-type": "application/json"}, "application/octet-stream"
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 HEAD = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET, CHUNKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n", HEAD + b"Transfer-Encoding: chunked\r\n"
@@ -89,6 +98,95 @@ def test_all_bodies_together_are_bounded() -> None:
             connection.close()
         wait_until(lambda: app.state.gate.body_bytes == 0)
         assert client.post("/v1/sample", content=b" " * 9_000 + b"{}", headers=JSON).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["score", "restore"])
+@pytest.mark.parametrize("is_form", [True, False])
+def test_a_body_counts_until_its_picture_is_decoded(path: str, is_form: bool) -> None:
+    content = saved(Image.new("RGB", (8, 8)), "PNG") + bytes(50_000)  # padded after its end
+    app = create_app(tiny_model(), restorers=[Restorer("photos-clean", tiny_restorer(Clean()))])
+    field = "image" if path == "restore" else "images"
+    value = as_base64(content) if path == "restore" else [as_base64(content)]
+    sent: Any = {"files": {field: content}} if is_form else {"json": {field: value}}
+    with running(app) as client, ThreadPoolExecutor(1) as pool:
+        busy = BusyWorker(app.state.service.worker)
+        answer = pool.submit(client.post, f"/v1/{path}", **sent)
+        wait_until(lambda: app.state.gate.depth == 1 and app.state.gate.body_bytes < 1000)
+        busy.release()
+        assert answer.result().status_code == 200
+        wait_until(lambda: app.state.gate.body_bytes == 0)
+
+
+def test_an_answer_counts_until_it_is_sent_in_pieces() -> None:
+    service = create_app(tiny_model())
+    gate: Gate = service.state.gate
+    content = bytes(range(256)) * 1000
+
+    async def answer(_: Request) -> Response:
+        return Response(content)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await (await gate.admit(Request(scope, receive), answer, [OCTETS]))(scope, receive, send)
+
+    async def requested() -> list[bytes]:
+        sent: list[bytes] = []
+        depths: list[int] = []
+
+        async def receive() -> Message:
+            if depths:
+                await asyncio.Event().wait()
+            depths.append(0)
+            return {"type": "http.request", "body": b"a body"}
+
+        async def send(message: Message) -> None:
+            sent.append(bytes(message.get("body", b"")))
+            depths.append(gate.depth)
+
+        headers = [(b"host", b"localhost"), (b"content-type", OCTETS.encode())]
+        scope = {"type": "http", "method": "POST", "path": "/v1/decode", "headers": headers}
+        await gate.wrap(application)(scope, receive, send)
+        assert depths == [0] + [1] * len(sent)
+        return sent
+
+    sent = asyncio.run(requested())
+    assert gate.depth == 0
+    assert b"".join(sent) == content
+    assert max(map(len, sent)) == 2**16
+    service.state.service.close()
+
+
+def test_text_of_a_form_is_short_and_utf_8_whatever_its_header_says() -> None:
+    model = named(tiny_model(num_classes=2), "chat", "\u0443\u043b")
+    with running(create_app(model)) as client:
+        for charset in ("punycode", "latin-1", "nonsense"):
+            headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+            part = 'Content-Disposition: form-data; name="given"'
+            for given, status in (("\u0443\u043b", 200), ("a" * 2**14, 422)):
+                content = f"--b\r\n{part}\r\n\r\n{given}\r\n--b--".encode()
+                assert client.post("/v1/sample", content=content, headers=headers).status_code == status
+            response = client.post("/v1/sample", content=content.replace(b"aaaa", b"aaaaa"), headers=headers)
+            assert "16KB" in error_of(response)["message"]
+
+
+def test_forms_of_other_sites_are_refused() -> None:
+    app, files = create_app(tiny_model(), hosts=["friend.example"]), {"images": saved(Image.new("RGB", (8, 8)), "PNG")}
+    with running(app) as client:
+        own = str(client.base_url)
+        for headers, status in (
+            ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, 403),
+            ({"sec-fetch-site": "same-site", "origin": "http://localhost:1"}, 403),
+            ({"sec-fetch-site": "cross-site", "origin": "null"}, 403),
+            ({"origin": "https://evil.example"}, 403),
+            ({"origin": "http://[::1"}, 403),
+            ({"sec-fetch-site": "cross-site", "origin": "https://friend.example:8443"}, 200),
+            ({"sec-fetch-site": "same-origin", "origin": "https://behind.a.proxy"}, 200),
+            ({"sec-fetch-site": "none"}, 200),
+            ({"origin": own}, 200),
+            ({}, 200),
+        ):
+            response = client.post("/v1/score", files=files, headers=headers)
+            assert response.status_code == status, headers
+            assert status == 200 or error_of(response)["code"] == "other_origin"
 
 
 def test_slow_clients_are_disconnected() -> None:
@@ -275,5 +373,5 @@ def test_requests_that_take_too_long_are_ended() -> None:
         busy = BusyWorker(app.state.service.worker)
         response = client.post("/v1/sample", json={})
         assert (response.status_code, error_of(response)["code"]) == (504, "too_slow")
-        assert app.state.gate.depth == 0
+        wait_until(lambda: app.state.gate.depth == 0)
         busy.release()

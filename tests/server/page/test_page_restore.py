@@ -23,7 +23,7 @@ from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import as_photo
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
-from glow_app.server.forms import values_of
+from glow_app.server.bodies import values_of_form
 from glow_app.server.limits import Limits
 
 pytestmark = pytest.mark.slow
@@ -39,10 +39,10 @@ def bodies(page: Page, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     received: list[dict[str, Any]] = []
 
     def read(parts: Any) -> dict[str, Any]:
-        received.append(values_of(parts))
+        received.append(values_of_form(parts))
         return received[-1]
 
-    monkeypatch.setattr("glow_app.server.gate.values_of", read)
+    monkeypatch.setattr("glow_app.server.gate.values_of_form", read)
     return received
 
 
