@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from app_client import as_base64, connected, error_of, running, saved, wait_until
 from busy_worker import BusyWorker
 from fastapi import Request, Response
@@ -148,7 +149,8 @@ def test_an_answer_counts_until_it_is_sent_in_pieces() -> None:
         assert depths == [0] + [1] * len(sent)
         return sent
 
-    sent = asyncio.run(requested())
+    with start_blocking_portal() as portal:  # tests of the page leave a running event loop in this thread
+        sent = portal.call(requested)
     assert gate.depth == 0
     assert b"".join(sent) == content
     assert max(map(len, sent)) == 2**16

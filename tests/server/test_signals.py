@@ -89,7 +89,7 @@ def test_a_stop_during_computation_exits_cleanly(tmp_path: Path) -> None:
     model.initialize(random_images(16, (3, 32, 32)))
     with served(save_pretrained(model, tmp_path / "slow")) as (process, client):
         wait_for_decoder(client)
-        asked = [connected(client, HEAD + b'Content-Length: 12\r\n\r\n{"count": 64}') for _ in range(30)]
+        asked = [connected(client, HEAD + b'Content-Length: 13\r\n\r\n{"count": 64}') for _ in range(30)]
         wait_until(lambda: "glow_queue_depth 0.0" not in client.get("/metrics").text)
         for connection in asked:
             connection.close()  # the clients leave while their images are drawn
