@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from docs_pages import REPOSITORY
 from PIL import Image
+from serving_process import served
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,25 @@ def test_own_bijection_has_exact_log_dets_and_beats_the_affine_coupling(run: Cal
     assert figures(r"largest error (\S+) nats", output)[0] < 1e-9
     affine, spline = figures(r"([\d.]+) nats from the truth", output)
     assert 0 < spline < 0.8 * affine
+
+
+def test_own_steps_are_trained_saved_loaded_and_served(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))
+    output = run("own_step.py", "--steps", "15")
+    assert figures(r"largest error (\S+) nats", output)[0] < 1e-9
+    assert figures(r"([\d.]+) bits/dim on 180 held-out digits", output)[0] < 3.7
+    with Image.open("own_step.png") as picture:
+        assert len(picture.getcolors() or []) > 10
+    options = re.search(r"glow (--allow-class \S+) serve --checkpoint (\S+)", output)
+    assert options is not None
+    with served(tmp_path / options[2], *options[1].split()) as (_, client):
+        answer = client.post("/v1/sample", json={"count": 2, "seed": 0})
+    assert answer.status_code == 200
+    assert len(answer.json()["images"]) == 2
 
 
 def test_tour_shows_its_pictures_and_saves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from typing import Literal
 from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Squeeze
 from glow_app.conditioning import Conditioning, Unconditional
 from glow_app.flows.multiscale import MultiscaleFlow
-from glow_app.flows.steps import COUPLINGS, ConditionerFactory, coupling_class, glow_step, per_level
+from glow_app.flows.steps import COUPLINGS, ConditionerFactory, StepFactory, coupling_class, glow_step, per_level
 from glow_app.nn import ConvConditioner
-from glow_app.nn.class_path import class_path
+from glow_app.nn.class_path import class_path, describe_part
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
@@ -64,10 +64,13 @@ class Glow(MultiscaleFlow):
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
             :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the other steps and in
             the paper.
+        step: Called with ``(channels, hidden_channels, context_features)``; returns one step, in place of actnorm, 1x1
+            convolution and coupling, which ``coupling``, ``conditioner`` and ``init`` describe.
     Shape:
         See :class:`MultiscaleFlow`.
     Raises:
         ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
+        TypeError: If a ``step`` has no ``config`` by which a saved model is rebuilt.
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039. Feature maps:
         SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, sections 3.2 and 3.3.
@@ -84,6 +87,7 @@ class Glow(MultiscaleFlow):
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         conditioning: Conditioning | None = None,
         init: Literal["whiten", "rotation"] = "whiten",
+        step: StepFactory | None = None,
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
         steps_of_level = per_level(num_steps, num_levels, "num_steps")
@@ -96,17 +100,27 @@ class Glow(MultiscaleFlow):
         features = (
             [conditioning.features] * num_levels if isinstance(conditioning.features, int) else conditioning.features
         )
-        width, whitens, bound = hidden_channels, init == "whiten", MAX_INPUT if has_maps else None
+        whitens, bound = init == "whiten", MAX_INPUT if has_maps else None
+
+        def new_step(channels: int, context_features: int, number: int) -> Bijection:
+            if step is not None:
+                return step(channels, hidden_channels, context_features)
+            how = of_coupling, conditioner, whitens and number == 0, bound
+            return glow_step(channels, hidden_channels, context_features, *how)
+
         steps = [
-            [glow_step(c, width, e, of_coupling, conditioner, whitens and number == 0, bound) for number in range(k)]
+            [new_step(c, e, number) for number in range(k)]
             for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
         ]
+        if step is not None:
+            describe_part(steps[0][0])
         if has_maps:
             for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
                 level.insert(1, DiagonalAffine(c, e))
         steps[0] = [*first, *steps[0]]
         last_prior = prior(shapes[-1], features[-1])
         names = {kind: name for name, kind in COUPLINGS.items()}
+        kind = {"coupling": names.get(of_coupling, class_path(of_coupling))} if step is None else {}
         super().__init__(
             image_shape,
             [[Squeeze(), *bijections] for bijections in steps],
@@ -121,7 +135,7 @@ class Glow(MultiscaleFlow):
                 "num_levels": num_levels,
                 "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
                 "hidden_channels": hidden_channels,
-                "coupling": names.get(of_coupling, class_path(of_coupling)),
+                **kind,
             },
         )
         self.hidden_channels = hidden_channels

@@ -101,8 +101,12 @@ class MultiscaleFlow(NormalDensity, nn.Module):
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, except ``init``, which a model with weights does not need."""
-        conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-        parts: dict[str, object] = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
+        if "coupling" in self.arguments:
+            conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
+            parts = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
+        else:
+            step = self.levels[-1].bijections[-1]  # type: ignore[index]
+            parts = {"step": describe_part(step), "prior": describe_part(self.prior)}
         if not isinstance(self.conditioning, Unconditional):
             parts["conditioning"] = describe_part(self.conditioning)
         return self.arguments | parts

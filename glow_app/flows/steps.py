@@ -19,6 +19,7 @@ from glow_app.nn.shape_checks import require_choice
 COUPLINGS: dict[str, type[Coupling]] = {"affine": AffineCoupling, "additive": AdditiveCoupling}
 
 ConditionerFactory = Callable[[int, int, int, int], Conditioner]
+StepFactory = Callable[[int, int, int], Bijection]
 
 
 def coupling_class(coupling: str | type[Coupling]) -> type[Coupling]:

@@ -25,6 +25,7 @@ from glow_app.models.module_state import is_initialized, model_hash, require_wid
 from glow_app.nn.class_path import class_path
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
+from glow_app.numeric_limits import LARGEST_IMAGE
 from glow_app.pictures.image_batch import Images
 from glow_app.running import Memory, choose_runners, decode_in_parts, fold
 from glow_app.seeding import image_generator, image_generators, one_seed_each
@@ -43,6 +44,7 @@ class ImageModel(nn.Module):
     Attributes:
         vocabulary: What people write and read about images, for those who call the model.
     Raises:
+        TypeError: If the flow is of another class.
         ValueError: From all methods, if an argument is out of range, images have the wrong type or shape, or something
             is given that does not fit the model, or nothing although it needs something.
     """
@@ -58,6 +60,14 @@ class ImageModel(nn.Module):
         super().__init__()
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
+        if not isinstance(flow, Glow | WaveletFlow):
+            raise TypeError(
+                f"flow is a {type(flow).__name__}, which no file can describe; expected a Glow or a WaveletFlow: "
+                "Glow(step=...) takes steps of your own"
+            )
+        if math.prod(flow.image_shape[1:]) > LARGEST_IMAGE:
+            height, width = flow.image_shape[1:]
+            raise ValueError(f"images have {width}x{height} pixels; expected at most {LARGEST_IMAGE:,} in all")
         self.flow, self.num_bits = flow, num_bits
         self.vocabulary = flow.conditioning.vocabulary()
         self.set_runners()

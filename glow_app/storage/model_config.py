@@ -34,8 +34,8 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 def allow_class(part: type) -> None:
     """Let files of models name a class of your own, as ``--allow-class PATH`` does.
 
-    Its ``config`` gives the arguments with which a conditioner, conditioning, prior or task is built; a coupling needs
-    none.
+    Its ``config`` gives the arguments with which a conditioner, conditioning, prior, step or task is built; a coupling
+    needs none.
     """
     ALLOWED_CLASSES[class_path(part)] = part
 
@@ -113,9 +113,9 @@ def _image_model(config: Mapping[str, Any], limit: int) -> LoadedModel:
     _require_parts(limit, *([sum(steps)] if isinstance(steps, list) else [levels, steps]))
     for name in ("detail_steps", "detail_blocks"):
         _require_parts(limit, *([sum(flow[name])] if isinstance(flow.get(name), list) else [flow.get(name, 1)]))
-    if flow["coupling"] not in COUPLINGS:
+    if flow.get("coupling", "affine") not in COUPLINGS:
         flow["coupling"] = _allowed(flow["coupling"])
-    for part in ("conditioner", "prior"):
+    for part in ("prior", "step" if "step" in flow else "conditioner"):
         flow[part] = _factory(flow[part], limit)
     if "conditioning" in flow:
         flow["conditioning"] = _factory(flow["conditioning"], limit)()

@@ -15,7 +15,8 @@ from glow_app.storage.model_folders import ALLOWED_VARIABLE
 MODULE = """
 from torch.optim import Adam
 
-from glow_app.bijections import AffineCoupling
+from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1
+from glow_app.nn import ConvConditioner
 from glow_app.priors import GaussianPrior
 
 
@@ -37,11 +38,20 @@ class Doubled(GaussianPrior):
         return {"factor": self.factor}
 
 
+class Step(Chain):
+    def __init__(self, channels, hidden_channels, context_features=0, turns=1):
+        width = 2 * (channels - channels // 2)
+        conditioner = ConvConditioner(channels // 2, width, hidden_channels, context_features)
+        turned = [InvertibleConv1x1(channels) for _ in range(turns)]
+        super().__init__(ActNorm(channels), *turned, AffineCoupling(channels, conditioner))
+        self.config = {"turns": turns}
+
+
 class OwnAdam(Adam):
     pass
 """
 
-PARTS = ("Gentle", "Doubled")
+PARTS = ("Gentle", "Doubled", "Step")
 OWN_CLASSES = dict(ALLOWED_CLASSES)
 
 
@@ -81,3 +91,18 @@ def test_own_parts_are_trained_sampled_and_resumed(
     assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *parts, *optimizer).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
     assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
+
+
+def test_own_steps_are_trained_sampled_and_edited(
+    new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    own = ["--model.flow.step=my_parts.Step", "--model.flow.step.init_args.turns=2"]
+    allowed = "--allow-class=my_parts.Step"
+    assert glow("fit", *TINY_FIT, *own, allowed, "--run_dir=run", "--trainer.max_steps=2").code == 0
+    new_process()
+    assert "pass --allow-class my_parts.Step" in refused("sample", "--checkpoint", "run", "--count", "1")
+    assert glow("sample", "--checkpoint=run", allowed, "--count=2", "--output=drawn").code == 0
+    pictures = sorted(map(str, Path("drawn").glob("*.png")))
+    assert glow("reconstruct", *pictures, "--checkpoint=run", allowed).code == 0
+    new_process()
+    assert glow("fit", "--resume=run", "--trainer.max_steps=3", allowed).code == 0

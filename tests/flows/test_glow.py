@@ -6,6 +6,7 @@ from flow_checks import check_inverse, check_log_det, check_samples
 from registry import OtherConditioner, random_images, tiny_context, tiny_glow
 from torch import Tensor
 
+from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.flows.glow import level_shapes
@@ -13,11 +14,23 @@ from glow_app.nn.context import Context
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Clean, Fill, PictureConditioning
 
+
+class OwnStep(Chain):
+    """Actnorm, 1x1 convolution and a coupling."""
+
+    def __init__(self, channels: int, hidden_channels: int, context_features: int = 0) -> None:
+        conditioner = OtherConditioner(channels // 2, 2 * (channels - channels // 2), hidden_channels, context_features)
+        super().__init__(ActNorm(channels), InvertibleConv1x1(channels), AffineCoupling(channels, conditioner))
+        self.config: dict[str, object] = {}
+
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
     "not square, one level": {"image_shape": (2, 4, 2), "num_levels": 1},
     "additive, other conditioner": {"coupling": "additive", "conditioner": OtherConditioner},
     "classes, other conditioner": {"conditioning": ClassConditioning, "conditioner": OtherConditioner},
+    "own steps": {"step": OwnStep},
+    "own steps, classes": {"step": OwnStep, "conditioning": ClassConditioning},
     "picture, additive": {"conditioning": lambda _: PictureConditioning(Fill(), 2, 2), "coupling": "additive"},
 }
 
@@ -90,6 +103,11 @@ def test_other_sizes_need_a_prior_without_a_size_and_sides_that_can_be_halved() 
 def test_bad_arguments_are_refused_by_name(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{list(arguments)[-1]} is .*[;:]"):
         Glow(**{"image_shape": (3, 8, 8), "num_levels": 2, "num_steps": 1, "hidden_channels": 4, **arguments})  # type: ignore[arg-type]
+
+
+def test_own_steps_have_a_config() -> None:
+    with pytest.raises(TypeError, match="ActNorm"):
+        Glow((3, 8, 8), 2, 1, 8, step=lambda channels, hidden_channels, context_features: ActNorm(channels))
 
 
 def test_images_and_latents_of_other_shapes_are_refused() -> None:

@@ -11,7 +11,7 @@ from registry import named, random_images, same_pictures, tiny_glow, tiny_model
 from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine, Squeeze
-from glow_app.flows import MultiscaleFlow
+from glow_app.flows import Glow, MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.generation.sampling import decode_guided, draw, guidance_change
@@ -24,11 +24,11 @@ from glow_app.storage.stored_model import load_model
 IMAGE_SHAPE = (3, 8, 8)
 
 
-class KnownFlow(MultiscaleFlow):
+class KnownFlow(Glow):
     """A Gaussian with a standard deviation of ours for every value: no steps, one prior."""
 
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
-        super().__init__(image_shape, [[Squeeze()]], [], DiagonalAffine(4 * image_shape[0]))
+        MultiscaleFlow.__init__(self, image_shape, [[Squeeze()]], [], DiagonalAffine(4 * image_shape[0]))
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
         self.double()
 
@@ -55,7 +55,7 @@ def trained() -> LoadedModel:
 
 @pytest.mark.parametrize("num_bits", [1, 5, 8])
 def test_the_bits_of_a_standard_normal(num_bits: int) -> None:
-    model = ImageModel(KnownFlow(), num_bits)  # type: ignore[arg-type]
+    model = ImageModel(KnownFlow(), num_bits)
     images = random_images(16, (1, 2, 2))
     noise = torch.rand(images.shape, dtype=torch.float64, generator=seeded())
     y = ((images >> (8 - num_bits)) + noise) / 2**num_bits - 0.5
@@ -64,7 +64,7 @@ def test_the_bits_of_a_standard_normal(num_bits: int) -> None:
 
 
 def test_more_draws_are_the_logarithm_of_a_mean() -> None:
-    model = ImageModel(KnownFlow(std=0.1), 2)  # type: ignore[arg-type]
+    model = ImageModel(KnownFlow(std=0.1), 2)
     images = random_images(16, (1, 2, 2))
     generator = seeded()
     draws = torch.stack([model(images, generator=generator) for _ in range(5)])
@@ -90,6 +90,14 @@ def test_bad_numbers_of_bits_and_draws_are_refused(trained: LoadedModel) -> None
             ImageModel(tiny_glow((1, 4, 4)), num_bits)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="draws is 0"):
         trained.bits_per_dim(random_images(1), draws=0)
+
+
+def test_flows_that_no_file_can_describe_and_huge_images_are_refused() -> None:
+    flow = MultiscaleFlow((1, 4, 4), [[Squeeze()]], [], DiagonalAffine(4))
+    with pytest.raises(TypeError, match=r"a MultiscaleFlow, .*; expected a Glow or a WaveletFlow: Glow\(step="):
+        ImageModel(flow)  # type: ignore[arg-type]
+    with torch.device("meta"), pytest.raises(ValueError, match="8192x8192 pixels; expected at most 4,194,304"):
+        ImageModel(Glow((3, 8192, 8192), 1, 1, 4))
 
 
 def test_bad_images_are_refused(trained: LoadedModel) -> None:

@@ -182,7 +182,7 @@ EDITS: dict[str, list[object]] = {
     "model/flow/prior/class_path": [["os.system"], "glow_app.nn.ConvConditioner"],
     "model/flow/conditioner/class_path": ["glow_app.priors.GaussianPrior"],
     "model/flow/surprise": [1],
-    "model/flow/image_shape": [None, [3, 7, 7], [3, 8.5, 8], ["3", "8", "8"], [2**40, 8, 8]],
+    "model/flow/image_shape": [None, [3, 7, 7], [3, 8192, 8192], [3, 8.5, 8], ["3", "8", "8"], [2**40, 8, 8]],
     "model/flow/num_levels": [9, "2"],
     "model/flow/num_steps": ["many", None],
     "model/flow/hidden_channels": [8.5, -8, "8"],
