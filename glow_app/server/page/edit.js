@@ -11,7 +11,7 @@ import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 import { makeUndo } from "./undo.js";
 
-/** Start the tab; take(picture, changes) sets the attributes if changes are given. */
+/** Start the tab; take(picture, changes) opens a picture with changed attributes, another without changes if none are given. */
 export function startEdit(info) {
   const knows = knowsAttributes(info);
   const first = firstSettings(0, info);  // drawn if the user has chosen none
@@ -35,7 +35,7 @@ export function startEdit(info) {
   const undo = makeUndo(byId("edit-attributes"), () => ({ changes: attributes.changes, strength: strength.value }), setMoves);
   byId("edit-attributes").querySelector(".resets").append(...undo.buttons);
 
-  function take(chosen, changes = attributes.changes) {
+  function take(chosen, changes = chosen === picture ? attributes.changes : {}) {  // the same is cropped
     task.cancel();
     picture = chosen;
     original = pair = inferred = null;
@@ -98,7 +98,7 @@ export function startEdit(info) {
     );
   }
 
-  function drawFirst(settings, use = take) {
+  function drawFirst(settings, use = (drawn) => take(drawn, attributes.changes)) {
     task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (use(drawn), "Picture drawn"));
   }
 
@@ -109,7 +109,7 @@ export function startEdit(info) {
     const chosen = givenPlace(givenOf(settings.get("given"), info), info);
     if (wanted !== null) {
       drawFirst(wanted, (drawn) => {
-        take(drawn);
+        take(drawn, attributes.changes);
         given.value = chosen ?? "";
         isOfPicture = chosen === drawn.place;
       });

@@ -121,7 +121,7 @@ export function startRestore(info) {
     const results = pictures.map(({ result }) => result?.pictures[0]).filter(Boolean);
     const onclick = () => results.forEach(({ url, name }) => download(url, name));
     row.hidden = pictures.length < 2;
-    row.replaceChildren(...pictures.map(button), results.length > 1 ? downloadButton(onclick, `All ${results.length}`) : "");
+    row.replaceChildren(...pictures.map(button), results.length > 1 ? downloadButton(onclick, `Download all ${results.length}`) : "");
   }
 
   function take(chosen, place = 0) {

@@ -22,7 +22,13 @@ def asking_site() -> Iterator[Site]:
     """A model with attributes of each kind, of which the first is not yes or no."""
     torch.manual_seed(1)
     conditioning = AttributeConditioning(
-        {"age": "real", "smiling": "yes_no", "wide_hat": "yes_no", "coat_hue": "circular", "coat_warmth": "real"}
+        {
+            "age": "real",
+            "smiling": "yes_no",
+            "wide_hat": "yes_no",
+            "clothes_hue": "circular",
+            "clothes_lightness": "real",
+        }
     )
     rows = torch.linspace(0, 1, len(conditioning.rows))
     conditioning.rows.copy_(torch.stack([20.3 + 39.66 * rows, rows.round(), 1 - rows.round(), rows, rows], dim=1))
@@ -42,7 +48,12 @@ def test_samples_show_what_is_asked_for(page: Page, asking_site: Site) -> None:
     visit(page, asking_site.address)
     form, image = page.locator("#sample-form"), page.locator(".card img").nth(1)
     rows = [" ".join(row.split()) for row in form.locator(".attributes > *").all_inner_texts()]
-    assert rows == ["Wide hat No Any Yes", "Age any", "Coat coat Colour any coat Warmth any", "Smiling No Any Yes"]
+    assert rows == [
+        "Wide hat No Any Yes",
+        "Age any",
+        "Smiling No Any Yes",
+        "Clothes clothes Colour any clothes Lightness any",
+    ]
     expect_image(page, image, drawn(asking_site, range(6))[1])
     answer(form, "smiling", "Yes")
     answer(form, "wide hat", "No")
@@ -146,17 +157,27 @@ def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, askin
     expect(form.get_by_label("age", exact=True)).to_have_attribute("aria-valuetext", f"{inferred['age']:.1f}")
     other = 1 - inferred["smiling"]
     answer(form, "smiling", ["No", "Yes"][other])
-    form.get_by_label("coat colour", exact=True).fill("0.25")
-    changes: dict[str, Any] = {"smiling": other, "coat_hue": 0.25}
+    form.get_by_label("clothes colour", exact=True).fill("0.25")
+    changes: dict[str, Any] = {"smiling": other, "clothes_hue": 0.25}
     expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred)[0])
-    expect(after).to_contain_text(f"{'' if other else 'without '}smiling, coat colour 0.25")
+    expect(after).to_contain_text(f"{'' if other else 'without '}smiling, clothes colour 0.25")
     assert (sent[-1]["attributes"], sent[-1]["given"]) == (changes, inferred)
     form.get_by_label("Strength").fill("0.5")
     expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred, 0.5)[0])
-    page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*coat_hue*0.25")
+    page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*clothes_hue*0.25")
     form.get_by_role("button", name="As in the picture").click()
     expect_image(page, after.get_by_role("img"), image[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
+
+    answer(form, "smiling", ["No", "Yes"][other])
+    form.get_by_label("clothes lightness", exact=True).fill("0.5")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    heights = form.locator(".together label").evaluate_all("(labels) => labels.map((label) => label.offsetHeight)")
+    assert len(set(heights)) == 1  # beside the button that sets it back, "Lightness" stays on one line
+    page.locator("#edit-file").set_input_files(png_file(random_images(1, seed=3)[0], "another.png"))
+    expect(page.locator("#edit-picture")).to_contain_text("another.png")
+    expect(after).to_contain_text("Unchanged")
+    expect_image(page, after.get_by_role("img"), random_images(1, seed=3)[0])
 
 
 def test_attributes_fit_any_screen_without_axe_violation(page: Page, asking_site: Site) -> None:

@@ -288,8 +288,9 @@ def test_several_files_are_restored_one_after_another_and_enlarged(
     note = "Result: 16 x 12 pixels. Steps: clean (noise, JPEG), then enlarge 2 times."
     expect(page.locator("#restore-note")).to_have_text(note)
     expect(page.get_by_role("switch", name="Clean before enlarging")).to_be_hidden()
-    assert saved(page, page.get_by_role("button", name="Download"))[0] == "other-cleaned-enlarged.png"
+    assert saved(page, page.get_by_role("button", name="Download", exact=True))[0] == "other-cleaned-enlarged.png"
     expect(row.nth(2)).to_have_attribute("title", "moving.png: restored")
+    expect(page.get_by_role("button", name="Download all 3")).to_be_visible()
     expect(row.nth(0)).to_have_class("picture failed")
     sent = [(body["image"], body["restorer"]) for body in bodies[-3:]]
     shown_first = [files[3], files[1], files[2]]
@@ -430,6 +431,7 @@ def test_a_picture_that_seems_clean_is_corrected_by_force(
     expect_image(page, page.locator(".compare img").nth(1), expected)
     page.get_by_role("switch", name="Show possible originals").check()
     expect(page.get_by_role("switch", name="Correct all")).to_be_hidden()
+    expect(page.locator("#restore-first")).to_be_hidden()  # which would leave a gap
 
 
 def test_painted_parts_are_filled(page: Page, restoring_site: Site, bodies: list[dict[str, Any]]) -> None:
