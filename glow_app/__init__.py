@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from glow_app.models.points_model import PointsModel
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.model_config import allow_class
-    from glow_app.storage.pretrained import save_pretrained
-    from glow_app.storage.stored_model import load_density, load_model
+    from glow_app.storage.pretrained import push_to_hub, save_pretrained
+    from glow_app.storage.stored_model import from_pretrained, load_density, load_model
 
     __version__: str
 
@@ -25,8 +25,10 @@ _HOMES = {
     "Images": "glow_app.pictures.image_batch",
     "PointsModel": "glow_app.models.points_model",
     "allow_class": "glow_app.storage.model_config",
+    "from_pretrained": "glow_app.storage.stored_model",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",
+    "push_to_hub": "glow_app.storage.pretrained",
     "save_pretrained": "glow_app.storage.pretrained",
     "train": "glow_app.commands.fit",  # only by name: this package is below its commands, and runs without Lightning
 }

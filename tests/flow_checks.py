@@ -45,8 +45,11 @@ def check_log_det(flow: MultiscaleFlow, x: Tensor, context: Context, tolerance: 
 
 
 def check_samples(density: NormalDensity, shape: tuple[int, ...], context: Any, tolerance: float) -> None:
-    """Check that samples are the images of base noise at a temperature, and their density that of the noise."""
-    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    """Check that samples are the images of base noise at a temperature, and their density that of the noise.
+
+    Their gradient is compared with a finite difference along one direction.
+    """
+    generators = [torch.Generator().manual_seed(3) for _ in range(3)]
     samples = density.sample(3, context, 0.8, generators[0])
     assert samples.shape == (3, *shape)
     noise = [
@@ -56,3 +59,22 @@ def check_samples(density: NormalDensity, shape: tuple[int, ...], context: Any, 
     torch.testing.assert_close(samples, drawn, rtol=0, atol=tolerance)
     expected = standard_normal_log_density(noise) - log_det
     torch.testing.assert_close(density.log_prob(samples, context), expected, rtol=0, atol=tolerance)
+    both = density.sample_and_log_prob(3, context, 0.8, generators[2])
+    torch.testing.assert_close(both, (samples, expected), rtol=0, atol=tolerance)
+
+    parameters = [each for each in density.parameters() if each.requires_grad]  # type: ignore[attr-defined]
+    changes = [torch.randn(each.shape, generator=generators[1], dtype=each.dtype) for each in parameters]
+    weights = torch.randn(samples.shape, generator=generators[1], dtype=samples.dtype)
+
+    def weighted_sum(step: float = 0.0) -> Tensor:
+        with torch.no_grad():
+            for each, change in zip(parameters, changes, strict=True):
+                each.add_(step * change)
+        drawn = density.rsample(3, context, 0.8, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(drawn, samples, rtol=0, atol=1e-2)
+        return (weights * drawn).sum()
+
+    gradients = torch.autograd.grad(weighted_sum(), parameters, allow_unused=True)
+    slope = sum((grad * change).sum() for grad, change in zip(gradients, changes, strict=True) if grad is not None)
+    after, before = weighted_sum(1e-6), weighted_sum(-2e-6)
+    torch.testing.assert_close(slope, (after - before) / 2e-6, rtol=1e-3, atol=1e-3 if tolerance < 1e-3 else 1)

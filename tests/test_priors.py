@@ -83,6 +83,22 @@ def test_samples_are_those_of_the_density(prior: Callable[..., GaussianPrior | H
     check_samples(built, SHAPE, torch.randn(3, 3, dtype=torch.float64), 1e-2 if isinstance(built, CNFPrior) else 1e-8)
 
 
+@pytest.mark.parametrize("context_features", [0, 3])
+@pytest.mark.parametrize("prior", [GaussianPrior, partial(GaussianPrior, rank=3), *HEADS.values()])
+def test_a_head_alone_is_a_density_of_vectors(prior: Callable[..., HeadPrior], context_features: int) -> None:
+    density = perturb(prior((5,), context_features).double().eval(), size=0.1)
+    context = torch.randn(3, context_features, dtype=torch.float64) if context_features else None
+    check_samples(density, (5,), context, 1e-2 if isinstance(density, CNFPrior) else 1e-8)
+    x = torch.randn(1, 5, dtype=torch.float64)
+    first = None if context is None else context[:1]
+    torch.manual_seed(5)  # for the noise of the trace estimate
+    log_det = density(x, first)[1]
+    if density.config.get("trace") != "hutchinson":
+        jacobian = torch.autograd.functional.jacobian(lambda x: density(x, first)[0], x).view(5, 5)
+        tolerance = 1e-4 if isinstance(density, CNFPrior) else 1e-9
+        torch.testing.assert_close(jacobian.slogdet().logabsdet, log_det[0], rtol=0, atol=tolerance)
+
+
 @heads
 def test_config_contains_every_argument(prior: Callable[..., HeadPrior]) -> None:
     head = prior(SHAPE, 3)

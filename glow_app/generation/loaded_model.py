@@ -86,5 +86,26 @@ class LoadedModel(ImageModel):
         seeds, parsed = one_seed_each(num, seeds), self.vocabulary.parse(given, num)
         return self._draw(seeds, draw_settings(self, temperature, guidance), parsed, size)
 
+    def rsample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] = 1.0,
+        seeds: int | Sequence[int] | None = None,
+        given: Given = None,
+    ) -> Tensor:
+        """Draw with gradients, as :meth:`ImageModel.rsample`."""
+        return super().rsample(num, temperature, seeds, self.vocabulary.parse(given, num))
+
+    def sample_and_log_prob(
+        self,
+        num: int,
+        temperature: float | Sequence[float] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        given: Given = None,
+    ) -> tuple[Images, Tensor]:
+        """Draw as :meth:`sample`, and return the images and their :meth:`log_prob` as of others, (num,), nats."""
+        images = self.sample(num, temperature, seeds, given)
+        return images, self.log_prob(images, given)
+
     def _draw(self, seeds: Sequence[int], *arguments: Any) -> Images:
         return draw(self, seeds, *arguments)

@@ -44,7 +44,7 @@ class ImageModel(nn.Module):
     Attributes:
         vocabulary: What people write and read about images, for those who call the model.
     Raises:
-        TypeError: If the flow is of another class.
+        TypeError: If the flow is of another class, or images are no tensor.
         ValueError: From all methods, if an argument is out of range, images have the wrong type or shape, or something
             is given that does not fit the model, or nothing although it needs something.
     """
@@ -139,7 +139,8 @@ class ImageModel(nn.Module):
 
     def log_prob(self, images: Tensor, given: Tensor | None = None) -> Tensor:
         """Return the log-probability of each image in nats, (B,): that of :meth:`bits_per_dim`, with one draw."""
-        return -math.log(2) * images[0].numel() * self.bits_per_dim(images, given)
+        bits_per_dim = self.bits_per_dim(images, given)
+        return -math.log(2) * images[0].numel() * bits_per_dim
 
     @torch.no_grad()
     def bits_per_dim(
@@ -167,7 +168,7 @@ class ImageModel(nn.Module):
     ) -> BitsTable:
         """Return the bits by draw, class and level; as :meth:`bits_per_dim`."""
         require_at_least(1, draws=draws)
-        images = images.to(self.device)
+        images = self._placed_images(images)
         generator = generator or image_generators(range(len(images)))
         table, choices = [], self.conditioning.unknown(len(images)) if given is None else [given]
         with held_noise(self.device, generator) as rewind:
@@ -205,9 +206,17 @@ class ImageModel(nn.Module):
         Like :meth:`decode`, it ignores autocast and runs in full precision: states differ between the two directions in
         the last bit, which a bfloat16 conditioner may round to different values, and later steps amplify this.
         """
-        y = bin_centres(quantise(images.to(self.device), self.num_bits), self.num_bits, self.dtype)
+        y = bin_centres(quantise(self._placed_images(images), self.num_bits), self.num_bits, self.dtype)
         with full_precision(self.device):
             return self.fastest_flow.encode(y, self.context_of(y, given))
+
+    def _placed_images(self, images: Tensor) -> Tensor:
+        if not isinstance(images, Tensor):
+            raise TypeError(
+                f"images are a {type(images).__name__}; expected a uint8 tensor (B, C, H, W); a model that load_model "
+                "returns also takes files, Pillow images and arrays"
+            )
+        return images.to(self.device)
 
     def decode(self, latents: Sequence[Tensor], given: Tensor | None = None) -> Images:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
@@ -292,6 +301,29 @@ class ImageModel(nn.Module):
         """
         seeds = one_seed_each(num, seeds)
         return self.decode(self.base_noise(seeds, temperature, self.size_of(given) or size), given)
+
+    def rsample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] = 1.0,
+        seeds: int | Sequence[int] | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
+        """Draw as :meth:`sample`, with gradients: images before rounding, (num, C, H, W), from -1/2 to 1/2."""
+        noise = self.base_noise(one_seed_each(num, seeds), temperature, self.size_of(given))
+        with full_precision(self.device):
+            return self.flow.decode([level.to(self.device, self.dtype) for level in noise], self._context(given, num))
+
+    def sample_and_log_prob(
+        self,
+        num: int,
+        temperature: float | Sequence[float] = 1.0,
+        seeds: int | Sequence[int] | None = None,
+        given: Tensor | None = None,
+    ) -> tuple[Images, Tensor]:
+        """Draw as :meth:`sample`, and return the images and their :meth:`log_prob`, (num,), nats."""
+        images = self.sample(num, temperature, seeds, given)
+        return images, self.log_prob(images, given)
 
     def base_noise(
         self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None

@@ -22,7 +22,7 @@ class MAFPrior(HeadPrior):
     whichever are fewer, in each layer; see :class:`~glow_app.bijections.MaskedAutoregressive`.
 
     Args:
-        latent_shape: (C, H, W) of the last latent.
+        latent_shape: (C, H, W) of the last latent; or (D,), of vectors.
         context_features: Size :math:`E` of the context; 0 for none.
         num_layers: Autoregressive layers.
         hidden_features: Width of their networks.
@@ -31,7 +31,7 @@ class MAFPrior(HeadPrior):
         tail_bound: Half the interval of the spline.
         **options: As for their networks, :class:`~glow_app.nn.MADE`.
     Shape:
-        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W) or (B, D); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If an argument is invalid.
     References:

@@ -12,14 +12,14 @@ class CNFPrior(HeadPrior):
     r"""A Gaussian and a :class:`~glow_app.bijections.ContinuousFlow` on the flattened latent: a solve per direction.
 
     Args:
-        latent_shape: (C, H, W) of the last latent.
+        latent_shape: (C, H, W) of the last latent; or (D,), of vectors.
         context_features: Size :math:`E` of the context; 0 for none.
         hidden_features: Width of the velocity network, an :class:`~glow_app.nn.MLPVelocity`.
         num_layers: Its hidden layers.
         num_frequencies: Its Fourier features per value, for densities with sharp edges.
         **options: As for :class:`~glow_app.bijections.ContinuousFlow`: how it is solved, and its penalties.
     Shape:
-        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W) or (B, D); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If an argument is invalid.
         SolverError: In a solve, if it fails.

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glow_app.bijections import Bijection, Chain, NormalDensity, Reshape
-from glow_app.priors.gaussian_prior import GaussianPrior
-
-LatentShape = tuple[int, int, int]
+from glow_app.priors.gaussian_prior import GaussianPrior, LatentShape
 
 _OTHERS = {"self", "__class__", "latent_shape", "context_features", "options"}
 
@@ -19,12 +17,12 @@ class HeadPrior(NormalDensity, Chain):
     the Gaussian does not describe. A head uses the context too, not only the Gaussian before it.
 
     Args:
-        latent_shape: (C, H, W) of the last latent.
+        latent_shape: (C, H, W) of the last latent; or (D,), of vectors.
         context_features: Size :math:`E` of the context; 0 for none.
         head: Bijections of the head, on (B, C*H*W); they see the mean of a context (B, E, H, W).
         config: The subclass's own arguments.
     Shape:
-        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W) or (B, D); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     """
 
     def __init__(

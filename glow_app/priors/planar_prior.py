@@ -13,11 +13,11 @@ class PlanarPrior(HeadPrior):
     Cheap in both directions, :math:`O(D)` per layer, but each layer moves the latent along one direction only.
 
     Args:
-        latent_shape: (C, H, W) of the last latent.
+        latent_shape: (C, H, W) of the last latent; or (D,), of vectors.
         context_features: Size :math:`E` of the context; 0 for none.
         num_layers: Planar layers.
     Shape:
-        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W) or (B, D); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If there is no layer.
     References:

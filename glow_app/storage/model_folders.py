@@ -4,6 +4,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from glow_app.files import HUB, sha256_of
@@ -60,12 +61,16 @@ def refuse_missing(place: str | Path) -> None:
     name = str(place)
     if name.startswith(HUB) or Path(name).exists() or name in (bundled := bundled_models()):
         return
-    is_on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(".ckpt")
-    hint = f"; for a model on the Hugging Face hub write {HUB}{name}" if is_on_hub else closest(name, bundled)
+    hint = f"; for a model on the Hugging Face hub write {HUB}{name}" if is_hub_name(name) else closest(name, bundled)
     raise FileNotFoundError(
         f"there is no model {name}; expected a .ckpt file, a run's or exported folder, or a name that glow models lists"
         f"{hint}"
     )
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a name may be ``USER/NAME[@REVISION]`` on the hub."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) is not None and not name.endswith(".ckpt")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -117,16 +122,23 @@ def fetch_model(address: str) -> Path:
 
 
 def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
+    hub = import_hub(address)
+    hub.logging.set_verbosity_error()  # otherwise it logs every attempt
     try:
-        from huggingface_hub import errors, hf_hub_download, logging
-    except ImportError as error:
-        raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
-    logging.set_verbosity_error()  # otherwise it logs every attempt
-    try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except (OSError, ValueError, errors.EntryNotFoundError) as error:
+        return Path(hub.hf_hub_download(name, file, revision=revision))
+    except (OSError, ValueError, hub.errors.EntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{address} cannot be fetched, and is not in the hub's cache ({reason}); expected "
             f"{HUB}USER/NAME[@REVISION]; for a private model, run: hf auth login"
         ) from error
+
+
+def import_hub(address: str) -> ModuleType:
+    """Return the package huggingface_hub; raise ValueError if it is not installed."""
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors  # which the package does not import itself
+    except ImportError as error:
+        raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
+    return huggingface_hub

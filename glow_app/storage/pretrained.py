@@ -4,17 +4,18 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.torch import save
 
 from glow_app import __version__
-from glow_app.files import atomic_file, atomic_folder
+from glow_app.files import HUB, atomic_file, atomic_folder
 from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, read_config
+from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, import_hub, read_config
 from glow_app.storage.stored_model import GENERATION_KEY
 
 
@@ -62,6 +63,29 @@ def save_pretrained(
             (building / DIRECTIONS_NAME).mkdir(exist_ok=True)
             shutil.copyfile(file, building / DIRECTIONS_NAME / file.name)
     return folder
+
+
+def push_to_hub(model: Density, name: str, training: Mapping[str, Any] | None = None, private: bool = False) -> str:
+    """Upload ``model`` to ``USER/NAME`` on the Hugging Face hub, and return its address for :func:`load_model`.
+
+    Args:
+        training: As for :func:`save_pretrained`.
+        private: Whether others may not see it, if there is none of this name yet.
+    Raises:
+        ValueError: If it cannot be uploaded.
+    """
+    hub = import_hub(address := f"{HUB}{name}")
+    with TemporaryDirectory() as folder:
+        saved = save_pretrained(model, Path(folder, "model"), training)
+        try:
+            hub.create_repo(name, private=private, exist_ok=True)
+            hub.upload_folder(repo_id=name, folder_path=saved, commit_message=f"Upload a model of glow {__version__}")
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{address} cannot be written ({reason}); expected USER/NAME of your own; log in by: hf auth login"
+            ) from error
+    return address
 
 
 def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from glow_app.files import HUB
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
@@ -21,6 +22,7 @@ from glow_app.storage.model_folders import (
     RUN_MODELS,
     WEIGHTS_NAME,
     find_folder,
+    is_hub_name,
     origin,
     read_config,
     refuse_missing,
@@ -155,6 +157,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         ValueError: If the model is damaged, of another project or one of points, or the device is not available.
     """
     return StoredModel(path).load_image_model(device)
+
+
+def from_pretrained(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Return the image model ``name``, as :func:`load_model`, for which one on the hub is also ``"USER/NAME"``."""
+    return load_model(f"{HUB}{name}" if is_hub_name(str(name)) and not Path(name).exists() else name, device)
 
 
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:

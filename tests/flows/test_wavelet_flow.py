@@ -35,7 +35,8 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def built(kind: str, num: int) -> tuple[WaveletFlow, Tensor, Context]:
     flow = tiny_wavelet_flow(dtype=torch.float64, **KINDS[kind])  # type: ignore[arg-type]
     x = torch.rand(num, *flow.image_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
-    return flow, x, tiny_context(flow, num)
+    with torch.no_grad():
+        return flow, x, tiny_context(flow, num)
 
 
 @kinds

@@ -15,7 +15,7 @@ from glow_app.flows import Glow, MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.generation.loaded_model import LoadedModel
 from glow_app.generation.sampling import decode_guided, draw, guidance_change
-from glow_app.likelihood import quantise
+from glow_app.likelihood import quantise, to_uint8
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -98,6 +98,28 @@ def test_flows_that_no_file_can_describe_and_huge_images_are_refused() -> None:
         ImageModel(flow)  # type: ignore[arg-type]
     with torch.device("meta"), pytest.raises(ValueError, match="8192x8192 pixels; expected at most 4,194,304"):
         ImageModel(Glow((3, 8192, 8192), 1, 1, 4))
+
+
+def test_draws_have_gradients_and_log_probabilities(trained: LoadedModel) -> None:
+    values = trained.rsample(4, 0.7, 5)
+    assert torch.equal(to_uint8(values.detach(), trained.num_bits), trained.sample(4, 0.7, 5))
+    values.square().mean().backward()
+    assert all(level.grad is not None for level in trained.flow.parameters() if level.numel())
+    trained.zero_grad(set_to_none=True)
+    images, log_prob = trained.sample_and_log_prob(4, 0.7, 5)
+    assert torch.equal(images, trained.sample(4, 0.7, 5))
+    assert torch.equal(log_prob, trained.log_prob(images))
+    model = ImageModel(tiny_glow(num_classes=3))
+    images, log_prob = model.sample_and_log_prob(2, seeds=0, given=torch.tensor([2, 0]))
+    assert torch.equal(log_prob, model.log_prob(images, torch.tensor([2, 0])))
+    assert model.rsample(2, seeds=0, given=torch.tensor([2, 0])).shape == images.shape
+
+
+def test_a_file_is_for_a_model_that_was_loaded() -> None:
+    model = ImageModel(tiny_glow())
+    for method in (model.encode, model.bits_per_dim, model.log_prob):
+        with pytest.raises(TypeError, match=r"images are a str; expected a uint8 tensor .* load_model"):
+            method("x.png")  # type: ignore[arg-type]
 
 
 def test_bad_images_are_refused(trained: LoadedModel) -> None:

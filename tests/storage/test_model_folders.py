@@ -13,8 +13,8 @@ from huggingface_hub import constants, errors
 from registry import tiny_model
 
 from glow_app.storage import model_folders
-from glow_app.storage.pretrained import save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_model
+from glow_app.storage.pretrained import push_to_hub, save_pretrained
+from glow_app.storage.stored_model import StoredModel, from_pretrained, load_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -93,6 +93,31 @@ def test_a_model_is_read_from_the_cache(snapshot: Path, address: str) -> None:
     (snapshot / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     with pytest.raises(ValueError, match=r"are not those that config\.json describes"):
         load_model(address)
+
+
+def test_names_on_the_hub_may_lack_the_prefix(snapshot: Path) -> None:
+    assert from_pretrained("me/shoes").hash == from_pretrained(f"me/shoes@{COMMIT}").hash == tiny_model().hash
+    other = tiny_model(num_classes=2)
+    save_pretrained(other, "me/shoes")
+    assert from_pretrained("me/shoes").hash == other.hash
+
+
+def test_a_model_is_uploaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    def upload(repo_id: str, folder_path: Path, commit_message: str) -> None:
+        done.append((repo_id, load_model(folder_path).hash, sorted(path.name for path in folder_path.iterdir())))
+
+    monkeypatch.setattr(huggingface_hub, "create_repo", lambda *name, **options: done.append((*name, options)))
+    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
+    assert push_to_hub(tiny_model(), "me/shoes", private=True) == "hf://me/shoes"
+    assert done == [
+        ("me/shoes", {"private": True, "exist_ok": True}),
+        ("me/shoes", tiny_model().hash, ["config.json", "model.safetensors"]),
+    ]
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"hf://me shoes cannot be written \(.*hf auth login"):
+        push_to_hub(tiny_model(), "me shoes")
 
 
 def test_two_files_of_one_commit_are_fetched(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
