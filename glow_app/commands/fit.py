@@ -168,8 +168,10 @@ def _refuse_missing(options: Namespace) -> None:
     """Raise FileNotFoundError or UsageError if a folder, preset or run does not exist, and ValueError if it is none."""
     for name in options.config:
         config_path(name)
-    if options.folder and not Path(options.folder).is_dir():
-        raise FileNotFoundError(f"image folder {options.folder} does not exist")
+    if options.folder:
+        from glow_app.data.listing import require_folder
+
+        require_folder(Path(options.folder))
     if (place := options.resume) in (None, "auto"):
         return
     refuse_missing(place)

@@ -13,22 +13,24 @@ from glow_app.storage.model_folders import DEFAULT_MODEL
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    what = f"a model, as for --checkpoint elsewhere, or a PNG that glow wrote (default: {DEFAULT_MODEL})"
-    parser.add_argument("paths", nargs="*", default=[DEFAULT_MODEL], help=what, metavar="PATH")
+    what = f"a model, as for --checkpoint, or a PNG that glow wrote (default: {DEFAULT_MODEL})"
+    parser.add_argument("paths", nargs="*", help=what, metavar="PATH")
+    parser.add_argument("--checkpoint", help="a model, as in other commands", metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts of each, one per line; at the end raise ValueError if some have none."""
     errors, gap = [], ""
-    for place in arguments.paths:
+    places = [*arguments.paths, *filter(None, [arguments.checkpoint])] or [DEFAULT_MODEL]
+    for place in places:
         try:
             facts = _facts(place)
         except (OSError, ValueError) as error:
-            if len(arguments.paths) == 1:
+            if len(places) == 1:
                 raise
             errors.append(str(error))
             continue
-        if len(arguments.paths) > 1:
+        if len(places) > 1:
             print(gap + printable(place))
         gap = "\n"
         for name, value in facts.items():

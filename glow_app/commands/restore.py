@@ -75,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.count is None:
         arguments.temperature = arguments.temperature or 0.0
     require_seeds(arguments.seed, arguments.count or 1)
+    if not (arguments.skip or any(Path(place).exists() for place in arguments.images)):  # before a folder is announced
+        raise FileNotFoundError(f"there is no file {arguments.images[0]}")
     stored = {place: StoredModel(place) for place in places}
     models = {place: load_stored(each, arguments.device, restores=True) for place, each in stored.items()}
     factor = arguments.enlarge if arguments.checkpoint else None

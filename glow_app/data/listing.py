@@ -60,6 +60,14 @@ class FolderListing:
         return FolderListing(self.root / directory, tuple(files))
 
 
+def require_folder(root: Path) -> None:
+    """Raise FileNotFoundError if a folder does not exist, and ValueError if it is a file."""
+    if not root.exists():
+        raise FileNotFoundError(f"image folder {root} does not exist")
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; expected a folder of images")
+
+
 def list_images(root: Path) -> FolderListing:
     """List the image files below a folder at any depth; links are followed, but to no folder twice.
 
@@ -71,10 +79,7 @@ def list_images(root: Path) -> FolderListing:
         FileNotFoundError: If the folder does not exist.
         ValueError: If it is not a folder, or has no image files.
     """
-    if not root.exists():
-        raise FileNotFoundError(f"image folder {root} does not exist")
-    if not root.is_dir():
-        raise ValueError(f"{root} is a file; expected a folder of images")
+    require_folder(root)
     unsupported: Counter[str] = Counter()
     runs: list[str] = []
     files = tuple(sorted(_walk(root, unsupported, runs), key=lambda file: file.name))

@@ -37,6 +37,7 @@ _VALUES_TOGETHER = 1 << 25
 # Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 27, 1 << 31
 _MOST_ENLARGED = 1 << 22  # pixels of a picture that a wavelet flow enlarges, which is not done in tiles
+_LEAST_SIDE = 32  # of what the encoder sees; it takes the borders of smaller pictures for damage
 _MOST_PIXELS_ON_SHEET = 1 << 18  # of each picture on a sheet
 
 
@@ -291,9 +292,10 @@ def require_size(model: ImageModel, task: RestorationTask, count: int, height: i
 
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of a condition until its sides are multiples of ``multiple``."""
+    """Repeat the last row and column of a condition until its sides are multiples of ``multiple`` and large enough."""
     for dim in (2, 3):
-        if more := -condition.shape[dim] % multiple:
+        side = condition.shape[dim]
+        if more := -(-max(side, _LEAST_SIDE) // multiple) * multiple - side:
             last = condition.narrow(dim, -1, 1)
             condition = torch.cat([condition, *[last] * more], dim=dim)
     return condition

@@ -38,6 +38,7 @@ def test_bad_pictures_are_refused(exported: Path, tmp_path: Path, refused: Refus
     for name in ("broken.png", "float.tif", "none.png"):
         assert name in refused(*reconstruct, tmp_path / name)
     assert not Path("outputs/reconstruct").exists()
+    assert "broken.png is a file; expected a folder of images" in refused("fit", tmp_path / "broken.png")
 
 
 CONDITIONING = "--model.flow.conditioning"

@@ -65,7 +65,7 @@ def test_files_without_facts_are_refused(exported: Path, refused: Callable[..., 
 
 
 def test_several_places(exported: Path, trained: Path, glow: Glow) -> None:
-    both, second = glow("info", exported, trained).output, glow("info", trained).output
+    both, second = glow("info", exported, trained).output, glow("info", "--checkpoint", trained).output
     assert both.startswith(f"{exported}\n")
     assert both.endswith(f"\n\n{trained}\n{second}")
     some = glow("info", "nothing", exported, "photo.jpg", trained)

@@ -343,6 +343,13 @@ def test_results_of_earlier_runs_are_not_restored_again(models: Path, photo: Pat
     assert pixels(Path("larger/photo_restored.png")).shape == (36, 56, 3)
 
 
+def test_a_missing_file_is_named_before_anything_else(glow: Glow) -> None:
+    Path("outputs/restore").mkdir(parents=True)
+    Path("outputs/restore/other.txt").touch()  # so that another folder would be announced
+    done = glow("restore", "nope.jpg")
+    assert (done.code, done.output, done.errors) == (1, "", ["error: there is no file nope.jpg"])
+
+
 def test_the_size_of_a_picture_is_checked(
     models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

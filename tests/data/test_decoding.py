@@ -131,6 +131,23 @@ def test_formats_that_pillow_decodes_in_python_or_by_a_program_are_not_read(tmp_
     assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"} <= set(readable_formats())
 
 
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\xff\x0a\x7a\x2f", "JPEG XL"),
+        (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"\x00\x00\x00\x20ftypavif", "AVIF"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    ],
+)
+def test_known_formats_that_are_not_read_are_named(tmp_path: Path, start: bytes, name: str) -> None:
+    (tmp_path / "picture.png").write_bytes(start.ljust(100, b"\0"))
+    for source in (tmp_path / "picture.png", start.ljust(100, b"\0")):
+        with pytest.raises(UnidentifiedImageError, match=f"{name} is not supported; save it as PNG"):
+            open_image(source)
+
+
 REFUSED: list[tuple[str, Image.Image, dict[str, Any]]] = [
     ("a side has 262,145 pixels; expected at most 262,144", Image.new("1", (1, 262_145)), {"format": "PNG"}),
     ("float pixels have no defined range", Image.fromarray(np.full((4, 6), 0.5, np.float32)), {}),

@@ -53,8 +53,9 @@ def test_no_split_of_a_few_names_is_empty() -> None:
         parts = [rows(["a.png", "b.png", "c.png", "d.png"], split, seed=seed).tolist() for split in SPLITS]
         assert all(parts)
         assert sorted(chain(*parts)) == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="2 images are too few"):
-        rows(["a.png", "b.png"], "train")
+    for names, few in ((["a.png", "b.png"], "2 images are too few"), (["a.png"], "1 image is too few")):
+        with pytest.raises(ValueError, match=f"{few}: train, validation, test need at least one each; add images"):
+            rows(names, "train")
 
 
 def test_a_fraction_of_zero_holds_nothing_out() -> None:

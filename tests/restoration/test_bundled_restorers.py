@@ -39,6 +39,14 @@ def test_enlarged_faces_are_nearer_to_the_truth_than_bicubic_ones() -> None:
     assert (near - before).mean() >= 5
 
 
+@pytest.mark.parametrize("side", [1, 3, 12])
+def test_pictures_of_a_few_pixels_stay(side: int) -> None:
+    model = load_model("photos-clean").freeze()
+    for colour in ((10, 200, 30), (255, 0, 0)):
+        picture = torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand(3, side, side).contiguous()
+        assert torch.equal(restore(model, picture, 1, 0.0).draws[0], picture)
+
+
 def test_models_for_photographs_name_their_source_by_which_the_page_orders_them() -> None:
     assert {StoredModel(name).facts["data"]["source"] for name in bundled_restorers("photos")} == {"photos"}
 
