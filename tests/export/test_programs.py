@@ -62,7 +62,7 @@ def test_the_program_of_the_page_draws_the_images_of_glow_sample(
     program = torch.export.load(tmp_path / "out/sampler.pt2").graph_module
     graphs = [part.graph for part in program.modules() if isinstance(part, torch.fx.GraphModule)]
     assert not [node for graph in graphs for node in graph.nodes if re.search("solve|linalg", str(node.target))]
-    (example,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "export.md").read_text(), re.DOTALL | re.MULTILINE)
+    example = re.findall(r"^```python\n(.*?)^```", (DOCS / "export.md").read_text(), re.DOTALL | re.MULTILINE)[-1]
     monkeypatch.chdir(tmp_path / "out")
     names: dict[str, Any] = {}
     exec(example, names)
