@@ -9,6 +9,7 @@ serves the model: every command takes it, if ``--allow-class`` names the class.
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,9 @@ class SplineActivation(Bijection):
         """Bend back."""
         return self._apply_spline(self.spline.inverse, z)
 
-    def _apply_spline(self, spline, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def _apply_spline(
+        self, spline: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         each = x.movedim(1, -1)  # channels last, as the parameters
         y, log_derivative = spline(each, self.theta.expand(*each.shape, -1))
         return y.movedim(-1, 1), log_derivative.flatten(1).sum(1)

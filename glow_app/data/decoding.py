@@ -1,6 +1,7 @@
 """Decode image files of any mode to uint8 arrays."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,14 +19,13 @@ from glow_app.messages import size_text
 # (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
 _DECODED = ("BMP", "DIB", "GIF", "ICO", "JPEG", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
-# What files begin with, of formats that are not read; an SVG file may begin with a comment.
+# How files begin, of formats that are not read; an SVG file may begin with a comment.
 _UNREAD = {
-    "AVIF": [b"ftypavif", b"ftypavis"],
-    "JPEG 2000": [b"jP  \r\n\x87\n", b"\xff\x4f\xff\x51"],
-    "JPEG XL": [b"JXL \r\n\x87\n"],
-    "SVG": [b"<svg"],
+    "AVIF": rb".{4}ftypavi[fs]",
+    "JPEG 2000": rb".{4}jP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "JPEG XL": rb".{4}JXL \r\n\x87\n|\xff\x0a",
+    "SVG": rb".{,4000}<svg",
 }
-_HEAD = 4096  # bytes
 
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 HEIC_EXTRA = "pip install 'glow-app[heic]'"
@@ -216,10 +216,9 @@ def open_image(source: Path | bytes, formats: list[str] | tuple[str, ...] | None
         return Image.open(file, formats=formats or _DECODED)
     except UnidentifiedImageError as error:
         with open(source, "rb") if isinstance(source, Path) else io.BytesIO(source) as content:
-            head = content.read(_HEAD)
-        for name, signatures in _UNREAD.items():
-            start = head if name == "SVG" else head[:16]
-            if any(signature in start for signature in signatures) or (name == "JPEG XL" and head[:2] == b"\xff\x0a"):
+            head = content.read(4096)
+        for name, beginning in _UNREAD.items():
+            if re.match(beginning, head, re.DOTALL):
                 raise UnidentifiedImageError(f"{name} is not supported; save it as PNG") from error
         raise UnidentifiedImageError("unknown image format, or damaged") from error
     except Image.DecompressionBombError as error:  # Pillow's message calls it an attack

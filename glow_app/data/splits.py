@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from glow_app.messages import pluralise
+
 Split = Literal["train", "validation", "test"]
 Resize = Literal["crop", "stretch", "pad"]
 
@@ -109,14 +111,14 @@ class SplitRequest:
             return order
         if split != "train" and not fractions[split]:
             raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
-        for name, size in sizes.items():
-            if size < 1 and (name == "train" or fractions[name]):
-                few = "1 image is too few" if len(order) == 1 else f"{len(order)} images are too few"
-                needed = ["train", *(part for part, fraction in fractions.items() if fraction)]
-                if len(order) < len(needed):
-                    raise ValueError(f"{few}: {', '.join(needed)} need at least one each; add images")
-                leave_none = f"{_described(fractions)} leave none for {name}"
-                raise ValueError(f"{few}: {leave_none}; add images or change the fractions")
+        needed = ["train", *(name for name, fraction in fractions.items() if fraction)]
+        if len(order) < len(needed):
+            few = f"{pluralise(len(order), 'image')}, too few: {', '.join(needed)} need at least one each"
+            raise ValueError(f"{few}; add images")
+        for name in needed:
+            if sizes[name] < 1:
+                few = f"{len(order)} images are too few: {_described(fractions)} leave none for {name}"
+                raise ValueError(f"{few}; add images or change the fractions")
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
 

@@ -103,10 +103,10 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         """Constructor arguments as plain types, except ``init``, which a model with weights does not need."""
         if "coupling" in self.arguments:
             conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-            parts = {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
+            parts: dict[str, object] = {"conditioner": describe_part(conditioner)}
         else:
-            step = self.levels[-1].bijections[-1]  # type: ignore[index]
-            parts = {"step": describe_part(step), "prior": describe_part(self.prior)}
+            parts = {"step": describe_part(self.levels[-1].bijections[-1])}  # type: ignore[index]
+        parts["prior"] = describe_part(self.prior)
         if not isinstance(self.conditioning, Unconditional):
             parts["conditioning"] = describe_part(self.conditioning)
         return self.arguments | parts

@@ -26,9 +26,9 @@ class GaussianPrior(NormalDensity, Bijection):
     def __init__(self, latent_shape: LatentShape, context_features: int = 0, rank: int = 0) -> None:
         super().__init__()
         self.latent_shape = latent_shape
-        self._maps = latent_shape if len(latent_shape) == 3 else (latent_shape[0], 1, 1)
+        maps = latent_shape if len(latent_shape) == 3 else (latent_shape[0], 1, 1)
         self.whiten = DiagonalAffine(latent_shape[0], context_features, kernel_size=1)
-        self.principal = PrincipalDirections(self._maps, rank) if rank else None
+        self.principal = PrincipalDirections(maps, rank) if rank else None
 
     @property
     def config(self) -> dict[str, object]:

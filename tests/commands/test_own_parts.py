@@ -93,7 +93,7 @@ def test_own_parts_are_trained_sampled_and_resumed(
     assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
 
 
-def test_own_steps_are_trained_sampled_and_edited(
+def test_own_steps_are_trained_sampled_and_reconstructed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
     own = ["--model.flow.step=my_parts.Step", "--model.flow.step.init_args.turns=2"]

@@ -53,8 +53,8 @@ def test_no_split_of_a_few_names_is_empty() -> None:
         parts = [rows(["a.png", "b.png", "c.png", "d.png"], split, seed=seed).tolist() for split in SPLITS]
         assert all(parts)
         assert sorted(chain(*parts)) == [0, 1, 2, 3]
-    for names, few in ((["a.png", "b.png"], "2 images are too few"), (["a.png"], "1 image is too few")):
-        with pytest.raises(ValueError, match=f"{few}: train, validation, test need at least one each; add images"):
+    for names, number in ((["a.png", "b.png"], "2 images"), (["a.png"], "1 image")):
+        with pytest.raises(ValueError, match=f"{number}, too few: train, validation, test need at least one each; add"):
             rows(names, "train")
 
 
