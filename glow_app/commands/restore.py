@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.input_pictures import picture_files
 from glow_app.commands.loading import load_stored, provenance
 from glow_app.commands.parser import Parser, StoreOnce, number_type, positive_int, require_seeds, seed_number
-from glow_app.commands.results import RECORD, ResultsFolder, one_picture
+from glow_app.commands.results import RECORD, ResultsFolder, one_picture, refuse_existing, refuse_replacing
 from glow_app.files import FORMAT_OF
 from glow_app.messages import UsageError, pluralise, printable, report_failure
 from glow_app.progress import tracked
@@ -92,7 +92,9 @@ def run(arguments: argparse.Namespace) -> None:
     names = [name for of_picture in results.values() for name in of_picture.values()]
     origin, main = provenance(*stored.values()), names[-1] if names else ""
     with ResultsFolder(arguments.output, arguments.overwrite, origin, main=main) as folder:
-        folder.protect([*pictures, *files], names)
+        outputs = [folder.place(name) for name in names]
+        refuse_replacing([*pictures, *files], outputs)
+        refuse_existing(outputs, arguments.overwrite)
         failures = _restore_all(steps, results, inputs, folder, arguments)
     if len(pictures) > max(1, len(failures)):
         restored = f"{len(pictures) - len(failures):,} of {pluralise(len(pictures), 'picture')} restored"

@@ -233,15 +233,15 @@ def test_results_have_the_nature_of_the_picture(models: Path, photo: Path, glow:
         assert Path(f"out/grey_{name}.tif").exists()
     assert Path("out/photo_spread.png").exists()
     assert {"photo_seed0.JPG", "photo_spread.png"} < {entry["file"] for entry in files_of("out")}
-    options = [*upscale, "--format", "jpeg", "--strip", "--output", "out", "--overwrite"]
+    options = [*upscale, "--format", "jpeg", "--strip", "--output", "jpeg"]
     result = glow("restore", *places, *options)
     assert "clear.gif_restored.jpg (transparency made white)" in result.output
-    assert sorted(os.listdir("out")) == sorted(
+    assert sorted(os.listdir("jpeg")) == sorted(
         ["run.json", "photo_restored.JPG", "grey_restored.jpg", "clear.gif_restored.jpg"]
     )
-    with Image.open("out/photo_restored.JPG") as picture:
+    with Image.open("jpeg/photo_restored.JPG") as picture:
         assert (picture.size, dict(picture.getexif())) == ((18, 28), {})
-    with Image.open("out/grey_restored.jpg") as picture:
+    with Image.open("jpeg/grey_restored.jpg") as picture:
         assert picture.mode == "L"
 
 
