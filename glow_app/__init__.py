@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from glow_app.flows import Glow
     from glow_app.models.generation_settings import GenerationSettings
     from glow_app.models.image_model import ImageModel
-    from glow_app.models.points_model import PointsModel
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.model_config import allow_class
     from glow_app.storage.pretrained import push_to_hub, save_pretrained
-    from glow_app.storage.stored_model import from_pretrained, load_density, load_model
+    from glow_app.storage.stored_model import from_pretrained, load_model
 
     __version__: str
 
@@ -23,10 +22,8 @@ _HOMES = {
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.models.image_model",
     "Images": "glow_app.pictures.image_batch",
-    "PointsModel": "glow_app.models.points_model",
     "allow_class": "glow_app.storage.model_config",
     "from_pretrained": "glow_app.storage.stored_model",
-    "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",
     "push_to_hub": "glow_app.storage.pretrained",
     "save_pretrained": "glow_app.storage.pretrained",

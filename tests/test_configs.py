@@ -17,16 +17,14 @@ from glow_app.commands.fit_config import BASE_CONFIG
 from glow_app.commands.presets import CONFIGS as PACKED
 from glow_app.commands.presets import header
 from glow_app.messages import UsageError
-from glow_app.models.points_model import PointsModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
-TOYS = sorted(CONFIGS.glob("toy/*.yaml"))
 RESTORERS = sorted(CONFIGS.glob("restore/*.yaml"))
-OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {*EXPERIMENTS, *TOYS, *RESTORERS})
+OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {*EXPERIMENTS, *RESTORERS})
 PRIORS = [path for path in OVERLAYS if path.parent.name == "prior"]
 
 RECORDED = json.loads((REPOSITORY / "benchmarks" / "results" / "presets.json").read_text())["results"]
@@ -70,7 +68,6 @@ class Run:
 
 
 def test_the_folders_contain_configurations() -> None:
-    assert {path.stem for path in TOYS} == {path.stem for path in PRIORS}
     assert RESTORERS
     assert set(RECORDED) == {path.stem for path in EXPERIMENTS}
 
@@ -104,16 +101,6 @@ def assert_named(recorded: Any, asked: Any) -> None:
     """Compare a part of a model with what a configuration asks for."""
     assert recorded["class_path"] == asked["class_path"]
     assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
-
-
-@pytest.mark.parametrize("path", TOYS, ids=name_of)
-def test_toy_builds(path: Path) -> None:
-    run = Run(f"--config={path}")
-    model = run.model.model
-    assert isinstance(model, PointsModel)
-    assert_named(model.config["prior"], yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["prior"])
-    assert run.config.name == f"toy-{path.stem}"
-    assert run.trainer.checkpoint_callbacks[0].monitor == "val/nats"
 
 
 @pytest.mark.parametrize("path", RESTORERS, ids=name_of)

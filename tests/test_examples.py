@@ -65,6 +65,16 @@ def test_own_bijection_has_exact_log_dets_and_beats_the_affine_coupling(run: Cal
     assert 0 < spline < 0.8 * affine
 
 
+def test_priors_alone_learn_the_spirals_and_write_their_densities(run: Callable[..., str], tmp_path: Path) -> None:
+    output = run("toys.py", "--steps", "40")
+    learnt = dict(re.findall(r"(\w+): (-?[\d.]+) nats from the truth", output))
+    assert set(learnt) == {"planar", "MAF", "IAF", "CNF"}
+    assert all(0 < float(excess) < 1.2 for excess in learnt.values())  # the likeliest Gaussian: 1.135
+    assert float(learnt["MAF"]) < 0.9
+    with Image.open(tmp_path / "toys.png") as picture:
+        assert len(picture.getcolors(2**20) or []) > 100
+
+
 def test_own_steps_are_trained_saved_loaded_and_served(
     run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

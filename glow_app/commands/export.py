@@ -23,14 +23,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.generation import load_directions
-    from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import save_pretrained
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
     model = stored.load(arguments.device)
     print_origin(stored)
-    directions = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
+    directions = load_directions(model, *stored.directions)
     files = [direction.path for direction in directions.values() if direction.path is not None]
     options = {"overwrite": arguments.overwrite, "directions": files, "half": arguments.half}
     folder = save_pretrained(model, arguments.output, stored.facts, **options)

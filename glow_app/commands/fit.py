@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--init-from", help=init, metavar="MODEL")
     levels = "begin with the levels of another model that fit, as with FOLDER from a bundled model of photographs"
     parser.add_argument("--init-levels-from", help=levels, metavar="MODEL")
-    parser.add_argument("--kind", help="kind of the run: images, restoration or points", metavar="KIND")
+    parser.add_argument("--kind", help="kind of the run: images or restoration", metavar="KIND")
     seed = "seed of the whole run (default: 0)"
     parser.add_argument("--seed", type=seed_number, help=seed, metavar="N")
     group = parser.add_argument_group(

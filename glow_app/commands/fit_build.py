@@ -15,15 +15,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from glow_app.commands.fit_start import Start
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Report, Throughput
-from lightning_modules.image_data import ImageDataModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.kinds import KINDS
-from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.checkpoints import AtomicCheckpointIO
 from lightning_modules.runs.loggers import csv_logger
 from lightning_modules.runs.run_folder import launched_processes
 from lightning_modules.runs.run_trainer import RunTrainer
 
-Parts = tuple[LikelihoodModule, LightningDataModule, RunTrainer]
+Parts = tuple[ImageModule, LightningDataModule, RunTrainer]
 
 
 def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
@@ -36,7 +35,7 @@ def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
     seed_everything(config.seed_everything, workers=True)
     try:
         parts = parser.instantiate(config)
-        if isinstance(parts.data, ImageDataModule) and start.data:
+        if start.data:
             parts.data.recorded = start.data
         return parts.model, parts.data, _trainer(parts, start)
     except MisconfigurationException as error:

@@ -135,8 +135,7 @@ def run_parser(kind: Kind) -> ArgumentParser:
         parser.add_class_arguments(part, name, **options)
     parser.link_arguments("seed_everything", "model.seed")
     parser.link_arguments("seed_everything", "data.seed")
-    if kind.name != "points":
-        parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
+    parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
     return parser
 
 

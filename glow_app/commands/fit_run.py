@@ -22,15 +22,13 @@ from glow_app.commands.fit_start import Start, begun, resumed, stored_config
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import table_in
 from glow_app.data.sources import attribute_kinds
-from glow_app.evaluation.report import REPORT, write_report
+from glow_app.evaluation.report import REPORT
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
-from lightning_modules.image_data import ImageDataModule
-from lightning_modules.kinds import KINDS
 from lightning_modules.runs.checkpoints import LAST, require_same_model
 from lightning_modules.runs.loggers import RunWandbLogger
 from lightning_modules.runs.run_folder import Launch, locked_run_dir, refuse_earlier_run
@@ -160,10 +158,10 @@ def _write(parser: ArgumentParser, config: Any, stored: Mapping[str, Any]) -> No
 def _train(parts: Parts, config: Any, start: Start) -> None:
     """Train; exit with the code of a signal that stops it. The first process says what it does and what to do next."""
     module, data, trainer = parts
-    run_dir, kind = Path(config.run_dir), KINDS[config.kind]
+    run_dir = Path(config.run_dir)
     origin = start.give_weights(module.model)
     if trainer.is_global_zero:
-        print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in kind.callbacks else ""))
+        print(f"writes to   {run_dir}, sample grids to samples/")
         if origin:
             print(origin, flush=True)
         for logger in trainer.loggers:
@@ -173,10 +171,7 @@ def _train(parts: Parts, config: Any, start: Start) -> None:
         trainer.fit(module, data, ckpt_path=start.checkpoint)
     if not trainer.is_global_zero:
         return
-    if kind.finish is not None:
-        kind.finish(run_dir, data)
-        write_report(run_dir)
-    if isinstance(data, ImageDataModule) and (line := outcome(trainer, module)):
+    if line := outcome(trainer, module):
         print(line)
     if trainer.global_step == start.step:
         print(f"training was already complete at step {start.step:,}; raise --{reached_limit(trainer)}")

@@ -9,7 +9,7 @@ from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
-from glow_app.storage.checkpoint import density_of
+from glow_app.storage.checkpoint import model_of
 from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run, read_run_config
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 
@@ -81,7 +81,7 @@ def resumed(place: str, run_dir: str | None) -> Start:
         if good is None:
             raise FileNotFoundError(f"{run} is not a run that can be resumed: it has no checkpoint")
     path, contents = good
-    density_of(contents)  # raises clearer errors than Lightning
+    model_of(contents)  # raises clearer errors than Lightning
     return Start(path, contents, contents["global_step"], contents.get("datamodule_hyper_parameters") or {})
 
 
@@ -90,7 +90,7 @@ def begun(init_from: str | None, init_levels_from: str | None) -> Start:
     place = init_from or init_levels_from
     if place is None:
         return Start()
-    return Start(source=StoredModel(place).load_image_model(), place=place, by_levels=init_from is None)
+    return Start(source=StoredModel(place).load(), place=place, by_levels=init_from is None)
 
 
 def stored_config(start: Start, layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.terminal_picture import show_picture
 from glow_app.messages import image_text, pluralise, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL
 
@@ -35,7 +34,6 @@ def run(arguments: argparse.Namespace) -> None:
         gap = "\n"
         for name, value in facts.items():
             print(printable(f"{name:<25} {value}"))
-        show_picture(place)
     if errors:
         raise ValueError("; ".join(errors))
 
@@ -57,7 +55,6 @@ def _facts(place: str) -> dict[str, Any]:
 def _model_facts(place: str) -> dict[str, object]:
     """Return file and hash, the configuration, the shapes of images and latents, and the facts of the training."""
     from glow_app.generation.reference import REFERENCE_KEY
-    from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(place)
@@ -65,19 +62,18 @@ def _model_facts(place: str) -> dict[str, object]:
     reference, config = training.pop(REFERENCE_KEY, None), dict[str, Any](model.config)
     parameters = f"{sum(p.numel() for p in model.parameters()):,}"
     facts: dict[str, object] = {"file": stored.path, "sha256": stored.hash, "parameters": parameters}
-    if isinstance(model, ImageModel):
-        config |= config.pop("flow")
-        bits = config.pop("num_bits")
-        facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
-        facts["latents"] = ", ".join("x".join(map(str, shape)) for shape in model.flow.latent_shapes)
-        if attributes := (model.vocabulary.describe() or {}).get("attributes"):
-            config["conditioning"] = type(model.conditioning).__name__
-            facts["attributes"] = ", ".join(
-                item["name"] + ("" if item["kind"] == "yes_no" else f" {item['least']:.2f} to {item['most']:.2f}")
-                for item in attributes
-            )
+    config |= config.pop("flow")
+    bits = config.pop("num_bits")
+    facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
+    facts["latents"] = ", ".join("x".join(map(str, shape)) for shape in model.flow.latent_shapes)
+    if attributes := (model.vocabulary.describe() or {}).get("attributes"):
+        config["conditioning"] = type(model.conditioning).__name__
+        facts["attributes"] = ", ".join(
+            item["name"] + ("" if item["kind"] == "yes_no" else f" {item['least']:.2f} to {item['most']:.2f}")
+            for item in attributes
+        )
     facts |= {_words(name): _text(value) for name, value in config.items()}
-    facts |= {"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}
+    facts["drawn with"] = str(model.generation)
     facts |= _training(training)
     return facts | ({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {})
 

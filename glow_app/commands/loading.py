@@ -33,7 +33,7 @@ def load_stored(stored: "StoredModel", device: "str | torch.device", restores: b
     from glow_app.flows import WaveletFlow
     from glow_app.restoration import require_task, task_of
 
-    model = stored.load_image_model(device).freeze()
+    model = stored.load(device).freeze()
     task = task_of(model)
     if task is None and restores and not isinstance(model.flow, WaveletFlow):
         raise ValueError(

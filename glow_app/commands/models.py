@@ -2,7 +2,6 @@
 
 import argparse
 
-from glow_app.commands.terminal_picture import show_picture
 from glow_app.messages import image_text, printable
 from glow_app.storage.model_folders import DEFAULT_MODEL, SUMMARY_KEY, WEIGHTS_NAME, bundled_models, read_config
 
@@ -21,6 +20,5 @@ def run(arguments: argparse.Namespace) -> None:
         summary, default = config["training"][SUMMARY_KEY].partition(".")[0], " (the default)" * (name == DEFAULT_MODEL)
         row = name, image_text(*config["model"]["flow"]["image_shape"]), f"{size / 1e6:.1f} MB", summary + default
         print(printable(_ROW.format(*row)))
-        show_picture(name)
     print("\nOr a run's folder, a .ckpt file, an exported folder or hf://USER/NAME.")
     print("Details: glow info NAME")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.loading import load, provenance, read_chosen_attributes, read_given
-from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number, temperatures
+from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number
 from glow_app.commands.results import ResultsFolder
 from glow_app.messages import UsageError, pluralise
 from glow_app.progress import tracked
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 USUAL_COUNT = 16
 LARGEST_GRID = 100  # maximum number of images in a grid
-LARGEST_SWEEP = 12  # images per row
 GUIDED = "guidance is not 1: these are not samples of the model's own distribution"
 
 
@@ -41,8 +40,6 @@ def add_arguments(parser: Parser) -> None:
     other = "size of the images in pixels, for textures or smaller pictures of a wavelet flow (default: the model's)"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_batch_size_argument()
-    sweep = "also write a grid of the same noise at these temperatures"
-    parser.add_argument("--sweep", type=temperatures, help=sweep, metavar="T,T,...")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -50,8 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation.sampling import draw_settings, turn_length
     from glow_app.seeding import random_seed
 
-    if arguments.size and arguments.sweep:
-        raise UsageError("--sweep draws images of the model's own size; leave out --size")
     if arguments.given and (arguments.present or arguments.absent):
         raise UsageError("use either --given or --with and --without, not both")
     model, stored = load(arguments)
@@ -66,13 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
     record = {"seed": first, "count": count, "checkpoint": str(arguments.checkpoint)}
     record |= ({} if turns is None else {"given": turns}) | ({} if settings.guidance == 1 else {"note": GUIDED})
     common = settings.to_plain() | provenance(stored)
-    main = "sweep.png" if arguments.sweep else "grid.png" if count > 1 else _name(first, settings)
+    main = "grid.png" if count > 1 else _name(first, settings)
     with ResultsFolder(arguments.output, arguments.overwrite, common, record, main) as folder:
         shown = _write(model, folder, range(first, first + count), turns, settings, arguments)
     part = "" if shown == count else f" (the first {shown})"
     print(f"{pluralise(count, 'image')} at {settings}, seed {first}: {folder.place('grid.png')}{part}")
-    if arguments.sweep is not None:
-        print(f"sweep: {folder.place('sweep.png')}")
 
 
 def _write(
@@ -83,10 +76,10 @@ def _write(
     settings: "GenerationSettings",
     arguments: argparse.Namespace,
 ) -> int:
-    """Write the images of the seeds, a grid and a sweep; return the number of images in the grid."""
+    """Write the images of the seeds and a grid; return the number of images in the grid."""
     import torch
 
-    from glow_app.generation.sampling import num_shown, sample_batches, sweep, turn_length
+    from glow_app.generation.sampling import num_shown, sample_batches, turn_length
     from glow_app.pictures.image_batch import Images
     from glow_app.pictures.images import to_pil
 
@@ -101,10 +94,6 @@ def _write(
             facts += image.facts
     together = Images(torch.stack(shown), facts)
     folder.save(together.grid(), "grid.png", together.common_facts)
-    if arguments.sweep is not None:
-        swept = together[: num_shown(len(shown), turn, LARGEST_SWEEP)]
-        facts_of_sweep = {"seed": seeds[0], "count": len(swept), "temperature": arguments.sweep}
-        folder.save(sweep(model, swept, arguments.sweep), "sweep.png", facts_of_sweep)
     return len(shown)
 
 

@@ -1,13 +1,13 @@
 """Measure the likelihood of held-out images: bits/dim, and that of the same images as a PNG.
 
-A density of points in the plane is measured on points of its toy. Nothing is written.
+Nothing is written.
 """
 
 import argparse
 import warnings
 
 from glow_app.commands.held_out_images import add_data_arguments, held_out_images, print_bits
-from glow_app.commands.loading import load_stored
+from glow_app.commands.loading import load
 from glow_app.commands.parser import Parser, positive_int, seed_number
 
 
@@ -24,20 +24,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the figures."""
-    from glow_app.data.toys import TOYS
-    from glow_app.evaluation import bits_record, faults_of, points_report
-    from glow_app.models import PointsModel
+    from glow_app.evaluation import bits_record, faults_of
     from glow_app.restoration import task_of
-    from glow_app.storage.stored_model import StoredModel
 
-    stored = StoredModel(arguments.checkpoint)
-    if stored.data().get("source") in TOYS:
-        density = stored.load(arguments.device)
-        if not isinstance(density, PointsModel):
-            raise ValueError(f"{stored.place} is an image model, trained on points; expected a density of points")
-        print(points_report(density, stored.data(), arguments.split))
-        return
-    model = load_stored(stored, arguments.device, restores=None)
+    model, stored = load(arguments, restores=None)
     data = held_out_images(model, stored, arguments, arguments.limit, train_limit=0, least=2)
     bits = bits_record(model, data.held_out, arguments.draws, arguments.seed, arguments.batch_size)
     print_bits(bits, len(data.held_out), "" if task_of(model) is None else ", given the damaged picture")

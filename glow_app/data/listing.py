@@ -14,7 +14,7 @@ from glow_app.data.splits import Split, named_splits
 from glow_app.messages import pluralise
 
 _RUN_FILES = {"config.yaml", "metrics.csv"}  # in the folder of a training run, whose sample grids are not training data
-_SHEETS = ("grid.png", "sweep.png", "strip.png", "comparison.png", "oddest.png", "neighbours.png")  # ends of names
+_SHEETS = ("grid.png", "strip.png", "comparison.png", "oddest.png", "neighbours.png")  # ends of names
 
 
 @dataclass(frozen=True)

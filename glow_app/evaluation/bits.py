@@ -12,7 +12,7 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import observed_batches
 from glow_app.generation import reconstruct
 from glow_app.generation.scoring import png_bits_per_dim
-from glow_app.models import Density, ImageModel
+from glow_app.models import ImageModel
 from glow_app.seeding import image_generators
 
 PNG_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
@@ -67,7 +67,7 @@ def bits_record(model: ImageModel, images: ImageSet, draws: int, seed: int = 0, 
     return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": bool(note)}
 
 
-def estimated_trace_note(model: Density, num_dims: int) -> str:
+def estimated_trace_note(model: ImageModel, num_dims: int) -> str:
     """Return a note if a continuous prior on ``num_dims`` values estimates its trace; otherwise an empty string."""
     model.eval()  # in training mode, traces are estimated from fewer dimensions on
     flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))

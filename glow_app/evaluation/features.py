@@ -126,7 +126,7 @@ def _grey(device: torch.device) -> FeatureExtractor:
 
 def _colour(device: torch.device) -> FeatureExtractor:
     stored = StoredModel(ENLARGER)
-    network = stored.load_image_model(device).freeze().conditioning
+    network = stored.load(device).freeze().conditioning
 
     def extract(images: Tensor) -> Tensor:
         resized = torch.from_numpy(convert_array(images.cpu().numpy(), (3, COLOUR_SIDE, COLOUR_SIDE), "stretch"))

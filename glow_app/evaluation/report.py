@@ -33,10 +33,7 @@ _FIGURES = {
         "bits/dim",
         "pictures of a training step; far lower than in validation means that the model memorises",
     ),
-    "val/nats": ("validation nats", "nats", "points that training does not see; lower is better"),
-    "train/nats": ("training nats", "nats", "points of a training step"),
     "images_per_second": ("images per second", "images/s", "speed of training, without validation"),
-    "points_per_second": ("points per second", "points/s", "speed of training, without validation"),
 }
 # Rows of the table after `glow evaluate`: figure, factor, meaning.
 _COMPARED = {
@@ -66,8 +63,8 @@ Curve = tuple[list[int], list[float]]  # steps and values
 def write_report(run: Path) -> Path:
     """Write ``report.html`` and ``curves.png`` of the run in a folder, and return the path of the former.
 
-    They show ``metrics.csv`` and ``config.yaml``, and the pictures of samples or points, and
-    ``evaluation.json``, if they are there.
+    They show ``metrics.csv`` and ``config.yaml``, and the grids of samples and ``evaluation.json``, if they are
+    there.
     """
     curves, config = _read_curves(run / METRICS), (run / RUN_CONFIG).read_text(encoding="utf-8")
     settings = yaml.safe_load(config)
@@ -80,7 +77,6 @@ def write_report(run: Path) -> Path:
         pictures = [_figure(path, _step(path), _NARROW) for path in shown]
         parts += ["<h2>Samples</h2>", _figure(latest, _step(latest), _WIDE)]
         parts += ["<h2>Earlier samples</h2><div class=earlier>", *pictures, "</div>"]
-    parts += [_figure(path, path.stem, _WIDE) for path in sorted((run / "pictures").glob("*.png"))]
     if (run / EVALUATION).exists():
         record = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
         parts += ["<h2>Evaluation</h2>", _evaluation(record)]
@@ -89,7 +85,6 @@ def write_report(run: Path) -> Path:
     words = {
         "images": ("sample", "evaluate", "score PICTURES", "serve"),
         "restoration": ("restore PICTURES", "evaluate", "serve"),
-        "points": ("sample", "test"),
     }
     commands = [f"glow {word} --checkpoint {place}" for word in words[kind]] + [f"glow fit --resume {place}"]
     parts += ["<h2>Going on</h2>", f"<pre>{escape(chr(10).join(commands))}</pre>"]
@@ -139,7 +134,7 @@ def _plot(curves: Mapping[str, Curve]) -> bytes:
                 axes.plot([step], [best], marker="*", markersize=14, color="black")
             else:
                 axes.plot(steps, _smoothed(values) if name in _FIGURES else values, linewidth=1, label=title)
-        if unit in ("bits/dim", "nats"):  # the first steps would hide the others
+        if unit == "bits/dim":  # the first steps would hide the others
             values = sorted(value for name in names for value in _smoothed(curves[name][1]))
             least, usual = values[0], values[int(0.95 * (len(values) - 1))]
             axes.set_ylim(least - 0.1 * (usual - least + 0.01), usual + 0.2 * (usual - least + 0.01))

@@ -1,9 +1,8 @@
-"""Draws from an image model: the noise of their seeds, what they are given, guidance; batches, and grids of draws."""
+"""Draws from an image model: the noise of their seeds, what they are given, guidance; and batches."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from glow_app.bijections import full_precision
@@ -12,7 +11,6 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import MOST_COLUMNS, Images
-from glow_app.pictures.images import grid
 
 Temperature = float | Sequence[float]
 
@@ -127,14 +125,3 @@ def turn_length(model: ImageModel, turns: Sequence[Given] | None = None) -> int:
 def num_shown(count: int, turn: int, most: int) -> int:
     """Return the number of images in a grid of at most ``most``: complete turns if some are left out."""
     return count if count <= most else most - most % turn
-
-
-def sweep(model: ImageModel, images: Images, temperatures: Temperature) -> Image.Image:
-    """Return a grid with a row per temperature: of the noise, and with what was given, of sampled images."""
-    rows = [temperatures] if isinstance(temperatures, (int, float)) else temperatures
-    guidance = images.common_facts.get("guidance", 1.0)
-    given = model.vocabulary.parse(images.given or None, len(images))
-    settings = [draw_settings(model, row, guidance) for row in rows]
-    drawn = torch.cat([draw(model, images.seeds, each, given) for each in settings])
-    above = images.captions if len(set(images.captions)) > 1 else []
-    return grid(drawn, len(images), above=above, left=[f"T = {row:g}" for row in rows])

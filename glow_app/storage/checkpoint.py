@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glow_app.models import Density
+from glow_app.generation.loaded_model import LoadedModel
 from glow_app.storage.model_config import build_model
 
 # Arguments of the data module that determine the images of a split.
@@ -18,7 +18,7 @@ CHECKPOINT_KEY = "glow_app"  # under it the training module stores, as plain typ
 _PREFIX = "model."
 
 
-def density_of(checkpoint: Mapping[str, Any]) -> Density:
+def model_of(checkpoint: Mapping[str, Any]) -> LoadedModel:
     """Return the model of a checkpoint from :func:`read_checkpoint`; raise ValueError as :func:`build_model`."""
     state = checkpoint["state_dict"].items()
     weights = {str(name).removeprefix(_PREFIX): value for name, value in state if str(name).startswith(_PREFIX)}

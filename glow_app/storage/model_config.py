@@ -14,7 +14,7 @@ from glow_app.conditioning import AttributeConditioning, ClassConditioning
 from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.steps import COUPLINGS
 from glow_app.generation.loaded_model import LoadedModel
-from glow_app.models import Density, ImageModel, PointsModel
+from glow_app.models import ImageModel
 from glow_app.nn import ConvConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -40,7 +40,7 @@ def allow_class(part: type) -> None:
     ALLOWED_CLASSES[class_path(part)] = part
 
 
-def allow_parts(model: Density) -> None:
+def allow_parts(model: ImageModel) -> None:
     """Allow the classes of the parts of a model, which are in use already."""
     modules = list(model.modules())
     for part in (*modules, *(part for module in modules for part in getattr(module, "parts", ()))):
@@ -68,7 +68,7 @@ def allow_named_classes() -> Mapping[str, Callable[..., Any]]:
 
 def build_model(
     config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
-) -> Density:
+) -> LoadedModel:
     """Rebuild a model from its ``config`` and its weights.
 
     Args:
@@ -83,12 +83,8 @@ def build_model(
         limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing
         # On the meta device, so that a configuration cannot allocate memory beyond that of its weights.
         with torch.device("meta"):
-            if "flow" in config:
-                model: Density = _image_model(config, limit)
-            else:
-                model = PointsModel(_factory(config["prior"], limit))
-        if isinstance(model, ImageModel):
-            model.vocabulary.load_facts(facts or {})
+            model = _image_model(config, limit)
+        model.vocabulary.load_facts(facts or {})
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error

@@ -12,7 +12,6 @@ from safetensors.torch import save
 from glow_app import __version__
 from glow_app.files import HUB, atomic_file, atomic_folder
 from glow_app.generation.reference import REFERENCE_KEY
-from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, import_hub, read_config
@@ -20,7 +19,7 @@ from glow_app.storage.stored_model import GENERATION_KEY
 
 
 def save_pretrained(
-    model: Density,
+    model: ImageModel,
     folder: str | Path,
     training: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -53,7 +52,7 @@ def save_pretrained(
             "model": model.config,
             "training": {**model.facts, **(training or {})},
         }
-        if isinstance(model, ImageModel) and model.generation != GenerationSettings():
+        if model.generation != GenerationSettings():
             config[GENERATION_KEY] = model.generation.to_plain()
         (building / WEIGHTS_NAME).write_bytes(save(weights))
         (building / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -65,7 +64,7 @@ def save_pretrained(
     return folder
 
 
-def push_to_hub(model: Density, name: str, training: Mapping[str, Any] | None = None, private: bool = False) -> str:
+def push_to_hub(model: ImageModel, name: str, training: Mapping[str, Any] | None = None, private: bool = False) -> str:
     """Upload ``model`` to ``USER/NAME`` on the Hugging Face hub, and return its address for :func:`load_model`.
 
     Args:

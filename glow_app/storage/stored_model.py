@@ -11,10 +11,8 @@ from safetensors.torch import load
 
 from glow_app.files import HUB
 from glow_app.generation.loaded_model import LoadedModel
-from glow_app.models import Density
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel
-from glow_app.storage.checkpoint import data_facts, density_of, facts_of, read_checkpoint
+from glow_app.storage.checkpoint import data_facts, facts_of, model_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (
     CONFIG_NAME,
@@ -55,23 +53,16 @@ class StoredModel:
         self.path = folder or _own_path(Path(place))
         self.is_own = folder is None
 
-    def load(self, device: str | torch.device = "cpu") -> Density:
+    def load(self, device: str | torch.device = "cpu") -> LoadedModel:
         """Return the model, of a checkpoint with averaged weights if it has any; raise ValueError if it is damaged."""
         device = find_device(device)
         if self.path.is_dir():
             return _read_exported(self.path).to(device)
         checkpoint = read_checkpoint(self.path)
         self.facts = facts_of(checkpoint)  # saves reading it again
-        model = density_of(checkpoint)
+        model = model_of(checkpoint)
         self.hash = model.hash
         return model.to(device)
-
-    def load_image_model(self, device: str | torch.device = "cpu") -> LoadedModel:
-        """Return the image model; raise ValueError as :meth:`load`, or if it is a model of points."""
-        model = self.load(device)
-        if not isinstance(model, LoadedModel):
-            raise ValueError(f"{self.place} is a density of points, not of images; load it in Python with load_density")
-        return model
 
     @cached_property
     def hash(self) -> str:
@@ -154,9 +145,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         path, device: As for :class:`StoredModel` and :func:`find_device`.
     Raises:
         FileNotFoundError: If there is no model at ``path``.
-        ValueError: If the model is damaged, of another project or one of points, or the device is not available.
+        ValueError: If the model is damaged, or of another project, or the device is not available.
     """
-    return StoredModel(path).load_image_model(device)
+    return StoredModel(path).load(device)
 
 
 def from_pretrained(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
@@ -164,12 +155,7 @@ def from_pretrained(name: str | Path, device: str | torch.device = "cpu") -> Loa
     return load_model(f"{HUB}{name}" if is_hub_name(str(name)) and not Path(name).exists() else name, device)
 
 
-def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
-    """Return the model at ``path``, of images or of points; see :func:`load_model`."""
-    return StoredModel(path).load(device)
-
-
-def _read_exported(folder: Path) -> Density:
+def _read_exported(folder: Path) -> LoadedModel:
     """Read an exported model; nothing in its files can run code."""
     config = read_config(folder)
     path = folder / WEIGHTS_NAME
@@ -183,7 +169,7 @@ def _read_exported(folder: Path) -> Density:
     model = build_model(config["model"], weights, config.get("training")).eval()
     if model.hash != config.get("sha256"):
         raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
-    if isinstance(model, ImageModel) and GENERATION_KEY in config:
+    if GENERATION_KEY in config:
         try:
             model.generation = GenerationSettings.from_plain(config[GENERATION_KEY])
         except ValueError as error:

@@ -49,7 +49,7 @@ class ExportBest(Callback):
             folder.rename(aside)
             save_pretrained(model, folder, stored.facts)
         data = getattr(trainer, "datamodule", None)
-        if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
+        if isinstance(data, ImageDataModule) and trainer.limit_val_batches:
             try:
                 _save_reference(model.to(pl_module.device), data, folder)
             except (torch.OutOfMemoryError, SolverError, ValueError) as error:

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import save_picture
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.loggers import RunWandbLogger
 
 
@@ -31,7 +32,7 @@ class SampleGrids(Callback):
         """Write the grid."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module.model, ImageModel)
+        assert isinstance(pl_module, ImageModule)
         folder = Path(trainer.default_root_dir) / "samples"
         try:
             picture = self.draw(trainer, pl_module.model)

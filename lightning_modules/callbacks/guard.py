@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from glow_app.messages import pluralise
 from lightning_modules.callbacks.ema import EMA
-from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 
 _RATES = ("lr", "initial_lr")  # keys of learning rates in an optimiser's groups
@@ -48,7 +48,7 @@ class NonFiniteGuard(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Log the gradient norm; if it is not finite, skip the step or roll back."""
-        assert isinstance(pl_module, LikelihoodModule)
+        assert isinstance(pl_module, ImageModule)
         norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
         if torch.isfinite(norm):  # on all ranks alike, since they have averaged their gradients
             self._bad_steps = 0
@@ -78,7 +78,7 @@ class NonFiniteGuard(Callback):
         pl.utilities.rank_zero_warn(f"{message}; restored {path} and halved the learning rate")
 
 
-def _cause(pl_module: LikelihoodModule) -> str:
+def _cause(pl_module: ImageModule) -> str:
     """Return why the gradients of the current step are not finite."""
     if failure := pl_module.failure:
         pl_module.failure = None
@@ -88,7 +88,7 @@ def _cause(pl_module: LikelihoodModule) -> str:
     return f"the gradient of {bad[-1] if bad else 'the sum over all'} is not finite"
 
 
-def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
+def roll_back(trainer: pl.Trainer, module: ImageModule, path: Path) -> None:
     """Restore weights, averages and optimiser state from a checkpoint, and halve the learning rates.
 
     Steps, epochs, the data order and the position in the schedule continue, so that the harmful batches are not

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glow_app.evaluation.report import write_report
 from glow_app.messages import pluralise
-from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.run_trainer import PRECISIONS
 
 _BAR = 12  # terminal columns reserved for the bar
@@ -54,14 +54,14 @@ class Progress(Callback):
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figure of the model from which the run begins."""
-        assert isinstance(pl_module, LikelihoodModule)
+        assert isinstance(pl_module, ImageModule)
         self.at_start = float(trainer.callback_metrics[pl_module.monitor])
         if trainer.is_global_zero:
             print(f"starts at   val {self.at_start:.3f}  {pl_module.model.unit}", flush=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print size of the model, length, precision and device; start the clock and the bar."""
-        assert isinstance(pl_module, LikelihoodModule)
+        assert isinstance(pl_module, ImageModule)
         self._start, self._first_step, total = time.monotonic(), trainer.global_step, trainer.estimated_stepping_batches
         self._due = self._start + (_INTERVAL if self._live else _FIRST)
         if not trainer.is_global_zero:
@@ -109,7 +109,7 @@ class Progress(Callback):
 
     def _line(self, trainer: pl.Trainer, module: pl.LightningModule, width: int | None = None) -> str:
         """Return epoch, step and figures; on a narrow terminal without the least important ones."""
-        assert isinstance(module, LikelihoodModule)
+        assert isinstance(module, ImageModule)
         last, metrics, examples = trainer.max_epochs, trainer.callback_metrics, module.model.examples
         texts = {"epoch": f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")}
         texts["step"] = f"step {trainer.global_step}"
@@ -175,7 +175,7 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch; log at the end of a log interval."""
-        assert isinstance(pl_module, LikelihoodModule)
+        assert isinstance(pl_module, ImageModule)
         self._examples += len(batch if isinstance(batch, Tensor) else batch[0]) * trainer.world_size
         if (batch_idx + 1) % trainer.log_every_n_steps and not trainer.is_last_batch:  # type: ignore[attr-defined]
             return

@@ -1,10 +1,7 @@
 """`glow info` and `glow models`."""
 
-import base64
-import io
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import DEFAULT_MODEL, bundled_models
 from glow_app.storage.stored_model import load_model
@@ -78,25 +74,3 @@ def test_models_lists_the_bundled_models(glow: Glow) -> None:
     assert [line.split()[0] for line in lines[1 : lines.index("")]] == list(bundled_models())
     assert [line.split()[0] for line in lines if "default" in line] == [DEFAULT_MODEL]
     assert max(map(len, lines)) <= 80
-
-
-@pytest.mark.parametrize(
-    ("variable", "terminal"), [("TERM", "xterm-kitty"), ("TERM_PROGRAM", "iTerm.app"), ("TERM", "vt")]
-)
-def test_a_terminal_that_shows_pictures_shows_samples(
-    variable: str, terminal: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    load_model(trained).sample(4, seeds=0).save("samples.png")
-    monkeypatch.delenv("TERM_PROGRAM", raising=False)
-    monkeypatch.setenv(variable, terminal)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    shown = []
-    for place in (trained, "samples.png"):
-        assert main(["info", str(place)]) == 0
-        output = capsys.readouterr().out
-        kitty = "".join(re.findall(r"\033_G(?:a=T,f=100,)?m=[01];([^\033]*)\033", output))
-        content = kitty or "".join(re.findall(r"File=inline=1:(.*)\a", output))
-        shown.append(Image.open(io.BytesIO(base64.b64decode(content))).tobytes() if content else None)
-        assert terminal != "vt" or "\033" not in output
-    assert (shown[0] is None) == (terminal == "vt")
-    assert shown[0] == shown[1]

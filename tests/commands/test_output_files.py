@@ -15,7 +15,6 @@ Glow = Callable[..., Any]
 COMMANDS = {
     "sample --seed 3 --count 4": ("exported", 0, "grid.png"),
     "sample --seed 3 --count 1": ("exported", 0, "seed000003_t0.70.png"),
-    "sample --seed 3 --count 2 --sweep 0,1": ("exported", 0, "sweep.png"),
     "interpolate --frames 3": ("exported", 2, "strip.png"),
     "reconstruct": ("exported", 2, "comparison.png"),
     "edit apply --with hat": ("attributed", 1, "000_a_hat.png"),

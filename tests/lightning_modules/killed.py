@@ -24,7 +24,7 @@ from scripts import fork
 import glow_app.commands.fit_run  # noqa: F401, before the forks
 from glow_app.cli import main as glow
 from lightning_modules.callbacks import ExportBest
-from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import good_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,9 +76,9 @@ def train(folder: Path, fatal: int | None) -> None:
     """Train until the end or the fatal event."""
     events = Events(fatal)
     for owner, name in (
-        (LikelihoodModule, "training_step"),
-        (LikelihoodModule, "validation_step"),
-        (LikelihoodModule, "on_save_checkpoint"),
+        (ImageModule, "training_step"),
+        (ImageModule, "validation_step"),
+        (ImageModule, "on_save_checkpoint"),
         (os, "replace"),
         (os, "fsync"),
         (Path, "replace"),

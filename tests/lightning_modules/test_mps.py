@@ -15,7 +15,7 @@ from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
 from glow_app.generation.blend import along_arc
 from glow_app.nn import precision
-from lightning_modules import likelihood_module
+from lightning_modules import image_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard
 from lightning_modules.image_module import ImageModule
 
@@ -31,7 +31,7 @@ class NoFloat64(TorchDispatchMode):
 
 
 def test_a_model_is_trained_and_scored_without_float64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (precision, likelihood_module):
+    for module in (precision, image_module):
         monkeypatch.setattr(module, "widest_dtype", lambda _: torch.float32)
     # A whitening and the inverse of a 1x1 convolution use float64 on the CPU, wherever the model is.
     inverse_affine = InvertibleConv1x1.inverse_affine
