@@ -5,7 +5,7 @@
 
 A step of Glow is actnorm, 1x1 convolution and coupling. This one bends each channel by a spline as well. It takes a
 minute on a CPU, writes the model to ``own_step_model`` and samples to ``own_step.png``, and prints the command that
-serves the model: every command takes it, if ``--allow-class`` names the class.
+serves the model: every command takes it, if ``--import`` names the module that registers it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from glow_app import Glow, ImageModel, allow_class, load_model, save_pretrained
+from glow_app import Glow, ImageModel, load_model, register, save_pretrained
 from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, InvertibleConv1x1, SplineMap
 from glow_app.data.sources import load_split
 from glow_app.nn import ConvConditioner
@@ -53,6 +53,7 @@ class SplineActivation(Bijection):
         return y.movedim(-1, 1), log_derivative.flatten(1).sum(1)
 
 
+@register("spline-step")  # the name by which a saved model calls it
 class SplineStep(Chain):
     """Actnorm, 1x1 convolution, splines and affine coupling.
 
@@ -65,7 +66,6 @@ class SplineStep(Chain):
         kept, rest = channels // 2, channels - channels // 2
         coupling = AffineCoupling(channels, ConvConditioner(kept, 2 * rest, hidden_channels, context_features))
         super().__init__(ActNorm(channels), InvertibleConv1x1(channels), SplineActivation(channels, num_bins), coupling)
-        self.config = {"num_bins": num_bins}  # which a saved model keeps: the arguments that Glow does not pass
 
 
 def log_det_error() -> float:
@@ -99,14 +99,11 @@ def main() -> None:
         optimizer.step()
 
     folder = save_pretrained(model.eval(), "own_step_model", overwrite=True)
-    allow_class(SplineStep)
     loaded = load_model(folder)
     print(f"{loaded.bits_per_dim(test).mean():.3f} bits/dim on {len(test)} held-out digits")
     loaded.sample(80, temperature=0.7, seeds=0).save("own_step.png")
-    print(f"PYTHONPATH=examples glow --allow-class own_step.SplineStep serve --checkpoint {folder}")
+    print(f"PYTHONPATH=examples glow --import own_step serve --checkpoint {folder}")
 
 
 if __name__ == "__main__":
-    import own_step  # so that the saved model names the class as own_step.SplineStep, which others can import
-
-    own_step.main()
+    main()

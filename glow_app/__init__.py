@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from glow_app.models.generation_settings import GenerationSettings
     from glow_app.models.image_model import ImageModel
     from glow_app.pictures.image_batch import Images
-    from glow_app.storage.model_config import allow_class
+    from glow_app.spec import register
     from glow_app.storage.pretrained import push_to_hub, save_pretrained
     from glow_app.storage.stored_model import from_pretrained, load_model
 
@@ -22,10 +22,10 @@ _HOMES = {
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.models.image_model",
     "Images": "glow_app.pictures.image_batch",
-    "allow_class": "glow_app.storage.model_config",
     "from_pretrained": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",
     "push_to_hub": "glow_app.storage.pretrained",
+    "register": "glow_app.spec",
     "save_pretrained": "glow_app.storage.pretrained",
     "train": "glow_app.commands.fit",  # only by name: this package is below its commands, and runs without Lightning
 }

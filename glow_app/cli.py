@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, failures, format_warning, printable
-from glow_app.storage.model_folders import ALLOWED_VARIABLE, refuse_missing
+from glow_app.storage.model_folders import refuse_missing
 
 # The modules of glow_app.commands. They are imported by name, here alone, so that a command loads only what it needs;
 # import-linter does not see this, and need not, as no layer is above.
@@ -46,9 +46,9 @@ options:
   -h, --help   print this help; glow COMMAND --help lists its options
   --version    print the version
   --debug      show the traceback of an error
-  --allow-class CLASS
-               allow models to use your own coupling, prior, conditioner,
-               conditioning or task, such as my_package.MyPrior"""
+  --import MODULE
+               import a module that registers parts of your own, such as a
+               prior; see docs/priors.md"""
 
 # Settings of glibc's allocator, which allocates all CPU tensors. Huge pages of 2 MB where available (glibc 2.35 or
 # newer); and a single arena for all threads that keeps up to 2 GB of freed memory, because returning it would make the
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        _dispatch(_allow_classes([argument for argument in arguments if argument != "--debug"]))
+        _dispatch(_import_modules([argument for argument in arguments if argument != "--debug"]))
         return int(bool(failures))
     except KeyboardInterrupt as interrupt:
         print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
@@ -119,12 +119,18 @@ def _exit_on_signal(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _allow_classes(arguments: list[str]) -> list[str]:
-    """Keep the classes of ``--allow-class`` in the environment, for child processes too; return the other arguments."""
+def _import_modules(arguments: list[str]) -> list[str]:
+    """Import the modules of ``--import``; return the other arguments."""
     parser = Parser(prog="glow", add_help=False)
-    parser.add_argument("--allow-class", action="append", default=os.environ.get(ALLOWED_VARIABLE, "").split(","))
+    parser.add_argument("--import", dest="modules", action="append", default=[])
     options, rest = parser.parse_known_args(arguments)
-    os.environ[ALLOWED_VARIABLE] = ",".join(filter(None, options.allow_class))
+    for name in options.modules:
+        try:
+            import_module(name)
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                f"--import {name}: {error}; expected a module of an installed package, or one in PYTHONPATH"
+            ) from error
     return rest
 
 

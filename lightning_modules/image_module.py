@@ -30,7 +30,6 @@ from glow_app.restoration import PictureConditioning
 from glow_app.running import Memory
 from glow_app.seeding import Share, draw_rows, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
-from glow_app.storage.model_config import allow_parts
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.resumable_data import ends_in_repetition, first_examples
 from lightning_modules.runs.run_trainer import require_exact_trainer
@@ -119,8 +118,7 @@ class ImageModule(pl.LightningModule):
         self.model.set_runners(memory, compile)
         self.optimizer: OptimizerFactory = _Shared(optimizer)
         self.lr_scheduler: ScheduleFactory = _Shared(lr_scheduler)
-        _ = self.model.config  # a part without a configuration fails here, and not at the first checkpoint
-        allow_parts(self.model)
+        _ = self.model.config  # a part that is not registered fails here, and not at the first checkpoint
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         names = self.metric, *self.further_figures
         self.means = ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})

@@ -49,6 +49,7 @@ from glow_app.restoration import (
 )
 from glow_app.running.folded import FoldedAffine, FoldedStep, fold
 from glow_app.running.fused import run_fused
+from glow_app.spec import register
 
 HIDDEN = 6
 
@@ -231,6 +232,7 @@ PRIORS: dict[str, Callable[..., Bijection]] = {
 }
 
 
+@register("other")
 class OtherConditioner(Conditioner):
     """A conditioner that is not the project's: two convolutions."""
 
@@ -332,7 +334,7 @@ REGISTRY: dict[str, Case] = {
     "GaussianPrior, low rank, map": Case(
         lambda: _fitted(GaussianPrior((4, 2, 1), 3, 2), (4, 2, 1)), (4, 2, 1), (3, 2, 1)
     ),
-    "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
+    "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)]), (2, 2, 1)),
     "PlanarPrior, context": Case(lambda: PlanarPrior((2, 2, 1), 3, num_layers=2), (2, 2, 1), (3,)),
     "MAFPrior, spline, context": Case(
         lambda: MAFPrior((2, 2, 1), 3, hidden_features=8, elementwise="spline", num_bins=4), (2, 2, 1), (3,)

@@ -16,7 +16,6 @@ import pytest
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, main
 from glow_app.commands.parser import Parser
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 OneLine = Callable[..., str]
 
@@ -146,12 +145,17 @@ def test_any_error_is_one_line(
     assert capsys.readouterr().err == f"{line}\n"
 
 
-def test_allowed_classes_reach_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_imported_before_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "imported_first.py").write_text("")
     received: list[object] = []
-    monkeypatch.setenv(ALLOWED_VARIABLE, "a.B")
-    monkeypatch.setattr(cli, "_dispatch", lambda rest: received.extend([rest, os.environ[ALLOWED_VARIABLE]]))
-    assert main(["--allow-class", "c.D", "info", "--allow-class=e.F", "x"]) == 0
-    assert received == [["info", "x"], "a.B,c.D,e.F"]
+    monkeypatch.setattr(cli, "_dispatch", lambda rest: received.extend([rest, "imported_first" in sys.modules]))
+    assert main(["info", "--import=imported_first", "x"]) == 0
+    assert received == [["info", "x"], True]
+    assert main(["info", "x", "--import", "not.there"]) == 2
+    assert "--import not.there: No module named 'not'" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_a_command_silently(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from glow_app.commands.fit_config import BASE_CONFIG
 from glow_app.commands.presets import CONFIGS as PACKED
 from glow_app.commands.presets import header
 from glow_app.messages import UsageError
-from glow_app.nn.class_path import describe_part
+from glow_app.nn.class_path import class_path
 from glow_app.running import Memory
+from glow_app.spec import REGISTRY, spec_of
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -99,8 +100,8 @@ def test_experiment_builds(path: Path) -> None:
 
 def assert_named(recorded: Any, asked: Any) -> None:
     """Compare a part of a model with what a configuration asks for."""
-    assert recorded["class_path"] == asked["class_path"]
-    assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
+    assert class_path(REGISTRY[recorded["type"]]) == asked["class_path"]
+    assert asked.get("init_args", {}).items() <= recorded.items()
 
 
 @pytest.mark.parametrize("path", RESTORERS, ids=name_of)
@@ -108,10 +109,8 @@ def test_restoration_preset_builds(path: Path) -> None:
     run = Run(*command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = run.model.model
-    recorded: Any = describe_part(model.conditioning)
-    assert_named(
-        recorded["init_args"]["task"], asked["model"]["flow"]["init_args"]["conditioning"]["init_args"]["task"]
-    )
+    recorded: Any = spec_of(model.conditioning)
+    assert_named(recorded["task"], asked["model"]["flow"]["init_args"]["conditioning"]["init_args"]["task"])
     assert run.trainer.checkpoint_callbacks[0].monitor == "val/bpd"
     assert model.flow.any_size, "it restores pictures of other sizes"
     assert run.config.name == path.stem
@@ -122,7 +121,7 @@ def test_restoration_preset_builds(path: Path) -> None:
 def test_prior_overlay_builds_with_an_experiment(path: Path) -> None:
     run = Run(f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
-    assert_named(run.model.model.flow.config["prior"], asked)
+    assert_named(spec_of(run.model.model.flow)["prior"], asked)
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path not in PRIORS], ids=name_of)

@@ -86,7 +86,7 @@ def test_own_steps_are_trained_saved_loaded_and_served(
     assert figures(r"([\d.]+) bits/dim on 180 held-out digits", output)[0] < 3.7
     with Image.open("own_step.png") as picture:
         assert len(picture.getcolors() or []) > 10
-    options = re.search(r"glow (--allow-class \S+) serve --checkpoint (\S+)", output)
+    options = re.search(r"glow (--import \S+) serve --checkpoint (\S+)", output)
     assert options is not None
     with served(tmp_path / options[2], *options[1].split()) as (_, client):
         answer = client.post("/v1/sample", json={"count": 2, "seed": 0})

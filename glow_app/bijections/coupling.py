@@ -9,6 +9,7 @@ from torch import Tensor
 from glow_app.bijections.bijection import Bijection
 from glow_app.nn import Conditioner
 from glow_app.nn.shape_checks import require_image, require_positive
+from glow_app.spec import register
 
 MIN_SCALE = 0.1  # of an affine coupling
 
@@ -103,6 +104,7 @@ def bounded(x: Tensor, bound: float | None) -> Tensor:
     return x if bound is None else bound * torch.tanh(x / bound)
 
 
+@register("additive")
 class AdditiveCoupling(Coupling):
     r"""The second half is shifted by a function of the first; volume preserving.
 
@@ -137,6 +139,7 @@ class AdditiveCoupling(Coupling):
         return z_b - shift, z_b.new_zeros(z_b.shape[0])
 
 
+@register("affine")
 class AffineCoupling(Coupling):
     r"""The second half is shifted and scaled by functions of the first.
 

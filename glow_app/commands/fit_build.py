@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -13,7 +14,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.commands.fit_start import Start
+from glow_app.flows import MultiscaleFlow
 from glow_app.messages import UsageError
+from glow_app.spec import build as build_part
+from glow_app.spec import name_of
 from lightning_modules.callbacks import BestCheckpoint, ExportBest, Progress, Report, Throughput
 from lightning_modules.image_module import ImageModule
 from lightning_modules.kinds import KINDS
@@ -34,7 +38,9 @@ def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
     """
     seed_everything(config.seed_everything, workers=True)
     try:
-        parts = parser.instantiate(config)
+        built = config.clone()
+        built.model.flow = build_part(_specification(config.model.flow), MultiscaleFlow, "model.flow")
+        parts = parser.instantiate(built)
         if start.data:
             parts.data.recorded = start.data
         return parts.model, parts.data, _trainer(parts, start)
@@ -47,6 +53,14 @@ def build(parser: ArgumentParser, config: Namespace, start: Start) -> Parts:
         if isinstance(cause, ModuleNotFoundError) and "tensorboard" in str(cause):
             cause = ValueError("TensorBoardLogger needs tensorboard; run: pip install 'glow-app[tensorboard]'")
         raise cause from error
+
+
+def _specification(value: Any) -> Any:
+    """Return the specification of a part that options name by the path of its class."""
+    if not isinstance(value, Namespace) or "class_path" not in value:
+        return value.as_dict() if isinstance(value, Namespace) else value
+    arguments = {name: _specification(given) for name, given in vars(value.get("init_args", Namespace())).items()}
+    return {"type": name_of(locate(value.class_path)), **arguments}
 
 
 def _trainer(parts: Namespace, start: Start) -> RunTrainer:

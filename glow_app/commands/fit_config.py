@@ -13,14 +13,15 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from glow_app.commands.presets import config_path
 from glow_app.messages import UsageError, closest
-from glow_app.storage.model_config import allow_named_classes
+from glow_app.nn.class_path import class_path
+from glow_app.spec import REGISTRY
 from lightning_modules.kinds import KINDS, Kind, KindName
 from lightning_modules.runs.run_trainer import RunTrainer
 
 BASE_CONFIG = Path(__file__).with_name("base.yaml")  # defaults of all experiments
 _SPEC = {"class_path", "init_args"}
 
-# What options may name, whoever wrote them; others are named by --allow-class. These packages hold the mathematics and
+# What options may name, whoever wrote them, beside what is registered. These packages hold the mathematics and
 # what trains it, and two classes of Lightning are those of the presets.
 _IMPORTABLE = (
     *(f"glow_app.{package}" for package in ("bijections", "conditioning", "flows", "nn", "priors", "restoration")),
@@ -90,8 +91,12 @@ def _fitting(spec: Mapping[str, Any], class_path: str | None) -> dict[str, Any]:
 
 def _importable_part(path: str) -> Any:
     """Return the class at a path that options may name; None for others, which :func:`parse` refuses."""
-    may = path in allow_named_classes() or path.startswith(tuple(f"{name}." for name in _IMPORTABLE))
+    may = path in _registered_paths() or path.startswith(tuple(f"{name}." for name in _IMPORTABLE))
     return locate(path) if may else None
+
+
+def _registered_paths() -> list[str]:
+    return [path for path in map(class_path, REGISTRY.values()) if "<" not in path]  # not classes of a function
 
 
 def parse(config: Mapping[str, Any], overrides: list[str]) -> tuple[ArgumentParser, Namespace]:
@@ -102,10 +107,7 @@ def parse(config: Mapping[str, Any], overrides: list[str]) -> tuple[ArgumentPars
     Raises:
         UsageError: If the kind, an option or its value is unknown or invalid, or names a class that is not allowed.
     """
-    importable = [
-        *_IMPORTABLE,
-        *(path for path in allow_named_classes() if "<" not in path),
-    ]  # not classes of a function
+    importable = [*_IMPORTABLE, *_registered_paths()]
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=importable)
     if (kind := config.get("kind") or "images") not in KINDS:
         raise UsageError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
@@ -150,7 +152,7 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     """Return which option, class or argument is wrong, instead of errors of all types that were tried."""
     text = " ".join(message.split())
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", text):
-        return f"{denied[1]} is not part of Glow; if you trust it, pass --allow-class {denied[1]}"
+        return f"{denied[1]} is not part of Glow; if it is yours, register it in a MODULE, and pass --import MODULE"
     words = text.partition("unrecognized arguments: ")[2]
     if words:
         word = words.split("=")[0].split()[0]

@@ -25,8 +25,8 @@ from glow_app.data.sources import attribute_kinds
 from glow_app.evaluation.report import REPORT
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
+from glow_app.spec import own_modules
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
 from lightning_modules.runs.checkpoints import LAST, require_same_model
@@ -179,5 +179,5 @@ def _train(parts: Parts, config: Any, start: Start) -> None:
         print(f"report:     {run_dir / REPORT}")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        allowed = [f" --allow-class {name}" for name in os.environ.get(ALLOWED_VARIABLE, "").split(",") if name]
+        allowed = [f" --import {name}" for name in own_modules()]
         print(f"next: glow {module.next_command.format(run=shlex.quote(str(run_dir)) + ''.join(allowed))}")

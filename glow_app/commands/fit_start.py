@@ -8,7 +8,8 @@ from typing import Any
 from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.class_path import describe_part
+from glow_app.nn.class_path import class_path
+from glow_app.spec import REGISTRY, spec_of
 from glow_app.storage.checkpoint import model_of
 from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run, read_run_config
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
@@ -40,7 +41,7 @@ class Start:
         """Return the architecture of a model that is taken as a whole, as options of the run."""
         if self.source is None or self.by_levels:
             return {}
-        flow: Any = describe_part(self.source.flow)
+        flow: Any = _with_paths(spec_of(self.source.flow))
         flow["init_args"] = {"conditioning": None, **flow["init_args"]}  # otherwise that of a preset would remain
         return {"model": self.source.config | {"flow": flow}}
 
@@ -60,6 +61,14 @@ class Start:
                 f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         return f"begins from {self.place}"
+
+
+def _with_paths(spec: Any) -> Any:
+    """Return a specification in the form of the options of a run."""
+    if not isinstance(spec, Mapping) or "type" not in spec:
+        return spec
+    arguments = {name: _with_paths(value) for name, value in spec.items() if name != "type"}
+    return {"class_path": class_path(REGISTRY[spec["type"]]), "init_args": arguments}
 
 
 def resumed(place: str, run_dir: str | None) -> Start:

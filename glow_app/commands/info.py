@@ -67,7 +67,7 @@ def _model_facts(place: str) -> dict[str, object]:
     facts["images"] = f"{image_text(*config.pop('image_shape'))}, {bits} bits"
     facts["latents"] = ", ".join("x".join(map(str, shape)) for shape in model.flow.latent_shapes)
     if attributes := (model.vocabulary.describe() or {}).get("attributes"):
-        config["conditioning"] = type(model.conditioning).__name__
+        config["conditioning"] = "attributes"
         facts["attributes"] = ", ".join(
             item["name"] + ("" if item["kind"] == "yes_no" else f" {item['least']:.2f} to {item['most']:.2f}")
             for item in attributes
@@ -94,10 +94,9 @@ def _words(name: str) -> str:
 
 def _text(value: Any) -> str:
     """Format a plain value as text, with rounded figures and without brackets."""
-    if isinstance(value, Mapping) and "class_path" in value:
-        arguments = _text(value["init_args"])
-        name = value["class_path"].rpartition(".")[2]
-        return f"{name} ({arguments})" if arguments else name
+    if isinstance(value, Mapping) and "type" in value:
+        arguments = _text({name: argument for name, argument in value.items() if name != "type"})
+        return f"{value['type']} ({arguments})" if arguments else str(value["type"])
     if isinstance(value, Mapping):
         return ", ".join(f"{_words(name)} {_text(item)}" for name, item in value.items() if item is not None)
     if isinstance(value, (list, tuple)):

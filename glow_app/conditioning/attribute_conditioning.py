@@ -21,12 +21,14 @@ from glow_app.messages import closest, is_line
 from glow_app.nn.picture_reader import PictureReader
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.seeding import draw_rows, step_generator
+from glow_app.spec import register
 
 # Shares of single values and of whole rows that training hides, so that the model learns to do without them.
 _HIDDEN_VALUES = _HIDDEN_ROWS = 0.15
 _NUM_ROWS = 8192  # of the training data, evenly spaced, that the model keeps; with fewer, samples vary less
 
 
+@register("attributes")
 class AttributeConditioning(Conditioning):
     r"""A network of attributes :math:`a`, each known or unknown, with a guidance :math:`w` for yes/no attributes.
 
@@ -155,11 +157,6 @@ class AttributeConditioning(Conditioning):
     def vocabulary(self) -> "AttributeVocabulary":
         """Return the vocabulary of the attributes, by name."""
         return AttributeVocabulary(self)
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Names and kinds of the attributes, and the sizes of the network."""
-        return {"attributes": self.attributes, "features": self.features, "hidden": self.hidden}
 
 
 class AttributeVocabulary(Vocabulary):

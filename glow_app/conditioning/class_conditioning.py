@@ -13,8 +13,10 @@ from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
 from glow_app.nn.shape_checks import require_at_least
+from glow_app.spec import register
 
 
+@register("classes")
 class ClassConditioning(Conditioning):
     r"""A learned vector per class, extrapolated away from the mean of all classes by a guidance :math:`w`.
 
@@ -52,11 +54,6 @@ class ClassConditioning(Conditioning):
     def vocabulary(self) -> "ClassVocabulary":
         """Return the vocabulary of the classes, without names."""
         return ClassVocabulary(self)
-
-    @property
-    def config(self) -> dict[str, object]:
-        """The number of classes and the size of a vector."""
-        return {"num_classes": self.num_classes, "features": self.features}
 
 
 class ClassVocabulary(Vocabulary):

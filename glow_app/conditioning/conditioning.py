@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
 from glow_app.conditioning.vocabulary import Vocabulary
-from glow_app.nn.class_path import config_without_arguments
 from glow_app.nn.context import Context
+from glow_app.spec import register
 
 
 class Conditioning(nn.Module, ABC):
@@ -83,12 +83,8 @@ class Conditioning(nn.Module, ABC):
         """Return a new vocabulary for this kind: by default, one of numbers."""
         return Vocabulary(self)
 
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types; a kind that has arguments must override it."""
-        return config_without_arguments(self)
 
-
+@register("nothing")
 class Unconditional(Conditioning):
     """Nothing is known about the images: the conditioning of a flow that has none. What is given is None."""
 

@@ -6,11 +6,11 @@ from typing import Literal
 from glow_app.bijections import Bijection, Coupling, DiagonalAffine, Squeeze
 from glow_app.conditioning import Conditioning, Unconditional
 from glow_app.flows.multiscale import MultiscaleFlow
-from glow_app.flows.steps import COUPLINGS, ConditionerFactory, StepFactory, coupling_class, glow_step, per_level
+from glow_app.flows.steps import ConditionerFactory, StepFactory, coupling_class, glow_step, per_level
 from glow_app.nn import ConvConditioner
-from glow_app.nn.class_path import class_path, describe_part
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
+from glow_app.spec import register
 
 # Bound of the conditioners' inputs with feature maps; the inputs have about unit variance, and 99.7 % are within it.
 MAX_INPUT = 3.0
@@ -43,6 +43,7 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
     return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
 
 
+@register("glow")
 class Glow(MultiscaleFlow):
     r"""The multiscale flow of actnorm, invertible 1x1 convolution and coupling.
 
@@ -54,8 +55,8 @@ class Glow(MultiscaleFlow):
         num_levels: Levels L.
         num_steps: Steps K per level; one number for all, or a list, the finest level first.
         hidden_channels: Width of the conditioners.
-        coupling: ``"affine"``; ``"additive"`` (volume preserving, somewhat faster, somewhat worse); or a subclass of
-            :class:`~glow_app.bijections.Coupling`.
+        coupling: ``"affine"``; ``"additive"`` (volume preserving, somewhat faster, somewhat worse); or another subclass
+            of :class:`~glow_app.bijections.Coupling`, or the name that it is registered by.
         conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``; returns the network
             of one coupling.
         prior: Called with ``(latent_shape, context_features)``; returns the bijection of the last latent onto N(0, I).
@@ -70,7 +71,6 @@ class Glow(MultiscaleFlow):
         See :class:`MultiscaleFlow`.
     Raises:
         ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
-        TypeError: If a ``step`` has no ``config`` by which a saved model is rebuilt.
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039. Feature maps:
         SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, sections 3.2 and 3.3.
@@ -82,7 +82,7 @@ class Glow(MultiscaleFlow):
         num_levels: int = 3,
         num_steps: int | list[int] = 32,
         hidden_channels: int = 512,
-        coupling: Literal["affine", "additive"] | type[Coupling] = "affine",
+        coupling: str | type[Coupling] = "affine",
         conditioner: ConditionerFactory = ConvConditioner,
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         conditioning: Conditioning | None = None,
@@ -112,15 +112,11 @@ class Glow(MultiscaleFlow):
             [new_step(c, e, number) for number in range(k)]
             for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
         ]
-        if step is not None:
-            describe_part(steps[0][0])
         if has_maps:
             for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
                 level.insert(1, DiagonalAffine(c, e))
         steps[0] = [*first, *steps[0]]
         last_prior = prior(shapes[-1], features[-1])
-        names = {kind: name for name, kind in COUPLINGS.items()}
-        kind = {"coupling": names.get(of_coupling, class_path(of_coupling))} if step is None else {}
         super().__init__(
             image_shape,
             [[Squeeze(), *bijections] for bijections in steps],
@@ -130,12 +126,5 @@ class Glow(MultiscaleFlow):
             prior=last_prior,
             any_size=isinstance(last_prior, GaussianPrior),
             conditioning=conditioning,
-            arguments={
-                "image_shape": list(image_shape),
-                "num_levels": num_levels,
-                "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
-                "hidden_channels": hidden_channels,
-                **kind,
-            },
         )
         self.hidden_channels = hidden_channels

@@ -1,6 +1,6 @@
 """The multiscale architecture: each level transforms the image and splits a latent off."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from glow_app.bijections import Bijection, Chain, NormalDensity
 from glow_app.conditioning import Conditioning, Unconditional
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.nn import Conditioner
-from glow_app.nn.class_path import describe_part
 from glow_app.nn.context import Context, per_level, prior_context
 from glow_app.nn.convolutions import inside_torch_func
 
@@ -59,7 +57,6 @@ class MultiscaleFlow(NormalDensity, nn.Module):
             divisible by ``2**num_levels``.
         kept: Channels that go on after each level but the last; half of them if None.
         conditioning: What is known about an image, as the context; nothing if None.
-        arguments: Constructor arguments of a subclass, as plain types, except those that are parts.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see :meth:`latent_shapes_at`; context: (B, E) for
         all levels, or a sequence of feature maps, one per level, (B, E_l, H_l, W_l), or (1, E_l, H_l, W_l) for all
@@ -79,7 +76,6 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         any_size: bool = False,
         kept: Sequence[int] | None = None,
         conditioning: Conditioning | None = None,
-        arguments: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         assert len(split_priors) == len(levels) - 1, "one split prior between two levels"
@@ -96,20 +92,6 @@ class MultiscaleFlow(NormalDensity, nn.Module):
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
         self.conditioning = Unconditional() if conditioning is None else conditioning
-        self.arguments = dict(arguments or {})
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, except ``init``, which a model with weights does not need."""
-        if "coupling" in self.arguments:
-            conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-            parts: dict[str, object] = {"conditioner": describe_part(conditioner)}
-        else:
-            parts = {"step": describe_part(self.levels[-1].bijections[-1])}  # type: ignore[index]
-        parts["prior"] = describe_part(self.prior)
-        if not isinstance(self.conditioning, Unconditional):
-            parts["conditioning"] = describe_part(self.conditioning)
-        return self.arguments | parts
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

@@ -2,32 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from glow_app.bijections import (
-    ActNorm,
-    AdditiveCoupling,
-    AffineCoupling,
-    Bijection,
-    Chain,
-    Coupling,
-    InvertibleConv1x1,
-    PixelwiseChain,
-    Whitening,
-)
+from glow_app.bijections import ActNorm, Bijection, Chain, Coupling, InvertibleConv1x1, PixelwiseChain, Whitening
 from glow_app.nn import Conditioner
-from glow_app.nn.shape_checks import require_choice
-
-COUPLINGS: dict[str, type[Coupling]] = {"affine": AffineCoupling, "additive": AdditiveCoupling}
+from glow_app.spec import registered
 
 ConditionerFactory = Callable[[int, int, int, int], Conditioner]
 StepFactory = Callable[[int, int, int], Bijection]
 
 
 def coupling_class(coupling: str | type[Coupling]) -> type[Coupling]:
-    """Return the class of a coupling's short name, or the class itself; raise ValueError for an unknown name."""
-    if isinstance(coupling, str):
-        require_choice(COUPLINGS, coupling=coupling)
-        return COUPLINGS[coupling]
-    return coupling
+    """Return the class of a coupling's name, or the class itself; raise ValueError for an unknown name."""
+    return registered(coupling, Coupling, "coupling") if isinstance(coupling, str) else coupling
 
 
 def glow_step(

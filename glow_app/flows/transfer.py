@@ -10,6 +10,7 @@ from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.detail_flow import DetailFlow
 from glow_app.nn.context import ContextShift
 from glow_app.priors import GaussianPrior
+from glow_app.spec import spec_of
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def copy_levels(target: Glow | WaveletFlow, source: Glow | WaveletFlow) -> int:
         ValueError: If ``source`` takes another context than ``target``.
     """
     given, its = target.conditioning, source.conditioning
-    if not isinstance(its, Unconditional) and (type(given), given.config) != (type(its), its.config):
+    if not isinstance(its, Unconditional) and spec_of(given) != spec_of(its):
         raise ValueError(
             "levels can be taken only from a model that is given the same or nothing; to take a whole one, use "
             "--init-from"

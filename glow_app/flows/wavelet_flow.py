@@ -20,11 +20,13 @@ from glow_app.nn.context import Context, prior_context
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import draw_rows
+from glow_app.spec import register
 
 # Pixels of the low band around a window in training; those beyond change the window by little more than rounding.
 MARGIN = 4
 
 
+@register("wavelet")
 class WaveletFlow(MultiscaleFlow):
     r"""Each level splits an image into means of 2x2 pixels and details, and models the details given the means.
 
@@ -69,7 +71,7 @@ class WaveletFlow(MultiscaleFlow):
         detail_channels: int | list[int] = 48,
         detail_features: int | list[int] = 48,
         detail_blocks: int | list[int] = 4,
-        coupling: Literal["affine", "additive"] | type[Coupling] = "affine",
+        coupling: str | type[Coupling] = "affine",
         conditioner: ConditionerFactory = ConvConditioner,
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         conditioning: Conditioning | None = None,
@@ -112,13 +114,6 @@ class WaveletFlow(MultiscaleFlow):
             base.any_size,
             [*(channels for _ in details), *(sizes[0] for sizes in base.split_sizes[:-1])],
             base.conditioning,
-            {
-                **base.arguments,
-                **of_details,
-                "image_shape": list(image_shape),
-                "detail_steps": list(detail_steps),
-                "window": window,
-            },
         )
         self.num_details, self.window, self.images_per_window = num_details, window, each_window
         self.hidden_channels = max(widths[0], features[0])  # of the finest details, which have the most pixels

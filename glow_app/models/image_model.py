@@ -22,13 +22,13 @@ from glow_app.likelihood import (
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.module_state import is_initialized, model_hash, require_wide_weights, weights_device, weights_dtype
-from glow_app.nn.class_path import class_path
 from glow_app.nn.context import Context, rows_of
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.numeric_limits import LARGEST_IMAGE
 from glow_app.pictures.image_batch import Images
 from glow_app.running import Memory, choose_runners, decode_in_parts, fold
 from glow_app.seeding import image_generator, image_generators, one_seed_each
+from glow_app.spec import spec_of
 
 
 class ImageModel(nn.Module):
@@ -86,9 +86,8 @@ class ImageModel(nn.Module):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, from which the model is rebuilt."""
-        kind = {} if isinstance(self.flow, Glow) else {"class_path": class_path(type(self.flow))}
-        return {"num_bits": self.num_bits, "flow": kind | self.flow.config}
+        """Constructor arguments as plain types, from which the model is rebuilt; TypeError if a part has no name."""
+        return {"num_bits": self.num_bits, "flow": spec_of(self.flow)}
 
     @property
     def facts(self) -> dict[str, object]:

@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.class_path import config_without_arguments
 from glow_app.nn.context import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
+from glow_app.spec import register
 
 
 class Conditioner(nn.Module, ABC):
@@ -28,12 +28,8 @@ class Conditioner(nn.Module, ABC):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialise data-dependent parameters from the batch ``x`` and return ``forward(x, context)``."""
 
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments beyond the widths, as plain types; a conditioner that has any must override it."""
-        return config_without_arguments(self, num_passed=4)
 
-
+@register("conv")
 class ConvConditioner(Conditioner):
     r"""The paper's network: 3x3, ReLU, 1x1, ReLU, zero-initialised 3x3, with actnorm after the first two convolutions.
 

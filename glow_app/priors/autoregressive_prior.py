@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregressive, SplineMap
+from glow_app.nn import MADE
 from glow_app.nn.shape_checks import require_at_least, require_choice
-from glow_app.priors.head_prior import HeadPrior, LatentShape, own_arguments
+from glow_app.priors.head_prior import HeadPrior, LatentShape
+from glow_app.spec import register
 
 # With more steps per layer, an IAF prior takes most of the time of a training step of a small Glow.
 MANY_STEPS = 1024
 
 
+@register("maf")
 class MAFPrior(HeadPrior):
     r"""A Gaussian and a masked autoregressive flow on the flattened latent: fast to train, slow to sample.
 
@@ -38,6 +41,8 @@ class MAFPrior(HeadPrior):
         MAF, Papamakarios et al. 2017, arXiv:1705.07057; splines: arXiv:1906.04032.
     """
 
+    options_of = MADE
+
     def __init__(
         self,
         latent_shape: LatentShape,
@@ -49,22 +54,21 @@ class MAFPrior(HeadPrior):
         tail_bound: float = 5.0,
         **options: Any,
     ) -> None:
-        config = own_arguments(locals())
         require_at_least(1, num_layers=num_layers)
         require_choice(("affine", "spline"), elementwise=elementwise)
         function = SplineMap(num_bins, tail_bound) if elementwise == "spline" else AffineMap()
         size = math.prod(latent_shape)
         layers = [
-            # Written out: the command line reads from this call which options are left.
             MaskedAutoregressive(size, hidden_features, context_features, function, layer % 2 == 1, **options)
             for layer in range(num_layers)
         ]
-        super().__init__(latent_shape, context_features, self._directed(layers), config)
+        super().__init__(latent_shape, context_features, self._directed(layers))
 
     def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
         return layers
 
 
+@register("iaf")
 class IAFPrior(MAFPrior):
     r"""A Gaussian and an inverse autoregressive flow: :class:`MAFPrior` with the costs exchanged.
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from glow_app.bijections import ContinuousFlow
 from glow_app.nn import MLPVelocity
-from glow_app.priors.head_prior import HeadPrior, LatentShape, own_arguments
+from glow_app.priors.head_prior import HeadPrior, LatentShape
+from glow_app.spec import register
 
 
+@register("cnf")
 class CNFPrior(HeadPrior):
     r"""A Gaussian and a :class:`~glow_app.bijections.ContinuousFlow` on the flattened latent: a solve per direction.
 
@@ -27,6 +29,8 @@ class CNFPrior(HeadPrior):
         FFJORD, Grathwohl et al. 2019, arXiv:1810.01367; RNODE, Finlay et al. 2020, arXiv:2002.02798.
     """
 
+    options_of = ContinuousFlow
+
     def __init__(
         self,
         latent_shape: LatentShape,
@@ -36,7 +40,6 @@ class CNFPrior(HeadPrior):
         num_frequencies: int = 0,
         **options: Any,
     ) -> None:
-        config = own_arguments(locals())
         size = math.prod(latent_shape)
         velocity = MLPVelocity(size, hidden_features, num_layers, context_features, num_frequencies)
-        super().__init__(latent_shape, context_features, [ContinuousFlow(velocity, **options)], config)
+        super().__init__(latent_shape, context_features, [ContinuousFlow(velocity, **options)])

@@ -3,10 +3,12 @@
 from torch import Tensor
 
 from glow_app.bijections import Bijection, DiagonalAffine, NormalDensity, PrincipalDirections
+from glow_app.spec import register
 
 LatentShape = tuple[int, int, int] | tuple[int]
 
 
+@register("gaussian")
 class GaussianPrior(NormalDensity, Bijection):
     r"""A learned Gaussian per channel, shifted and scaled by the context if there is one: the prior of the Glow paper.
 
@@ -29,11 +31,6 @@ class GaussianPrior(NormalDensity, Bijection):
         maps = latent_shape if len(latent_shape) == 3 else (latent_shape[0], 1, 1)
         self.whiten = DiagonalAffine(latent_shape[0], context_features, kernel_size=1)
         self.principal = PrincipalDirections(maps, rank) if rank else None
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments beyond those that Glow passes."""
-        return {} if self.principal is None else {"rank": self.principal.rank}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Whiten ``x``."""

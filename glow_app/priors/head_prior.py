@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from glow_app.bijections import Bijection, Chain, NormalDensity, Reshape
 from glow_app.priors.gaussian_prior import GaussianPrior, LatentShape
-
-_OTHERS = {"self", "__class__", "latent_shape", "context_features", "options"}
 
 
 class HeadPrior(NormalDensity, Chain):
@@ -20,29 +17,12 @@ class HeadPrior(NormalDensity, Chain):
         latent_shape: (C, H, W) of the last latent; or (D,), of vectors.
         context_features: Size :math:`E` of the context; 0 for none.
         head: Bijections of the head, on (B, C*H*W); they see the mean of a context (B, E, H, W).
-        config: The subclass's own arguments.
     Shape:
         x, z: (B, C, H, W) or (B, D); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     """
 
-    def __init__(
-        self, latent_shape: LatentShape, context_features: int, head: Sequence[Bijection], config: dict[str, object]
-    ) -> None:
+    def __init__(self, latent_shape: LatentShape, context_features: int, head: Sequence[Bijection]) -> None:
         vector = (math.prod(latent_shape),)
         head = [Reshape(latent_shape, vector), *head, Reshape(vector, latent_shape)]
         super().__init__(GaussianPrior(latent_shape, context_features), *head)
-        self._config, self.latent_shape = config, latent_shape
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments beyond those that Glow passes, as plain types."""
-        return dict(self._config)
-
-
-def own_arguments(local_variables: dict[str, Any]) -> dict[str, object]:
-    """Return the arguments beyond those that Glow passes, from ``locals()`` at the start of a constructor.
-
-    Those of ``**options`` are arguments too.
-    """
-    own = {name: value for name, value in local_variables.items() if name not in _OTHERS}
-    return own | local_variables.get("options", {})
+        self.latent_shape = latent_shape

@@ -5,8 +5,10 @@ import math
 from glow_app.bijections import Planar
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.priors.head_prior import HeadPrior, LatentShape
+from glow_app.spec import register
 
 
+@register("planar")
 class PlanarPrior(HeadPrior):
     r"""A Gaussian and a stack of :class:`~glow_app.bijections.Planar` layers on the flattened latent.
 
@@ -28,4 +30,4 @@ class PlanarPrior(HeadPrior):
         require_at_least(1, num_layers=num_layers)
         num_features = math.prod(latent_shape)
         head = [Planar(num_features, context_features) for _ in range(num_layers)]
-        super().__init__(latent_shape, context_features, head, {"num_layers": num_layers})
+        super().__init__(latent_shape, context_features, head)

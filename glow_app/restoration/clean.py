@@ -16,6 +16,7 @@ from glow_app.restoration.damage import (
     raw_at_random,
 )
 from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.spec import register
 
 # Shares of the pictures with noise only, files only, noise that was then saved, files with noise on them, and neither.
 _SHARES = (0.44, 0.24, 0.2, 0.04, 0.08)
@@ -41,6 +42,7 @@ _NOISE: dict[Callable[[np.ndarray, float, np.random.Generator], np.ndarray], flo
 }
 
 
+@register("clean")
 class Clean(RestorationTask):
     """Remove noise and the artefacts of JPEG and WebP, alone or both in either order; some pictures have neither.
 

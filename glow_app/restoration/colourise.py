@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 
 from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.spec import register
 
 # Pillow's weights of red, green and blue for mode L (ITU-R 601-2), in 16-bit fixed point.
 _WEIGHTS = (19595, 38470, 7471)
 _CORRECTIONS = 256
 
 
+@register("colourise")
 class Colourise(RestorationTask):
     """Colour grey pictures; Pillow converts the coloured picture back to exactly the grey one.
 

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from glow_app.restoration.damage import damage_each
 from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.spec import register
 
 
+@register("fill")
 class Fill(RestorationTask):
     """Fill missing parts of pictures; all other pixels are preserved exactly.
 

@@ -14,6 +14,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
 from glow_app.restoration.restoring import Restoration, require_task, restore_damaged
 from glow_app.seeding import image_generator
+from glow_app.spec import spec_of
 
 CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
 WHOLE_RANGE = 256  # grey levels
@@ -115,7 +116,7 @@ def restoration_record(
     names = {"base": task.condition_name, "draw": "single draw"}
     names |= {"estimate": "estimate (temperature 0)", "mean": f"mean of {pluralise(count, 'draw')}"}
     return {
-        "task": {"name": type(task).__name__, **task.config},
+        "task": spec_of(task),
         "samples": {"temperature": temperature, "count": count, "all": figures.draws},
         "restorations": {kind: {"name": names[kind], **asdict(quality)} for kind, quality in figures.qualities.items()},
         "intervals": list(INTERVALS),

@@ -11,14 +11,15 @@ from glow_app.bijections import Bijection
 from glow_app.conditioning import Conditioning, Given, Vocabulary
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.class_path import describe_part
 from glow_app.nn.context import Context
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.restoration.context_difference import ContextDifference
 from glow_app.restoration.encoder import ConditionEncoder
 from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.spec import register
 
 
+@register("picture")
 class PictureConditioning(Conditioning):
     """A damaged picture: an encoder computes a feature map per level from it, and estimates the image.
 
@@ -48,13 +49,12 @@ class PictureConditioning(Conditioning):
     def __init__(self, task: RestorationTask, features: int = 64, num_blocks: int = 6) -> None:
         super().__init__()
         require_at_least(1, features=features, num_blocks=num_blocks)
-        self.task, self.parts = task, (task,)
-        self._sizes = {"features": features, "num_blocks": num_blocks}
+        self.task, self._num_features, self._num_blocks = task, features, num_blocks
 
     def build(self, image_shape: tuple[int, int, int], num_levels: int) -> Sequence[Bijection]:
         """Create the encoder; return the difference from its estimate."""
         channels = self.task.condition_channels(image_shape[0])
-        sizes = (channels, image_shape[0], num_levels, self._sizes["features"], self._sizes["num_blocks"])
+        sizes = (channels, image_shape[0], num_levels, self._num_features, self._num_blocks)
         self.encoder = ConditionEncoder(*sizes, has_mask=self.task.has_mask)
         self.features = self.encoder.num_features
         return [ContextDifference(4 * image_shape[0], has_mask=self.task.has_mask)]
@@ -83,11 +83,6 @@ class PictureConditioning(Conditioning):
     def vocabulary(self) -> "PictureVocabulary":
         """Return the vocabulary of pictures."""
         return PictureVocabulary(self)
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types."""
-        return {"task": describe_part(self.task), **self._sizes}
 
     def _real(self, given: Tensor) -> Tensor:
         """Return a condition as input of the encoder."""

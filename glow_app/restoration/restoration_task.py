@@ -102,8 +102,3 @@ class RestorationTask(ABC):
     def missing(self, damaged: Tensor) -> Tensor | None:
         """Return where pixels are missing, boolean (B, 1, H, W), if only these are restored; otherwise None."""
         return None
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, for exported models; by default all attributes of the instance."""
-        return dict(vars(self))

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from glow_app.restoration.damage import compressed, damage_each, noisy
 from glow_app.restoration.restoration_task import RestorationTask
+from glow_app.spec import register
 
 _FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.LANCZOS)
 
 
+@register("upscale")
 class Upscale(RestorationTask):
     """Enlarge pictures; the damage is bicubic downsampling with antialiasing.
 

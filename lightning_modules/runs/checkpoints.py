@@ -113,9 +113,7 @@ def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> N
     """Raise ValueError if two configurations of models differ, except in arguments of their parts."""
     earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
     for name in earlier.keys() & settings.keys() - {"flow"}:
-        before, now = (
-            part.get("class_path") if isinstance(part, dict) else part for part in (earlier[name], settings[name])
-        )
+        before, now = (part.get("type") if isinstance(part, dict) else part for part in (earlier[name], settings[name]))
         if before != now:
             raise ValueError(
                 f"{name} is {now}, but {before} in the checkpoint; omit the option, or start a new run with --init-from"

@@ -16,7 +16,6 @@ from glow_app.cli import main
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.restoration import Clean, Colourise, Fill, Upscale
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
 from glow_app.storage.pretrained import save_pretrained
 
 # 4-bit digits, two levels of two steps, 8 training steps per epoch.
@@ -137,5 +136,4 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Isolate each test from the home folder, the working folder and the environment."""
     monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "glow-cache"))
     monkeypatch.setenv("GLOW_DATA", str(tmp_path / "glow-data"))
-    monkeypatch.setenv(ALLOWED_VARIABLE, "")
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ def test_all_figures_of_restorations(models: Path, tmp_path: Path, glow: Glow) -
     record = json.loads((tmp_path / "outputs/evaluate/evaluation.json").read_text())
     model = load_model(models / "fill")
     assert isinstance(model, ImageModel)
-    assert (record["model"], record["task"]["name"]) == (model.hash, "Fill")
+    assert (record["model"], record["task"]["type"]) == (model.hash, "fill")
     assert (record["data"]["images"], record["data"]["training_images"]) == (9, None)
     held_out = evaluation_data(model, {}, source="folder", root=str(root), limit=9).held_out
     bits = mean_bits(model, held_out, 1, 5)

@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[str, object]] = {
     "arguments of a class": (f"{PRIOR}.init_args", {"num_layers": [TOUCH]}),
     "a bare path": ("model.optimizer", "os.system"),
     "through a module of this project": ("model.optimizer", "glow_app.files.os.system"),
-    "through a part of this project": ("model.optimizer", "glow_app.nn.class_path.signature"),
+    "through a part of this project": ("model.optimizer", "glow_app.nn.conditioner.ABC"),
     "a function of this project": ("model.optimizer", "glow_app.cli.main"),
     "imported by this project": ("model.optimizer", "glow_app.files.Path"),
     "a module in the working folder": ("model.optimizer", {"class_path": "evil.Adam"}),
@@ -88,7 +88,7 @@ ATTACKS: dict[str, tuple[str, object]] = {
     "another configuration": ("model.optimizer", "other.yaml"),
     "a whole section": ("model", "model.yaml"),
 }
-CULPRITS = ("system", "abort", "Lambda", "evil", "signature", "glow_app.cli", "Path", "num_layers", "other.yaml")
+CULPRITS = ("system", "abort", "Lambda", "evil", "ABC", "glow_app.cli", "Path", "num_layers", "other.yaml")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

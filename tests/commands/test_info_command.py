@@ -28,7 +28,7 @@ def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
     assert (printed["sha256"], printed["parameters"]) == (load_model(trained / name).hash, "7,000")
     assert (printed["images"], printed["latents"]) == ("8x8 grey, 4 bits", "2x4x4, 8x2x2")
     assert (printed["levels"], printed["steps"], printed["hidden channels"]) == ("2", "2", "16")
-    assert printed["prior"] == "GaussianPrior"
+    assert printed["prior"] == "gaussian (rank 0)"
     checkpoint = read_checkpoint(trained / (name if name.endswith(".ckpt") else "best.ckpt"))
     assert printed["trained for"] == f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
     bits = checkpoint["glow_app"]["training"]
@@ -39,7 +39,7 @@ def test_facts_of_a_model(trained: Path, glow: Glow, name: str) -> None:
 
 def test_attributes_are_shown_as_they_are_given(attributed: Path, glow: Glow) -> None:
     printed = facts(glow, attributed)
-    assert printed["conditioning"] == "AttributeConditioning"
+    assert printed["conditioning"] == "attributes"
     assert re.fullmatch(r"smiling, hat, age 0\.\d\d to \d\.\d\d, hue 0\.\d\d to \d\.\d\d", printed["attributes"])
 
 

@@ -1,25 +1,26 @@
 """A user's own couplings, priors and optimisers: training, sampling and resuming."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonargparse import set_parsing_settings
 from tiny_training import TINY_FIT
 
+from glow_app.spec import REGISTRY
 from glow_app.storage.checkpoint import read_checkpoint
-from glow_app.storage.model_config import ALLOWED_CLASSES
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
 
 MODULE = """
 from torch.optim import Adam
 
+from glow_app import register
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1
 from glow_app.nn import ConvConditioner
 from glow_app.priors import GaussianPrior
 
 
+@register("gentle")
 class Gentle(AffineCoupling):
     def transform(self, x_b, shift, scale_minus_one):
         return super().transform(x_b, shift, scale_minus_one / 2)
@@ -28,43 +29,39 @@ class Gentle(AffineCoupling):
         return super().inverse_transform(z_b, shift, scale_minus_one / 2)
 
 
+@register("doubled")
 class Doubled(GaussianPrior):
     def __init__(self, latent_shape, context_features=0, factor=1):
         super().__init__(latent_shape, context_features)
-        self.factor = factor
-
-    @property
-    def config(self):
-        return {"factor": self.factor}
 
 
+@register("step")
 class Step(Chain):
     def __init__(self, channels, hidden_channels, context_features=0, turns=1):
         width = 2 * (channels - channels // 2)
         conditioner = ConvConditioner(channels // 2, width, hidden_channels, context_features)
         turned = [InvertibleConv1x1(channels) for _ in range(turns)]
         super().__init__(ActNorm(channels), *turned, AffineCoupling(channels, conditioner))
-        self.config = {"turns": turns}
 
 
+@register("own-adam")
 class OwnAdam(Adam):
     pass
 """
 
-PARTS = ("Gentle", "Doubled", "Step")
-OWN_CLASSES = dict(ALLOWED_CLASSES)
+BUILT_IN = set(REGISTRY)
 
 
 @pytest.fixture(autouse=True)
 def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
-    """Write ``my_parts``; return a function that forgets the allowed classes, as a new process would."""
+    """Write ``my_parts``; return a function that forgets what it registered, as a new process would."""
     (tmp_path / "my_parts.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
 
     def forget() -> None:
-        monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(OWN_CLASSES))
-        monkeypatch.setenv(ALLOWED_VARIABLE, "")
-        set_parsing_settings(import_path_denylist=[f"my_parts.{name}" for name in (*PARTS, "OwnAdam")])
+        for name in REGISTRY.keys() - BUILT_IN:
+            del REGISTRY[name]
+        monkeypatch.delitem(sys.modules, "my_parts", raising=False)
 
     forget()
     return forget
@@ -75,32 +72,30 @@ def test_own_parts_are_trained_sampled_and_resumed(
 ) -> None:
     own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
     own += ["--model.optimizer=my_parts.OwnAdam", "--model.optimizer.lr=0.001"]
-    own += ["--model.flow.coupling=my_parts.Gentle"]
-    parts, optimizer = ([f"--allow-class=my_parts.{name}" for name in names] for names in (PARTS, ["OwnAdam"]))
-    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", *TINY_FIT, *own, *parts)
-    new_process()
-    done = glow("fit", *TINY_FIT, *parts, *optimizer, "--run_dir=run", "--trainer.max_steps=2", *own)
+    own += ["--model.flow.coupling=gentle"]
+    parts = "--import=my_parts"
+    assert "pass --import MODULE" in refused("fit", *TINY_FIT, *own)
+    done = glow("fit", *TINY_FIT, parts, "--run_dir=run", "--trainer.max_steps=2", *own)
     assert done.code == 0, done
     (following,) = (line.split()[2:] for line in done.output.splitlines() if line.startswith("next: glow "))
     assert Path("run/model/model.safetensors").is_file()
     new_process()
-    assert "pass --allow-class my_parts.Gentle" in refused("sample", "--checkpoint", "run", "--count", "1")
+    assert "flow.prior.type is 'doubled'; expected one of " in refused("sample", "--checkpoint", "run", "--count", "1")
     assert glow(*following, "--count", "2").code == 0
     new_process()
-    assert "pass --allow-class my_parts.OwnAdam" in refused("fit", "--resume", "run", *parts)
-    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *parts, *optimizer).code == 0
+    assert "'doubled'; expected one of" in refused("fit", "--resume", "run", code=1)
+    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", parts).code == 0
     assert read_checkpoint(Path("run/last.ckpt"))["global_step"] == 3
-    assert "my_parts.Nothing: " in refused("info", "run", "--allow-class", "my_parts.Nothing", code=1)
 
 
 def test_own_steps_are_trained_sampled_and_reconstructed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
     own = ["--model.flow.step=my_parts.Step", "--model.flow.step.init_args.turns=2"]
-    allowed = "--allow-class=my_parts.Step"
+    allowed = "--import=my_parts"
     assert glow("fit", *TINY_FIT, *own, allowed, "--run_dir=run", "--trainer.max_steps=2").code == 0
     new_process()
-    assert "pass --allow-class my_parts.Step" in refused("sample", "--checkpoint", "run", "--count", "1")
+    assert "flow.step.type is 'step'; expected one of" in refused("sample", "--checkpoint", "run", "--count", "1")
     assert glow("sample", "--checkpoint=run", allowed, "--count=2", "--output=drawn").code == 0
     pictures = sorted(map(str, Path("drawn").glob("*.png")))
     assert glow("reconstruct", *pictures, "--checkpoint=run", allowed).code == 0

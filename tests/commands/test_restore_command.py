@@ -17,7 +17,6 @@ from PIL.ExifTags import Base
 from registry import random_images, tiny_restorer, tiny_wavelet_flow
 from run_files import pixels
 
-from glow_app import allow_class
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.panels import SHEET_SIDE
@@ -25,7 +24,7 @@ from glow_app.pictures.picture_file import PictureFile
 from glow_app.restoration import Clean, RestorationTask, picture_conditioning_of, require_task, restore
 from glow_app.restoration.damage import noisy
 from glow_app.seeding import image_generator
-from glow_app.storage.model_config import ALLOWED_CLASSES
+from glow_app.spec import register, spec_of
 from glow_app.storage.model_folders import CLEANER, ENLARGER, bundled_restorers
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -181,6 +180,7 @@ def test_undamaged_pictures_can_be_damaged_first(
     assert not np.array_equal(damaged, original)
 
 
+@register("dimmed")
 class Dimmed(RestorationTask):
     """Brighten a picture taken with some share of the light, except where another picture is black."""
 
@@ -196,11 +196,7 @@ class Dimmed(RestorationTask):
         return self.prepared[-1]
 
 
-def test_a_task_of_ones_own_takes_numbers_and_pictures(
-    photo: Path, glow: Glow, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(ALLOWED_CLASSES))
-    allow_class(Dimmed)
+def test_a_task_of_ones_own_takes_numbers_and_pictures(photo: Path, glow: Glow, refused: Callable[..., str]) -> None:
     save_pretrained(tiny_restorer(Dimmed(), 0.01, images=random_images(16)), Path("own"))
     lit = np.zeros((9, 14), np.uint8)
     lit[:, 5:] = 1
@@ -402,7 +398,7 @@ def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glo
     assert list(Path("run/samples").glob("step*.png"))
     model = load_model("run")
     assert isinstance(model, ImageModel)
-    assert require_task(model).config == {"factor": 2, "mixed": True}
+    assert spec_of(require_task(model)) == {"type": "upscale", "factor": 2, "mixed": True}
     assert glow("restore", photo, "--checkpoint", "run").code == 0
     result = glow("test", "--split=validation", "--checkpoint", "run/last.ckpt")
     assert re.search(r"^bits/dim +\d.* one draw, given the damaged picture$", result.output, re.MULTILINE), result

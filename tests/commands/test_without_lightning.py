@@ -41,17 +41,13 @@ for name in set(dir(glow_app)) - {{"train"}}:
     assert getattr(glow_app, name)
 
 import torch
-from glow_app.restoration import Upscale
-from glow_app.storage.model_config import ALLOWED_CLASSES
+from glow_app.spec import build
 with torch.device("meta"):
-    for name, part in ALLOWED_CLASSES.items():
-        kind = {{"glow_app.priors": "prior", "glow_app.nn": "conditioner"}}.get(name.rpartition(".")[0])
-        if name == "glow_app.conditioning.ClassConditioning":
-            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(3))
-        elif name == "glow_app.restoration.PictureConditioning":
-            glow_app.Glow((3, 8, 8), 2, 1, 4, conditioning=part(Upscale()))
-        elif kind:
-            glow_app.Glow((3, 8, 8), 2, 1, 4, **{{kind: part}})
+    small = dict(type="glow", image_shape=[3, 8, 8], num_levels=2, num_steps=1, hidden_channels=4)
+    for prior in ("gaussian", "planar", "maf", "iaf", "cnf"):
+        build(small | dict(prior=prior))
+    for given in (dict(type="classes", num_classes=3), dict(type="picture", task="upscale")):
+        build(small | dict(conditioning=given))
 assert "torch._dynamo" not in sys.modules, "a model is rebuilt without the compiler of torch"
 
 sys.modules["torchdiffeq"] = None

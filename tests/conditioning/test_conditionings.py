@@ -18,7 +18,8 @@ from glow_app.generation.loaded_model import LoadedModel
 from glow_app.generation.sampling import guidance_change
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context, rows_of
-from glow_app.storage.model_config import ALLOWED_CLASSES, build_model
+from glow_app.spec import REGISTRY, spec_of
+from glow_app.storage.model_config import build_model
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
@@ -26,21 +27,21 @@ from lightning_modules.image_module import ImageModule
 kinds = pytest.mark.parametrize("kind", CONDITIONINGS)
 
 
-def test_the_registry_and_the_allow_list_hold_every_kind() -> None:
+def test_the_registries_hold_every_kind() -> None:
     kinds = {cls for cls in Conditioning.__subclasses__() if cls.__module__.startswith("glow_app.")}
     registered = {type(tiny_glow(conditioning=build()).conditioning) for build in CONDITIONINGS.values()}
     assert kinds == registered
-    assert kinds - {Unconditional} <= set(ALLOWED_CLASSES.values())
+    assert kinds <= set(REGISTRY.values())
 
 
 @kinds
 def test_the_configuration_contains_every_argument(kind: str) -> None:
     conditioning = tiny_glow(conditioning=CONDITIONINGS[kind]()).conditioning
     arguments = signature(type(conditioning)).parameters if CONDITIONINGS[kind]() else ()
-    assert set(conditioning.config) == set(arguments)
+    assert set(spec_of(conditioning)) == {"type", *arguments}
 
 
-def test_a_kind_that_forgets_its_arguments_is_refused_before_training() -> None:
+def test_a_kind_that_is_not_registered_is_refused_before_training() -> None:
     class Scaled(Conditioning):
         features = 1
 
@@ -51,7 +52,7 @@ def test_a_kind_that_forgets_its_arguments_is_refused_before_training() -> None:
         def forward(self, given: Tensor) -> Tensor:
             return self.scale * given
 
-    with pytest.raises(TypeError, match="Scaled needs a property config"):
+    with pytest.raises(TypeError, match="Scaled is not registered"):
         ImageModule(Glow((1, 4, 4), 1, 1, 4, conditioning=Scaled(7.0)))
 
 

@@ -16,20 +16,16 @@ from PIL import Image
 from registry import tiny_model
 from tiny_training import TINY_FIT
 
-from glow_app import allow_class, load_model
+from glow_app import load_model
 from glow_app.cli import main
 from glow_app.export import Sampler
 from glow_app.generation import load_latents
 from glow_app.generation.loaded_model import LoadedModel
-from glow_app.nn.class_path import describe_part
 from glow_app.pictures.images import read_png_text
-from glow_app.storage.model_config import ALLOWED_CLASSES
-from glow_app.storage.model_folders import ALLOWED_VARIABLE
+from glow_app.spec import spec_of
 from glow_app.storage.pretrained import save_pretrained
 
 Capture = pytest.CaptureFixture[str]
-
-BUILT_IN = dict(ALLOWED_CLASSES)
 
 
 # The example of the documentation, a class of this module.
@@ -37,14 +33,6 @@ EXAMPLE = re.findall(r"```python\n(.*?)```", (DOCS / "conditioning.md").read_tex
 _namespace: dict[str, Any] = {"__name__": __name__}
 exec(EXAMPLE, _namespace)
 Brightness = _namespace["Brightness"]
-
-
-@pytest.fixture(autouse=True)
-def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Allow the class for a test: a file that names it is otherwise refused, as any unknown class is."""
-    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
-    monkeypatch.setenv(ALLOWED_VARIABLE, "")
-    allow_class(Brightness)
 
 
 @pytest.fixture
@@ -65,8 +53,8 @@ def test_the_command_trains_and_measures_it(tmp_path: Path, capsys: Capture) -> 
     run, kind = tmp_path / "run", f"--model.flow.conditioning={Brightness.__module__}.Brightness"
     options = [kind, f"{kind.partition('=')[0]}.init_args.features=3", "--trainer.max_steps=2", f"--run_dir={run}"]
     assert main(["fit", *TINY_FIT, *options]) == 0
-    assert load_model(run).config["flow"]["conditioning"] == describe_part(Brightness(3))  # type: ignore[index]
-    assert main(["test", f"--checkpoint={run}", f"--allow-class={Brightness.__module__}.Brightness"]) == 0
+    assert load_model(run).config["flow"]["conditioning"] == spec_of(Brightness(3))  # type: ignore[index]
+    assert main(["test", f"--checkpoint={run}"]) == 0
     assert "bits/dim" in capsys.readouterr().out
 
 
@@ -74,12 +62,10 @@ def test_the_commands_take_it(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     folder = save_pretrained(model, tmp_path / "model")
-    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(BUILT_IN))
     monkeypatch.chdir(tmp_path)
 
     def glow(*arguments: str) -> int:
-        allowed = f"--allow-class={Brightness.__module__}.Brightness"
-        return main([*arguments, f"--checkpoint={folder}", allowed])
+        return main([*arguments, f"--checkpoint={folder}"])
 
     sampled = "outputs/sample/seed000005_t0.70.png"
     assert glow("sample", "--count=2", "--seed=5", "--given", "0.9", "0.3") == 0
@@ -99,8 +85,8 @@ def test_the_commands_take_it(
     assert glow("score", sampled, "--given", "0.3") == 0
     assert json.loads(Path("outputs/score/scores.json").read_text())["images"][0]["given"] == 0.3
     capsys.readouterr()
-    assert main(["info", str(folder), f"--allow-class={Brightness.__module__}.Brightness"]) == 0
-    assert "Brightness (features 4)" in capsys.readouterr().out
+    assert main(["info", str(folder)]) == 0
+    assert "brightness (features 4)" in capsys.readouterr().out
 
 
 def test_its_sampler_draws_what_the_model_draws(model: LoadedModel) -> None:

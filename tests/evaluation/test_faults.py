@@ -13,9 +13,11 @@ from glow_app.cli import main
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation import faults_of
 from glow_app.restoration import Upscale
+from glow_app.spec import register
 from lightning_modules.image_module import ImageModule
 
 
+@register("boasting")
 class Boasting(AdditiveCoupling):
     """Its log-determinant is wrong."""
 
@@ -24,6 +26,7 @@ class Boasting(AdditiveCoupling):
         return z_b, log_det + 1000
 
 
+@register("forgetting")
 class Forgetting(AdditiveCoupling):
     """Its inverse is wrong."""
 
@@ -32,6 +35,7 @@ class Forgetting(AdditiveCoupling):
         return x_b + 1, log_det
 
 
+@register("dividing")
 class Dividing(AdditiveCoupling):
     """Its inverse is not finite."""
 

@@ -13,6 +13,7 @@ from glow_app.flows import Glow, WaveletFlow
 from glow_app.flows.transfer import copy_levels
 from glow_app.nn import DataDependentAffine
 from glow_app.priors import MAFPrior
+from glow_app.spec import build, spec_of
 
 SHAPE = (3, 16, 16)
 
@@ -103,13 +104,14 @@ def test_a_context_that_both_take_is_copied_too() -> None:
 
 def test_a_larger_wavelet_flow_takes_the_coarse_levels_of_a_smaller_one() -> None:
     given = tiny_wavelet_flow(dtype=torch.float64)
-    sizes = {**given.arguments, "image_shape": (3, 16, 16), "detail_steps": [3, 1, 2], "detail_features": [4, 4, 5]}
-    flow = WaveletFlow(**sizes, conditioning=ClassConditioning(3)).double()  # type: ignore[arg-type]
+    sizes = {"image_shape": [3, 16, 16], "detail_steps": [3, 1, 2], "detail_features": [4, 4, 5]}
+    classes = {"type": "classes", "num_classes": 3}
+    flow = build({**spec_of(given), **sizes, "conditioning": classes}, WaveletFlow).double()
     assert copy_levels(flow, given) == 3  # the Glow, and two levels of details
     x = batch(3, 16, 16)
     flow.initialize(x, context := flow.conditioning(torch.ones(len(x), dtype=torch.int64)))
     low_log_prob = flow.level_log_probs(x, context)[:, 1:].sum(1)
     torch.testing.assert_close(low_log_prob, given.log_prob(Haar.low_band(x)), rtol=1e-12, atol=1e-9)
-    other = WaveletFlow(**{**sizes, "num_steps": 2}).double()  # type: ignore[arg-type]
+    other = build({**spec_of(flow), "num_steps": 2}, WaveletFlow).double()
     assert copy_levels(other, given) == 0
     assert copy_levels(other, source()) == 0

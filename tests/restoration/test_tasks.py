@@ -10,6 +10,7 @@ from PIL import Image
 from registry import random_images
 from torch import Tensor
 
+from glow_app import spec
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale
 from glow_app.restoration.damage import compressed, noisy
 from glow_app.restoration.fill import random_mask, smooth_fill
@@ -45,7 +46,7 @@ def test_shapes_and_types(build: Callable[[], RestorationTask]) -> None:
     restored = task.reconcile(random_images(4, (3, 16, 24)), damaged)
     assert restored.dtype == torch.uint8
     assert restored.shape == images.shape
-    assert type(task)(**task.config).config == task.config
+    assert spec.spec_of(spec.build(spec.spec_of(task), RestorationTask)) == spec.spec_of(task)
 
 
 @tasks

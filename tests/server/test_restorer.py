@@ -30,10 +30,12 @@ from glow_app.restoration import Clean, Colourise, Fill, PictureConditioning, Re
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
 from glow_app.server.restorer import Restorer
+from glow_app.spec import register
 
 restore_module = __import__("glow_app.restoration.restoring", fromlist=["TILE"])
 
 
+@register("lit")
 class Lit(RestorationTask):
     """Brighten pictures taken with a share of the light."""
 

@@ -178,7 +178,7 @@ DAMAGES: dict[str, list[object]] = {
     "state_dict": [{}, None, {1: torch.zeros(1)}],
     "state_dict/model.surplus": [torch.zeros(1)],
     "state_dict/model.flow.prior.whiten.mean": [ABSENT, "text", None, torch.zeros(1), torch.zeros(24, 1, 1).long()],
-    "glow_app/model/flow/prior": [{"class_path": "os.system", "init_args": {}}],
+    "glow_app/model/flow/prior": [{"type": "os.system"}],
 }
 
 

@@ -151,8 +151,8 @@ def test_other_and_truncated_files_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("part", ["conditioner", "prior"])
 def test_only_allowed_classes_may_be_named(folder: Path, part: str) -> None:
     for name in ("os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""):
-        edit(folder, f"model/flow/{part}", {"class_path": name, "init_args": {"command": "true"}})
-        assert f"pass --allow-class {name}, or call glow_app.allow_class" in refusal(ValueError, folder)
+        edit(folder, f"model/flow/{part}", {"type": name, "command": "true"})
+        assert f"flow.{part}.type is {name!r}; expected one of " in refusal(ValueError, folder)
 
 
 @pytest.mark.parametrize("hidden_channels", [4, 10**9, 10**19])
@@ -177,19 +177,21 @@ EDITS: dict[str, list[object]] = {
     "model": [None, "Glow", []],
     "model/flow": [ABSENT, "Glow", 3],
     "model/num_bits": [ABSENT, 9, "8"],
-    "model/flow/prior": [ABSENT, "Gaussian"],
-    "model/flow/prior/init_args": [ABSENT, [1], {"latent_shape": [1]}],
-    "model/flow/prior/class_path": [["os.system"], "glow_app.nn.ConvConditioner"],
-    "model/flow/conditioner/class_path": ["glow_app.priors.GaussianPrior"],
+    "model/flow/prior": ["Gaussian", [1]],
+    "model/flow/type": [ABSENT, "maf", ["os.system"]],
+    "model/flow/prior/latent_shape": [[1]],
+    "model/flow/prior/type": [ABSENT, ["os.system"], "conv", "glow"],
+    "model/flow/prior/rank": ["none", [1], {"type": "conv"}],
+    "model/flow/conditioner/type": ["gaussian"],
     "model/flow/surprise": [1],
-    "model/flow/image_shape": [None, [3, 7, 7], [3, 8192, 8192], [3, 8.5, 8], ["3", "8", "8"], [2**40, 8, 8]],
-    "model/flow/num_levels": [9, "2"],
+    "model/flow/image_shape": [None, [3, 7, 7], [3, 8192, 8192], [3, 8.5, 8], ["3", "x", "8"], [2**40, 8, 8]],
+    "model/flow/num_levels": [9, "two"],
     "model/flow/num_steps": ["many", None],
-    "model/flow/hidden_channels": [8.5, -8, "8"],
+    "model/flow/hidden_channels": [8.5, -8, "eight"],
     "model/flow/coupling": [["affine"]],
-    "model/flow/conditioning": ["Class", {"class_path": "glow_app.conditioning.ClassConditioning"}],
-    "model/flow/conditioning/class_path": ["glow_app.priors.GaussianPrior", ["os.system"]],
-    "model/flow/conditioning/init_args": [{"num_classes": "two"}, {"num_classes": 10**18}, [3]],
+    "model/flow/conditioning": ["Class", {"type": "classes"}],
+    "model/flow/conditioning/type": ["gaussian", ["os.system"]],
+    "model/flow/conditioning/num_classes": ["two", 10**18, [3]],
 }
 
 

@@ -1,0 +1,170 @@
+"""Parts of a model and of a run by short names: registered once, built from plain types, and described by them again.
+
+A specification is a mapping of plain types: ``type`` names a registered class, and the rest are its arguments, of which
+some may be specifications themselves. A name alone stands for a part with its default arguments. A file can name
+nothing that is not registered.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial, wraps
+from inspect import Parameter, isclass, signature
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from glow_app.messages import closest
+
+Class = TypeVar("Class", bound=type)
+REGISTRY: dict[str, type] = {}
+
+
+def register(name: str) -> Callable[[Class], Class]:
+    """Return a decorator that registers a class, whose instances remember the arguments they are built with.
+
+    A class with ``**options`` names the class that takes them as ``options_of``.
+    """
+
+    def decorate(part: Class) -> Class:
+        wrapped: Any = part
+        initialise = wrapped.__init__
+
+        @wraps(initialise)
+        def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            vars(self).setdefault("_arguments", (args, kwargs))  # those of the class itself, not those of its base
+            initialise(self, *args, **kwargs)
+
+        wrapped.__init__ = remember
+        REGISTRY[name] = part
+        return part
+
+    return decorate
+
+
+def spec_of(part: Any) -> Any:
+    """Return the specification of a part with all its arguments, or a plain value; raise TypeError if it has none.
+
+    Of a factory, which is a class or a ``partial`` of one, the arguments that its owner passes are left out.
+    """
+    if isinstance(part, Mapping):
+        return {name: spec_of(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [spec_of(value) for value in part]
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    args, kwargs = getattr(part, "_arguments", ((), {}))
+    return {"type": name_of(type(part)), **_plain(type(part), args, kwargs)}
+
+
+def build(spec: Any, kind: Any = object, where: str = "part") -> Any:
+    """Return a part from its specification.
+
+    Args:
+        spec: A mapping or a name.
+        kind: The class that it must be of.
+        where: The option that holds it, for errors.
+    Raises:
+        ValueError: If it is not registered, an argument is missing, unknown or of another type, or the part refuses it.
+    """
+    factory = _factory(spec, kind, where)
+    try:
+        signature(factory).bind()
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return factory()
+
+
+def checked(part: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return arguments as a class or function annotates them, with parts built; raise ValueError as :func:`build`."""
+    parameters, result = _parameters(part), {}
+    for name, value in arguments.items():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise ValueError(f"there is no option {where}.{name}{closest(name, parameters)} (known: {known})")
+        result[name] = _value(value, parameters[name][0], f"{where}.{name}")
+    return result
+
+
+def registered(name: Any, kind: Any, where: str) -> Any:
+    """Return the class of a name; raise ValueError if there is none, or it is not of a kind."""
+    if name not in (names := _names(kind)):
+        raise ValueError(
+            f"{where} is {str(name)!r:.80}; expected one of {', '.join(names)}{closest(str(name), names)}, or a class "
+            "of yours, which --import MODULE registers"
+        )
+    return REGISTRY[name]
+
+
+def own_modules() -> list[str]:
+    """Return the modules outside this project that have registered parts."""
+    modules = dict.fromkeys(part.__module__ for part in REGISTRY.values())
+    return [name for name in modules if name.partition(".")[0] not in ("glow_app", "lightning_modules")]
+
+
+def _names(kind: Any) -> list[str]:
+    return [name for name, part in REGISTRY.items() if issubclass(part, kind)]
+
+
+def name_of(part: Any) -> str:
+    """Return the name that a class is registered by; raise TypeError if it is not."""
+    for name, each in REGISTRY.items():
+        if each is part:
+            return name
+    what = getattr(part, "__qualname__", repr(part))
+    raise TypeError(f"{what} is not registered, so no file can describe it; decorate it by @glow_app.register(NAME)")
+
+
+def _plain(part: Any, args: Sequence[Any], kwargs: Mapping[str, Any], num_passed: int = 0) -> dict[str, Any]:
+    values = signature(part).bind_partial(*args, **kwargs).arguments
+    values |= values.pop("options", {})
+    plain = dict[str, Any]()
+    for name, (hint, default) in list(_parameters(part).items())[num_passed:]:
+        value = values.get(name, default)
+        if value is not Parameter.empty and not (value is None is default):
+            plain[name] = _described(value, hint)
+    return plain
+
+
+def _described(value: Any, hint: Any) -> Any:
+    factory = next((each for each in _alternatives(hint) if get_origin(each) is Callable), None)
+    if not (factory and callable(value)):
+        return name_of(value) if isclass(value) else spec_of(value)
+    given = value if isinstance(value, partial) else partial(value)
+    return {"type": name_of(given.func), **_plain(given.func, given.args, given.keywords, len(get_args(factory)[0]))}
+
+
+def _factory(spec: Any, kind: Any, where: str) -> Callable[..., Any]:
+    arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
+    part = registered(arguments.pop("type", None), kind, f"{where}.type")
+    return partial(part, **checked(part, arguments, where))
+
+
+def _value(value: Any, hint: Any, where: str) -> Any:
+    for each in _alternatives(hint) if isinstance(value, str | Mapping) else ():
+        if get_origin(each) is Callable:
+            return _factory(value, get_args(each)[1], where)
+        if isclass(each) and get_origin(each) is None and each not in (Any, str, dict) and _names(each):
+            return build(value, each, where)
+    from pydantic import TypeAdapter, ValidationError  # only to read a specification
+
+    try:
+        options: Any = {"arbitrary_types_allowed": True, "coerce_numbers_to_str": True}
+        return TypeAdapter(hint, config=options).validate_python(value)
+    except ValidationError as error:
+        reasons = dict.fromkeys(each["msg"].replace("Input should be", "expected") for each in error.errors())
+        raise ValueError(f"{where} is {value!r:.80}; {', or '.join(reasons)}") from error
+
+
+@cache
+def _parameters(part: Any) -> dict[str, tuple[Any, Any]]:
+    """Return annotation and default of each parameter, those of ``**options`` included."""
+    hints = get_type_hints(part.__init__ if isclass(part) else part)
+    own = {
+        name: (hints.get(name, Any), parameter.default)
+        for name, parameter in signature(part).parameters.items()
+        if parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    }
+    others = _parameters(part.options_of) if hasattr(part, "options_of") else {}
+    return own | {name: each for name, each in others.items() if name not in own and each[1] is not Parameter.empty}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
