@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, failures, format_warning, printable
+from glow_app.spec import IMPORTED
 from glow_app.storage.model_folders import refuse_missing
 
 # The modules of glow_app.commands. They are imported by name, here alone, so that a command loads only what it needs;
@@ -124,6 +125,7 @@ def _import_modules(arguments: list[str]) -> list[str]:
     parser = Parser(prog="glow", add_help=False)
     parser.add_argument("--import", dest="modules", action="append", default=[])
     options, rest = parser.parse_known_args(arguments)
+    IMPORTED[:] = options.modules
     for name in options.modules:
         try:
             import_module(name)

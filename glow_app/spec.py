@@ -15,6 +15,7 @@ from glow_app.messages import closest
 
 Class = TypeVar("Class", bound=type)
 REGISTRY: dict[str, type] = {}
+IMPORTED: list[str] = []  # modules of --import, which a later command needs too
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -91,12 +92,6 @@ def registered(name: Any, kind: Any, where: str) -> Any:
             "of yours, which --import MODULE registers"
         )
     return REGISTRY[name]
-
-
-def own_modules() -> list[str]:
-    """Return the modules outside this project that have registered parts."""
-    modules = dict.fromkeys(part.__module__ for part in REGISTRY.values())
-    return [name for name in modules if name.partition(".")[0] not in ("glow_app", "lightning_modules")]
 
 
 def _names(kind: Any) -> list[str]:

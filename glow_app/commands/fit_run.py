@@ -25,7 +25,7 @@ from glow_app.data.sources import attribute_kinds
 from glow_app.evaluation.report import REPORT
 from glow_app.files import atomic_file
 from glow_app.nn.class_path import class_path
-from glow_app.spec import own_modules
+from glow_app.spec import IMPORTED
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.callbacks.outcome import outcome, reached_limit
@@ -179,5 +179,5 @@ def _train(parts: Parts, config: Any, start: Start) -> None:
         print(f"report:     {run_dir / REPORT}")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        allowed = [f" --import {name}" for name in own_modules()]
+        allowed = [f" --import {name}" for name in IMPORTED]
         print(f"next: glow {module.next_command.format(run=shlex.quote(str(run_dir)) + ''.join(allowed))}")

@@ -17,8 +17,6 @@ DIRECTIONS_NAME = "directions"  # its subfolder of directions for edits
 FORMAT = "glow-app/1"
 SUMMARY_KEY = "summary"  # in the facts of a bundled model: what it does, and a hint for those who try it
 
-# Environment variable of the classes of --allow-class, joined by commas, which child processes need too.
-
 # Models in a run's folder; the first that exists is used, except an export outdated by a resumed run.
 RUN_MODELS = ("model", "best.ckpt", "last.ckpt")
 

@@ -25,6 +25,7 @@ from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscal
 from glow_app.restoration.colourise import luma
 from glow_app.server.bodies import values_of_form
 from glow_app.server.limits import Limits
+from glow_app.spec import register
 
 pytestmark = pytest.mark.slow
 
@@ -586,6 +587,7 @@ def test_samples_are_restored_from_the_viewer_and_the_sample_row(page: Page, res
     expect_image(page, page.locator(".choices img").last, samples[5])
 
 
+@register("brighten")
 class Brighten(RestorationTask):
     """Brighten a picture that was lit from some side: a task whose inputs the page learns only from /v1/info."""
 
