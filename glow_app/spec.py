@@ -73,17 +73,6 @@ def build(spec: Any, kind: Any = object, where: str = "part") -> Any:
     return factory()
 
 
-def checked(part: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return arguments as a class or function annotates them, with parts built; raise ValueError as :func:`build`."""
-    parameters, result = _parameters(part), {}
-    for name, value in arguments.items():
-        if name not in parameters:
-            known = ", ".join(parameters) or "none"
-            raise ValueError(f"there is no option {where}.{name}{closest(name, parameters)} (known: {known})")
-        result[name] = _value(value, parameters[name][0], f"{where}.{name}")
-    return result
-
-
 def registered(name: Any, kind: Any, where: str) -> Any:
     """Return the class of a name; raise ValueError if there is none, or it is not of a kind."""
     if name not in (names := _names(kind)):
@@ -129,20 +118,25 @@ def _described(value: Any, hint: Any) -> Any:
 def _factory(spec: Any, kind: Any, where: str) -> Callable[..., Any]:
     arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
     part = registered(arguments.pop("type", None), kind, f"{where}.type")
-    return partial(part, **checked(part, arguments, where))
+    parameters = _parameters(part)
+    for name, value in arguments.items():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise ValueError(f"there is no option {where}.{name}{closest(name, parameters)} (known: {known})")
+        arguments[name] = _value(value, parameters[name][0], f"{where}.{name}")
+    return partial(part, **arguments)
 
 
 def _value(value: Any, hint: Any, where: str) -> Any:
     for each in _alternatives(hint) if isinstance(value, str | Mapping) else ():
         if get_origin(each) is Callable:
             return _factory(value, get_args(each)[1], where)
-        if isclass(each) and get_origin(each) is None and each not in (Any, str, dict) and _names(each):
+        if isclass(each) and get_origin(each) is None and each is not Any and _names(each):
             return build(value, each, where)
     from pydantic import TypeAdapter, ValidationError  # only to read a specification
 
     try:
-        options: Any = {"arbitrary_types_allowed": True, "coerce_numbers_to_str": True}
-        return TypeAdapter(hint, config=options).validate_python(value)
+        return TypeAdapter(hint, config={"arbitrary_types_allowed": True}).validate_python(value)
     except ValidationError as error:
         reasons = dict.fromkeys(each["msg"].replace("Input should be", "expected") for each in error.errors())
         raise ValueError(f"{where} is {value!r:.80}; {', or '.join(reasons)}") from error
@@ -151,7 +145,7 @@ def _value(value: Any, hint: Any, where: str) -> Any:
 @cache
 def _parameters(part: Any) -> dict[str, tuple[Any, Any]]:
     """Return annotation and default of each parameter, those of ``**options`` included."""
-    hints = get_type_hints(part.__init__ if isclass(part) else part)
+    hints = get_type_hints(part.__init__)
     own = {
         name: (hints.get(name, Any), parameter.default)
         for name, parameter in signature(part).parameters.items()

@@ -63,15 +63,10 @@ def bits_record(model: ImageModel, images: ImageSet, draws: int, seed: int = 0, 
     one = asdict(mean_bits(model, images, 1, seed, batch_size))
     several = one if draws == 1 else asdict(mean_bits(model, images, draws, seed, batch_size))
     png = png_bits_per_dim(images.head(PNG_IMAGES), model.num_bits)
-    note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
-    return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": bool(note)}
-
-
-def estimated_trace_note(model: ImageModel, num_dims: int) -> str:
-    """Return a note if a continuous prior on ``num_dims`` values estimates its trace; otherwise an empty string."""
     model.eval()  # in training mode, traces are estimated from fewer dimensions on
-    flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
-    return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""
+    num_dims = math.prod(model.flow.latent_shapes[-1])
+    estimated = any(isinstance(part, ContinuousFlow) and part.estimates(num_dims) for part in model.modules())
+    return {"one_draw": one, "importance_weighted": several, "png": png, "trace_estimated": estimated}
 
 
 @dataclass(frozen=True)
