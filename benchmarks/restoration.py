@@ -19,7 +19,7 @@ from common import describe_machine, earlier_results, glow, write_result, write_
 
 PRESETS = ("upscale2", "upscale4", "clean", "colourise", "fill")
 PRECISION = "bf16-mixed"
-SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
+SMALL = ["--flow.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
 
 
 def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ some may be specifications themselves. A name alone stands for a part with its d
 nothing that is not registered.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial, wraps
 from inspect import Parameter, isclass, signature
 from types import UnionType
@@ -98,11 +98,15 @@ def name_of(part: Any) -> str:
 
 def _plain(part: Any, args: Sequence[Any], kwargs: Mapping[str, Any], num_passed: int = 0) -> dict[str, Any]:
     values = signature(part).bind_partial(*args, **kwargs).arguments
-    values |= values.pop("options", {})
+    return described(part, values | values.pop("options", {}), list(parameters_of(part))[:num_passed])
+
+
+def described(part: Any, values: Mapping[str, Any], passed: Collection[str] = ()) -> dict[str, Any]:
+    """Return arguments of a class, given and by default, as plain types; without those that are ``passed``."""
     plain = dict[str, Any]()
-    for name, (hint, default) in list(_parameters(part).items())[num_passed:]:
+    for name, (hint, default) in parameters_of(part).items():
         value = values.get(name, default)
-        if value is not Parameter.empty and not (value is None is default):
+        if name not in passed and value is not Parameter.empty and not (value is None is default):
             plain[name] = _described(value, hint)
     return plain
 
@@ -115,22 +119,41 @@ def _described(value: Any, hint: Any) -> Any:
     return {"type": name_of(given.func), **_plain(given.func, given.args, given.keywords, len(get_args(factory)[0]))}
 
 
-def _factory(spec: Any, kind: Any, where: str) -> Callable[..., Any]:
+def _factory(spec: Any, kind: Any, where: str, num_passed: int = 0) -> Callable[..., Any]:
     arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
     part = registered(arguments.pop("type", None), kind, f"{where}.type")
-    parameters = _parameters(part)
-    for name, value in arguments.items():
-        if name not in parameters:
-            known = ", ".join(parameters) or "none"
-            raise ValueError(f"there is no option {where}.{name}{closest(name, parameters)} (known: {known})")
-        arguments[name] = _value(value, parameters[name][0], f"{where}.{name}")
-    return partial(part, **arguments)
+    return partial(part, **checked(part, arguments, where, list(parameters_of(part))[:num_passed]))
+
+
+def checked(part: Any, options: Mapping[str, Any], where: str = "", passed: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments of a class: options whose types are checked, and whose specifications are built.
+
+    Args:
+        part: The class.
+        options: Arguments by name, of plain types.
+        where: The option that holds them, for errors.
+        passed: Names of arguments that are no options, since the caller passes them.
+    Raises:
+        ValueError: If an option is unknown or of another type.
+    """
+    known = {name: hint for name, (hint, _) in parameters_of(part).items() if name not in passed}
+    arguments = dict[str, Any]()
+    for name, value in options.items():
+        place = f"{where}.{name}" if where else name
+        if name not in known:
+            hint = closest(name, known) or f" (known: {', '.join(known) or 'none'})"
+            raise ValueError(f"there is no option {place}{hint}")
+        arguments[name] = _value(value, known[name], place)
+    return arguments
 
 
 def _value(value: Any, hint: Any, where: str) -> Any:
-    for each in _alternatives(hint) if isinstance(value, str | Mapping) else ():
+    alternatives = _alternatives(hint)
+    names_part = isinstance(value, Mapping) or (isinstance(value, str) and str not in alternatives)
+    for each in alternatives if names_part else ():
         if get_origin(each) is Callable:
-            return _factory(value, get_args(each)[1], where)
+            passed, kind = get_args(each)
+            return _factory(value, kind, where, len(passed))
         if isclass(each) and get_origin(each) is None and each is not Any and _names(each):
             return build(value, each, where)
     from pydantic import TypeAdapter, ValidationError  # only to read a specification
@@ -143,7 +166,7 @@ def _value(value: Any, hint: Any, where: str) -> Any:
 
 
 @cache
-def _parameters(part: Any) -> dict[str, tuple[Any, Any]]:
+def parameters_of(part: Any) -> dict[str, tuple[Any, Any]]:
     """Return annotation and default of each parameter, those of ``**options`` included."""
     hints = get_type_hints(part.__init__)
     own = {
@@ -151,7 +174,7 @@ def _parameters(part: Any) -> dict[str, tuple[Any, Any]]:
         for name, parameter in signature(part).parameters.items()
         if parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     }
-    others = _parameters(part.options_of) if hasattr(part, "options_of") else {}
+    others = parameters_of(part.options_of) if hasattr(part, "options_of") else {}
     return own | {name: each for name, each in others.items() if name not in own and each[1] is not Parameter.empty}
 
 

@@ -3,8 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -26,7 +25,6 @@ from glow_app.likelihood import bits_per_dim
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import rows_of
 from glow_app.nn.precision import widest_dtype
-from glow_app.restoration import PictureConditioning
 from glow_app.running import Memory
 from glow_app.seeding import Share, draw_rows, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
@@ -37,24 +35,11 @@ from lightning_modules.schedules import LinearWarmupCosine
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+ScheduleFactory = Callable[[Optimizer], LRScheduler]  # called with total_steps too
 
 _MARGIN, _SOFTNESS = 50.0, 10.0  # of the contrastive term, nats
 # Of the reader's loss: the flow's gradients alone decide the clipping; steps of Adam and Muon do not depend on it.
 _READING = 0.01
-
-
-class ScheduleFactory(Protocol):
-    """Makes a schedule of the learning rate."""
-
-    def __call__(self, optimizer: Optimizer, /, total_steps: float) -> LRScheduler:
-        """Return the schedule of a run of ``total_steps`` optimiser steps."""
-
-
-class _Shared(partial[Any]):
-    """A factory that copies of a module share, since those of the command line hold its parser."""
-
-    def __deepcopy__(self, memo: Any) -> "_Shared":
-        return self
 
 
 class ImageModule(pl.LightningModule):
@@ -80,11 +65,9 @@ class ImageModule(pl.LightningModule):
     Attributes:
         failure: Message of a failed solve in the current step, or None.
     Raises:
-        ValueError: If the flow's conditioning is trained by another kind of run, or there is a contrast without
-            attributes.
+        ValueError: If there is a contrast without attributes.
     """
 
-    training_kind: ClassVar[str] = "images"
     metric: ClassVar[str] = "bpd"  # in the log: "train/bpd" and "val/bpd"
     further_figures: ClassVar[tuple[str, ...]] = ()  # names of what :meth:`evaluate` returns besides the metric
     length_note = ""  # added to the number of steps in the report of a run
@@ -100,24 +83,15 @@ class ImageModule(pl.LightningModule):
         compile: bool = False,
         contrast: float = 0.0,
         optimizer: OptimizerFactory = torch.optim.Adam,
-        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
+        lr_scheduler: ScheduleFactory = LinearWarmupCosine,  # type: ignore[assignment]
         seed: int = 0,
     ) -> None:
         super().__init__()
-        needed = "restoration" if isinstance(flow.conditioning, PictureConditioning) else "images"
-        if needed != self.training_kind:
-            raise ValueError(
-                f"a run of kind {self.training_kind} cannot train a flow with {type(flow.conditioning).__name__}; pass "
-                f"--kind {needed}, or choose another conditioning"
-            )
         if contrast and not isinstance(flow.conditioning, AttributeConditioning):
-            raise ValueError(
-                f"model.contrast is {contrast}, but the flow is given no attributes; pass data.attributes or 0"
-            )
+            raise ValueError(f"contrast is {contrast}, but the flow is given no attributes; pass data.attributes or 0")
         self.model, self.seed, self.contrast = ImageModel(flow, num_bits), seed, contrast
         self.model.set_runners(memory, compile)
-        self.optimizer: OptimizerFactory = _Shared(optimizer)
-        self.lr_scheduler: ScheduleFactory = _Shared(lr_scheduler)
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         _ = self.model.config  # a part that is not registered fails here, and not at the first checkpoint
         # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         names = self.metric, *self.further_figures
@@ -175,7 +149,7 @@ class ImageModule(pl.LightningModule):
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """Return the schedule of the learning rate."""
-        return self.lr_scheduler(optimizer, total_steps=total_steps)
+        return self.lr_scheduler(optimizer, total_steps=total_steps)  # type: ignore[call-arg]
 
     def generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
         """Return a step's generator, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""

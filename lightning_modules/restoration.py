@@ -57,7 +57,7 @@ class RestorationModule(ImageModule):
         ValueError: If the flow is not given pictures.
     """
 
-    training_kind = "restoration"
+    options_of = ImageModule
     further_figures = ("psnr",)
     encoder_steps: int = 0
     _stored_encoder_steps: int | None = None  # from the checkpoint of a resumed run
@@ -117,7 +117,7 @@ class RestorationModule(ImageModule):
         def part(steps: float, share: float) -> LRScheduler:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = group["initial_lr"] = share * rate  # the schedule's base rate
-            return self.lr_scheduler(optimizer, total_steps=steps)
+            return self.lr_scheduler(optimizer, total_steps=steps)  # type: ignore[call-arg]
 
         flow = part(total_steps - first, 1.0)
         encoder = part(first, _ENCODER_RATE)  # created last, since training starts at its rate

@@ -4,25 +4,23 @@ import re
 import shlex
 from importlib import import_module
 from pathlib import Path
-from unittest.mock import MagicMock
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import torch
 from docs_pages import DOCS, MARKDOWN, REPOSITORY, commands_of, links_of, name_of
 from PIL import Image
 from registry import named, tiny_model
 
 from glow_app.cli import COMMANDS
-from glow_app.commands import fit, fit_run
+from glow_app.commands import fit, fit_spec
 from glow_app.commands.fit_folder import Choices
-from glow_app.commands.fit_start import Start
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
 from glow_app.storage.pretrained import save_pretrained
-
-
-class Parsed(Exception):
-    """The options of ``glow fit`` were parsed, and nothing was built."""
+from lightning_modules.run import build_parts
+from lightning_modules.runs.start import Start
 
 
 def check(line: str) -> None:
@@ -43,12 +41,19 @@ def check(line: str) -> None:
         arguments += ["--config", "digits"]  # instead of that of the run
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_refuse_missing", lambda options: None)
-        for name in ("begun", "resumed"):
-            patch.setattr(fit_run, name, lambda *places: Start())
-        patch.setattr(fit_run, "choose", lambda options, *_: Choices(["folder_cpu", *options.config]))
-        patch.setattr(fit_run, "_complete", MagicMock(side_effect=Parsed))
-        with pytest.raises(Parsed):
-            fit.main(arguments)
+        patch.setattr("lightning_modules.runs.start.resumed", lambda *places: Start())
+        patch.setattr(fit_spec, "begun", lambda *places: Start())
+        patch.setattr(fit_spec, "choose", lambda options, *_: Choices(["folder_cpu", *options.config]))
+        patch.setattr(fit_spec, "attribute_kinds", lambda *_: {"smiling": "yes_no"})
+        patch.setattr("lightning_modules.run.run", lambda spec, *_: checked_only(spec))
+        fit.main(arguments)
+
+
+def checked_only(spec: Any) -> str:
+    """Check the options of a run by their types, without what only one machine has."""
+    with torch.device("meta"):
+        build_parts(spec | {"trainer": spec["trainer"] | {"accelerator": "cpu", "devices": 1}}, Start())
+    return ""
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)

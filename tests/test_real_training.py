@@ -17,7 +17,7 @@ SHAPE = (1, 8, 8)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A model of the digits, shallower than that of the preset, whose conditioners were trained in bfloat16."""
     run = tmp_path_factory.mktemp("runs") / "digits"
-    short = ["--model.flow.num_steps=6", "--trainer.max_epochs=15", "--trainer.precision=bf16-mixed"]
+    short = ["--flow.num_steps=6", "--trainer.max_epochs=15", "--trainer.precision=bf16-mixed"]
     assert main(["fit", "--config=digits", *short, f"--run_dir={run}"]) == 0
     return load_model(run)
 

@@ -24,8 +24,8 @@ State = dict[str, Tensor]
 # Options of ``glow fit`` for a run of a few seconds.
 TINY_FIT = [
     f"--config={Path(__file__).parents[1] / 'configs/digits.yaml'}",
-    "--model.flow.num_steps=1",
-    "--model.flow.hidden_channels=4",
+    "--flow.num_steps=1",
+    "--flow.hidden_channels=4",
     "--data.limit=128",
     "--trainer.check_val_every_n_epoch=1",
 ]

@@ -1,7 +1,7 @@
 """Train a model on a folder of pictures or with a preset, or continue a run.
 
-Options with dots set any part of the run, such as --data.root DIR, --trainer.max_epochs N or --model.flow.num_steps N;
---print_config prints the configuration, and --help-all lists all options.
+Options with dots set any part of the run, such as --data.root DIR, --trainer.max_epochs N or --flow.num_steps N;
+--print-config prints the specification of the run, and --help-all lists all options.
 """
 
 import logging
@@ -18,6 +18,7 @@ from glow_app.commands.presets import config_path
 from glow_app.files import HUB
 from glow_app.messages import UsageError, closest, format_warning
 from glow_app.storage.model_folders import CONFIG_NAME, find_folder, refuse_missing
+from glow_app.storage.run_config import read_yaml
 
 # Importing Lightning takes seconds, so all that needs it is imported after the command line has been checked.
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 # Lightning expects a folder without other files, and uses what newer versions of torch deprecate.
 _UNWANTED = ("exists and is not empty", "`isinstance\\(treespec, LeafSpec", "`broadcast_buffers`")
 _OF_FOLDER = ("minutes", "epochs", "size", "device", "no_classes", "from_scratch")
-# Options with dots, or these, can replace --config.
-_WITHOUT_CONFIG = ("--model", "--print_config", "--help-all")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -46,9 +45,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--init-from", help=init, metavar="MODEL")
     levels = "begin with the levels of another model that fit, as with FOLDER from a bundled model of photographs"
     parser.add_argument("--init-levels-from", help=levels, metavar="MODEL")
-    parser.add_argument("--kind", help="kind of the run: images or restoration", metavar="KIND")
     seed = "seed of the whole run (default: 0)"
     parser.add_argument("--seed", type=seed_number, help=seed, metavar="N")
+    parser.add_argument("--print-config", action="store_true", help="print the specification of the run, and exit")
+    parser.add_argument("--help-all", action="store_true", help="list all options with dots, and exit")
     group = parser.add_argument_group(
         "with FOLDER, whose subfolders are classes",
         "Pictures, device and time decide size, model and number of steps, which are printed. Training stops early "
@@ -71,12 +71,14 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="glow fit", description=__doc__)
     add_arguments(parser)
     has_folder = bool(arguments) and not arguments[0].startswith("-")
-    options, overrides = parser.parse_known_args(arguments[has_folder:])
+    options, words = parser.parse_known_args(arguments[has_folder:])
     options.folder = arguments[0] if has_folder else None
-    for word in overrides:
-        if word.startswith("--") and "." not in word and (hint := closest(word, parser.option_strings())):
-            raise UsageError(f"glow fit: unknown option {word}{hint}")
-    _fit(options, overrides, {})
+    if options.help_all:
+        from glow_app.commands.fit_spec import all_options
+
+        print(all_options())
+        return
+    _fit(options, dotted_options(words))
 
 
 def train(
@@ -106,17 +108,33 @@ def train(
         if "." not in name and value is not None:
             setattr(chosen, name, str(value) if isinstance(value, Path) else value)
     chosen.folder = str(folder)
-    return load_model(_fit(chosen, [], {name: value for name, value in options.items() if "." in name}))
+    return load_model(_fit(chosen, {name: value for name, value in options.items() if "." in name}))
 
 
-def _fit(options: Namespace, overrides: list[str], dotted: Mapping[str, Any]) -> str:
-    """Train as :func:`glow_app.commands.fit_run.run` does, after checks that need no Lightning."""
-    _refuse_mistakes(options, overrides)
+def _fit(options: Namespace, dotted: Mapping[str, Any]) -> str:
+    """Train, and return the run's folder."""
+    _refuse_mistakes(options, dotted)
     _refuse_missing(options)
     with _process_for_training():
-        from glow_app.commands.fit_run import run
+        from glow_app.commands.fit_spec import compose
+        from glow_app.storage.run_config import RUN_CONFIG, read_run_config, yaml_text
+        from lightning_modules.run import run
+        from lightning_modules.runs.run_folder import Launch
+        from lightning_modules.runs.start import Start, begun, resumed
 
-        return run(options, overrides, dotted)
+        launch = Launch(options.resume == "auto")
+        start = Start() if options.resume is None else resumed(options.resume, options.run_dir)
+        if launch.run_dir is None:
+            spec, start, length = compose(options, dotted, start)
+            if options.print_config:
+                print(yaml_text(spec), end="")
+                return ""
+            return run(spec, start, launch, length)
+        if (written := read_run_config(Path(launch.run_dir))) is None:  # by the first process
+            raise ValueError(f"there is no {launch.run_dir}/{RUN_CONFIG}: all machines must share the run's folder")
+        if start.checkpoint is None:
+            start = begun(written.get("init_from"), written.get("init_levels_from"))
+        return run(written, start, launch)
 
 
 @contextmanager
@@ -147,7 +165,34 @@ def _process_for_training() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _refuse_mistakes(options: Namespace, overrides: list[str]) -> None:
+def dotted_options(words: list[str]) -> dict[str, Any]:
+    """Return options such as ``--flow.num_steps 8`` or ``--flow.num_steps=8`` by name, with values of YAML.
+
+    Raises:
+        UsageError: If a word is no option, or an option has no value.
+    """
+    options, rest = dict[str, Any](), iter(words)
+    for word in rest:
+        name, _, text = word.partition("=")
+        if not name.startswith("--"):
+            raise UsageError(f"glow fit: unexpected argument {word}")
+        value = text if "=" in word else next(rest, None)
+        if value is None:
+            raise UsageError(f"glow fit: {name} needs a value")
+        options[name.removeprefix("--")] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        value = read_yaml(text)
+    except ValueError:  # a path may begin with a sign of YAML
+        return text
+    # A folder may be called 2024.10; where a number is expected, the text is one.
+    return text if isinstance(value, float) and str(value) != text else value
+
+
+def _refuse_mistakes(options: Namespace, dotted: Mapping[str, Any]) -> None:
     """Raise UsageError if options do not go together."""
     is_resumed, auto = options.resume is not None, options.resume == "auto"
     of_folder = [name for name in _OF_FOLDER if getattr(options, name)]
@@ -159,8 +204,8 @@ def _refuse_mistakes(options: Namespace, overrides: list[str]) -> None:
         raise UsageError("glow fit FOLDER starts a new run; to resume one, use glow fit --resume RUN")
     if is_resumed and not auto and options.init_from is not None:
         raise UsageError("glow fit: use either --init-from or --resume, not both")
-    is_enough = options.folder or options.config or options.kind or is_resumed
-    if not is_enough and not any(word.startswith(_WITHOUT_CONFIG) for word in overrides):
+    is_enough = options.folder or options.config or is_resumed or options.print_config
+    if not is_enough and not any(name.partition(".")[0] == "flow" for name in dotted):
         raise UsageError("glow fit needs a folder of pictures or --config NAME, such as folder32 (see glow presets)")
 
 

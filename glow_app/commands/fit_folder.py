@@ -11,19 +11,17 @@ from typing import Any
 
 import torch
 
-from glow_app.commands.fit_config import merged
-from glow_app.commands.fit_length import NUM_VALIDATIONS
 from glow_app.commands.presets import config_path
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import table_in
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.sources import attribute_kinds
-from glow_app.generation import FEW_ORDINARY
 from glow_app.messages import UsageError, pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.restoration import PictureConditioning
 from glow_app.storage.model_folders import bundled_models, read_config
+from lightning_modules.runs.length import NUM_VALIDATIONS
 
 _SMALL = "folder_cpu"  # the preset on a CPU, and of runs that begin from a model
 _START = "photos"  # the bundled model from which runs begin, and whose levels those of this preset are
@@ -116,22 +114,21 @@ def choose(options: Namespace, model: ImageModel | None, given: Collection[str])
         "data": {"source": "folder", "root": str(listing.root)},
         "trainer": {"accelerator": device},
         "early_stopping": {"patience": _PATIENCE},
-        "model": {"flow": {"init_args": flow}},
+        "flow": flow,
     }
     if (model is None and not presets) or options.size is not None:
         flow["image_shape"] = [channels, size, size]
         flow |= _levels(size) if model is None and preset == _SMALL else {}
     if classes and model is None:
-        class_path = "glow_app.conditioning.ClassConditioning"
-        flow["conditioning"] = {"class_path": class_path, "init_args": {"num_classes": len(classes)}}
+        flow["conditioning"] = {"type": "classes", "num_classes": len(classes)}
     if attributes:
         print(f"attributes  {', '.join(attributes)}, of the table in the folder (option: --data.attributes null)")
-        layer = merged(layer, {"data": {"attributes": True}, "model": {"contrast": _CONTRAST}})
+        layer["data"]["attributes"], layer["contrast"] = True, _CONTRAST
     if num_pictures < _FEW:
         layer["data"]["batch_size"] = max(1, min(32, num_pictures // 2))
     if is_usual:
         schedule = {"warmup_steps": _SCHEDULE["warmup_steps"]} if options.epochs else _SCHEDULE
-        layer["model"]["lr_scheduler"] = {"init_args": schedule}
+        layer["lr_scheduler"] = schedule
     if options.epochs is not None:
         interval = max(1, options.epochs // NUM_VALIDATIONS)
         layer["trainer"] |= {"max_epochs": options.epochs, "check_val_every_n_epoch": interval}
@@ -158,18 +155,6 @@ def _attributes(listing: FolderListing, model: ImageModel | None) -> tuple[str, 
     """Return the names of the attributes in the folder's table, if there is one and the run can use it."""
     is_usable = model is None or isinstance(model.conditioning, AttributeConditioning)
     return tuple(attribute_kinds("folder", listing.root, True)) if is_usable and table_in(listing.root) else ()
-
-
-def print_pictures(module: Any, data: Any) -> None:
-    """Print the numbers of readable pictures of each split; of those to train on by class, if the model has classes."""
-    train, num_held_out = data.examples("train"), len(data.examples("validation"))
-    tested = f", {len(data.examples('test')):,} for testing" if data.hparams["test_fraction"] else ""
-    names = train.class_names if module.model.vocabulary.values else ()
-    counts = torch.bincount(train.labels, minlength=len(names)).tolist() if names else []
-    classes = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
-    listed = f" ({', '.join(classes[:5] + ['...'] * (len(classes) > 5))})" if classes else ""
-    few = ", so few that figures are uncertain" if num_held_out < FEW_ORDINARY else ""
-    print(f"pictures    {len(train):,} to train on{listed}, {num_held_out:,} for validation{tested}{few}", flush=True)
 
 
 def _checked_against(model: ImageModel, channels: int, classes: tuple[str, ...]) -> tuple[str, ...]:

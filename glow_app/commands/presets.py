@@ -3,15 +3,14 @@
 A preset is a whole experiment. An overlay changes a part of it: glow fit --config folder32 --config prior/maf
 """
 
-import re
 from argparse import Namespace
 from pathlib import Path
 from textwrap import fill
-
-import yaml
+from typing import Any
 
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest
+from glow_app.storage.run_config import read_yaml
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -41,15 +40,16 @@ def header(path: Path) -> str:
     return " ".join(line.removeprefix("#").strip() for line in lines[:end])
 
 
-def expected(path: Path) -> tuple[str, str]:
-    """Return the expected bits/dim of a preset and the source of the figure, from its header."""
-    comment = header(path)
-    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", comment)
-    if figure is None:
-        return "depends on the pictures", "not measured"
-    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", comment)
-    source = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
-    return figure[1] + (figure[2] or ""), source
+def read_preset(name: str) -> dict[str, Any]:
+    """Return the contents of a preset or a file; raise UsageError if it is not YAML of options."""
+    path = config_path(name)
+    try:
+        preset = read_yaml(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"glow fit: parsing {path}: {error}") from error
+    if not isinstance(preset, dict):
+        raise UsageError(f"glow fit: {path} contains no options of a run")
+    return preset
 
 
 def add_arguments(parser: Parser) -> None:
@@ -75,15 +75,13 @@ def _print_list() -> None:
         if "/" in name:
             overlays.setdefault(name.partition("/")[0], []).append(name)
             continue
-        path = CONFIGS / f"{name}.yaml"
-        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
-        channels, height, width = model["flow"]["init_args"]["image_shape"]
-        parameters = header(path).partition(" parameters.")[0].rpartition(" ")[2]
-        figure, source = expected(path)
-        figure = re.sub(r" for (\w+)", r" (\1)", figure)
-        source = source.removeprefix("published by ").partition(" for ")[0]
-        figures = figure if source == "not measured" else f"{figure}, {source}"
-        print(_ROW.format(name, f"{height}x{width}x{channels}", model["num_bits"], parameters, figures))
+        preset = read_preset(name)
+        channels, height, width = preset["flow"]["image_shape"]
+        expected = preset["expected"]
+        source = expected.get("source", "not measured").partition(",")[0]
+        figures = f"{expected['bits_per_dim']}, {source}" if "source" in expected else source
+        shape = f"{height}x{width}x{channels}"
+        print(_ROW.format(name, shape, preset["num_bits"], expected["parameters"], figures))
     for names in overlays.values():
         print("\n" + fill("  ".join(names), 80))
     print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")

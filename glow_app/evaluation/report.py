@@ -11,11 +11,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from glow_app.files import atomic_file
-from glow_app.storage.stored_model import RUN_CONFIG
+from glow_app.storage.run_config import RUN_CONFIG, read_yaml
 
 METRICS, REPORT, CURVES, EVALUATION = "metrics.csv", "report.html", "curves.png", "evaluation.json"
 _NUM_EARLIER, _WIDE, _NARROW = 6, 1200, 400  # grids of samples over time, and widths of pictures in pixels
@@ -67,7 +66,7 @@ def write_report(run: Path) -> Path:
     there.
     """
     curves, config = _read_curves(run / METRICS), (run / RUN_CONFIG).read_text(encoding="utf-8")
-    settings = yaml.safe_load(config)
+    settings = read_yaml(config)
     with atomic_file(run / CURVES) as file:
         file.write(_plot(curves))
     parts = [_figure(run / CURVES, "", _WIDE), _training(curves)]
@@ -81,12 +80,10 @@ def write_report(run: Path) -> Path:
         record = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
         parts += ["<h2>Evaluation</h2>", _evaluation(record)]
         parts += ["<ul>", *(f"<li>{escape(line)}" for line in record["verdict"]), "</ul>"]
-    place, kind = shlex.quote(str(run)), settings["kind"]
-    words = {
-        "images": ("sample", "evaluate", "score PICTURES", "serve"),
-        "restoration": ("restore PICTURES", "evaluate", "serve"),
-    }
-    commands = [f"glow {word} --checkpoint {place}" for word in words[kind]] + [f"glow fit --resume {place}"]
+    restores = (settings["flow"].get("conditioning") or {}).get("type") == "picture"
+    words = ("restore PICTURES", "evaluate", "serve") if restores else ("sample", "evaluate", "score PICTURES", "serve")
+    place = shlex.quote(str(run))
+    commands = [f"glow {word} --checkpoint {place}" for word in words] + [f"glow fit --resume {place}"]
     parts += ["<h2>Going on</h2>", f"<pre>{escape(chr(10).join(commands))}</pre>"]
     parts += ["<details><summary>Configuration</summary>", f"<pre>{escape(config)}</pre></details>"]
     title = escape(settings["name"])

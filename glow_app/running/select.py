@@ -45,7 +45,7 @@ def choose_runners(flow: nn.Module, memory: Memory = "store", compiled: bool = F
     """
     require_choice(get_args(Memory), memory=memory)
     if compiled and memory != "store":
-        raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
+        raise ValueError(f"compile needs memory store, got {memory}; leave one of the two out")
     # The plain bijections, since the compiler fuses more than the fused runner. One graph per level.
     stored = torch.compile(Chain.forward, dynamic=False) if compiled else run_fused
     for level in (module for module in flow.modules() if isinstance(module, Level)):

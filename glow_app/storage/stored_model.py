@@ -28,7 +28,6 @@ from glow_app.storage.model_folders import (
 
 GENERATION_KEY = "generation"  # in the configuration of an exported model: recommended settings for sampling
 DATA_FOLDERS = ("root", "cache_dir", "attributes")  # arguments of the data module that only ``config.yaml`` records
-RUN_CONFIG = "config.yaml"  # in a run's folder
 
 
 class StoredModel:
@@ -93,6 +92,8 @@ class StoredModel:
         Raises:
             ValueError: If the facts or ``config.yaml`` are damaged.
         """
+        from glow_app.storage.run_config import read_run_config  # needs PyYAML, which `glow serve` does not
+
         data = data_facts(self.facts.get("data", {}))
         if not all(isinstance(value, str | int | float | None) for value in data.values()):
             raise ValueError(f"{self.path} is damaged: its facts of the data are not plain values")
@@ -100,22 +101,6 @@ class StoredModel:
         if configured.get("source") == data.get("source"):
             return data | {name: configured[name] for name in DATA_FOLDERS if configured.get(name) is not None}
         return {} if "://" in str(data.get("source")) else data
-
-
-def read_run_config(run_dir: Path) -> dict[str, Any] | None:
-    """Return the ``config.yaml`` of a run, or None if there is none; raise ValueError if it is damaged."""
-    import yaml  # which `glow serve` does not need
-
-    path = run_dir / RUN_CONFIG
-    if not path.is_file():
-        return None
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(config, dict) or not all(isinstance(config.get(part, {}), dict) for part in ("data", "trainer")):
-        raise ValueError(f"{path} is damaged: expected the options of a run")
-    return config
 
 
 def find_device(name: str | torch.device) -> torch.device:

@@ -62,7 +62,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
         return f"{line}; {faults[0]}"
     if before is not None and step == 0:
         line += "; no step was better than the model it began from, which is exported: more pictures or a lower "
-        line += "--model.optimizer.init_args.lr may help"
+        line += "--optimizer.lr may help"
     elif before is not None and value > before - _NOISE:
         line += "; no clear gain over the model it began from"
     elif step < last:

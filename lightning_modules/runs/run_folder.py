@@ -11,7 +11,7 @@ from torch.distributed import Store, rendezvous
 
 from glow_app.evaluation.report import CURVES, METRICS, REPORT
 from glow_app.files import require_folder
-from glow_app.storage.stored_model import RUN_CONFIG
+from glow_app.storage.run_config import RUN_CONFIG
 from lightning_modules.runs.checkpoints import LAST
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process gives the folder to those that it starts
@@ -27,9 +27,11 @@ class Launch:
 
     Attributes:
         run_dir: None in the first process; in all others the folder, once the first has called :meth:`share`.
+        begins_anew: Whether a run that left no checkpoint in the folder may be restarted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begins_anew: bool = False) -> None:
+        self.begins_anew = begins_anew
         self.run_dir = os.environ.get(SHARED) if os.environ.get("LOCAL_RANK", "0") != "0" else None
         self._store: Store | None = None
         if self.run_dir is None and (address := _meeting_place()) is not None:

@@ -20,8 +20,8 @@ from glow_app.storage.pretrained import save_pretrained
 
 # 4-bit digits, two levels of two steps, 8 training steps per epoch.
 TINY_RUN = [
-    *("--model.num_bits=4", "--model.flow=glow_app.flows.Glow", "--model.flow.image_shape=[1,8,8]"),
-    *("--model.flow.num_levels=2", "--model.flow.num_steps=2", "--model.flow.hidden_channels=16"),
+    *("--num_bits=4", "--flow=glow", "--flow.image_shape=[1,8,8]"),
+    *("--flow.num_levels=2", "--flow.num_steps=2", "--flow.hidden_channels=16"),
     *("--data.limit=256", "--data.batch_size=32"),
     *("--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=2"),
 ]

@@ -58,8 +58,8 @@ def test_a_missing_package_of_a_logger_is_named_with_its_extra(
 ) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(f"lightning_fabric.loggers.tensorboard.{name}", False)
-    message = refused("fit", *TINY_FIT, "--config=logger/tensorboard", code=1)
-    assert message == "error: TensorBoardLogger needs tensorboard; run: pip install 'glow-app[tensorboard]'"
+    message = refused("fit", *TINY_FIT, "--config=logger/tensorboard", code=2)
+    assert "pip install 'glow-app[tensorboard]'" in message
 
 
 def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:
@@ -116,10 +116,10 @@ def test_a_run_from_a_model_knows_after_a_resume_where_it_began(
 
 def test_a_run_is_not_resumed_with_another_model(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     shutil.copytree(trained, tmp_path / "run")
-    prior = "--model.flow.prior=glow_app.priors.MAFPrior"
+    prior = "--flow.prior=maf"
     message = refused("fit", "--resume", tmp_path / "run", prior, "--trainer.max_epochs=3", code=1)
     assert "prior is maf, but gaussian in the checkpoint" in message
-    message = refused("fit", "--resume", tmp_path / "run", "--model.num_bits=3", "--trainer.max_epochs=3", code=1)
+    message = refused("fit", "--resume", tmp_path / "run", "--num_bits=3", "--trainer.max_epochs=3", code=1)
     assert message.startswith("error: num_bits is 3, but 4 in the checkpoint")
     assert "--resume auto needs --run_dir" in refused("fit", *TINY_FIT, "--resume=auto", code=2)
     assert "samples is not a run that can be resumed" in refused("fit", "--resume", tmp_path / "run/samples", code=1)
@@ -139,7 +139,7 @@ def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
 @pytest.mark.slow
 def test_float64_trains_and_reconstructs(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
     folder = tmp_path / "run"
-    options = ["--trainer.precision", "64-true", "--trainer.max_epochs", 1, "--model.num_bits", 8]
+    options = ["--trainer.precision", "64-true", "--trainer.max_epochs", 1, "--num_bits", 8]
     assert glow("fit", "--run_dir", folder, *tiny_run, *options).code == 0
     assert all(math.isfinite(value) for value in logged(folder, "val/bpd"))
     assert load_model(folder).dtype == torch.float64
@@ -166,8 +166,8 @@ def test_images_without_classes_are_tested_by_the_marginal(
     two_kinds: Path, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
     options = ["--data.source=folder", "--data.root", two_kinds, "--data.batch_size=16"]
-    options += ["--model.flow.conditioning=glow_app.conditioning.ClassConditioning"]
-    options += ["--model.flow.conditioning.num_classes=2"]
+    options += ["--flow.conditioning=classes"]
+    options += ["--flow.conditioning.num_classes=2"]
     assert glow("fit", "--run_dir", "run", *tiny_run, *options, "--trainer.max_epochs=4").code == 0
     flat = two_kinds.parent / "flat"
     flat.mkdir()

@@ -16,7 +16,6 @@ from tiny_training import same
 
 import glow_app
 from glow_app.cli import main
-from glow_app.commands import fit_length, fit_run
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.sources import load_split
 from glow_app.data.splits import Split, SplitRequest
@@ -26,14 +25,17 @@ from glow_app.storage.model_folders import bundled_models
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.image_module import ImageModule
+from lightning_modules.runs.length import Length, measure_step
+from lightning_modules.runs.run_folder import Launch
+from lightning_modules.runs.start import Start
 
 LEVELS: dict[str, Any] = {"detail_steps": [1, 2, 1], "detail_features": 4, "images_per_window": [8, 4, 2]}
 START = ImageModel(tiny_wavelet_flow((3, 64, 64), num_levels=2, **LEVELS), 5)
 TINY = [
     *("--device=cpu", "--from-scratch", "--trainer.max_time=null"),
-    *("--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"),
-    *("--model.flow.init_args.detail_channels=4", "--model.flow.init_args.detail_features=4"),
-    "--model.flow.init_args.detail_blocks=1",
+    *("--flow.num_steps=1", "--flow.hidden_channels=4"),
+    *("--flow.detail_channels=4", "--flow.detail_features=4"),
+    "--flow.detail_blocks=1",
 ]
 
 
@@ -61,25 +63,40 @@ def planned(
     capsys: pytest.CaptureFixture[str], *arguments: object, measured: tuple[float, int, int] = (0.1, 7, 7)
 ) -> tuple[dict[str, Any], str]:
     """Return the options of the run, by their names with dots, and what is printed; nothing is built."""
-    train = MagicMock()
+    found: dict[str, Any] = {}
+
+    def run(spec: dict[str, Any], start: Start, launch: Launch, length: Length | None) -> str:
+        description = ""
+        if length is not None:
+            options, description = length.options(spec["trainer"].get("max_steps", -1), measured)
+            spec["trainer"] |= options
+        print(description)
+        found.update(flat(spec))
+        return ""
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_run, "build", lambda *_: (None, None, MagicMock()))
-        patch.setattr(fit_run, "print_pictures", lambda *_: None)
-        patch.setattr(fit_run, "measure_step", lambda *_: measured)
-        patch.setattr(fit_run, "_write", lambda *_: None)
-        patch.setattr(fit_run, "_train", train)
+        patch.setattr("lightning_modules.run.run", run)
         assert main(["fit", *map(str, arguments)]) == 0
-    return dict(train.call_args.args[1].items()), capsys.readouterr().out
+    return found, capsys.readouterr().out
+
+
+def flat(spec: dict[str, Any], place: str = "") -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in spec.items():
+        options[f"{place}{name}"] = value
+        options |= flat(value, f"{place}{name}.") if isinstance(value, dict) else {}
+    return options
 
 
 def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, said = planned(capsys, pictures(tmp_path / "My cats!", 120), "--epochs", 3, "--device", "cpu")
     assert (options["name"], options["trainer.max_epochs"]) == ("My-cats", 3)
-    assert options["model.flow.init_args.image_shape"] == (3, 32, 32)
-    assert options["model.flow.init_args.conditioning"] is None
+    assert options["flow.image_shape"] == [3, 32, 32]
+    assert "flow.conditioning" not in options
     assert said.splitlines() == [
         "chosen      32x32, on cpu (options: --size, --config, --device, --from-scratch)",
         "time        3 epochs (options: --minutes, --epochs)",
+        "",
     ]
 
 
@@ -87,9 +104,9 @@ def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest
     pictures(tmp_path / "pets" / "cat", 70)
     pictures(tmp_path / "pets" / "dog", 60)
     options, _ = planned(capsys, tmp_path / "pets", "--epochs", 1)
-    assert options["model.flow.init_args.conditioning.init_args.num_classes"] == 2
+    assert options["flow.conditioning.num_classes"] == 2
     options, _ = planned(capsys, tmp_path / "pets", "--epochs", 1, "--no-classes")
-    assert options["model.flow.init_args.conditioning"] is None
+    assert "flow.conditioning" not in options
 
 
 def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
@@ -99,10 +116,10 @@ def test_a_table_in_the_folder_is_used_and_a_run_with_it_resumes_bit_for_bit(
     lines = [f"{number}.png,{draw.integers(2)},{'' if number == 7 else draw.random()}" for number in range(58)]
     (folder / "attributes.csv").write_text("\n".join(["file,smiling,age", *lines]))
     options, said = planned(capsys, folder, "--epochs", 1)
-    assert (options["data.attributes"], options["model.contrast"]) == (True, 10)
+    assert (options["data.attributes"], options["contrast"]) == (True, 10)
     assert "attributes  smiling, age, of the table" in said
     options, _ = planned(capsys, folder, "--epochs", 1, "--data.attributes=null")
-    assert options["model.contrast"] == 0
+    assert "contrast" not in options
 
     words = ["fit", str(folder), "--epochs=2", "--size=16", "--data.batch_size=16", "--samples.num_images=2", *TINY]
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -134,7 +151,7 @@ def test_the_preset_of_celeba_uses_the_attributes_that_are_there(tmp_path: Path,
         lines = [f"{number}.png,{(-1) ** number},{1 if number < 9 else -1}" for number in range(40)]
         (folder / "list_attr_celeba.csv").write_text("\n".join(["image_id,Smiling,Male", *lines]))
     words = ["fit", "--config=celeba64", f"--data.root={folder}", f"--run_dir={run}", "--data.batch_size=16"]
-    flow = ["--model.flow.init_args.image_shape=[3,16,16]", "--model.flow.init_args.num_levels=2"]
+    flow = ["--flow.image_shape=[3,16,16]", "--flow.num_levels=2"]
     assert main([*words, *flow, "--trainer.max_epochs=1", *TINY[3:5]]) == 0
     conditioning = load_model(run / "last.ckpt").conditioning
     names = list(conditioning.attributes) if isinstance(conditioning, AttributeConditioning) else []
@@ -159,11 +176,11 @@ def test_size_and_preset_follow_from_pictures_and_device(
     options, said = planned(capsys, folder, "--device", device, "--epochs", 1, "--from-scratch")
     assert f"preset {preset}, on {device}" in said
     assert options["trainer.accelerator"] == device
-    assert options["model.flow.init_args.image_shape"] == (3, size, size)
-    assert options["init_levels_from"] is None
+    assert options["flow.image_shape"] == [3, size, size]
+    assert options.get("init_levels_from") is None
     options, _ = planned(capsys, folder, "--device", device, "--epochs", 1)
-    assert options["model.flow.init_args.image_shape"] == (3, size, size)
-    flow = "model.flow.init_args"
+    assert options["flow.image_shape"] == [3, size, size]
+    flow = "flow"
     assert options["init_levels_from"] == "photos"
     num = {16: 1, 32: 2}.get(size, 3)
     assert {name: options[f"{flow}.{name}"] for name in LEVELS} == {
@@ -178,17 +195,17 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
     options, said = planned(
         capsys, folder, "--epochs", 1, "--size", 64, "--seed", 7, "--name", "mine", "--device", "cuda"
     )
-    assert options["model.flow.init_args.image_shape"] == (1, 64, 64)
-    assert (options["seed_everything"], options["name"], options["data.batch_size"]) == (7, "mine", 5)
+    assert options["flow.image_shape"] == [1, 64, 64]
+    assert (options["seed"], options["name"], options["data.batch_size"]) == (7, "mine", 5)
     assert options["trainer.accelerator"] == "cuda"
     assert "preset folder, on cuda" in said
     assert "begins from scratch: the bundled models" in said
-    prior, steps = "model.flow.init_args.prior.class_path", "model.flow.init_args.detail_steps"
+    prior, steps = "flow.prior.type", "flow.detail_steps"
     options, _ = planned(capsys, folder, "--epochs=1", "-c=folder128", "-c", "prior/maf")
-    assert options["model.flow.init_args.image_shape"] == (3, 128, 128)
-    assert options[prior] == "glow_app.priors.MAFPrior"
+    assert options["flow.image_shape"] == [3, 128, 128]
+    assert options[prior] == "maf"
     options, _ = planned(capsys, folder, "--epochs=1", "-c", "prior/maf", "--device", "cpu", "--size=16")
-    assert (options[prior], options[steps]) == ("glow_app.priors.MAFPrior", [1])
+    assert (options[prior], options[steps]) == ("maf", [1])
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
@@ -229,7 +246,7 @@ def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: py
     assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == (47, -1)
     assert planned(capsys, folder, "--minutes=3", "--trainer.max_time=null")[0]["trainer.max_time"] is None
     assert options["trainer.val_check_interval"] == 5
-    assert "time        47 steps of 0.10 s, 47 epochs (" in said
+    assert "47 steps of 0.10 s, 47 epochs" in said
     options, _ = planned(capsys, folder, "--epochs=2", "--trainer.max_steps=47", *TINY)
     assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == (47, 2)
 
@@ -243,11 +260,11 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     names = [path.relative_to(tmp_path / "pets").as_posix() for path in sorted((tmp_path / "pets").rglob("*.*"))]
     requests = (SplitRequest(split="train", image_shape=(3, 16, 16), seed=seed) for seed in range(100))
     seed = next(request.seed for request in requests if 40 not in request.rows(names))
-    options = ["--config=folder_cpu", "--data.root=pets", "--run_dir=run", "--model.flow.image_shape=[3,16,16]"]
-    options += ["--model.flow.detail_steps=[1]", "--model.flow.images_per_window=2"]
-    options += ["--model.flow.conditioning=glow_app.conditioning.ClassConditioning"]
-    options += ["--model.flow.conditioning.num_classes=2"]
-    options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
+    options = ["--config=folder_cpu", "--data.root=pets", "--run_dir=run", "--flow.image_shape=[3,16,16]"]
+    options += ["--flow.detail_steps=[1]", "--flow.images_per_window=2"]
+    options += ["--flow.conditioning=classes"]
+    options += ["--flow.conditioning.num_classes=2"]
+    options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed={seed}", *TINY[2:]]
     with pytest.warns(
         UserWarning, match="classes without a picture to train on, whose samples will be noise: dog; add"
     ):
@@ -263,22 +280,22 @@ def test_accumulated_batches_make_no_more_validations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three batches in two steps make an epoch; ten validations.
-    monkeypatch.setattr(fit_length, "_step_seconds", lambda *_: 0.2)
+    monkeypatch.setattr("lightning_modules.runs.length._step_seconds", lambda *_: 0.2)
     loader = MagicMock(world_size=1, accumulate_grad_batches=2)
     loader.train_dataloader.return_value = range(3)
-    measured = fit_length.measure_step(None, loader, loader)
+    measured = measure_step(None, loader, loader)
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, *TINY, measured=measured)
     assert "170 steps of 0.30 s, 85 epochs" in said
     assert options["trainer.max_steps"] == 170
     assert options["trainer.val_check_interval"] == 26
-    assert said.splitlines()[1].startswith("time        1 minute: ")
+    assert said.splitlines()[1].startswith("1 minute: ")
 
 
 def test_the_same_command_starts_and_resumes_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
-    monkeypatch.setattr(fit_run, "measure_step", lambda *parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.run.measure_step", lambda *parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     run.mkdir()
     (run / "metrics.csv").write_text("step\n0\n")  # left by a run without a checkpoint
@@ -314,7 +331,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     for number in range(5):
         (folder / f"dog/{number}.png").write_bytes(b"broken")
     line = ["fit", str(folder), "--epochs=1", "--device=cpu", "--size=16", "--samples.num_images=1"]
-    line += ["--model.optimizer.init_args.lr=0"]
+    line += ["--optimizer.lr=0"]
     with pytest.warns(UserWarning, match="5 of 40 files"):
         assert main([*line, f"--run_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
@@ -331,7 +348,7 @@ def test_a_run_begins_from_the_levels_of_a_bundled_model(tmp_path: Path, capsys:
     y = model.dequantised(images, None)
     found = model.flow.log_prob(y, model.context(torch.ones(4, dtype=torch.long), 4))
     torch.testing.assert_close(found, START.flow.log_prob(y), rtol=1e-4, atol=1e-2)
-    other = ["--config=folder_cpu", "--model.flow.num_levels=2", *TINY[3:]]
+    other = ["--config=folder_cpu", "--flow.num_levels=2", *TINY[3:]]
     assert main([*line, *other, f"--run_dir={tmp_path / 'b'}"]) == 0
     assert "scratch: no level of photos fits" in capsys.readouterr().out
 
@@ -351,8 +368,8 @@ def test_the_number_of_steps_is_that_of_the_recipe_unless_a_time_is_given(
     options: list[str], steps: int, seconds: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, said = planned(capsys, pictures(tmp_path / "a", 12), "--device=cpu", *options)
-    assert (found["trainer.max_steps"], found["trainer.max_time"]) == (steps, seconds and {"seconds": seconds})
+    assert (found["trainer.max_steps"], found.get("trainer.max_time")) == (steps, seconds and {"seconds": seconds})
     assert found["trainer.val_check_interval"] == round(steps / 10)
     assert f"{steps:,} steps of 0.10 s" in said
-    schedule = [found[f"model.lr_scheduler.init_args.{name}"] for name in ("warmup_steps", "full_rate_steps")]
-    assert schedule == ([50, 1] if "--from-scratch" in options else [1000, 200])
+    schedule = [found.get(f"lr_scheduler.{name}") for name in ("warmup_steps", "full_rate_steps")]
+    assert schedule == ([50, None] if "--from-scratch" in options else [1000, 200])

@@ -15,12 +15,12 @@ from glow_app.pictures.image_batch import Images
 
 SMALL = {
     "trainer.max_steps": 1,
-    "model.flow.num_levels": 2,
-    "model.flow.num_steps": 1,
-    "model.flow.hidden_channels": 4,
-    "model.flow.detail_channels": 4,
-    "model.flow.detail_features": 4,
-    "model.flow.detail_blocks": 1,
+    "flow.num_levels": 2,
+    "flow.num_steps": 1,
+    "flow.hidden_channels": 4,
+    "flow.detail_channels": 4,
+    "flow.detail_features": 4,
+    "flow.detail_blocks": 1,
     "samples.num_images": 1,
 }
 

@@ -15,7 +15,7 @@ from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 
 DIGITS = TINY_FIT[0]
-STILL = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0", "--trainer.max_epochs=1", "--data.limit=128"]
+STILL = ["--optimizer=sgd", "--optimizer.lr=0", "--trainer.max_epochs=1", "--data.limit=128"]
 
 
 def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path
 def test_a_model_that_training_makes_worse_is_exported_as_it_began(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, worse = tmp_path / "run", ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.5"]
+    run, worse = tmp_path / "run", ["--optimizer=sgd", "--optimizer.lr=0.5"]
     limits = ["--data.limit=128", "--trainer.max_epochs=1"]
     assert main(["fit", DIGITS, f"--init-from={trained}", *worse, *limits, f"--run_dir={run}"]) == 0
     said = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
 
 REFUSED = {
     "--resume={trained}": (2, "glow fit: use either --init-from or --resume, not both"),
-    "--model.flow.hidden_channels=8": (1, "{trained} does not match the configuration, for example because"),
+    "--flow.hidden_channels=8": (1, "{trained} does not match the configuration, for example because"),
     "--init-from=nowhere": (1, "there is no model nowhere"),
     "--init-from": (2, "glow fit: argument --init-from: expected one argument"),
 }

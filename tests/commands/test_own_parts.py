@@ -68,11 +68,11 @@ def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
 def test_own_parts_are_trained_sampled_and_resumed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    own = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
-    own += ["--model.optimizer=my_parts.OwnAdam", "--model.optimizer.lr=0.001"]
-    own += ["--model.flow.coupling=gentle"]
+    own = ["--flow.prior=doubled", "--flow.prior.factor=3"]
+    own += ["--optimizer=own-adam", "--optimizer.lr=0.001"]
+    own += ["--flow.coupling=gentle"]
     parts = "--import=my_parts"
-    assert "pass --import MODULE" in refused("fit", *TINY_FIT, *own)
+    assert "--import MODULE" in refused("fit", *TINY_FIT, *own)
     done = glow("fit", *TINY_FIT, parts, "--run_dir=run", "--trainer.max_steps=2", *own)
     assert done.code == 0, done
     (following,) = (line.split()[2:] for line in done.output.splitlines() if line.startswith("next: glow "))
@@ -89,7 +89,7 @@ def test_own_parts_are_trained_sampled_and_resumed(
 def test_own_steps_are_trained_sampled_and_reconstructed(
     new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    own = ["--model.flow.step=my_parts.Step", "--model.flow.step.init_args.turns=2"]
+    own = ["--flow.step=step", "--flow.step.turns=2"]
     allowed = "--import=my_parts"
     assert glow("fit", *TINY_FIT, *own, allowed, "--run_dir=run", "--trainer.max_steps=2").code == 0
     new_process()

@@ -11,7 +11,7 @@ def test_a_path_is_a_file_and_a_name_is_not(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prior").mkdir()
     for name in ("digits", "prior/maf"):
-        (tmp_path / name).write_text("trainer: {callbacks: [{class_path: os.system}]}")
+        (tmp_path / name).write_text("trainer: {callbacks: [{type: os.system}]}")
         assert config_path(name) == str(CONFIGS / f"{name}.yaml")
         assert config_path(f"./{name}") == f"./{name}"
     (tmp_path / "digits.yaml").write_text("name: mine")
@@ -24,7 +24,7 @@ def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in preset_names())
-    assert "folder32           32x32x3   5    3.24M  depends on the pictures\n" in listed
+    assert "folder32           32x32x3   5    3.24M  not measured\n" in listed
     assert max(map(len, listed.splitlines())) <= 80
     assert main(["presets", "show", "prior/maf"]) == 0
     assert capsys.readouterr().out == (CONFIGS / "prior" / "maf.yaml").read_text(encoding="utf-8")

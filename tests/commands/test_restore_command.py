@@ -386,7 +386,7 @@ def test_an_untrained_flow_is_refused(photo: Path, refused: Callable[..., str]) 
 @pytest.mark.slow
 def test_training_and_using_a_restoration_model(tmp_path: Path, photo: Path, glow: Glow) -> None:
     folder = Images(random_images(12, (3, 40, 48))).save(tmp_path / "photos")
-    tiny = ["--model.flow.image_shape=[3,32,32]", "--model.flow.num_steps=1", "--model.flow.hidden_channels=4"]
+    tiny = ["--flow.image_shape=[3,32,32]", "--flow.num_steps=1", "--flow.hidden_channels=4"]
     tiny += ["--data.limit=40", "--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--data.batch_size=10"]
     tiny += ["--data.cache_dir=cache", "--run_dir=run"]
     result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny, "--trainer.max_steps=1")

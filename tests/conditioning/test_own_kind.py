@@ -50,8 +50,8 @@ def test_it_has_the_properties_of_every_kind(holds: Any, tmp_path: Path, monkeyp
 
 
 def test_the_command_trains_and_measures_it(tmp_path: Path, capsys: Capture) -> None:
-    run, kind = tmp_path / "run", f"--model.flow.conditioning={Brightness.__module__}.Brightness"
-    options = [kind, f"{kind.partition('=')[0]}.init_args.features=3", "--trainer.max_steps=2", f"--run_dir={run}"]
+    run, kind = tmp_path / "run", "--flow.conditioning=brightness"
+    options = [kind, "--flow.conditioning.features=3", "--trainer.max_steps=2", f"--run_dir={run}"]
     assert main(["fit", *TINY_FIT, *options]) == 0
     assert load_model(run).config["flow"]["conditioning"] == spec_of(Brightness(3))  # type: ignore[index]
     assert main(["test", f"--checkpoint={run}"]) == 0

@@ -39,7 +39,7 @@ def test_the_report_shows_what_the_folder_holds_in_one_file(tmp_path: Path, monk
     run = tmp_path / "a run"
     (run / "samples").mkdir(parents=True)
     (run / "metrics.csv").write_text(METRICS)
-    (run / "config.yaml").write_text("name: cats & <dogs>\nkind: images\n")
+    (run / "config.yaml").write_text("name: cats & <dogs>\nflow: {type: glow}\n")
     for step in range(10, 310, 10):
         Image.new("RGB", (40, 30)).save(run / f"samples/step{step:07d}.png")
     psnr, ssim = {"mean": 31.25}, {"mean": 0.9}

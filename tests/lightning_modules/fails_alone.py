@@ -28,6 +28,6 @@ def on_train_batch_end(self: Throughput, trainer: Any, *_: Any) -> None:
 
 if __name__ == "__main__":
     Throughput.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign,assignment]
-    tiny = ["--model.flow.num_steps=1", "--model.flow.hidden_channels=4", "--trainer.accelerator=cpu"]
+    tiny = ["--flow.num_steps=1", "--flow.hidden_channels=4", "--trainer.accelerator=cpu"]
     several = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     sys.exit(main(["fit", f"--config={CONFIG}", f"--run_dir={sys.argv[1]}", *tiny, *several]))

@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from scripts import fork
 
-import glow_app.commands.fit_run  # noqa: F401, before the forks
+import glow_app.commands.fit_spec  # noqa: F401, before the forks
 from glow_app.cli import main as glow
 from lightning_modules.callbacks import ExportBest
 from lightning_modules.image_module import ImageModule
@@ -30,8 +30,8 @@ from lightning_modules.runs.checkpoints import good_checkpoint
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [
     f"--config={REPOSITORY / 'configs/digits.yaml'}",
-    "--model.flow.num_steps=1",
-    "--model.flow.hidden_channels=4",
+    "--flow.num_steps=1",
+    "--flow.hidden_channels=4",
     "--data.limit=112",
     "--data.batch_size=16",
     "--trainer.max_epochs=7",

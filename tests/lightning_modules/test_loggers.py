@@ -62,7 +62,7 @@ assert main([*fit, "--trainer.max_epochs=1"]) == 0
 wandb.finish()
 wandb.teardown()  # it reads the environment once
 os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-assert main([*fit, "--trainer.max_epochs=2", "--trainer.logger.init_args.timeout=1"]) == 0
+assert main([*fit, "--trainer.max_epochs=2", "--logger.timeout=1"]) == 0
 """
 
 
@@ -78,7 +78,7 @@ def test_without_a_key_or_a_server_one_run_is_written_offline_across_a_resume(tm
     done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count("logging offline") == 2
-    name = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["logger"]["init_args"]["id"]
+    name = yaml.safe_load((run / "config.yaml").read_text())["logger"]["id"]
     parts = sorted((run / "wandb").glob("offline-run-*"))
     assert [part.name.rsplit("-", 1)[1] for part in parts] == [name, name]
     for part in parts:
@@ -115,7 +115,7 @@ def logger_of(run: Recording, monkeypatch: pytest.MonkeyPatch) -> RunWandbLogger
 
 
 def test_an_id_that_could_be_a_number_stays_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.commands.fit_run.token_hex", lambda _: "90823e05")
+    monkeypatch.setattr("glow_app.commands.fit_spec.token_hex", lambda _: "90823e05")
     ids: list[str] = []
 
     def init(**settings: Any) -> Recording:
@@ -123,7 +123,7 @@ def test_an_id_that_could_be_a_number_stays_a_text(tmp_path: Path, monkeypatch: 
         return Recording()
 
     monkeypatch.setattr("wandb.init", init)
-    run = ["--config=logger/wandb", "--trainer.logger.init_args.offline=true", f"--run_dir={tmp_path / 'run'}"]
+    run = ["--config=logger/wandb", "--logger.offline=true", f"--run_dir={tmp_path / 'run'}"]
     for options in (["--trainer.max_epochs=1"], ["--trainer.max_epochs=2", "--resume=auto"]):
         assert main(["fit", *TINY_FIT, *run, *options]) == 0
     assert ids == [ids[0]] * 2

@@ -1,9 +1,6 @@
 """Training on several ranks equals training on one."""
 
-import copy
 import pickle
-import threading
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,8 +9,7 @@ import torch
 from ranks import CASES
 from scripts import run_script
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Adamax, Optimizer
+from torch.optim import Adamax
 
 from glow_app.flows import Glow
 from glow_app.running import Memory
@@ -26,24 +22,6 @@ def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """Return the largest difference of two sets of tensors."""
     assert a.keys() == b.keys()
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
-
-
-def test_a_copy_shares_factories_that_cannot_be_copied() -> None:
-    class Factory:
-        def __init__(self) -> None:
-            self.lock = threading.Lock()
-
-        def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
-            return Adamax(parameters)
-
-    module = ImageModule(Glow((1, 4, 4), 1, 1, 4), optimizer=Factory())
-    module.forward = module.forward  # type: ignore[method-assign] # as a fit on several ranks leaves it behind
-    twin = copy.deepcopy(module)
-    assert twin.optimizer is module.optimizer
-    assert twin.forward.__self__ is twin  # type: ignore[attr-defined]
-    weights, copied = module.state_dict(), twin.state_dict()
-    assert all(torch.equal(weights[name], copied[name]) for name in weights)
-    assert not {p.data_ptr() for p in module.parameters()} & {p.data_ptr() for p in twin.parameters()}
 
 
 def test_a_module_is_pickled_with_its_factories() -> None:

@@ -18,14 +18,10 @@ from torch import Tensor
 from torch.optim import SGD
 
 from glow_app.bijections import principal_directions
-from glow_app.conditioning import Conditioning
-from glow_app.flows import Glow
 from glow_app.priors import GaussianPrior
-from glow_app.restoration import PictureConditioning, Upscale
 from lightning_modules import restoration
 from lightning_modules.callbacks import EMA, BestCheckpoint
 from lightning_modules.callbacks.guard import roll_back
-from lightning_modules.image_module import ImageModule
 from lightning_modules.restoration import RestorationModule
 from lightning_modules.schedules import LinearWarmupCosine
 
@@ -67,18 +63,6 @@ def fit(folder: Path, *callbacks: Callback, module: RestorationModule | None = N
     recorder, ckpt_path = Recorder(), options.pop("ckpt_path", None)
     tiny_fit(folder, [*callbacks, recorder], module=module or tiny_restoration_module(), ckpt_path=ckpt_path, **options)
     return [state for states in zip(recorder.before, recorder.after, strict=True) for state in states]
-
-
-@pytest.mark.parametrize(
-    ("module", "conditioning", "kind"),
-    [(ImageModule, PictureConditioning(Upscale(), 4, 2), "restoration"), (RestorationModule, None, "images")],
-)
-def test_a_flow_is_refused_by_a_module_that_cannot_train_its_conditioning(
-    module: type[ImageModule], conditioning: Conditioning | None, kind: str
-) -> None:
-    with pytest.raises(ValueError, match=f"--kind {kind}") as caught:
-        module(Glow((1, 8, 8), 2, 1, 8, conditioning=conditioning))
-    assert "\n" not in str(caught.value)
 
 
 def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from filelock import FileLock
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.distributed import HashStore
 
-from glow_app.commands.fit_build import launched_as
-from glow_app.messages import UsageError
+from lightning_modules.run import launched_as
 from lightning_modules.runs import run_folder
 from lightning_modules.runs.run_folder import Launch, launched_processes, locked_run_dir
 
@@ -89,7 +88,7 @@ def test_the_processes_of_a_launcher_are_the_run(environment: dict[str, str], mo
         assert (found["num_nodes"], found["devices"]) == (2, 2)
         assert found["strategy"] is strategy or (strategy == "auto" and isinstance(found["strategy"], DDPStrategy))
     for other in ("single_device", "ddp_spawn", SingleDeviceStrategy()):
-        with pytest.raises(UsageError, match=r"but torchrun or SLURM started 4 processes; leave it out"):
+        with pytest.raises(ValueError, match=r"but torchrun or SLURM started 4 processes; leave it out"):
             launched_as(other)
 
 

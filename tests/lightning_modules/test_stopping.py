@@ -126,17 +126,13 @@ def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ImageModule, "loss", loss)
 
 
-MUON = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", "--model.optimizer=lightning_modules.optimizers.Muon"]
+MUON = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", "--optimizer=muon"]
 FLOWS = {
     "glow": [],
     "wavelets": [
-        *(
-            "--model.flow.class_path=glow_app.flows.WaveletFlow",
-            "--model.flow.num_levels=1",
-            "--model.memory=checkpoint",
-        ),
-        *("--model.flow.detail_steps=[1]", "--model.flow.detail_channels=4", "--model.flow.detail_features=4"),
-        *("--model.flow.detail_blocks=1", "--model.flow.window=2", "--model.flow.images_per_window=2"),
+        *("--flow.type=wavelet", "--flow.num_levels=1", "--memory=checkpoint"),
+        *("--flow.detail_steps=[1]", "--flow.detail_channels=4", "--flow.detail_features=4"),
+        *("--flow.detail_blocks=1", "--flow.window=2", "--flow.images_per_window=2"),
     ],
 }
 
@@ -175,8 +171,8 @@ def test_a_resumed_run_keeps_its_model_and_optimiser(tmp_path: Path, capsys: pyt
     run, moved = tmp_path / "run", tmp_path / "moved"
     assert fit(f"--run_dir={run}") == 0
     shutil.copytree(run, moved)
-    with pytest.warns(UserWarning, match=r"^model\.optimizer is restored as it was saved; start a new run"):
-        assert main(["fit", f"--resume={moved}", "--trainer.max_epochs=4", "--model.optimizer.init_args.lr=0.5"]) == 0
+    with pytest.warns(UserWarning, match=r"^optimizer is restored as it was saved; start a new run"):
+        assert main(["fit", f"--resume={moved}", "--trainer.max_epochs=4", "--optimizer.lr=0.5"]) == 0
     assert main(["fit", f"--resume={run}", f"--run_dir={moved}"]) == 1
     assert f"{moved} contains an earlier run" in capsys.readouterr().err
     content = bytearray((run / "last.ckpt").read_bytes())
@@ -332,9 +328,9 @@ def test_slurms_signal_saves_and_requeues(
 
 @pytest.mark.slow
 def test_a_schedule_gets_the_number_of_steps_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch_schedule = "--model.lr_scheduler=torch.optim.lr_scheduler."
+    torch_schedule = "--lr_scheduler=torch.optim.lr_scheduler."
     options = [f"--run_dir={tmp_path / 'run'}", "--data.batch_size=32"]
-    assert fit(f"{torch_schedule}ExponentialLR", "--model.lr_scheduler.init_args.gamma=0.9", *options) == 1
+    assert fit(f"{torch_schedule}ExponentialLR", "--lr_scheduler.gamma=0.9", *options) == 1
     assert "unexpected keyword argument 'total_steps'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-    assert fit(f"{torch_schedule}OneCycleLR", "--model.lr_scheduler.init_args.max_lr=0.01", *options) == 0
+    assert fit(f"{torch_schedule}OneCycleLR", "--lr_scheduler.max_lr=0.01", *options) == 0

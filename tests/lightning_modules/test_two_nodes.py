@@ -13,8 +13,8 @@ from glow_app.storage.checkpoint import read_checkpoint
 OPTIONS = [
     "--config=digits",
     "--trainer.accelerator=cpu",
-    "--model.flow.num_steps=1",
-    "--model.flow.hidden_channels=4",
+    "--flow.num_steps=1",
+    "--flow.hidden_channels=4",
     "--data.limit=160",
     "--trainer.max_epochs=3",
     "--trainer.check_val_every_n_epoch=1",

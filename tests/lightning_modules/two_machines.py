@@ -18,7 +18,7 @@ import torch
 from scripts import fork
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import glow_app.commands.fit_run  # noqa: F401, before the forks
+import glow_app.commands.fit_spec  # noqa: F401, before the forks
 from glow_app.cli import main as glow
 from lightning_modules.callbacks import Throughput
 

@@ -121,5 +121,5 @@ def test_only_the_inputs_of_the_steps_are_kept() -> None:
 
 
 def test_compilation_is_refused_unless_activations_are_stored() -> None:
-    with pytest.raises(ValueError, match=r"model\.compile: needs model\.memory store, got checkpoint"):
+    with pytest.raises(ValueError, match=r"compile needs memory store"):
         ImageModel(tiny_glow()).set_runners("checkpoint", compiled=True)

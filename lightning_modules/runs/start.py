@@ -8,10 +8,9 @@ from typing import Any
 from glow_app.flows.transfer import copy_levels
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
-from glow_app.nn.class_path import class_path
-from glow_app.spec import REGISTRY, spec_of
 from glow_app.storage.checkpoint import model_of
-from glow_app.storage.stored_model import RUN_CONFIG, StoredModel, newest_run, read_run_config
+from glow_app.storage.run_config import read_run_config
+from glow_app.storage.stored_model import StoredModel, newest_run
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
 
 
@@ -24,6 +23,7 @@ class Start:
         contents: What is in it, until training starts.
         step: Number of optimiser steps that it has done.
         data: Arguments of the data module that it records.
+        spec: The specification of its run until now, if it is beside the checkpoint.
         source: The model from which a new run begins.
         place: Where that model is.
         by_levels: Whether only the levels that fit are taken from it.
@@ -33,17 +33,14 @@ class Start:
     contents: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
     source: ImageModel | None = None
     place: str = ""
     by_levels: bool = False
 
-    def layer(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, Any]:
         """Return the architecture of a model that is taken as a whole, as options of the run."""
-        if self.source is None or self.by_levels:
-            return {}
-        flow: Any = _with_paths(spec_of(self.source.flow))
-        flow["init_args"] = {"conditioning": None, **flow["init_args"]}  # otherwise that of a preset would remain
-        return {"model": self.source.config | {"flow": flow}}
+        return {} if self.source is None or self.by_levels else dict(self.source.config)
 
     def give_weights(self, model: Any) -> str:
         """Load the weights of ``source``, if there is one; return the line that says what the run starts from."""
@@ -61,14 +58,6 @@ class Start:
                 f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         return f"begins from {self.place}"
-
-
-def _with_paths(spec: Any) -> Any:
-    """Return a specification in the form of the options of a run."""
-    if not isinstance(spec, Mapping) or "type" not in spec:
-        return spec
-    arguments = {name: _with_paths(value) for name, value in spec.items() if name != "type"}
-    return {"class_path": class_path(REGISTRY[spec["type"]]), "init_args": arguments}
 
 
 def resumed(place: str, run_dir: str | None) -> Start:
@@ -91,7 +80,8 @@ def resumed(place: str, run_dir: str | None) -> Start:
             raise FileNotFoundError(f"{run} is not a run that can be resumed: it has no checkpoint")
     path, contents = good
     model_of(contents)  # raises clearer errors than Lightning
-    return Start(path, contents, contents["global_step"], contents.get("datamodule_hyper_parameters") or {})
+    data = contents.get("datamodule_hyper_parameters") or {}
+    return Start(path, contents, contents["global_step"], data, read_run_config(path.parent) or {})
 
 
 def begun(init_from: str | None, init_levels_from: str | None) -> Start:
@@ -100,12 +90,3 @@ def begun(init_from: str | None, init_levels_from: str | None) -> Start:
     if place is None:
         return Start()
     return Start(source=StoredModel(place).load(), place=place, by_levels=init_from is None)
-
-
-def stored_config(start: Start, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the configuration of a run that is resumed: its own, or else the first of the given ``layers``."""
-    if (path := start.checkpoint) is None:
-        return {}
-    if (stored := read_run_config(path.parent)) is None and not layers:
-        raise UsageError(f"glow fit: no {RUN_CONFIG} next to {path}; pass that of its run with --config")
-    return (layers.pop(0) if stored is None else stored) | {"run_dir": str(path.parent)}
