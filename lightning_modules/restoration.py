@@ -23,8 +23,9 @@ from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
-from lightning_modules.callbacks import EMA, BestCheckpoint, SampleGrids
+from lightning_modules.callbacks import SampleGrids
 from lightning_modules.image_module import Batch, ImageModule
+from lightning_modules.runs.state import RunState
 
 _ENDLESS_ENCODER_STEPS = 1000  # of a run that is limited only by time
 # Learning rate of the encoder relative to the flow's. At the full rate, gradient noise hides what is left to learn; a
@@ -138,11 +139,11 @@ class RestorationModule(ImageModule):
             if isinstance(part, DataDependentAffine):
                 part.forget()
         self.initialize_from_data()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, BestCheckpoint):
-                callback.forget()  # the best checkpoint so far has an untrained flow
-            if isinstance(callback, EMA):
-                callback.average.n_averaged.zero_()  # type: ignore[operator] # the next update copies
+        state = RunState.of(self.trainer)
+        if state.best is not None:
+            state.best.forget()  # its flow is untrained
+        if state.average is not None:
+            state.average.begin_anew()
 
     def on_validation_epoch_start(self) -> None:
         """In the final steps, fit the prior's principal directions to the last latents of training images.

@@ -31,7 +31,7 @@ from glow_app.spec import IMPORTED, REGISTRY, build, checked, described, paramet
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.run_config import write_run_config
 from lightning_modules import callbacks as own
-from lightning_modules.callbacks.outcome import outcome, reached_limit
+from lightning_modules.callbacks.outcome import outcome
 from lightning_modules.image_data import ImageDataModule
 from lightning_modules.image_module import ImageModule
 from lightning_modules.optimizers import Muon
@@ -42,6 +42,7 @@ from lightning_modules.runs.loggers import RunWandbLogger, csv_logger
 from lightning_modules.runs.run_folder import Launch, launched_processes, locked_run_dir
 from lightning_modules.runs.run_trainer import RunTrainer
 from lightning_modules.runs.start import Start
+from lightning_modules.runs.state import RunState
 from lightning_modules.runs.stopping import exit_code_of_signals
 from lightning_modules.schedules import LinearWarmupCosine
 
@@ -168,7 +169,8 @@ def _trainer(spec: Spec, start: Start, module: ImageModule, callbacks: list[Call
     if "max_epochs" not in options and options.get("max_steps", -1) != -1:
         options["max_epochs"] = -1  # RunTrainer hides the other limit
     options |= {"enable_progress_bar": False, "enable_model_summary": bool(options.get("enable_model_summary"))}
-    return RunTrainer(
+    max_time = options.pop("max_time", None)
+    trainer = RunTrainer(
         **options | launched_as(options.get("strategy", "auto")),
         plugins=plugins,
         logger=[csv_logger(Path(run_dir), start.step), *loggers],
@@ -183,6 +185,9 @@ def _trainer(spec: Spec, start: Start, module: ImageModule, callbacks: list[Call
             own.Report(),
         ],
     )
+    if max_time is not None:
+        trainer.limit({"max_time": max_time})
+    return trainer
 
 
 def launched_as(strategy: Any) -> dict[str, Any]:
@@ -235,7 +240,8 @@ def _train(parts: Parts, run_dir: Path, start: Start) -> None:
     if line := outcome(trainer, module):
         print(line)
     if trainer.global_step == start.step:
-        print(f"training was already complete at step {start.step:,}; raise --{reached_limit(trainer)}")
+        limit = RunState.of(trainer).reached_limit(trainer)
+        print(f"training was already complete at step {start.step:,}; raise --{limit}")
     if (run_dir / REPORT).exists():
         print(f"report:     {run_dir / REPORT}")
     print(f"run folder: {run_dir}")

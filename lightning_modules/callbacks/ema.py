@@ -8,6 +8,8 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
+from lightning_modules.runs.state import RunState
+
 
 class EMA(WeightAveraging):
     r"""Averages weights for validation, sampling, checkpoints and export; training continues with the current weights.
@@ -30,6 +32,10 @@ class EMA(WeightAveraging):
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
 
+    def begin_anew(self) -> None:
+        """Let the next update copy the weights."""
+        self.average.n_averaged.zero_()  # type: ignore[operator]
+
     @property
     def average(self) -> nn.Module:
         """The averaged module; available after :meth:`setup`."""
@@ -38,6 +44,7 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Copy the module in the precision and on the device of the run."""
+        RunState.of(trainer).average = self
         # Lightning moves the module later. The copy would stay on the CPU, and every step on a GPU would copy weights.
         module = trainer.precision_plugin.convert_module(pl_module).to(trainer.strategy.root_device)
         super().setup(trainer, module, stage)  # type: ignore[arg-type]

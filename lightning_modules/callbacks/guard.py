@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from glow_app.messages import pluralise
-from lightning_modules.callbacks.ema import EMA
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.checkpoints import good_checkpoint, read_whole
+from lightning_modules.runs.state import RunState
 
 _RATES = ("lr", "initial_lr")  # keys of learning rates in an optimiser's groups
 
@@ -39,18 +38,14 @@ class NonFiniteGuard(Callback):
         self._bad_steps = self._rollbacks = 0
         self._restored: set[Path] = set()  # checkpoints after which there was no good step yet
 
-    @property
-    def in_trouble(self) -> bool:
-        """Whether there was no good step since the last bad one, so that the weights may be bad."""
-        return self._bad_steps > 0 or bool(self._restored)
-
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Log the gradient norm; if it is not finite, skip the step or roll back."""
         assert isinstance(pl_module, ImageModule)
         norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
-        if torch.isfinite(norm):  # on all ranks alike, since they have averaged their gradients
+        RunState.of(trainer).in_trouble = not (is_finite := bool(norm.isfinite()))
+        if is_finite:  # on all ranks alike, since they have averaged their gradients
             self._bad_steps = 0
             self._restored.clear()
             pl_module.log("grad_norm", norm)
@@ -96,9 +91,8 @@ def roll_back(trainer: pl.Trainer, module: ImageModule, path: Path) -> None:
     """
     checkpoint = read_whole(path)
     module.load_state_dict(checkpoint["state_dict"])
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EMA):
-            callback.on_load_checkpoint(trainer, module, checkpoint)
+    if (average := RunState.of(trainer).average) is not None:
+        average.on_load_checkpoint(trainer, module, checkpoint)
     for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
         halved = [{key: rate / 2 for key, rate in group.items() if key in _RATES} for group in optimizer.param_groups]
         optimizer.load_state_dict(state)

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, Timer
+from pytorch_lightning.callbacks import EarlyStopping
 
 from glow_app.evaluation import faults_in
 from glow_app.messages import pluralise
 from glow_app.storage.checkpoint import read_checkpoint
-from lightning_modules.callbacks.progress_report import Progress
-from lightning_modules.callbacks.save import BestCheckpoint
+from lightning_modules.runs.state import RunState
 
 _NOISE = 0.005  # a difference that may be chance
 
@@ -25,14 +24,14 @@ class StopEarly(EarlyStopping):
     def __init__(self, patience: int | None = None) -> None:
         super().__init__("", patience=patience or math.inf, check_finite=False, check_on_train_epoch_end=False)  # type: ignore[arg-type]
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether the patience has run out."""
-        return self.wait_count >= self.patience
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the figure that chooses the best checkpoint."""
         self.monitor = str(pl_module.monitor)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the validation."""
+        super().on_validation_end(trainer, pl_module)
+        RunState.of(trainer).is_out_of_patience = self.wait_count >= self.patience
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the count, but not the patience."""
@@ -40,14 +39,14 @@ class StopEarly(EarlyStopping):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End a run that had stopped before."""
-        trainer.should_stop |= self.is_exhausted
+        RunState.of(trainer).is_out_of_patience = self.wait_count >= self.patience
+        trainer.should_stop |= self.wait_count >= self.patience
 
 
 def outcome(trainer: pl.Trainer, module: Any) -> str:
     """Return the best step and what followed it; an empty string if nothing was validated."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    best: Any = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
-    before = next(callback.at_start for callback in callbacks if isinstance(callback, Progress))
+    state = RunState.of(trainer)
+    best, before = state.best, state.at_start
     if not best.best_model_path or not Path(best.best_model_path).exists():
         return ""
     step, last = read_checkpoint(Path(best.best_model_path))["global_step"], trainer.global_step
@@ -72,7 +71,7 @@ def outcome(trainer: pl.Trainer, module: Any) -> str:
         line += "" if latest is None else f" ({float(latest):.3f} at step {last:,})"
     else:
         line += "; still improving: longer training may help"
-    if (limit := reached_limit(trainer)) == "early_stopping.patience":
+    if (limit := state.reached_limit(trainer)) == "early_stopping.patience":
         return f"{line}, so training stopped early"
     return f"{line}; the time was up at step {last:,}" if limit == "trainer.max_time" else line
 
@@ -84,15 +83,3 @@ def _num_validated(trainer: pl.Trainer) -> int:
     of_all = (data.hparams["eval_batch_size"] or data.hparams["batch_size"]) * trainer.world_size
     num_batches = limit if isinstance(limit, int) else int(math.ceil(total / of_all) * limit)
     return min(total, num_batches * of_all)
-
-
-def reached_limit(trainer: pl.Trainer) -> str:
-    """Return the option that ended a run: its patience, time, steps or epochs."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, StopEarly) and callback.is_exhausted for callback in callbacks):
-        return "early_stopping.patience"
-    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
-    if any(time is not None and time <= 0 for time in left):
-        return "trainer.max_time"
-    limit = trainer.fit_loop.max_steps
-    return "trainer.max_steps" if 0 <= limit <= trainer.global_step else "trainer.max_epochs"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Timer
+from pytorch_lightning.callbacks import Callback
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from torch import Tensor
@@ -21,6 +21,7 @@ from glow_app.evaluation.report import write_report
 from glow_app.messages import pluralise
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.run_trainer import PRECISIONS
+from lightning_modules.runs.state import RunState
 
 _BAR = 12  # terminal columns reserved for the bar
 _FIRST, _SILENCE = 20.0, 600.0  # seconds until the first line, and until another without a validation
@@ -55,9 +56,13 @@ class Progress(Callback):
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figure of the model from which the run begins."""
         assert isinstance(pl_module, ImageModule)
-        self.at_start = float(trainer.callback_metrics[pl_module.monitor])
+        self.at_start = RunState.of(trainer).at_start = float(trainer.callback_metrics[pl_module.monitor])
         if trainer.is_global_zero:
             print(f"starts at   val {self.at_start:.3f}  {pl_module.model.unit}", flush=True)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give a resumed run the figure before its first step."""
+        RunState.of(trainer).at_start = self.at_start
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print size of the model, length, precision and device; start the clock and the bar."""
@@ -134,12 +139,12 @@ class Progress(Callback):
         return "  ".join(texts.values())
 
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
-        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-        limits = [left for timer in timers if (left := timer.time_remaining()) is not None]
+        left = RunState.of(trainer).seconds_left()
+        limits = [] if left is None else [left]
         done, total = trainer.global_step - self._first_step, trainer.estimated_stepping_batches
         if done and total != math.inf:
             limits.append((time.monotonic() - self._start) / done * max(0.0, total - trainer.global_step))
-        return max(0.0, min(limits)) if limits else None
+        return min(limits, default=None)
 
 
 def _memory(device: torch.device) -> int:

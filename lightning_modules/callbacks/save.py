@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
-from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.runs.checkpoints import LAST, NEXT, replace_last
+from lightning_modules.runs.state import RunState
 from lightning_modules.runs.stopping import RunStopped, StopSignals
 
 _SECONDS = 30.0  # minimum interval between saves at ends of epochs
@@ -30,6 +30,11 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, run_dir: str, monitor: str) -> None:
         super().__init__(run_dir, "best", monitor=monitor, enable_version_counter=False)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let others find the best checkpoint."""
+        super().setup(trainer, pl_module, stage)
+        RunState.of(trainer).best = self
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best checkpoint if it is in this folder; others are ignored, as an outdated best is deleted."""
@@ -132,8 +137,7 @@ class SaveProgress(Checkpoint):
         is_due |= trainer.global_step - self._saved_step >= self.every_n_steps
         is_due |= time.monotonic() - self._saved_time >= self.every_seconds
         number, due = _largest(trainer, self._signals.received, is_due)
-        guards = (callback for callback in trainer.callbacks if isinstance(callback, NonFiniteGuard))  # type: ignore[attr-defined]
-        if (number or due) and not any(guard.in_trouble for guard in guards):
+        if (number or due) and not RunState.of(trainer).in_trouble:
             trainer.save_checkpoint(_folder(trainer) / NEXT)
             self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
             if trainer.is_global_zero:

@@ -7,6 +7,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from lightning_modules.runs.state import RunState
+
 PRECISIONS = {"32-true": "32-bit precision", "bf16-mixed": "conditioners in bfloat16", "64-true": "64-bit precision"}
 
 
@@ -21,7 +23,8 @@ class RunTrainer(pl.Trainer):
         """Change the arguments that set the length of the run, such as ``max_steps`` and ``max_time``."""
         for name, value in length.items():
             if name == "max_time":
-                self.callbacks.insert(0, Timer(value, interval="step"))  # type: ignore[attr-defined]
+                RunState.of(self).timer = timer = Timer(value, interval="step")
+                self.callbacks.insert(0, timer)  # type: ignore[attr-defined]
             elif name in ("max_epochs", "max_steps"):
                 setattr(self.fit_loop if name == "max_epochs" else self.fit_loop.epoch_loop, name, value)
             else:
