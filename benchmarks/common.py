@@ -111,15 +111,15 @@ def glow(*arguments: str) -> None:
 
 
 @contextmanager
-def serving(checkpoint: str, *options: str) -> Iterator[tuple[int, int]]:
-    """Run ``glow serve`` on one thread; yield its process number and port."""
+def serving(checkpoint: str, *options: str, threads: int = 1) -> Iterator[tuple[int, int]]:
+    """Run ``glow serve`` on some threads; yield its process number and port."""
     import httpx
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "glow_app", "serve", f"--port={port}", "--checkpoint", checkpoint, *options]
-    server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL)
     try:
         while True:
             try:

@@ -1,14 +1,16 @@
-"""A server under load, with one kind of requests at a time.
+"""A server under load, with one kind of requests at a time; and one client that draws while another restores.
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client sends one request after another; its edits and scores are of one picture of its own. Memory and processor
+Each client sends one request after another; its edits and scores are of one picture of its own. The picture that is
+restored has 12 megapixels. Memory and processor
 time are those of the server and its decoding process together. Writes results/serving.json, quoted in docs/serving.md.
 """
 
 import argparse
 import asyncio
 import base64
+import io
 import json
 import os
 import statistics
@@ -74,17 +76,37 @@ async def client(port: int, number: int, end: float, path: str, body: Body, answ
     writer.close()
 
 
-async def load(port: int, pid: int, arguments: argparse.Namespace, path: str, body: Body) -> tuple[Answers, float]:
+def large_photo() -> dict[str, Any]:
+    """Return a request to restore a noisy picture of 4000x3000."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(40, 200, 4000).expand(3, 3000, 4000)
+    noisy = (ramp + 20 * torch.randn(ramp.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+    file = io.BytesIO()
+    to_pil(noisy).save(file, format="JPEG", quality=85)
+    return {"image": base64.b64encode(file.getvalue()).decode(), "force": True}
+
+
+async def load(
+    port: int, pid: int, seconds: float, num_clients: int, path: str, body: Body, is_restoring: bool
+) -> tuple[Answers, float]:
     """Run the clients; return their answers, and the highest memory of the server in megabytes."""
     answers: Answers = []
     held: list[float] = []
-    end = time.perf_counter() + arguments.seconds
-    clients = [client(port, number, end, path, body, answers) for number in range(arguments.clients)]
+    if is_restoring:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**28)
+        restoring = asyncio.create_task(exchange(reader, writer, "restore", large_photo()))
+        await asyncio.sleep(5)  # to decode it
+    end = time.perf_counter() + seconds
+    clients = [client(port, number, end, path, body, answers) for number in range(num_clients)]
     tasks = [asyncio.create_task(one) for one in clients]
     while time.perf_counter() < end:
         held.append(resident(pid))
         await asyncio.sleep(0.5)
     await asyncio.gather(*tasks)
+    if is_restoring:
+        assert not restoring.done(), "the restoration ended before the measurement"
+        writer.close()
+        await asyncio.gather(restoring, return_exceptions=True)
     return answers, max(held)
 
 
@@ -105,12 +127,16 @@ def processor_seconds(process: int) -> float:
     return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(arguments: argparse.Namespace, path: str, body: Body) -> dict[str, Any]:
+def measure(
+    arguments: argparse.Namespace, path: str, body: Body, num_clients: int, is_restoring: bool = False
+) -> dict[str, Any]:
     """Measure a new server."""
-    with serving(arguments.checkpoint, f"--max-queue={arguments.clients}", "--log-level=warning") as (process, port):
+    options = f"--max-queue={arguments.clients}", "--log-level=warning"
+    with serving(arguments.checkpoint, *options, threads=arguments.threads) as (process, port):
         httpx.post(f"http://127.0.0.1:{port}/v1/{path}", json=body(0), timeout=60)
         before = processor_seconds(process)
-        answers, megabytes = asyncio.run(load(port, process, arguments, path, body))
+        work = load(port, process, arguments.seconds, num_clients, path, body, is_restoring)
+        answers, megabytes = asyncio.run(work)
         seconds = processor_seconds(process) - before
     latencies = [latency for status, latency in answers if status == 200]
     return {
@@ -127,15 +153,22 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="fashion-mnist")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="sample, edit, score, restoring")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(arguments.checkpoint).freeze()
     directions = load_directions(model, *StoredModel(arguments.checkpoint).directions)
     results = {}
     for path, body in bodies(model, list(directions)).items():
-        results[path] = measure(arguments, path, body)
-        print(path, json.dumps(results[path], indent=1), flush=True)
-    settings = {"clients": arguments.clients, "seconds": arguments.seconds}
+        if path in (arguments.only or [path]):
+            results[path] = measure(arguments, path, body, arguments.clients)
+            print(path, json.dumps(results[path], indent=1), flush=True)
+    if not arguments.only or "restoring" in arguments.only:
+        beside = "sample while another client restores"
+        results[beside] = measure(arguments, "sample", lambda number: {"seed": number, "count": 1}, 1, True)
+        print(beside, json.dumps(results[beside], indent=1), flush=True)
+    settings = {"clients": arguments.clients, "threads": arguments.threads, "seconds": arguments.seconds}
     write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})
 
 

@@ -1,1 +1,1 @@
-"""HTTP: an API, one model worker with a bounded queue, limits, and a static page."""
+"""HTTP: an API, one model thread with a bounded queue, limits, and a static page."""

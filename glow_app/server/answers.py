@@ -24,7 +24,7 @@ from glow_app.pictures.encoding import picture_bytes
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.picture_file import PictureFile
-from glow_app.server.worker import ModelEndedError
+from glow_app.server.model_thread import ModelEndedError
 
 JSON, FORM, OCTETS, ZIP = "application/json", "multipart/form-data", "application/octet-stream", "application/zip"
 PNG, ANIMATIONS = "image/png", {"image/gif": ".gif", "image/webp": ".webp"}

@@ -72,7 +72,7 @@ def create_app(
     app.mount("/swagger", StaticFiles(directory=SWAGGER))
     app.frontend("/", directory=PAGE, fallback=None)
     describe(app, service.info)
-    gate = Gate(limits, [checked_key(key) for key in keys], hosts, app.openapi()["paths"], service.worker)
+    gate = Gate(limits, [checked_key(key) for key in keys], hosts, app.openapi()["paths"], service.thread)
     app.state.service, app.state.gate = service, gate
     app.add_middleware(gate.wrap)
     return app

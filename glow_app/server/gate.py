@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from glow_app.server.answers import FORM, JSON, ApiError, answer_error, unavailable
 from glow_app.server.bodies import ParsedRequest, hold_files, parts_of, values_of_form, values_of_json
 from glow_app.server.limits import Limits
+from glow_app.server.model_thread import ModelThread
 from glow_app.server.monitoring import log_request, queue_metrics
-from glow_app.server.worker import ModelWorker
 
 _HEADERS = {  # sent with every answer
     # The page may use only its own scripts and styles, connect only to this server, and not be framed.
@@ -45,13 +45,13 @@ class Gate:
         limits: See :class:`Limits`.
         keys, hosts: See :func:`~glow_app.server.app.create_app`.
         endpoints: Paths of the API; all other paths are counted as one.
-        worker: The worker, whose backlog says when to try again.
+        thread: The model's thread, whose waiting calls say when to try again.
     """
 
     def __init__(
-        self, limits: Limits, keys: Sequence[str], hosts: Sequence[str], endpoints: Collection[str], worker: ModelWorker
+        self, limits: Limits, keys: Sequence[str], hosts: Sequence[str], endpoints: Collection[str], thread: ModelThread
     ) -> None:
-        self._limits, self._keys, self._endpoints, self._worker = limits, keys, endpoints, worker
+        self._limits, self._keys, self._endpoints, self._thread = limits, keys, endpoints, thread
         self._hosts = [host.lower() for host in hosts]
         self.body_bytes = 0  # bytes of bodies in memory whose pictures are not yet decoded
         self.depth = 0  # requests being decoded, queued, computed or answered
@@ -178,7 +178,7 @@ class Gate:
                 body = await received.body()
                 self._check_values([body[8 : 8 + int.from_bytes(body[:8], "little")]])  # the JSON in safetensors
             if self.depth >= self._limits.queue:
-                raise unavailable("queue_full", "the queue is full", max(1, round(self._worker.backlog)))
+                raise unavailable("queue_full", "the queue is full", max(1, self._thread.num_waiting))
             self.depth += 1
             request.scope["glow.slots"].append(1)
             return await self._until_disconnect(handle(received), request.receive)

@@ -104,7 +104,7 @@ class RestorerChain:
         seed: int,
         run_steps: Callable[..., Iterable[None]],
     ) -> restoration.Restoration:
-        """Return the restoration of a picture; ``run_steps`` is that of the worker."""
+        """Return the restoration of a picture; ``run_steps`` is that of the model's thread."""
         first = self.restorers[0]
         with validating("inputs"):
             pixels = torch.from_numpy(file.photo.pixels).expand(first.info.channels, -1, -1)

@@ -26,9 +26,9 @@ from glow_app.server.answers import (
 )
 from glow_app.server.gate import GatedRoute
 from glow_app.server.info import Info
+from glow_app.server.model_thread import ModelEndedError
 from glow_app.server.schemas import Picture
 from glow_app.server.service import Service, named
-from glow_app.server.worker import ModelEndedError
 
 
 async def service_of(request: Request) -> Service:
@@ -196,7 +196,7 @@ async def restore(body: schemas.RestoreRequest, request: Request, service: Serve
     is_long, request_id = num_pixels > most // 20, request.scope["glow.request_id"]
     if is_long and service.num_long > _WAITING:
         raise unavailable("queue_full", "too many large pictures are waiting", 30)
-    work = chain.restore, body, temperature, file, inputs, seeds.start, service.worker.run_steps
+    work = chain.restore, body, temperature, file, inputs, seeds.start, service.thread.run_steps
     service.num_long += is_long
     try:
         threads = service.long if is_long else service.short
@@ -222,7 +222,7 @@ async def get_progress(
 @HEALTH.get("/healthz", responses={503: ERRORS[503]})
 async def get_health(service: Served) -> dict[str, str]:
     """Return whether server and model are alive; 503 if the server must be restarted."""
-    if not service.worker.is_alive:
+    if not service.thread.is_alive:
         raise ModelEndedError
     return {"status": "ok"}
 

@@ -24,9 +24,9 @@ from glow_app.server.bodies import Upload
 from glow_app.server.decoder import Decoder
 from glow_app.server.info import describe_served
 from glow_app.server.limits import Limits
-from glow_app.server.queued_model import KEPT_SECONDS, QueuedModel
+from glow_app.server.model_thread import TICKET, ModelThread, Ticket
 from glow_app.server.restorer import Restorer, RestorerChain
-from glow_app.server.worker import TICKET, Call, ModelWorker, Ticket
+from glow_app.server.served_model import KEPT_SECONDS, ServedModel
 from glow_app.storage.model_folders import CLEANER
 
 T = TypeVar("T")
@@ -50,8 +50,13 @@ class Service:
         restorers: Sequence[Restorer],
         name: str,
     ) -> None:
-        self.limits, self.directions, self.worker, self.decoder = limits, directions, ModelWorker(), Decoder(limits)
-        self.model = QueuedModel(model, self.worker)
+        self.limits, self.directions, self.thread, self.decoder = (
+            limits,
+            directions,
+            ModelThread(model),
+            Decoder(limits),
+        )
+        self.model = ServedModel(model, self.thread)
         self.restorers = {restorer.info.name: restorer for restorer in restorers}
         self.tickets: dict[str, Ticket] = {}  # of restorations that are computed, by request
         self._threads = ThreadPoolExecutor(limits.queue, "request")
@@ -66,17 +71,17 @@ class Service:
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
-        self.worker.stop(_STOP_SECONDS)
+        self.thread.stop(_STOP_SECONDS)
         self.decoder.close()
 
     async def check_ready(self) -> None:
         """Raise ApiError unless the model's thread answers in time."""
-        call = Call(list, [None], Ticket())
-        self.worker.submit(call)
+        ticket = Ticket()
+        future = self.thread.submit(list, ticket)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(call.future), _READY_SECONDS)
+            await asyncio.wait_for(asyncio.wrap_future(future), _READY_SECONDS)
         except TimeoutError as error:
-            self.worker.abandon(call.ticket)
+            self.thread.abandon(ticket)
             raise unavailable("not_ready", "the model is busy", 1) from error
 
     async def run(
@@ -103,13 +108,13 @@ class Service:
             return await loop.run_in_executor(threads or self._threads, work)
         finally:
             self.tickets.pop(request_id, None)
-            self.worker.abandon(ticket)  # nobody waits for any calls that are left
+            self.thread.abandon(ticket)  # nobody waits for any calls that are left
             self._num_ended += 1
             loop.call_later(KEPT_SECONDS, self._release)
 
     def _release(self) -> None:
         """Drop what was kept long enough and, if nothing else ended meanwhile, return memory to the system."""
-        self.model.cache.expire()
+        self.model.expire()
         self._num_ended -= 1
         if not self._num_ended:
             self._threads.submit(return_memory)
@@ -137,10 +142,10 @@ class Service:
         """Decode a picture to the model's shape, if it is not kept."""
         content = file.content
         key = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
-        photo: Photo | None = self.model.cache.find(key)
+        photo: Photo | None = self.model.find(key)
         if photo is None:
             photo = await self.decoder.read(field, content, self.model.flow.image_shape)
-            self.model.cache.keep(key, photo, photo.pixels.nbytes)
+            self.model.keep(key, photo)
         file.drop()
         return photo
 

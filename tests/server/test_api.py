@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from app_client import as_base64, as_file, error_of, from_base64, running
-from busy_worker import BusyWorker
+from busy_thread import BusyThread
 from PIL import Image
 from registry import named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
 
@@ -673,13 +673,13 @@ def test_metrics_and_health(model: LoadedModel, monkeypatch: pytest.MonkeyPatch)
         assert not any("nowhere" in name for name in values), "a stranger could fill the memory with names"
         assert (client.get("/healthz").json(), client.head("/healthz").content) == ({"status": "ok"}, b"")
         assert client.get("/readyz").json() == {"status": "ready"}
-        busy = BusyWorker(app.state.service.worker)
+        busy = BusyThread(app.state.service.thread)
         monkeypatch.setattr("glow_app.server.service._READY_SECONDS", 0)
         response = client.get("/readyz")
         assert (response.status_code, error_of(response)["code"]) == (503, "not_ready")
         assert client.get("/healthz").status_code == 200
         busy.release()
-        app.state.service.worker.stop(10)
+        app.state.service.thread.stop(10)
         for path in ("/healthz", "/readyz"):
             response = client.get(path)
             assert (response.status_code, error_of(response)["code"]) == (503, "model_ended")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 from app_client import as_base64, connected, error_of, running, saved, wait_until
-from busy_worker import BusyWorker
+from busy_thread import BusyThread
 from fastapi import Request, Response
 from PIL import Image
 from registry import named, tiny_model, tiny_restorer
@@ -110,7 +110,7 @@ def test_a_body_counts_until_its_picture_is_decoded(path: str, is_form: bool) ->
     value = as_base64(content) if path == "restore" else [as_base64(content)]
     sent: Any = {"files": {field: content}} if is_form else {"json": {field: value}}
     with running(app) as client, ThreadPoolExecutor(1) as pool:
-        busy = BusyWorker(app.state.service.worker)
+        busy = BusyThread(app.state.service.thread)
         answer = pool.submit(client.post, f"/v1/{path}", **sent)
         wait_until(lambda: app.state.gate.depth == 1 and app.state.gate.body_bytes < 1000)
         busy.release()
@@ -358,7 +358,7 @@ def test_the_log_omits_queries(client: httpx.Client, caplog: pytest.LogCaptureFi
 def test_requests_beyond_the_queue_are_refused() -> None:
     app = create_app(tiny_model(), Limits(queue=1), hosts=["x"])
     with running(app) as client:
-        busy = BusyWorker(app.state.service.worker)
+        busy = BusyThread(app.state.service.thread)
         with connected(client, HEAD + b"Content-Length: 2\r\n\r\n{}") as waiting:
             wait_until(lambda: app.state.gate.depth == 1)
             response = client.post("/v1/sample", json={})
@@ -372,7 +372,7 @@ def test_requests_beyond_the_queue_are_refused() -> None:
 def test_requests_that_take_too_long_are_ended() -> None:
     app = create_app(tiny_model(), Limits(seconds=0.5))
     with running(app) as client:
-        busy = BusyWorker(app.state.service.worker)
+        busy = BusyThread(app.state.service.thread)
         response = client.post("/v1/sample", json={})
         assert (response.status_code, error_of(response)["code"]) == (504, "too_slow")
         wait_until(lambda: app.state.gate.depth == 0)

@@ -387,7 +387,7 @@ def test_others_are_answered_between_tiles(tiles: None, monkeypatch: pytest.Monk
         wait_until(lambda: gated.begun == 1)
         assert share(client) == 1 / 9, "the estimate of a tile; a draw of it, three more tiles and the end are left"
         sampled = pool.submit(client.post, "/v1/sample", json={})
-        wait_until(lambda: len(app.state.service.worker._calls) == 2)
+        wait_until(lambda: app.state.service.thread.num_waiting == 2)
         gated.allowed.release()
         assert sampled.result().status_code == 200
         assert not restored.done()
@@ -414,7 +414,7 @@ def test_only_long_restorations_wait_for_each_other(monkeypatch: pytest.MonkeyPa
         wait_until(lambda: gated.begun == 1 and service.num_long == 2)
         assert client.post("/v1/restore", json=long).status_code == 503, "only so many wait"
         asked += [pool.submit(client.post, "/v1/restore", json=short) for _ in range(2)]
-        wait_until(lambda: len(service.worker._calls) == 3)  # with that of the first
+        wait_until(lambda: service.thread.num_waiting == 3)  # with that of the first
         gated.allowed.release(4)
         assert [one.result().status_code for one in asked] == [200] * 4
 

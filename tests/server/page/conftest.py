@@ -26,8 +26,8 @@ from glow_app.pictures.images import to_pil
 from glow_app.restoration import Clean, Colourise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits
+from glow_app.server.model_thread import Ticket
 from glow_app.server.restorer import Restorer
-from glow_app.server.worker import Call, Ticket
 from glow_app.storage.model_folders import SUMMARY_KEY
 
 expect.set_options(timeout=120_000)  # other work may be on the machine
@@ -56,18 +56,17 @@ class Site:
 
     @contextmanager
     def busy(self, jobs: int = 1) -> Iterator[threading.Event]:
-        """Occupy the worker and some slots of the queue until the event is set or the block ends."""
+        """Occupy the model's thread and some slots of the queue until the event is set or the block ends."""
         done = threading.Event()
         begun = threading.Event()
 
-        def work(rows: list[Any]) -> list[Any]:
+        def work() -> None:
             begun.set()
             done.wait(60)
             self.app.state.gate.depth -= jobs
-            return rows
 
         self.app.state.gate.depth += jobs
-        self.app.state.service.worker.submit(Call(work, [None], Ticket()))
+        self.app.state.service.thread.submit(work, Ticket())
         assert begun.wait(60)
         try:
             yield done

@@ -177,7 +177,7 @@ def test_everything_works_by_keyboard(page: Page, site: Site) -> None:
 
 def test_the_report_of_a_run_fits_a_phone(tmp_path: Path, page: Page) -> None:
     (tmp_path / "metrics.csv").write_text("step,val/bpd,train/bpd,images_per_second\n9,3.25,4.5,31\n")
-    (tmp_path / "config.yaml").write_text("name: cats\nkind: images\n")
+    (tmp_path / "config.yaml").write_text("name: cats\nflow: {type: glow}\n")
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(write_report(tmp_path).as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
