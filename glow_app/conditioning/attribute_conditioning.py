@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from glow_app.bijections import full_precision
 from glow_app.conditioning.conditioning import Conditioning
+from glow_app.conditioning.picture_reader import PictureReader
 from glow_app.conditioning.vocabulary import Vocabulary
 from glow_app.data.attributes import Kind
 from glow_app.data.image_set import ImageSet
 from glow_app.messages import closest, is_line
-from glow_app.nn.picture_reader import PictureReader
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.seeding import draw_rows, step_generator
 from glow_app.spec import register

@@ -18,7 +18,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.server.answers import answer_error
 from glow_app.server.gate import Gate
 from glow_app.server.limits import Limits, checked_key
-from glow_app.server.reference import describe
 from glow_app.server.restorer import Restorer
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
@@ -71,7 +70,6 @@ def create_app(
     app.add_route("/docs", lambda _: FileResponse(PAGE / "docs.html"), include_in_schema=False)
     app.mount("/swagger", StaticFiles(directory=SWAGGER))
     app.frontend("/", directory=PAGE, fallback=None)
-    describe(app, service.info)
     gate = Gate(limits, [checked_key(key) for key in keys], hosts, app.openapi()["paths"], service.thread)
     app.state.service, app.state.gate = service, gate
     app.add_middleware(gate.wrap)

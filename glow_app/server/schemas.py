@@ -75,13 +75,25 @@ Levels = Annotated[list[float], Field(description="One value per level, finest f
 Sha256 = Annotated[str, Field(description="SHA-256 of architecture and weights.")]
 
 
+_EXAMPLE = (  # a grey ramp of 64x64
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAWUlEQVR42u3PBw0AIAwAMNjxr3gJOkZaB70RcTarzNwd6O7dgaoS"
+    "EBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEPg9cGdmdeABqJkG4FoszEUAAAAASUVORK5CYII="
+)
+
+
+def _config(**example: Any) -> ConfigDict:
+    """Return the configuration of a request, with an example for the reference."""
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"example": example} if example else None)
+
+
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = _config()
 
 
 class SampleRequest(_Request):
     """A request to draw images."""
 
+    model_config = _config(count=2, seed=7)
     count: int = Field(1, ge=1, description="Number of images.")
     temperature: Temperature = None
     guidance: Guidance | None = Field(
@@ -120,6 +132,7 @@ class SampleAnswer(BaseModel):
 class InterpolateRequest(_Request):
     """A request to interpolate between images."""
 
+    model_config = _config(images=[_EXAMPLE, _EXAMPLE], frames=5)
     images: list[ImageFile] = Field(min_length=2, description="Images to interpolate between, in this order.")
     frames: int = Field(9, ge=2, description="Frames from each image to the next, both included.")
     at: list[Position] | None = Field(
@@ -163,6 +176,7 @@ class Edit(_Request):
 class EditRequest(_Request):
     """A request to change an image, along directions or by a model that was trained with attributes."""
 
+    model_config = _config(image=_EXAMPLE, attributes="smiling")
     image: ImageFile
     edits: list[Edit] = Field([], max_length=16)
     attributes: dict[Name, Finite | bool] | Name | None = Field(
@@ -187,6 +201,7 @@ class EditAnswer(BaseModel):
 class ImagesRequest(_Request):
     """A request to encode images, and perhaps to decode them."""
 
+    model_config = _config(images=[_EXAMPLE])
     images: list[ImageFile] = Field(min_length=1)
     given: EachGiven = None
 
@@ -211,6 +226,7 @@ class ReconstructAnswer(BaseModel):
 class ScoreRequest(_Request):
     """A request to score images."""
 
+    model_config = _config(images=[_EXAMPLE])
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
     seed: Number = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
@@ -240,6 +256,7 @@ class ScoreAnswer(BaseModel):
 class RestoreRequest(_Request):
     """A request to restore a damaged picture, of any size."""
 
+    model_config = _config(image=_EXAMPLE)
     image: ImageFile
     restorer: Name | Annotated[list[Name], Field(min_length=1, max_length=3)] | None = Field(
         None,
