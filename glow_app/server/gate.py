@@ -80,11 +80,14 @@ class Gate:
                 for name, value in _HEADERS.items():
                     sent.setdefault(name, value)
                 sent["Cache-Control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
-            # In pieces, each of which waits until the client has read most of those before it.
+            # In pieces, each of which waits until the client has read most of those before it, but not for ever.
             body = memoryview(message.get("body", b""))
-            for end in range(_PIECE, len(body), _PIECE):
-                await send({**message, "body": body[end - _PIECE : end], "more_body": True})
-            await send({**message, "body": body[(len(body) - 1) // _PIECE * _PIECE :]} if body else message)
+            for start in range(0, len(body) or 1, _PIECE):
+                more = start + _PIECE < len(body) or message.get("more_body", False)
+                async with asyncio.timeout(self._limits.body_seconds):
+                    await send(
+                        {**message, "body": body[start : start + _PIECE], "more_body": more} if body else message
+                    )
 
         try:
             self._check_host(headers)

@@ -1,4 +1,4 @@
-"""The server process: uvicorn with time limits for clients, and its graceful shutdown."""
+"""The server process: uvicorn with limits for heads, and its graceful shutdown."""
 
 import asyncio
 import resource
@@ -15,7 +15,6 @@ STOP_SECONDS = 3  # for requests in progress; those that take longer are refused
 _CONNECTIONS = 4096
 _OTHER_FILES = 64  # file descriptors for other files
 _MAX_HEAD_BYTES = 2**15
-_LEAST_BYTES = 2**14  # that a client must read of its answer in the time for a head
 
 
 def run_server(app: FastAPI, config: uvicorn.Config) -> None:
@@ -54,25 +53,26 @@ def server_config(
 
 
 class Protocol(HttpToolsProtocol):
-    """Closes connections whose client sends no complete request head in time, or does not read its answer.
+    """Refuses heads that are too large or too slow, trailers, and what a proxy may read as another request.
 
     Based on httptools: h11, the other parser of uvicorn, takes seconds for 256 KiB of one-byte chunks.
     """
 
-    _timer: asyncio.TimerHandle | None = None
-    _is_head, _has_read = True, False
-    _head = _unsent = 0
+    _is_head, _head = True, 0
+    _num_heads = _num_seen = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection."""
+        """Accept a connection; close it if the head of its first or a later request does not come in time."""
         super().connection_made(transport)
-        self._expect_progress()
+        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End a connection."""
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
+    def _close_if_idle(self) -> None:
+        is_working = not self._is_head or (self.cycle is not None and not self.cycle.response_complete)
+        if not is_working and self._num_heads == self._num_seen:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._num_seen = self._num_heads
+            self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
         """Parse data; refuse a head that is too large."""
@@ -88,44 +88,14 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start a request; refuse ambiguous ones, and those sent before the previous answer."""
-        names = {name for name, _ in self.headers}
-        # For such a request, the parser would take the body for the next request. Behind a proxy that does not, answers
-        # would reach the wrong client (request smuggling).
-        has_body = not names.isdisjoint({b"content-length", b"transfer-encoding"})
+        """Start a request; refuse an upgrade with a body, which the parser would take for the next request."""
+        has_body = not {name for name, _ in self.headers}.isdisjoint({b"content-length", b"transfer-encoding"})
         if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
             raise httptools.HttpParserError("an upgrade with a body")
-        if self.cycle is not None and not self.cycle.response_complete:
-            raise httptools.HttpParserError("a request before the previous answer")
-        self._is_head = False
+        self._is_head, self._num_heads = False, self._num_heads + 1
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Start to count the bytes of the next head."""
         self._is_head, self._head = True, 0
         super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Wait for the client to read, and for its next request."""
-        super().on_response_complete()
-        self._expect_progress()
-
-    def resume_writing(self) -> None:
-        """Note that the client has read most of what was sent."""
-        self._has_read = True
-        super().resume_writing()
-
-    def _expect_progress(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._unsent, self._has_read = self.transport.get_write_buffer_size(), False
-        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_stalled)
-
-    def _close_if_stalled(self) -> None:
-        unsent, is_working = self.transport.get_write_buffer_size(), self.cycle and not self.cycle.response_complete
-        if self._unsent and unsent > max(0, self._unsent - _LEAST_BYTES) and not self._has_read:
-            self.transport.abort()
-        elif unsent or is_working:
-            self._expect_progress()
-        else:
-            self.transport.close()

@@ -243,8 +243,8 @@ def test_the_limit_of_a_head_holds_for_each_request_of_a_connection(client: http
         assert client.get("/healthz", headers={"x-a": "a" * 1000}).status_code == 200
 
 
-def test_pipelined_requests_are_refused(client: httpx.Client) -> None:
-    assert raw(client, (GET + b"\r\n") * 5000).count(b"HTTP/1.1 200") <= 1
+def test_pipelined_requests_are_answered_in_turn(client: httpx.Client) -> None:
+    assert raw(client, (GET + b"\r\n") * 50 + GET + CLOSE + b"\r\n").count(b"HTTP/1.1 200") == 51
     assert client.get("/healthz").status_code == 200
 
 
@@ -301,8 +301,8 @@ def test_bodies_with_too_many_values_are_not_parsed(body: str, client: httpx.Cli
 
 
 def test_a_client_that_never_reads_is_disconnected() -> None:
-    app = create_app(tiny_model(), hosts=["x"])
-    with running(app, head_seconds=0.3) as client, socket.socket() as connection:
+    app = create_app(tiny_model(), Limits(body_seconds=0), hosts=["x"])
+    with running(app) as client, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((client.base_url.host, client.base_url.port or 0))
         connection.sendall(b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
