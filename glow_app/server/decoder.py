@@ -1,4 +1,8 @@
-"""Decoding of the pictures in requests, in a separate process that can be killed."""
+"""Decoding of the pictures in requests, in a separate process that can be killed.
+
+A thread cannot be killed, and no header tells how long a file takes: Pillow decodes a progressive JPEG of 5000x5000
+pixels with 2,000 scans, of 230 kB in all, for 30 s.
+"""
 
 import asyncio
 import signal
