@@ -76,12 +76,14 @@ class AttributeConditioning(Conditioning):
         with torch.random.fork_rng(devices=[]):  # so that the reader changes no other initial weight
             self.reader = PictureReader(len(self._columns))
         self.register_buffer("adopted", torch.tensor(False))
-        self.register_buffer("mean", torch.full((len(attributes),), 0.5))
-        self.register_buffer("std", torch.full((len(attributes),), 0.5))
+        # Of lists and arrays: on the meta device, where models are rebuilt, torch.full would import torch's compiler.
+        self.register_buffer("mean", torch.tensor([0.5] * len(attributes)))
+        self.register_buffer("std", torch.tensor([0.5] * len(attributes)))
         # Above 1, changes are visible more often.
-        self.register_buffer("strengths", torch.full((2, len(attributes)), 1.25))
-        rows = torch.linspace(0, 1, _NUM_ROWS)[:, None].repeat(1, len(attributes))
-        self.register_buffer("rows", torch.where(self.is_yes_no(rows), rows.round(), rows))
+        self.register_buffer("strengths", torch.tensor([[1.25] * len(attributes)] * 2))
+        evenly = np.linspace(0, 1, _NUM_ROWS, dtype=np.float32)
+        columns = [evenly.round() if kind == "yes_no" else evenly for kind in attributes.values()]
+        self.register_buffer("rows", torch.from_numpy(np.stack(columns, axis=1)))
 
     def is_yes_no(self, like: Tensor) -> Tensor:
         """Return which attributes are yes or no, (A,), on the device of a tensor."""

@@ -35,8 +35,10 @@ class ClassConditioning(Conditioning):
         super().__init__()
         require_at_least(1, num_classes=num_classes, features=features)
         self.num_classes, self.features = num_classes, features
-        # nn.Embedding(...) would import torch's compiler on the meta device.
-        self.embedding = nn.Embedding.from_pretrained(torch.randn(num_classes, features), freeze=False)
+        weight = torch.empty(num_classes, features)
+        if not weight.is_meta:  # where models are rebuilt; there, random numbers would import torch's compiler
+            nn.init.normal_(weight)
+        self.embedding = nn.Embedding.from_pretrained(weight, freeze=False)
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the vectors of classes, (B, E)."""
