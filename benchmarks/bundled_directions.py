@@ -14,8 +14,8 @@ from torch import Tensor
 
 from glow_app import load_model
 from glow_app.data.sources import load_split
-from glow_app.generation import learn_directions, save_direction
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import learn_directions, save_direction
 
 NUM_IMAGES = 12_000
 FOLDER = Path(__file__).parents[1] / "glow_app/bundled/fashion-mnist/directions"

@@ -40,8 +40,8 @@ from glow_app import load_model
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
 from glow_app.data.faces.rendered import FACE_KINDS
-from glow_app.generation import edit_attributes, infer
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import edit_attributes, infer
 
 NAME, SEED = "face_edits", 2
 NUM_FACES, NUM_EDITED = (64, 16) if IS_SHORT else (600, 100)

@@ -18,8 +18,8 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.faces.rendered import rendered_faces
-from glow_app.generation import infer
-from glow_app.generation.loaded_model import LoadedModel
+from glow_app.pipeline import infer
+from glow_app.pipeline.loaded_model import LoadedModel
 
 NAME = "face_reading"
 COUNT = 50 if IS_SHORT else 600

@@ -11,8 +11,8 @@ import torch
 from face_classifier import NAMES, NUM_BINARY, SIDE, FaceJudges, seen
 from torch import Tensor
 
-from glow_app.generation.sampling import decode_guided
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.sampling import decode_guided
 
 YES_NO = NAMES[:NUM_BINARY]
 RESTS = ("unknown", "drawn")

@@ -16,8 +16,8 @@ from common import write_result, write_table
 from PIL import Image, ImageFilter
 
 from glow_app.data.sources import load_split
-from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.storage.pretrained import save_reference
 from glow_app.storage.stored_model import StoredModel, load_model
 

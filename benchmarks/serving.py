@@ -25,10 +25,10 @@ import torch
 from common import serving, write_result
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.generation import load_directions
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.encoding import png_bytes
 from glow_app.pictures.images import to_pil
+from glow_app.pipeline import load_directions
 from glow_app.storage.stored_model import StoredModel, load_model
 
 Answers = list[tuple[int, float]]  # status and seconds

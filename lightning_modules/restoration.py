@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 from glow_app.bijections import PrincipalDirections, full_precision
 from glow_app.flows import Glow
-from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.pictures.images import grid
+from glow_app.pipeline.sampling import draw, draw_settings
 from glow_app.priors import GaussianPrior
 from glow_app.restoration import PictureConditioning, picture_conditioning_of
 from glow_app.restoration.encoder import base_picture

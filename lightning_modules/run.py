@@ -24,8 +24,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from glow_app.evaluation.report import REPORT
 from glow_app.flows import MultiscaleFlow
-from glow_app.generation import FEW_ORDINARY
 from glow_app.messages import UsageError, closest
+from glow_app.pipeline import FEW_ORDINARY
 from glow_app.restoration import PictureConditioning
 from glow_app.spec import IMPORTED, REGISTRY, build, checked, described, parameters_of
 from glow_app.storage.checkpoint import CHECKPOINT_KEY

@@ -33,11 +33,11 @@ from glow_app.conditioning import AttributeConditioning, ClassConditioning, Cond
 from glow_app.conditioning.class_conditioning import ClassVocabulary
 from glow_app.flows import Glow, Level, Runner, WaveletFlow
 from glow_app.flows.detail_flow import DetailFlow
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import ActNormConv2d, Conditioner, ContextShift, ConvConditioner, MLPVelocity, ZeroConv2d
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.restoration import (
     ContextDifference,

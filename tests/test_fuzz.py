@@ -17,9 +17,9 @@ from PIL import Image
 from registry import tiny_model
 
 from glow_app.data.decoding import decode_image
-from glow_app.generation import Direction, load_direction, save_direction
-from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 from glow_app.pictures.images import read_png_text
+from glow_app.pipeline import Direction, load_direction, save_direction
+from glow_app.pipeline.tensor_file import Latents, load_latents, save_latents
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
 

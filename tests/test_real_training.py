@@ -6,7 +6,7 @@ import torch
 from glow_app import load_model
 from glow_app.cli import main
 from glow_app.data.sources import load_split
-from glow_app.generation.loaded_model import LoadedModel
+from glow_app.pipeline.loaded_model import LoadedModel
 
 pytestmark = pytest.mark.slow
 

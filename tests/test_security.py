@@ -8,8 +8,8 @@ from registry import tiny_model
 from safetensors.torch import save_file
 
 from glow_app.cli import main
-from glow_app.generation.tensor_file import LATENTS, load_latents, tensors_bytes
 from glow_app.messages import format_warning, printable
+from glow_app.pipeline.tensor_file import LATENTS, load_latents, tensors_bytes
 from glow_app.storage.pretrained import save_pretrained
 
 

@@ -20,8 +20,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the decoded pictures."""
-    from glow_app.generation.tensor_file import load_latents
     from glow_app.pictures.images import save_picture, to_pil
+    from glow_app.pipeline.tensor_file import load_latents
 
     model, _ = load(arguments)
     latents = load_latents(Path(arguments.latents), model)

@@ -67,8 +67,8 @@ def _learn(arguments: argparse.Namespace) -> None:
     """Learn the direction of an attribute from pictures with and without it, or several from a table."""
     import torch
 
-    from glow_app.generation.directions import check_name, save_direction
-    from glow_app.generation.editing import learn_directions
+    from glow_app.pipeline.directions import check_name, save_direction
+    from glow_app.pipeline.editing import learn_directions
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(arguments.checkpoint)
@@ -102,7 +102,7 @@ def _examples(arguments: argparse.Namespace) -> Examples:
 def _examples_of_table(arguments: argparse.Namespace) -> Examples:
     """Return the examples of ``--attributes``; refuse missing files and unusable attributes."""
     from glow_app.data.attributes import read_attributes
-    from glow_app.generation.editing import check_attributes
+    from glow_app.pipeline.editing import check_attributes
 
     table = read_attributes(Path(arguments.attributes), arguments.columns)
     root = Path(arguments.folder or Path(arguments.attributes).parent)
@@ -120,8 +120,8 @@ def _examples_of_table(arguments: argparse.Namespace) -> Examples:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths, or one as a file."""
-    from glow_app.generation.inference import given_facts
     from glow_app.pictures.images import grid, save_picture, to_pil
+    from glow_app.pipeline.inference import given_facts
 
     if bool(arguments.direction) == bool(arguments.present or arguments.absent):
         raise UsageError("glow edit apply needs either --direction, or --with and --without")
@@ -164,7 +164,7 @@ class _Edit:
 
 def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
     """Return the edit of ``--direction``."""
-    from glow_app.generation import edit, load_direction
+    from glow_app.pipeline import edit, load_direction
 
     direction = load_direction(arguments.direction, model, *directions_folders(arguments, stored))
 
@@ -176,7 +176,7 @@ def _by_direction(model: "ImageModel", stored: "StoredModel", arguments: argpars
 
 def _by_attributes(model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace) -> _Edit:
     """Return the edit of ``--with`` and ``--without``, which infers the attributes that are not given."""
-    from glow_app.generation import Reference, drawn_with, edit_attributes, infer
+    from glow_app.pipeline import Reference, drawn_with, edit_attributes, infer
 
     read = read_chosen_attributes(model, arguments)
     reference = Reference.of_facts(stored.facts, len(model.flow.latent_shapes))

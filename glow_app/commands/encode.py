@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the latents."""
     import torch
 
-    from glow_app.generation.reconstruction import low_bits
-    from glow_app.generation.tensor_file import Latents, save_latents
+    from glow_app.pipeline.reconstruction import low_bits
+    from glow_app.pipeline.tensor_file import Latents, save_latents
 
     (output,) = free_paths(arguments.output, ["latents.safetensors"], arguments.overwrite)
     model, _ = load(arguments)

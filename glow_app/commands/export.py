@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write_weights(arguments: argparse.Namespace) -> None:
-    from glow_app.generation import load_directions
+    from glow_app.pipeline import load_directions
     from glow_app.storage.pretrained import save_pretrained
     from glow_app.storage.stored_model import StoredModel
 

@@ -54,7 +54,7 @@ def _facts(place: str) -> dict[str, Any]:
 
 def _model_facts(place: str) -> dict[str, object]:
     """Return file and hash, the configuration, the shapes of images and latents, and the facts of the training."""
-    from glow_app.generation.reference import REFERENCE_KEY
+    from glow_app.pipeline.reference import REFERENCE_KEY
     from glow_app.storage.stored_model import StoredModel
 
     stored = StoredModel(place)

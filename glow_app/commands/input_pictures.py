@@ -55,8 +55,8 @@ def given_batches(
     """
     import torch
 
-    from glow_app.generation.inference import find_values
     from glow_app.pictures.image_batch import Images
+    from glow_app.pipeline.inference import find_values
 
     changes: Changes = []
     report: list[tuple[str, Any, str]] = []  # picture, what it is given, and the origin of this
@@ -84,7 +84,7 @@ def given_batches(
 
 def _print_found(report: list[tuple[str, Any, str]]) -> None:
     """Print how many pictures are given which value; picture by picture, if few values were inferred."""
-    from glow_app.generation.inference import BY_FOLDER
+    from glow_app.pipeline.inference import BY_FOLDER
 
     for how in sorted({way for _, _, way in report}):
         pairs = [(name, in_words(value)) for name, value, way in report if way == how]

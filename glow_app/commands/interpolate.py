@@ -34,10 +34,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
-    from glow_app.generation import interpolate, mix_levels
-    from glow_app.generation.inference import given_facts
     from glow_app.pictures.animations import animation_bytes
     from glow_app.pictures.images import save_picture, strip
+    from glow_app.pipeline import interpolate, mix_levels
+    from glow_app.pipeline.inference import given_facts
 
     files = picture_files(arguments.images)
     (output,) = free_paths(arguments.output, ["strip.png"], arguments.overwrite)

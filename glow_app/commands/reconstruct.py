@@ -24,8 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the largest error."""
     import torch
 
-    from glow_app.generation import reconstruct
     from glow_app.pictures.images import grid, save_picture
+    from glow_app.pipeline import reconstruct
 
     (path,) = free_paths(arguments.output, ["comparison.png"], arguments.overwrite)
     refuse_replacing(picture_files(arguments.images), [path])

@@ -44,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and the record of the run."""
-    from glow_app.generation.sampling import draw_settings, turn_length
+    from glow_app.pipeline.sampling import draw_settings, turn_length
     from glow_app.seeding import random_seed
 
     if arguments.given and (arguments.present or arguments.absent):
@@ -79,9 +79,9 @@ def _write(
     """Write the images of the seeds and a grid; return the number of images in the grid."""
     import torch
 
-    from glow_app.generation.sampling import num_shown, sample_batches, turn_length
     from glow_app.pictures.image_batch import Images
     from glow_app.pictures.images import to_pil
+    from glow_app.pipeline.sampling import num_shown, sample_batches, turn_length
 
     count, turn = len(seeds), turn_length(model, turns)
     options = (settings.temperature, seeds[0], turns, arguments.batch_size, settings.guidance, arguments.size)

@@ -15,8 +15,8 @@ from glow_app.messages import UsageError, all_in_words, in_words, pluralise, pri
 
 if TYPE_CHECKING:
     from glow_app.conditioning import Given
-    from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
+    from glow_app.pipeline import Measures, Reference
     from glow_app.storage.stored_model import StoredModel
 
 LISTED = 10  # maximum number of unusual pictures to print, and of pictures in the sheet
@@ -40,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv, scores.json and a sheet of the oddest pictures; or store a reference."""
-    from glow_app.generation import USUAL_PERCENT
+    from glow_app.pipeline import USUAL_PERCENT
 
     if not arguments.images and not arguments.save_reference:
         raise UsageError("glow score needs pictures to score")
@@ -79,7 +79,7 @@ def _reference(
     model: "ImageModel", stored: "StoredModel", arguments: argparse.Namespace
 ) -> "tuple[Reference, str] | tuple[None, None]":
     """Return the reference of ordinary pictures and a description of these pictures, or None for both."""
-    from glow_app.generation import Reference
+    from glow_app.pipeline import Reference
     from glow_app.storage.pretrained import save_reference
 
     if not arguments.reference:
@@ -100,7 +100,7 @@ def _reference(
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
     """Return the readable files, and their measures by the noise of seed + i."""
-    from glow_app.generation import Measures, measure
+    from glow_app.pipeline import Measures, measure
 
     files: list[str] = []
     parts: list[Measures] = []
@@ -116,7 +116,7 @@ def _scored(
     model: "ImageModel", given: "Given", reference: "Reference | None", arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Return a row for each picture, the oddest first, and print a summary."""
-    from glow_app.generation import score_rows
+    from glow_app.pipeline import score_rows
 
     files, measures = _measure(model, arguments.images, arguments)
     shown = model.vocabulary.format(measures.given)

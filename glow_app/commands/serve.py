@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         from glow_app.server import process
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
-    from glow_app.generation import load_directions
+    from glow_app.pipeline import load_directions
 
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]

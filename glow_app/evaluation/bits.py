@@ -10,9 +10,9 @@ from torch import Tensor
 from glow_app.bijections import ContinuousFlow, record_solves
 from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import observed_batches
-from glow_app.generation import reconstruct
-from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models import ImageModel
+from glow_app.pipeline import reconstruct
+from glow_app.pipeline.scoring import png_bits_per_dim
 from glow_app.seeding import image_generators
 
 PNG_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory

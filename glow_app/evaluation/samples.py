@@ -14,8 +14,8 @@ from glow_app.data.image_set import ImageSet
 from glow_app.evaluation.batches import batches, observed_batches
 from glow_app.evaluation.features import FeatureExtractor
 from glow_app.evaluation.measured_images import EvaluationData
-from glow_app.generation.sampling import Temperature, sample_batches
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.sampling import Temperature, sample_batches
 from glow_app.progress import tracked
 
 # Images per feature below which the bias of the estimated covariances is noticeable.
@@ -123,7 +123,7 @@ def draw_samples(
     Args:
         model: The model; at temperature 1 and guidance 1, its own distribution is measured.
         count: Number of images; only the features of all are held in memory at once.
-        temperature, guidance, seed, turns: As for :func:`~glow_app.generation.sample_batches`.
+        temperature, guidance, seed, turns: As for :func:`~glow_app.pipeline.sample_batches`.
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []

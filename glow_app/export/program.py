@@ -15,10 +15,10 @@ from torch.export import Dim, ExportedProgram
 from glow_app import __version__
 from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
 from glow_app.files import atomic_folder, sha256_of
-from glow_app.generation.reference import REFERENCE_KEY
-from glow_app.generation.sampling import guidance_change
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.reference import REFERENCE_KEY
+from glow_app.pipeline.sampling import guidance_change
 from glow_app.running import fold
 
 DESCRIPTION_NAME, PROGRAM_NAME = "sampler.json", "sampler.pt2"

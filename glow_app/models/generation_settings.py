@@ -14,7 +14,7 @@ class GenerationSettings:
     Args:
         temperature: Factor of the base noise, for all levels, or a tuple with a factor per level, finest first.
         guidance: Factor of what is given, as for :meth:`LoadedModel.sample
-            <glow_app.generation.loaded_model.LoadedModel.sample>`.
+            <glow_app.pipeline.loaded_model.LoadedModel.sample>`.
     Raises:
         ValueError: If a temperature is not a number from 0 to 100, or the guidance not one from 0 to 10.
     """

@@ -98,7 +98,7 @@ def strip(frames: Tensor, num_frames: int) -> Image.Image:
     """Return an interpolation as a picture: one row from each image to the next, or several rows if it is long.
 
     Args:
-        frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, from :func:`~glow_app.generation.interpolate`.
+        frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, from :func:`~glow_app.pipeline.interpolate`.
         num_frames: Number of frames from each of the K images to the next, both included.
     """
     lengths = [num_frames] if num_frames <= LONGEST_ROW else range(LONGEST_ROW, LONGEST_ROW // 2, -1)

@@ -120,7 +120,7 @@ def restore(
         model: A model with a task, or a wavelet flow.
         picture: A picture in any form that :meth:`RestorationTask.read
             <glow_app.restoration.RestorationTask.read>` takes, such as a file name.
-        temperature: As for :meth:`LoadedModel.sample <glow_app.generation.loaded_model.LoadedModel.sample>`.
+        temperature: As for :meth:`LoadedModel.sample <glow_app.pipeline.loaded_model.LoadedModel.sample>`.
         seeds: As for ``sample``.
         factor: Factor of the sides, for a wavelet flow: 2, 4 and so on; 4 if None.
         force: Whether to correct all of the picture at temperature 0, also where it seems to be clean.

@@ -13,8 +13,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from glow_app import __version__
-from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import Direction
 from glow_app.server.answers import answer_error
 from glow_app.server.gate import Gate
 from glow_app.server.limits import Limits, checked_key

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 
 from glow_app import __version__
 from glow_app.data.attributes import Kind
-from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.reference import REFERENCE_KEY
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Sha256
 from glow_app.storage.model_folders import SUMMARY_KEY

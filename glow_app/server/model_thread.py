@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from glow_app.generation.sampling import draw
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
+from glow_app.pipeline.sampling import draw
 
 T = TypeVar("T")
 

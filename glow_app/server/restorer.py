@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from glow_app import __version__, restoration
-from glow_app.generation.sampling import draw_settings
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.picture_file import PictureFile
+from glow_app.pipeline.sampling import draw_settings
 from glow_app.restoration import require_task, task_of
 from glow_app.server.answers import invalid, validating
 from glow_app.server.bodies import Upload

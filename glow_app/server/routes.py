@@ -7,11 +7,11 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import Response
 from prometheus_client import generate_latest
 
-from glow_app import generation
-from glow_app.generation.sampling import draw_settings
+from glow_app import pipeline
 from glow_app.messages import in_words
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import strip
+from glow_app.pipeline.sampling import draw_settings
 from glow_app.server import schemas
 from glow_app.server.answers import (
     ERRORS,
@@ -90,7 +90,7 @@ async def interpolate(body: schemas.InterpolateRequest, request: Request, servic
     even = (len(body.images) - 1) * (body.frames - 1) + 1
     service.check_count(even if weights is None else len(weights), "frames" if weights is None else "at")
     images, notes, given = await service.pictures(body.images, body.given)
-    between, how = (generation.interpolate, body.frames) if weights is None else (generation.blend, weights)
+    between, how = (pipeline.interpolate, body.frames) if weights is None else (pipeline.blend, weights)
     frames = await service.run(between, service.model, images, how, given, spherical=body.spherical, size=size)
     answer = schemas.InterpolateAnswer(frames=list(map(Picture, frames)), given=service.format(given), notes=notes)
     way = {"frames": len(frames), "way": "arc" if body.spherical else "line"}
@@ -110,12 +110,12 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
     strengths = [(named(service.directions, each.direction, "direction"), each.strength) for each in body.edits]
     images, notes, given = await service.pictures([body.image], body.given, "image")
     if changes is None:
-        changed = await service.run(generation.edit, service.model, images, strengths, given, size=size)
+        changed = await service.run(pipeline.edit, service.model, images, strengths, given, size=size)
         edits = {name: ", ".join(str(getattr(each, name)) for each in body.edits) for name in ("direction", "strength")}
     else:
-        given = await service.run(generation.infer, service.model, images, given)
+        given = await service.run(pipeline.infer, service.model, images, given)
         how = changes, given, body.strength
-        changed = await service.run(generation.edit_attributes, service.model, images, *how, size=size)
+        changed = await service.run(pipeline.edit_attributes, service.model, images, *how, size=size)
         edits = {"attributes": in_words((service.format(changes) or [{}])[0]), "strength": str(body.strength)}
     facts, (known,) = edits | service.facts(given), service.format(given) or [None]
     given_by = None if known is None else service.given_by(images, body.given)
@@ -129,7 +129,7 @@ async def edit(body: schemas.EditRequest, request: Request, service: Served) -> 
 async def reconstruct(body: schemas.ImagesRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes, given = await service.pictures(body.images, body.given)
-    result = await service.run(generation.reconstruct, service.model, images, given)
+    result = await service.run(pipeline.reconstruct, service.model, images, given)
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     pictures = list(map(Picture, result.images))
     answer = schemas.ReconstructAnswer(images=pictures, given=service.format(given), notes=notes, **errors)
@@ -141,8 +141,8 @@ async def encode(body: schemas.ImagesRequest, service: Served) -> Response:
     """Encode pictures as latents, in a safetensors file as of `glow encode`."""
     images, _, given = await service.pictures(body.images, body.given)
     levels = await service.run(service.model.encode, images, given)
-    latents = generation.Latents(levels, [f"{number:04d}" for number in range(len(images))], given)
-    return Response(await service.run(generation.latents_bytes, latents, service.model), media_type=OCTETS)
+    latents = pipeline.Latents(levels, [f"{number:04d}" for number in range(len(images))], given)
+    return Response(await service.run(pipeline.latents_bytes, latents, service.model), media_type=OCTETS)
 
 
 @API.post("/decode", tags=["Edit"], response_model=schemas.DecodeAnswer, responses=_pictures(_SEVERAL, ZIP))
@@ -156,7 +156,7 @@ async def decode(
     curl -s localhost:8000/v1/decode -H 'Content-Type: application/octet-stream' --data-binary @latents.safetensors
     """
     with validating():
-        read = await service.run(generation.load_latents, latents, service.model)
+        read = await service.run(pipeline.load_latents, latents, service.model)
         if not read.names:
             raise invalid("expected at least one image")
         service.check_count(len(read.names), "latents")
@@ -172,9 +172,9 @@ async def score(body: schemas.ScoreRequest, service: Served) -> schemas.ScoreAns
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes, given = await service.pictures(body.images, body.given, infers=False)
     seeds = range(body.seed, body.seed + len(images))
-    measures = await service.run(generation.measure, service.model, images, given, draws=body.draws, seeds=seeds)
+    measures = await service.run(pipeline.measure, service.model, images, given, draws=body.draws, seeds=seeds)
     reference, known = service.reference, service.format(measures.given) or [None] * len(images)
-    rows = enumerate(generation.score_rows(measures, reference))
+    rows = enumerate(pipeline.score_rows(measures, reference))
     return schemas.ScoreAnswer(
         scores=[schemas.Scores(**row, given=known[n], note=notes[n]) for n, row in rows],
         draws=body.draws,

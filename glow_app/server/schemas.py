@@ -146,7 +146,7 @@ class InterpolateRequest(_Request):
     size: Size = None
 
     def weights(self, num_levels: int) -> Tensor | None:
-        """Return the weights of the frames for :func:`~glow_app.generation.blend`; None if they are evenly spaced."""
+        """Return the weights of the frames for :func:`~glow_app.pipeline.blend`; None if they are evenly spaced."""
         if self.at is None:
             return None
         num_images = len(self.images)

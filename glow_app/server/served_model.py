@@ -14,8 +14,6 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.record import current_record
 from glow_app.conditioning import Given
-from glow_app.generation.inference import read
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -23,6 +21,8 @@ from glow_app.models.module_state import model_hash
 from glow_app.nn.context import Context
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.inference import read
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.seeding import ImageGenerators
 from glow_app.server.model_thread import ModelThread
 

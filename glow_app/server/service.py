@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from glow_app import __version__, generation
+from glow_app import __version__, pipeline
 from glow_app.conditioning import Given
 from glow_app.data.decoding import Photo
-from glow_app.generation.inference import drawn_with, find_values, given_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.pictures.image_batch import Images
+from glow_app.pipeline.inference import drawn_with, find_values, given_facts
 from glow_app.seeding import random_seed
 from glow_app.server.answers import ApiError, invalid, unavailable, validating
 from glow_app.server.bodies import Upload
@@ -45,7 +45,7 @@ class Service:
         self,
         model: ImageModel,
         limits: Limits,
-        directions: Mapping[str, generation.Direction],
+        directions: Mapping[str, pipeline.Direction],
         training: Mapping[str, Any],
         restorers: Sequence[Restorer],
         name: str,
@@ -67,7 +67,7 @@ class Service:
         infos = [restorer.info for restorer in restorers]
         self.info = describe_served(self.model, limits, name, directions, training, infos)
         self.origin = {"model": self.info.model, "version": __version__}  # in the metadata of every picture
-        self.reference = generation.Reference.of_facts(training, self.info.num_levels)
+        self.reference = pipeline.Reference.of_facts(training, self.info.num_levels)
 
     def close(self) -> None:
         """Drop all work, and wait a little for the model's last batch and for the threads of requests."""
@@ -92,7 +92,7 @@ class Service:
         request_id: str = "",
         **options: Any,
     ) -> T:
-        """Return ``function(*arguments, **options)``, such as ``generation.edit`` with the model, from another thread.
+        """Return ``function(*arguments, **options)``, such as ``pipeline.edit`` with the model, from another thread.
 
         By default, that is one of the threads for all requests. ``/v1/progress`` shows the progress by ``request_id``.
         """

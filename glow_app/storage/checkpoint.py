@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glow_app.generation.loaded_model import LoadedModel
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.storage.model_config import build_model
 
 # Arguments of the data module that determine the images of a split.

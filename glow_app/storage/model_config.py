@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glow_app.flows import MultiscaleFlow
-from glow_app.generation.loaded_model import LoadedModel
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.restoration import PictureConditioning  # noqa: F401  # registers what a model may be made of
 from glow_app.spec import build
 

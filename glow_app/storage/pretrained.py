@@ -11,9 +11,9 @@ from safetensors.torch import save
 
 from glow_app import __version__
 from glow_app.files import HUB, atomic_file, atomic_folder
-from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.reference import REFERENCE_KEY
 from glow_app.storage.model_folders import CONFIG_NAME, DIRECTIONS_NAME, FORMAT, WEIGHTS_NAME, import_hub, read_config
 from glow_app.storage.stored_model import GENERATION_KEY
 

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from glow_app.files import HUB
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.storage.checkpoint import data_facts, facts_of, model_of, read_checkpoint
 from glow_app.storage.model_config import build_model
 from glow_app.storage.model_folders import (

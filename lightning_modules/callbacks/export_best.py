@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import SolverError
-from glow_app.generation import FEW_ORDINARY, MANY_ORDINARY, Measures, Reference, measure
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import FEW_ORDINARY, MANY_ORDINARY, Measures, Reference, measure
 from glow_app.storage.pretrained import save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel
 from lightning_modules.image_data import ImageDataModule

@@ -8,9 +8,9 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import save_picture
+from glow_app.pipeline.sampling import draw, draw_settings
 from lightning_modules.image_module import ImageModule
 from lightning_modules.runs.loggers import RunWandbLogger
 

@@ -14,9 +14,9 @@ from run_files import pixels
 from safetensors.torch import load_file
 
 from glow_app import __version__
-from glow_app.generation import Reference, edit, edit_attributes, infer, load_direction, measure, sample_batches
-from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.pictures.images import grid, read_png_text, save_picture, to_pil
+from glow_app.pipeline import Reference, edit, edit_attributes, infer, load_direction, measure, sample_batches
+from glow_app.pipeline.reference import REFERENCE_KEY
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 

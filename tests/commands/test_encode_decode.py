@@ -11,7 +11,7 @@ from PIL import Image
 from run_files import pixels
 from safetensors.torch import load_file, save_file
 
-from glow_app.generation import infer
+from glow_app.pipeline import infer
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]

@@ -14,8 +14,8 @@ from registry import tiny_model
 
 from glow_app.data.sources import load_split
 from glow_app.evaluation import compare, draw_samples, evaluation_data, load_features, mean_bits
-from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.scoring import png_bits_per_dim
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 

@@ -9,10 +9,10 @@ from PIL import Image
 from run_files import pixels
 
 from glow_app import __version__
-from glow_app.generation import infer, interpolate, mix_levels
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import grid, read_png_text, strip
 from glow_app.pictures.inputs import as_images
+from glow_app.pipeline import infer, interpolate, mix_levels
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]

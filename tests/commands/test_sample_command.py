@@ -15,9 +15,9 @@ from registry import class_grid, tiny_model
 from run_files import pixels
 
 from glow_app import __version__, cli
-from glow_app.generation import sample_batches
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.images import read_png_text
+from glow_app.pipeline import sample_batches
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
 

@@ -10,7 +10,7 @@ from run_files import logged
 
 from glow_app.data.sources import load_split
 from glow_app.evaluation import mean_bits
-from glow_app.generation.scoring import png_bits_per_dim
+from glow_app.pipeline.scoring import png_bits_per_dim
 from glow_app.storage.stored_model import load_model
 
 

@@ -13,7 +13,7 @@ from registry import tiny_model
 from glow_app.conditioning import ClassConditioning
 from glow_app.conditioning.class_conditioning import ClassVocabulary
 from glow_app.data.image_set import ImageSet
-from glow_app.generation.sampling import guidance_change
+from glow_app.pipeline.sampling import guidance_change
 
 NAMES = ("cat", "dog", "owl")
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from glow_app.conditioning import Conditioning, Given, Unconditional
 from glow_app.flows import Glow
-from glow_app.generation import measure
-from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.sampling import guidance_change
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.context import Context, rows_of
+from glow_app.pipeline import measure
+from glow_app.pipeline.loaded_model import LoadedModel
+from glow_app.pipeline.sampling import guidance_change
 from glow_app.spec import REGISTRY, spec_of
 from glow_app.storage.model_config import build_model
 from glow_app.storage.pretrained import save_pretrained

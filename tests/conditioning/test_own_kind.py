@@ -19,9 +19,9 @@ from tiny_training import TINY_FIT
 from glow_app import load_model
 from glow_app.cli import main
 from glow_app.export import Sampler
-from glow_app.generation import load_latents
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.pictures.images import read_png_text
+from glow_app.pipeline import load_latents
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.spec import spec_of
 from glow_app.storage.pretrained import save_pretrained
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.evaluation import compare, draw_samples, load_features
 from glow_app.evaluation.features import WEIGHTS
-from glow_app.generation import sample_batches
+from glow_app.pipeline import sample_batches
 from glow_app.restoration.damage import compressed, noisy
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from registry import OtherConditioner, tiny_model, tiny_wavelet_flow
 
 from glow_app.conditioning import ClassConditioning
 from glow_app.export import load_program, program, save_sampler
-from glow_app.generation import sample_batches
-from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.sampling import guidance_change
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pipeline import sample_batches
+from glow_app.pipeline.loaded_model import LoadedModel
+from glow_app.pipeline.sampling import guidance_change
 from glow_app.priors import GaussianPrior, MAFPrior
 from glow_app.storage.pretrained import save_pretrained
 

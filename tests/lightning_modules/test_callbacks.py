@@ -17,7 +17,7 @@ from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR, StepLR
 
-from glow_app.generation import Reference, measure, sample_batches
+from glow_app.pipeline import Reference, measure, sample_batches
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.model_folders import read_config

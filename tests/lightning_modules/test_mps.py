@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 from glow_app.bijections import InvertibleConv1x1
 from glow_app.conditioning import ClassConditioning
 from glow_app.flows import Glow
-from glow_app.generation.blend import along_arc
 from glow_app.nn import precision
+from glow_app.pipeline.blend import along_arc
 from lightning_modules import image_module
 from lightning_modules.callbacks import EMA, NonFiniteGuard
 from lightning_modules.image_module import ImageModule

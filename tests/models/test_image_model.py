@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine, Squeeze
 from glow_app.flows import Glow, MultiscaleFlow
-from glow_app.generation import sample_batches
-from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.sampling import decode_guided, draw, guidance_change
 from glow_app.likelihood import quantise, to_uint8
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
+from glow_app.pipeline import sample_batches
+from glow_app.pipeline.loaded_model import LoadedModel
+from glow_app.pipeline.sampling import decode_guided, draw, guidance_change
 from glow_app.storage.stored_model import load_model
 
 IMAGE_SHAPE = (3, 8, 8)
@@ -233,7 +233,7 @@ def test_exactly_as_many_are_drawn_as_asked_for_and_a_seed_is_the_same_picture_i
         sizes.append(len(seeds))
         return draw(model, seeds, *arguments)
 
-    monkeypatch.setattr("glow_app.generation.sampling.draw", counted)
+    monkeypatch.setattr("glow_app.pipeline.sampling.draw", counted)
     together = model.sample(16, 0.7, 5, guidance=1.5)
     for batch_size in (1, 7, 16):
         drawn = torch.stack([image for _, image in sample_batches(model, 16, 0.7, 5, None, batch_size, 1.5)])

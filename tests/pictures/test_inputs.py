@@ -10,9 +10,9 @@ from PIL import Image
 from registry import named, random_images, tiny_model
 
 from glow_app.conditioning import Given
-from glow_app.generation import edit, infer, interpolate, measure, mix_levels, reconstruct
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.pipeline import edit, infer, interpolate, measure, mix_levels, reconstruct
 
 RGB, GREY = (3, 8, 8), (1, 8, 8)
 

@@ -9,8 +9,8 @@ from registry import OtherConditioner, perturb, random_images, tiny_given, tiny_
 from torch import Tensor
 
 from glow_app.conditioning import ClassConditioning
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Colourise
 

@@ -23,16 +23,16 @@ from busy_thread import BusyThread
 from PIL import Image
 from registry import named, random_images, same_pictures, tiny_model, tiny_wavelet_flow
 
-from glow_app import __version__, generation
+from glow_app import __version__, pipeline
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
 from glow_app.data.decoding import Photo
-from glow_app.generation import Direction, Latents, latents_bytes, load_latents
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.encoding import png_bytes
 from glow_app.pictures.images import strip, to_pil
+from glow_app.pipeline import Direction, Latents, latents_bytes, load_latents
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.server.app import create_app
 from glow_app.server.decoder import Decoder
 from glow_app.server.limits import Limits
@@ -92,7 +92,7 @@ def images_of(answer: dict[str, Any]) -> list[torch.Tensor]:
 
 def test_samples_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     answer = client.post("/v1/sample", json={"count": 5, "seed": 7, "temperature": [0.5, 0.8]}).json()
-    expected = list(generation.sample_batches(model, 5, [0.5, 0.8], 7))
+    expected = list(pipeline.sample_batches(model, 5, [0.5, 0.8], 7))
     assert [one["seed"] for one in answer["images"]] == [seed for seed, _ in expected] == [7, 8, 9, 10, 11]
     assert [one["given"] for one in answer["images"]] == list("dabcd")
     assert all(map(same_pictures, images_of(answer), (image for _, image in expected)))
@@ -110,17 +110,17 @@ def test_results_have_the_size_of_a_coarser_level(client: httpx.Client) -> None:
     bodies: dict[str, list[tuple[dict[str, Any], Any]]] = {
         "sample": [({"seed": 7, "given": {"hat": 0}}, model.sample(1, None, 7, none[:1], size=(4, 4)))],
         "interpolate": [
-            (between | {"frames": 3}, generation.interpolate(model, IMAGES[:2], 3, none, size=(4, 4))),
-            (between | {"at": [[0.3]]}, generation.blend(
+            (between | {"frames": 3}, pipeline.interpolate(model, IMAGES[:2], 3, none, size=(4, 4))),
+            (between | {"at": [[0.3]]}, pipeline.blend(
                 model, IMAGES[:2], torch.full((1, 3), 0.3), none, size=(4, 4)
             )),
         ],
         "edit": [
             ({"image": FILES[0], "given": {"hat": 0}, **change}, expected) for change, expected in (
-                ({"attributes": {"hat": 1}}, generation.edit_attributes(model, IMAGES[:1], hat, none[:1], size=(4, 4))),
+                ({"attributes": {"hat": 1}}, pipeline.edit_attributes(model, IMAGES[:1], hat, none[:1], size=(4, 4))),
                 (
                     {"edits": [{"direction": "smile", "strength": 0.2}]},
-                    generation.edit(model, IMAGES[:1], [(direction, 0.2)], none[:1], size=(4, 4)),
+                    pipeline.edit(model, IMAGES[:1], [(direction, 0.2)], none[:1], size=(4, 4)),
                 ),
             )
         ],
@@ -157,7 +157,7 @@ def test_recommended_settings_are_the_defaults(plain: httpx.Client) -> None:
             ({"temperature": 0.9, "guidance": 1}, 0.9, 1.0),
         ):
             answer = client.post("/v1/sample", json={"count": 2, "seed": 7, **body}).json()
-            expected = generation.sample_batches(model, 2, temperature, 7, guidance=guidance)
+            expected = pipeline.sample_batches(model, 2, temperature, 7, guidance=guidance)
             assert all(map(same_pictures, images_of(answer), (image for _, image in expected)))
             levels = temperature if isinstance(temperature, list) else [temperature] * 2
             assert (answer["temperature"], answer["guidance"]) == (levels, guidance)
@@ -237,7 +237,7 @@ def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.C
     answer = client.post("/v1/interpolate", json=body).json()
     frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
     assert torch.equal(frames[::3], IMAGES[:3])
-    assert torch.equal(frames, generation.interpolate(model, IMAGES[:3], 4, torch.tensor([0, 1, 1])))
+    assert torch.equal(frames, pipeline.interpolate(model, IMAGES[:3], 4, torch.tensor([0, 1, 1])))
     assert (answer["given"], answer["notes"]) == (["a", "b", "b"], [None] * 3)
     response = client.post("/v1/interpolate", json=body, headers={"accept": PNG})
     assert same_pictures(pixels_of(response.content), pixels_of(png_bytes(strip(frames, 4))))
@@ -249,7 +249,7 @@ def test_interpolation_includes_the_pictures(model: LoadedModel, client: httpx.C
         assert animation.content == animation_bytes(frames, suffix)
     del body["given"]
     inferred = client.post("/v1/interpolate", json=body).json()["given"]
-    assert inferred == model.vocabulary.format(generation.infer(model, IMAGES[:3]))
+    assert inferred == model.vocabulary.format(pipeline.infer(model, IMAGES[:3]))
 
 
 @pytest.mark.parametrize("spherical", [True, False])
@@ -261,7 +261,7 @@ def test_frames_at_positions(model: LoadedModel, client: httpx.Client, spherical
         weights = torch.tensor(places)[:, None].expand(-1, 2, -1)
         weights = weights.squeeze(2) if num_images == 2 else weights
         chosen = (IMAGES[:num_images], weights, torch.arange(num_images))
-        assert torch.equal(frames, generation.blend(model, *chosen, spherical=spherical))
+        assert torch.equal(frames, pipeline.blend(model, *chosen, spherical=spherical))
         assert torch.equal(frames[1], IMAGES[1])
     for kind, wanted in ((PNG, PNG), ("image/gif", JSON)):  # one frame is no animation
         response = client.post("/v1/interpolate", json={**body, "at": places[:1]}, headers={"accept": kind})
@@ -273,7 +273,7 @@ def test_edits(model: LoadedModel, client: httpx.Client, direction: Direction) -
     assert torch.equal(from_base64(client.post("/v1/edit", json=body).json()["image"]), IMAGES[0])
     body["edits"] = [{"direction": "smile", "strength": 1.5}, {"direction": "smile", "strength": -0.5}]
     answer = client.post("/v1/edit", json=body).json()
-    expected = generation.edit(model, IMAGES[:1], [(direction, 1.5), (direction, -0.5)], torch.tensor([1]))
+    expected = pipeline.edit(model, IMAGES[:1], [(direction, 1.5), (direction, -0.5)], torch.tensor([1]))
     assert torch.equal(from_base64(answer["image"]), expected[0])
     assert not torch.equal(expected, IMAGES[:1])
     assert answer["given"] == "b"
@@ -293,7 +293,7 @@ def test_attributes_are_given_changed_and_inferred() -> None:
         answer = client.post("/v1/sample", json=asked).json()
         drawn = model.vocabulary.format(model.vocabulary.default([7, 8], model.vocabulary.parse(given, 2)))
         assert [one["given"] for one in answer["images"]] == drawn
-        expected = generation.sample_batches(model, 2, 0.7, 7, [given], guidance=1.5)
+        expected = pipeline.sample_batches(model, 2, 0.7, 7, [given], guidance=1.5)
         assert all(map(same_pictures, images_of(answer), (image for _, image in expected)))
         answer = client.post("/v1/sample", json={"seed": 7, "guidance": 1.5}).json()
         assert (answer["guidance"], answer["images"][0]["given"].keys()) == (1.5, kinds.keys())
@@ -312,14 +312,14 @@ def test_attributes_are_given_changed_and_inferred() -> None:
         first = client.post("/v1/edit", json={"image": FILES[0], "attributes": {}, "given": given}).json()
         assert first["given_by"] == "request"
         assert torch.equal(from_base64(first["image"]), IMAGES[0])
-        assert first["given"] == model.vocabulary.format(generation.infer(model, IMAGES[:1], given))[0]
+        assert first["given"] == model.vocabulary.format(pipeline.infer(model, IMAGES[:1], given))[0]
         changes = {"smiling": 0, "hat": True, "hue": 0.2}
         for known in (given, first["given"]):
             body = {"image": FILES[0], "attributes": changes, "given": known, "strength": 1.5}
             answer = client.post("/v1/edit", json=body).json()
             assert answer["given"] == first["given"]
             assert torch.equal(
-                from_base64(answer["image"]), generation.edit_attributes(model, IMAGES[:1], changes, given, 1.5)[0]
+                from_base64(answer["image"]), pipeline.edit_attributes(model, IMAGES[:1], changes, given, 1.5)[0]
             )
         picture = client.post("/v1/edit", json=body, headers={"accept": PNG}).content
         assert text_of(picture)["attributes"] == "no smiling, hat, hue 0.2"
@@ -401,7 +401,7 @@ def test_latents_are_those_of_python_and_decode_exactly(model: LoadedModel, clie
 def test_scores_equal_those_of_python(model: LoadedModel, client: httpx.Client) -> None:
     body = {"images": FILES[:2], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
-    measures = generation.measure(model, IMAGES[:2], draws=3, seeds=[11, 12])
+    measures = pipeline.measure(model, IMAGES[:2], draws=3, seeds=[11, 12])
     bits = measures.bits_per_dim.tolist()
     assert [one["bits_per_dim"] for one in answer["scores"]] == pytest.approx(bits, rel=1e-4, abs=1e-4)
     assert [one["given"] for one in answer["scores"]] == model.vocabulary.format(measures.given)
@@ -414,8 +414,8 @@ def test_scores_equal_those_of_python(model: LoadedModel, client: httpx.Client) 
 
 def test_verdicts_use_the_models_reference(model: LoadedModel) -> None:
     images = random_images(20, seed=1)
-    measures = generation.measure(model, images)
-    reference = generation.Reference.of(generation.measure(model, random_images(60)))
+    measures = pipeline.measure(model, images)
+    reference = pipeline.Reference.of(pipeline.measure(model, random_images(60)))
     facts = {**TRAINING, "reference": reference.to_plain()}
     with running(create_app(model, training=facts)) as client:
         assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}
@@ -653,7 +653,7 @@ def test_paths_and_methods(client: httpx.Client) -> None:
 def test_errors_do_not_leak_exceptions(
     error: Exception, status: int, code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "reconstruct", Mock(side_effect=error))
+    monkeypatch.setattr(pipeline, "reconstruct", Mock(side_effect=error))
     response = client.post("/v1/reconstruct", json={"images": FILES[:1]})
     assert (response.status_code, error_of(response)["code"]) == (status, code)
     assert "secret" not in response.text

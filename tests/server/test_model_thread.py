@@ -14,10 +14,10 @@ from registry import random_images, same_pictures, tiny_model
 
 from glow_app.bijections import record_solves
 from glow_app.conditioning import AttributeConditioning
-from glow_app.generation import edit_attributes
-from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.sampling import draw
 from glow_app.pictures.image_batch import Images
+from glow_app.pipeline import edit_attributes
+from glow_app.pipeline.loaded_model import LoadedModel
+from glow_app.pipeline.sampling import draw
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import served_model

@@ -21,10 +21,10 @@ from registry import mark_trained, random_images, tiny_model, tiny_restorer, tin
 
 from glow_app import restoration
 from glow_app.flows import Glow
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.priors import MAFPrior
 from glow_app.restoration import Clean, Colourise, Fill, PictureConditioning, RestorationTask, Upscale
 from glow_app.server.app import create_app

@@ -17,12 +17,12 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, ex
 from registry import named, random_images, same_pictures, tiny_model, tiny_restorer
 from torch import Tensor
 
-from glow_app.generation import Direction, Reference, infer, measure
-from glow_app.generation.loaded_model import LoadedModel
-from glow_app.generation.reference import REFERENCE_KEY
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.encoding import png_bytes
 from glow_app.pictures.images import to_pil
+from glow_app.pipeline import Direction, Reference, infer, measure
+from glow_app.pipeline.loaded_model import LoadedModel
+from glow_app.pipeline.reference import REFERENCE_KEY
 from glow_app.restoration import Clean, Colourise, Fill, Upscale
 from glow_app.server.app import create_app
 from glow_app.server.limits import Limits

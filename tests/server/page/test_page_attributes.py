@@ -11,7 +11,7 @@ from registry import random_images, tiny_model
 from server.page.conftest import Site, expect_image, png_file, reopen, saved, sent_to, served, shown_image, visit
 from server.page.test_page_access import SCHEMES, check, check_widths
 
-from glow_app import generation
+from glow_app import pipeline
 from glow_app.conditioning import AttributeConditioning
 
 pytestmark = pytest.mark.slow
@@ -138,7 +138,7 @@ def test_the_code_is_that_of_the_shown_tab(page: Page, asking_site: Site) -> Non
 
 def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, asking_site: Site) -> None:
     model, image = asking_site.model, random_images(1, seed=2)
-    inferred = model.vocabulary.format(generation.infer(model, image))[0]
+    inferred = model.vocabulary.format(pipeline.infer(model, image))[0]
     page.goto(f"{asking_site.address}/#edit")
     form, after = page.locator("#edit-form"), page.locator("#edited figure").nth(1)
     expect(after).to_contain_text("Unchanged")
@@ -159,11 +159,11 @@ def test_attributes_of_a_picture_are_inferred_once_and_changed(page: Page, askin
     answer(form, "smiling", ["No", "Yes"][other])
     form.get_by_label("clothes colour", exact=True).fill("0.25")
     changes: dict[str, Any] = {"smiling": other, "clothes_hue": 0.25}
-    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred)[0])
+    expect_image(page, after.get_by_role("img"), pipeline.edit_attributes(model, image, changes, inferred)[0])
     expect(after).to_contain_text(f"{'' if other else 'without '}smiling, clothes colour 0.25")
     assert (sent[-1]["attributes"], sent[-1]["given"]) == (changes, inferred)
     form.get_by_label("Strength").fill("0.5")
-    expect_image(page, after.get_by_role("img"), generation.edit_attributes(model, image, changes, inferred, 0.5)[0])
+    expect_image(page, after.get_by_role("img"), pipeline.edit_attributes(model, image, changes, inferred, 0.5)[0])
     page.wait_for_url(f"**/#edit?strength=0.5&edit=smiling*{other}*clothes_hue*0.25")
     form.get_by_role("button", name="As in the picture").click()
     expect_image(page, after.get_by_role("img"), image[0])

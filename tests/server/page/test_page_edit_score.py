@@ -25,7 +25,7 @@ from server.page.conftest import (
     shows,
 )
 
-from glow_app import generation
+from glow_app import pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
     page.locator("#edit-attributes").get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
     expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
     strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
-    expected = generation.edit(site.model, image, strengths, torch.tensor([label]))
+    expected = pipeline.edit(site.model, image, strengths, torch.tensor([label]))
     assert not torch.equal(expected, image)
     expect_image(page, after.get_by_role("img"), expected[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
@@ -55,7 +55,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
 
     page.locator("#edit-given").select_option("2")
     expect(notes).to_have_text(CLASSES[2])
-    expect_image(page, after.get_by_role("img"), generation.edit(site.model, image, strengths, torch.tensor([2]))[0])
+    expect_image(page, after.get_by_role("img"), pipeline.edit(site.model, image, strengths, torch.tensor([2]))[0])
     page.get_by_role("button", name="All to 0").click()
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
@@ -63,7 +63,7 @@ def test_a_file_is_edited(page: Page, site: Site) -> None:
 
 def test_a_file_that_is_unusual_for_the_model_is_said_to_be(page: Page, site: Site) -> None:
     ordinary, plain = random_images(1, (1, 8, 8), seed=2)[0], torch.full((1, 8, 8), 128, dtype=torch.uint8)
-    (verdict,) = site.app.state.service.reference.judge(generation.measure(site.model, plain[None]))
+    (verdict,) = site.app.state.service.reference.judge(pipeline.measure(site.model, plain[None]))
     unusual = page.locator("#panel-edit .unusual")
     page.goto(f"{site.address}/#edit")
     for image, expected in ((plain, verdict.reason), (ordinary, ""), (plain, verdict.reason)):
@@ -87,7 +87,7 @@ def test_a_link_restores_an_edit_of_a_sample(page: Page, site: Site) -> None:
         expect(page.locator("#edited .notes")).to_have_text(CLASSES[label])
         assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn(site, 4)[0])
         along = [(site.directions[DIRECTIONS[0]], 1.2)]
-        expected = generation.edit(site.model, drawn(site, 4), along, torch.tensor([label]))
+        expected = pipeline.edit(site.model, drawn(site, 4), along, torch.tensor([label]))
         expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), expected[0])
         expect(page.locator("#edit-given")).to_have_value(str(label))
     # Another file opens unchanged. It is in no link, and a class that was chosen stays; that of a drawn picture goes.
@@ -110,7 +110,7 @@ def test_moves_of_sliders_are_undone_and_redone(page: Page, site: Site) -> None:
 
     def expect_moves(*strengths: float) -> None:
         along = list(zip(site.directions.values(), strengths, strict=True))
-        expect_image(page, image, generation.edit(site.model, drawn(site, 0), along, torch.tensor([0]))[0])
+        expect_image(page, image, pipeline.edit(site.model, drawn(site, 0), along, torch.tensor([0]))[0])
         assert [float(slider.input_value()) for slider in (bold, slanted)] == list(strengths)
 
     bold.evaluate(
@@ -152,7 +152,7 @@ def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
     expect(rows).to_have_count(11)
     expect(page.locator("#score-task")).to_be_empty()
     reference = site.app.state.service.reference
-    measures = generation.measure(site.model, images, seeds=range(10))
+    measures = pipeline.measure(site.model, images, seeds=range(10))
     verdicts = reference.judge(measures)
     assert measures.given is not None
     order = sorted(range(10), key=lambda number: -verdicts[number].oddness)  # the oddest first

@@ -12,7 +12,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from registry import random_images
 from server.page.conftest import DIRECTIONS, Site, Watch, png_file, sent_to, shown_image
 
-from glow_app import generation
+from glow_app import pipeline
 from glow_app.data.decoding import decode_image
 
 pytestmark = pytest.mark.slow
@@ -95,7 +95,7 @@ def test_deleted_files_are_named_and_the_others_scored(page: Page, site: Site, w
         expect(rows.nth(number)).to_contain_text("the file was changed or deleted")
     expect(page.locator("#scores .error")).to_have_count(2)
     # Each has the noise of its place.
-    scores = generation.measure(site.model, images, seeds=range(10)).bits_per_dim
+    scores = pipeline.measure(site.model, images, seeds=range(10)).bits_per_dim
     for number in range(8):
         row = rows.filter(has_text=f"{number}.png")
         expect(row.locator(".bits")).to_contain_text(f"{scores[number]:.3f}")

@@ -22,14 +22,14 @@ from server.page.conftest import (
     visit,
 )
 
-from glow_app import generation
+from glow_app import pipeline
 
 pytestmark = pytest.mark.slow
 
 
 def blended(site: Site, images: torch.Tensor, labels: torch.Tensor | None, at: tuple[float, float]) -> torch.Tensor:
     weights = torch.tensor([at])[:, None].expand(-1, len(site.model.flow.latent_shapes), -1)
-    return generation.blend(site.model, images, weights, labels)[0]
+    return pipeline.blend(site.model, images, weights, labels)[0]
 
 
 def test_frames_between_two_files(page: Page, site: Site) -> None:
@@ -43,7 +43,7 @@ def test_frames_between_two_files(page: Page, site: Site) -> None:
     page.get_by_label("Frames").press("Enter")
     expect(page.locator(".strip img")).to_have_count(5)
     labels = likeliest(site, ends)
-    expected = generation.interpolate(site.model, ends, 5, labels)
+    expected = pipeline.interpolate(site.model, ends, 5, labels)
     frame, slider = page.locator("#frames .large"), page.get_by_label("Frame", exact=True)
     for number in range(5):
         slider.fill(str(number))
@@ -78,11 +78,11 @@ def test_drawn_pictures_keep_their_classes_in_links(page: Page, site: Site) -> N
     expect(notes).not_to_contain_text("recognised as")
     given = torch.tensor([2, 0])
     ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
-    assert shows(shown_image(frame), generation.interpolate(site.model, ends, 4, given)[1])
+    assert shows(shown_image(frame), pipeline.interpolate(site.model, ends, 4, given)[1])
     page.get_by_label("Frame", exact=True).press("ArrowRight")
     link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&at=0.6667"
     page.wait_for_url(f"**/{link}")
-    expected = generation.interpolate(site.model, ends, 4, given)[2]
+    expected = pipeline.interpolate(site.model, ends, 4, given)[2]
     assert shows(shown_image(frame), expected)
     reopen(page, f"{site.address}/{link}")
     expect_image(page, frame, expected)

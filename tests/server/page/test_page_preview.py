@@ -11,9 +11,9 @@ from server.page.conftest import Site, expect_image, png_file, saved, sent_to, s
 from server.page.test_page_attributes import answer
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.generation import edit_attributes, infer
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pipeline import edit_attributes, infer
+from glow_app.pipeline.loaded_model import LoadedModel
 
 pytestmark = pytest.mark.slow
 

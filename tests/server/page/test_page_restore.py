@@ -16,11 +16,11 @@ from registry import random_images, tiny_model, tiny_restorer
 from server.page.conftest import Site, Watch, expect_image, png_file, reopen, saved, served, visit
 
 from glow_app import restoration, server
-from glow_app.generation.loaded_model import LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.encoding import png_bytes, with_profile
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import as_photo
+from glow_app.pipeline.loaded_model import LoadedModel
 from glow_app.restoration import Clean, Colourise, Fill, RestorationTask, Upscale
 from glow_app.restoration.colourise import luma
 from glow_app.server.bodies import values_of_form

@@ -23,7 +23,7 @@ from server.page.conftest import (
     visit,
 )
 
-from glow_app import generation
+from glow_app import pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def draw(page: Page, count: int, seed: int | str) -> Locator:
 
 def edited(site: Site, seed: int, *strengths: float) -> torch.Tensor:
     along = list(zip(site.directions.values(), strengths, strict=False))
-    return generation.edit(site.model, drawn(site, seed), along, torch.tensor([seed % 3]))[0]
+    return pipeline.edit(site.model, drawn(site, seed), along, torch.tensor([seed % 3]))[0]
 
 
 def opened(page: Page, site: Site, place: int) -> Locator:

@@ -5,8 +5,8 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import infer, measure
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import infer, measure
 from glow_app.priors import CNFPrior
 from glow_app.seeding import image_generators
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from glow_app.conditioning import Given
-from glow_app.generation.inference import read_known
-from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.precision import widen
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.inference import read_known
+from glow_app.pipeline.reconstruction import low_bits, with_low_bits
 
 
 @torch.no_grad()
@@ -44,10 +44,10 @@ def blend(
             :func:`~glow_app.pictures.inputs.as_images`.
         weights: (F, L) for two images: the weight t of the second for each frame and level, finest first. (F, L, 2)
             for four: the weights across and down.
-        given: What is known about each image, as for :func:`~glow_app.generation.edit`; the contexts are blended with
+        given: What is known about each image, as for :func:`~glow_app.pipeline.edit`; the contexts are blended with
             the weights of the coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
-        size: As for :func:`~glow_app.generation.edit`.
+        size: As for :func:`~glow_app.pipeline.edit`.
     Shape:
         uint8, (F, C, H, W).
     """

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from glow_app.files import atomic_file
-from glow_app.generation.tensor_file import DIRECTION, read_tensors, tensors_bytes
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline.tensor_file import DIRECTION, read_tensors, tensors_bytes
 
 
 @dataclass(frozen=True)

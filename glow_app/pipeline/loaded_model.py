@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from glow_app.conditioning import Given
-from glow_app.generation.inference import read, read_known
-from glow_app.generation.sampling import draw, draw_settings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.inference import read, read_known
+from glow_app.pipeline.sampling import draw, draw_settings
 from glow_app.seeding import one_seed_each
 
 
@@ -29,7 +29,7 @@ class Encoded(list[Tensor]):
 class LoadedModel(ImageModel):
     """An :class:`ImageModel` whose methods also take what people have, and which draws as ``glow sample`` does.
 
-    :func:`~glow_app.load_model` returns it; :func:`~glow_app.generation.inference.read` says what its methods take.
+    :func:`~glow_app.load_model` returns it; :func:`~glow_app.pipeline.inference.read` says what its methods take.
     """
 
     def bits_per_dim(

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning, Given
-from glow_app.generation.directions import Direction
-from glow_app.generation.inference import infer, read, read_known
-from glow_app.generation.reconstruction import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.directions import Direction
+from glow_app.pipeline.inference import infer, read, read_known
+from glow_app.pipeline.reconstruction import low_bits, with_low_bits
 
 ACTS = 0.15  # share of the largest change of a picture below which an attribute does not act at a place
 FEW = 20  # below this number of images, other differences do not average out
@@ -119,7 +119,7 @@ def edit(
         strengths: Directions, each with a strength, where 1 is the mean difference between images with and without the
             attribute, or with as many strengths as there are images or copies of one.
         given: What is known about the images, such as their classes; by default as for :meth:`LoadedModel.encode
-            <glow_app.generation.loaded_model.LoadedModel.encode>`.
+            <glow_app.pipeline.loaded_model.LoadedModel.encode>`.
         size: Height and width of the result: those of the model, or of coarser levels of a wavelet flow, which take
             less time.
     """
@@ -154,7 +154,7 @@ def edit_attributes(
     Args:
         images, size: As for :func:`edit`.
         changes: Attributes to change, such as ``{"smiling": 1, "hat": 0}``.
-        given: Known attributes; the others are inferred, see :func:`~glow_app.generation.infer`.
+        given: Known attributes; the others are inferred, see :func:`~glow_app.pipeline.infer`.
         strength: The factor s. Several are for as many images, or for copies of one.
     Raises:
         ValueError: If the model has no such attributes.

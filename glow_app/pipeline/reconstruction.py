@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.conditioning import Given
-from glow_app.generation.inference import read_known
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.inference import read_known
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from registry import named, tiny_model
 
-from glow_app.generation import infer
-from glow_app.generation.loaded_model import Encoded
 from glow_app.pictures.images import save_picture, to_pil
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline import infer
+from glow_app.pipeline.loaded_model import Encoded
 
 
 def test_a_picture_is_encoded_with_its_class_and_decoded_with_it(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
-from glow_app.generation.tensor_file import tensors_bytes
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import Direction, edit, learn_directions, load_direction, load_directions, save_direction
+from glow_app.pipeline.tensor_file import tensors_bytes
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from glow_app.generation.scoring import Measures
+from glow_app.pipeline.scoring import Measures
 
 USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
 MANY_ORDINARY = 1000  # images for a good reference

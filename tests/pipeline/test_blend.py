@@ -2,9 +2,9 @@ import pytest
 import torch
 from registry import random_images, tiny_model
 
-from glow_app.generation import blend, interpolate, mix_levels
-from glow_app.generation.blend import _between, along_arc, along_line
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import blend, interpolate, mix_levels
+from glow_app.pipeline.blend import _between, along_arc, along_line
 
 
 @pytest.fixture(scope="module")

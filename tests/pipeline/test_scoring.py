@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from registry import random_images, tiny_model
 
-from glow_app.generation import Measures, measure
-from glow_app.generation.scoring import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import Measures, measure
+from glow_app.pipeline.scoring import png_bits_per_dim
 from glow_app.seeding import image_generators
 
 

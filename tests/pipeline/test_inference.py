@@ -12,11 +12,11 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.conditioning import AttributeConditioning
 from glow_app.data.attributes import Kind
-from glow_app.generation import drawn_with, edit, edit_attributes, infer, interpolate
-from glow_app.generation.editing import place_of_change
-from glow_app.generation.loaded_model import Encoded, LoadedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.images import save_picture, to_pil
+from glow_app.pipeline import drawn_with, edit, edit_attributes, infer, interpolate
+from glow_app.pipeline.editing import place_of_change
+from glow_app.pipeline.loaded_model import Encoded, LoadedModel
 
 KINDS: dict[str, Kind] = {"smiling": "yes_no", "hat": "yes_no", "age": "real", "hue": "circular"}
 
@@ -65,7 +65,7 @@ def test_each_attribute_is_changed_with_its_own_strength(model: LoadedModel, mon
     images, known = random_images(3), read(model, {"smiling": 1, "hat": 0, "age": 0.3, "hue": 0.9}, 3)
     model = deepcopy(model)
     model.generation = GenerationSettings(1.0)
-    monkeypatch.setattr("glow_app.generation.editing.place_of_change", lambda *_: torch.ones(3, 1, 1, 1))
+    monkeypatch.setattr("glow_app.pipeline.editing.place_of_change", lambda *_: torch.ones(3, 1, 1, 1))
     conditioning = model.conditioning
     assert isinstance(conditioning, AttributeConditioning)
     conditioning.strengths[:] = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 1.5, 8.0]])

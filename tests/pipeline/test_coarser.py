@@ -9,8 +9,8 @@ from registry import random_images, tiny_glow, tiny_wavelet_flow
 from torch import Tensor
 
 from glow_app.conditioning import AttributeConditioning
-from glow_app.generation import Direction, blend, edit, edit_attributes, interpolate
 from glow_app.models.image_model import ImageModel
+from glow_app.pipeline import Direction, blend, edit, edit_attributes, interpolate
 
 IMAGES = random_images(4) // 2 + 64
 Size = tuple[int, int] | None

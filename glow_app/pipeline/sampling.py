@@ -102,7 +102,7 @@ def sample_batches(
         temperature: A number for all levels, or one per level, finest first.
         turns: What the images are given in turn, by their seeds, such as names of classes; None for the default,
             such as all classes of a class-conditional model.
-        guidance, size: As for :meth:`LoadedModel.sample <glow_app.generation.loaded_model.LoadedModel.sample>`.
+        guidance, size: As for :meth:`LoadedModel.sample <glow_app.pipeline.loaded_model.LoadedModel.sample>`.
     Raises:
         ValueError: If ``num`` or ``batch_size`` is below 1, or the model does not take what is given, or
             takes no guidance.

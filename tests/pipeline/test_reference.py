@@ -7,8 +7,8 @@ import pytest
 import torch
 from registry import random_images, tiny_model
 
-from glow_app.generation import Measures, Reference, measure
-from glow_app.generation.scoring import noise_of
+from glow_app.pipeline import Measures, Reference, measure
+from glow_app.pipeline.scoring import noise_of
 
 
 def ordinary(count: int, seed: int = 0) -> Measures:

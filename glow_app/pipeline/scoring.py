@@ -12,10 +12,10 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.conditioning import Given
-from glow_app.generation.inference import chosen, read
 from glow_app.likelihood import quantise
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures
+from glow_app.pipeline.inference import chosen, read
 from glow_app.seeding import image_generators, one_seed_each
 
 _MEDIAN = 0.6745  # of the magnitude of a standard normal variable

@@ -68,7 +68,7 @@ def infer(model: ImageModel, images: Pictures, given: Given = None) -> Tensor | 
     """Return what each image was drawn with or else seems to show, such as its class or attributes, as a tensor.
 
     Attributes are read by the network that was trained beside the model; what is given is kept. Classes are those of
-    :func:`~glow_app.generation.read_known`. None for an unconditional model.
+    :func:`~glow_app.pipeline.read_known`. None for an unconditional model.
     """
     (images, given), conditioning = read_known(model, images, given), model.conditioning
     if not isinstance(conditioning, AttributeConditioning) or (given is not None and not given.isnan().any()):
